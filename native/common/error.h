@@ -1,0 +1,34 @@
+// Errors that cross the Node border. `code` is stable and documented; `message` says what was wrong, where, and what to do.
+#pragma once
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace foretoken {
+
+class Error : public std::runtime_error {
+ public:
+  Error(std::string code, const std::string& message) : std::runtime_error(message), code_(std::move(code)) {}
+  const std::string& code() const { return code_; }
+
+ private:
+  std::string code_;
+};
+
+/// A file that is not what it claims to be: which file, at which byte.
+class FormatError : public Error {
+ public:
+  FormatError(std::string code, const std::string& message, std::string file, uint64_t offset)
+      : Error(std::move(code), message + " (" + file + ", byte " + std::to_string(offset) + ")"),
+        file_(std::move(file)),
+        offset_(offset) {}
+  const std::string& file() const { return file_; }
+  uint64_t offset() const { return offset_; }
+
+ private:
+  std::string file_;
+  uint64_t offset_;
+};
+
+}  // namespace foretoken
