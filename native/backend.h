@@ -1,0 +1,160 @@
+// The one interface that cpu/ and cuda/ implement; engine and model code see nothing else.
+//
+// A forward pass runs over *rows*: one row is one token at one position of one sequence. Prompt tokens, a plain decode step and
+// the nodes of a draft tree are all rows. What a row computes never depends on which other rows are in the pass, on how
+// they are ordered, or on how many threads run (docs/architecture.md, promise 3): every operation below is defined per row,
+// with its reduction order fixed by that definition.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "quant/format.h"
+
+namespace foretoken {
+
+/// A weight matrix [rows = outputs, cols = inputs], packed for one backend. Bytes belong to whoever mapped them.
+class Matrix {
+ public:
+  virtual ~Matrix() = default;
+  Format format() const { return format_; }
+  int64_t rows() const { return rows_; }
+  int64_t cols() const { return cols_; }
+
+ protected:
+  Matrix(Format format, int64_t rows, int64_t cols) : format_(format), rows_(rows), cols_(cols) {}
+
+ private:
+  Format format_;
+  int64_t rows_, cols_;
+};
+
+/// Activations [rows][width] fp32, row-major, in the backend's memory.
+class Tensor {
+ public:
+  virtual ~Tensor() = default;
+  virtual int64_t width() const = 0;
+};
+
+/// Source of a matrix to be packed: a file tensor, [rows][cols] row-major in `type`.
+struct MatrixSource {
+  FileType type;
+  const void* data;
+  int64_t rows, cols;
+};
+
+/// Rotary embedding: angle(position, i) = position * frequency[i], i < headDim / 2. The pair of i is (i, i + headDim / 2)
+/// ("neox", as Hugging Face stores Llama weights) or (2i, 2i + 1) ("interleaved", as GGUF stores them).
+struct Rope {
+  std::span<const float> frequency;
+  bool interleaved;
+};
+
+/// Paged keys and values, bf16, of every layer. One slot holds one position of one sequence; slot = page * kPageSize + offset.
+/// Besides K and V a slot may carry `sideBytes` bytes of whatever drafters keep of the position.
+struct KvShape {
+  int layers, kvHeads, headDim, pages, sideBytes;
+};
+constexpr int kPageSize = 16;
+
+/// What the rows of one pass are. All spans are indexed by row unless said otherwise; the arrays outlive the pass.
+struct Pass {
+  int rows = 0;
+  const int32_t* token = nullptr;     ///< token id
+  const int32_t* position = nullptr;  ///< logical position in its sequence (rotary angle)
+  const int32_t* slot = nullptr;      ///< KV slot the row's key and value are written to
+  const int32_t* sequence = nullptr;  ///< index into `pages`
+  const int32_t* base = nullptr;      ///< the row attends to positions [0, base) through its sequence's pages …
+  const int32_t* ancestorBegin = nullptr;  ///< [rows + 1] … then to `ancestors[ancestorBegin[r] .. ancestorBegin[r + 1])`, in order
+  const int32_t* ancestors = nullptr;      ///< KV slots of positions base, base + 1, …; a tree node ends with its own slot
+  const int32_t* const* pages = nullptr;   ///< [sequences] page table of each sequence: page of positions 16 i .. 16 i + 15
+  int logitRows = 0;
+  const int32_t* logitRow = nullptr;  ///< [logitRows] rows whose logits are wanted, ascending
+  bool prefill = false;  ///< a hint for blocking only; it must not change a bit of any row
+};
+
+/// How one row's token is drawn. Noise is addressed by (seed, position) alone (promise 2).
+struct SampleRow {
+  int32_t logitRow;       ///< row of the logits tensor
+  uint64_t seed;
+  int64_t position;       ///< position of the token being drawn
+  float temperature = 0;  ///< 0 = greedy (highest logit, lowest id on ties)
+  int32_t topK = 0;       ///< 0 = off
+  float topP = 1, minP = 0;
+  float repetitionPenalty = 1, presencePenalty = 0, frequencyPenalty = 0;
+  const int32_t* history = nullptr;  ///< tokens that penalties count: everything before `position` within the window
+  int32_t historyLength = 0;
+  const int32_t* history2 = nullptr;  ///< second part of the history (a draft path), after the first
+  int32_t history2Length = 0;
+  const int32_t* biasToken = nullptr;  ///< [biasCount] logit bias
+  const float* biasValue = nullptr;
+  int32_t biasCount = 0;
+  int32_t logprobs = -1;  ///< -1 = none, else how many alternatives to return besides the drawn token (at most kMaxLogprobs)
+};
+constexpr int kMaxLogprobs = 20;
+
+struct SampleResult {
+  int32_t token;
+  float logprob;  ///< log-probability of `token` under softmax of the raw logits; set when logprobs >= 0
+  int32_t topToken[kMaxLogprobs];
+  float topLogprob[kMaxLogprobs];
+};
+
+enum class Epilogue : uint8_t {
+  store,   ///< out = W x
+  add,     ///< out += W x
+  swiglu,  ///< W holds gate and up rows interleaved (gate 0, up 0, gate 1, …): out[i] = silu(gate_i) * up_i
+};
+
+/// Scratch of a pass that lives with the model: tensors are allocated once for the largest number of rows.
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // --- weights -----------------------------------------------------------------------------------------------------
+  /// Bytes `pack` writes for this shape; independent of the machine's instruction set.
+  virtual size_t packedBytes(Format, int64_t rows, int64_t cols) const = 0;
+  /// Converts `sources` (stacked by rows; `interleave` takes one row of each in turn) into packed form at `out`
+  /// (64-byte aligned). Runs on all threads. Integer-block formats accept only their own file type.
+  virtual void pack(Format, std::span<const MatrixSource> sources, bool interleave, uint8_t* out) = 0;
+  /// Wraps packed bytes (which must stay valid and 64-byte aligned).
+  virtual std::unique_ptr<Matrix> matrix(Format, int64_t rows, int64_t cols, const uint8_t* packed) = 0;
+
+  // --- memory ------------------------------------------------------------------------------------------------------
+  virtual std::unique_ptr<Tensor> tensor(int64_t rows, int64_t width) = 0;
+  /// Allocates the KV pool (once per backend instance). Throws OUT_OF_MEMORY instead of letting the kernel kill the process.
+  virtual void allocateKv(const KvShape&) = 0;
+  /// Copies slots (all layers, K, V and side bytes): an accepted branch moving to its place.
+  virtual void copySlots(std::span<const int32_t> from, std::span<const int32_t> to) = 0;
+  /// The side bytes of a slot, host memory.
+  virtual uint8_t* side(int32_t slot) = 0;
+  /// Host view of a tensor's first rows (CPU: no copy).
+  virtual const float* read(const Tensor&, int64_t rows) = 0;
+  virtual void write(Tensor&, const float* values, int64_t rows) = 0;
+
+  // --- the forward pass: operations over pass.rows rows --------------------------------------------------------------
+  /// out[r] = table[token[r]], dequantised.
+  virtual void embed(const Pass&, const Matrix& table, Tensor& out) = 0;
+  /// out (epilogue)= W · norm(in); `norm` null = in as it is, else RMSNorm with that weight [cols] and `eps`.
+  virtual void linear(const Pass&, const Matrix& w, const Tensor& in, const float* norm, float eps, Tensor& out, Epilogue) = 0;
+  /// The head: out[i] = W · norm(in[logitRow[i]]) for i < pass.logitRows.
+  virtual void logits(const Pass&, const Matrix& w, const Tensor& in, const float* norm, float eps, Tensor& out) = 0;
+  /// qkv [rows][(heads + 2 kvHeads) * headDim]: rotates q and k, writes k and v to the KV slots of `layer`, then
+  /// out [rows][heads * headDim] = softmax(q kᵀ / sqrt(headDim)) v over the row's positions in logical order.
+  virtual void attention(const Pass&, int layer, int heads, const Rope&, Tensor& qkv, Tensor& out) = 0;
+  /// Draws a token for each row of `logits` named in `rows`.
+  virtual void sample(const Tensor& logits, int vocabulary, std::span<const SampleRow> rows, std::span<SampleResult> out) = 0;
+};
+
+struct CpuOptions {
+  int threads = 0;       ///< 0 = physical cores this process may run on
+  std::string isa = "";  ///< "" = best; "portable", "avx2", "avx512" force a path (tests); ISA_UNAVAILABLE if the CPU lacks it
+};
+std::unique_ptr<Backend> createCpuBackend(const CpuOptions&);
+/// Instruction-set paths this CPU can run, best first.
+std::span<const char* const> availableIsas();
+
+}  // namespace foretoken
