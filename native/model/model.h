@@ -1,0 +1,58 @@
+// A target model: configuration, weights in one compute format, and the forward pass over Backend operations.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "backend.h"
+
+namespace foretoken {
+
+struct ModelConfig {
+  std::string architecture;  ///< "llama"
+  int layers, width, heads, kvHeads, headDim, ffn, vocabulary, contextLength;
+  float normEps;
+  std::vector<float> ropeFrequency;  ///< [headDim / 2], Llama 3 scaling already applied
+  bool ropeInterleaved;              ///< layout of the file's q and k rows
+  bool tiedHead;
+};
+
+/// How far loading has come; `done` and `total` count weights. Called from the loading thread.
+using LoadProgress = std::function<void(const char* stage, int64_t done, int64_t total)>;
+
+struct ModelOptions {
+  std::string weights = "auto";  ///< "auto" keeps the file's bits; or a Format name ("f32" is the reference path)
+  std::string cacheFolder;       ///< where packed weights are kept; empty = never cached
+  int maxRows = 512;             ///< largest pass; longer prompts are prefilled in chunks
+  LoadProgress progress;
+};
+
+/// Hidden states read after a pass: the residual stream after `layer` (0 = after the embedding, `layers` = before the final norm).
+struct Capture {
+  std::vector<int> layers;
+  float* out;  ///< [layers.size()][pass.rows][width], host memory
+};
+
+class Model {
+ public:
+  virtual ~Model() = default;
+  virtual const ModelConfig& config() const = 0;
+  /// Runs one pass; logits() then holds pass.logitRows rows of `vocabulary` floats.
+  virtual void forward(const Pass&, const Capture* capture) = 0;
+  virtual const Tensor& logits() const = 0;
+  /// Bytes of weights a decode step reads, in their formats without padding.
+  virtual size_t weightBytes() const = 0;
+  /// The format of each part, for people ("q4_1, head q8_0").
+  virtual std::string weightsDescription() const = 0;
+  /// Hex hash that identifies the source's contents (key of the packed cache).
+  virtual std::string sourceHash() const = 0;
+};
+
+/// Opens a GGUF file or a safetensors folder and packs its weights for `backend`. Errors: FormatError,
+/// UNSUPPORTED_ARCHITECTURE, MISSING_TENSOR, UNKNOWN_WEIGHTS_FORMAT, OUT_OF_MEMORY.
+std::unique_ptr<Model> loadModel(const std::string& path, Backend& backend, const ModelOptions& options);
+
+}  // namespace foretoken
