@@ -1,0 +1,219 @@
+/**
+ * The native border, 1:1. Nothing outside `lib/engine`, `lib/decode`, `lib/models` and `bench` touches it; users never see it.
+ *
+ * One native thread per engine runs round after round with the policy table it has and never waits for JavaScript.
+ * What happened comes back through one callback as typed arrays, one or more rounds per crossing.
+ */
+
+/** A plain GGUF metadata value. 64-bit integers beyond 2^53 come as bigint. */
+export type GgufValue =
+  | number
+  | bigint
+  | string
+  | boolean
+  | string[]
+  | Int32Array
+  | Uint32Array
+  | Float32Array
+  | Float64Array
+  | Uint8Array
+  | GgufValue[];
+
+export interface NativeLoadOptions {
+  /** Weight format: 'auto' or a format name. */
+  weights: string;
+  /** 0 = physical cores. */
+  threads: number;
+  /** '' = best available path. */
+  isa: string;
+  /** Tokens a sequence may hold; 0 = the model's own context, at most 8192. */
+  contextLength: number;
+  /** Sequences decoded together. */
+  maxSequences: number;
+  /** Bytes for KV pages; 0 = enough for maxSequences full contexts, capped by what memory allows. */
+  kvBytes: number;
+  /** false: the engine never drafts and keeps no index (the plain reference). */
+  speculation: boolean;
+  /** Bytes that suffix indexes may take together. */
+  indexBytes: number;
+  /** Folder of packed weights, '' = no cache. */
+  cacheFolder: string;
+  /** Tokens a sequence may run ahead of what JavaScript has consumed before it is paused (back-pressure). */
+  runAhead: number;
+}
+
+/** Drafter ids as they appear in outcomes. `adversarial` exists for the lossless bench and tests only. */
+export enum Drafter {
+  none = 0,
+  suffix = 1,
+  prediction = 2,
+  adversarial = 3,
+}
+
+export interface NativeRequest {
+  /** Learned state and KV prefixes are shared within a tenant only. */
+  tenant: string;
+  /** Requests of one session share a suffix index of their own; '' = only this request. */
+  session: string;
+  prompt: Int32Array;
+  maxTokens: number;
+  /** Generation ends when one of these is drawn; the token itself is reported with finish reason 'stop'. */
+  stopTokens: Int32Array;
+  temperature: number;
+  topK: number;
+  topP: number;
+  minP: number;
+  repetitionPenalty: number;
+  presencePenalty: number;
+  frequencyPenalty: number;
+  /** Tokens that penalties look back on; 0 = all. */
+  penaltyWindow: number;
+  biasTokens: Int32Array;
+  biasValues: Float32Array;
+  /** Noise is addressed by (seed, position): the same seed gives the same tokens whatever is drafted. */
+  seed: bigint;
+  /** -1 = none. */
+  logprobs: number;
+  /** Text the caller expects, as tokens: used as a draft. Empty = none. */
+  prediction: Int32Array;
+  speculation: {
+    enabled: boolean;
+    /** Longest draft of this request. */
+    maxLookahead: number;
+    /** Tests and `bench lossless`: draft in every round from this drafter, ignoring the policy. -1 = let the policy choose. */
+    force: number;
+  };
+}
+
+/**
+ * What the engine thread needs to choose a draft. Made by `lib/controller`; the engine applies it and nothing else.
+ * The expected gain of a draft is (1 + sum of survival probabilities) / seconds of the round; see native/speculate/plan.h.
+ */
+export interface NativePolicy {
+  /** Rows (all sequences together) a pass may hold. */
+  rowBudget: number;
+  /** Seconds of a pass by number of rows: index = rows - 1, at `contextTokens` of context. */
+  passSeconds: Float32Array;
+  /** Seconds added per token of context attended to, per row. */
+  secondsPerContextToken: number;
+  /** Seconds of a round outside draft and pass. */
+  overheadSeconds: number;
+  /** Seconds of one draft call, by drafter id. */
+  draftSeconds: Float32Array;
+  /**
+   * Probability that a drafted token is accepted given that its prefix was: [drafter][depth][confidence bucket],
+   * `policyDepths` depths (the last one stands for all deeper) and `policyBuckets` equal buckets of confidence 0..1.
+   */
+  acceptance: Float32Array;
+  /** [drafter] 1 = may draft. */
+  allowed: Uint8Array;
+}
+export const policyDepths = 8;
+export const policyBuckets = 16;
+export const drafterCount = 4;
+
+/** One crossing: `rounds`, `steps` and `drafts` are tables with the row layouts below, in the order things happened. */
+export interface NativeOutcomes {
+  /** roundFields numbers per round. */
+  rounds: Float64Array;
+  /** stepFields integers per sequence and round. */
+  steps: Int32Array;
+  /** All emitted tokens; a step names its part. */
+  tokens: Int32Array;
+  /** Per drafted node: confidence; its part is named by a step. */
+  draftConfidence: Float32Array;
+  /** Per drafted node: depth (1 = first) in the low byte, outcome in the next: 0 rejected, 1 accepted, 2 never reached. */
+  draftOutcome: Int32Array;
+  /** Per emitted token when the request asked for logprobs: logprob, then n × (token, logprob). */
+  logprobs: Float32Array;
+  /** Sequences that ended: [id, reason, cachedPromptTokens] triples. */
+  finished: Int32Array;
+  /** Errors of single sequences. */
+  errors: { sequence: number; code: string; message: string }[];
+}
+export const roundFields = 8; // rows, sequences, contextTokens, prefillRows, draftSeconds, passSeconds, sampleSeconds, otherSeconds
+export const stepFields = 8; // round, sequence, tokenOffset, tokenCount, draftOffset, draftCount, accepted, drafter
+
+export enum FinishReason {
+  stop = 0,
+  length = 1,
+  cancelled = 2,
+  error = 3,
+}
+
+export interface NativeStats {
+  tokens: number;
+  promptTokens: number;
+  cachedPromptTokens: number;
+  rounds: number;
+  drafted: number;
+  accepted: number;
+  rejected: number;
+  active: number;
+  waiting: number;
+  kvPagesTotal: number;
+  kvPagesUsed: number;
+  kvPagesCached: number;
+  indexBytes: number;
+  weightBytes: number;
+  residentBytes: number;
+  prefillSeconds: number;
+  decodeSeconds: number;
+}
+
+export interface NativeModelInfo {
+  architecture: string;
+  layers: number;
+  width: number;
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+  ffn: number;
+  vocabulary: number;
+  contextLength: number;
+  weightsDescription: string;
+  weightBytes: number;
+  sourceHash: string;
+  isa: string;
+  threads: number;
+}
+
+export interface NativeEngine {
+  info(): NativeModelInfo;
+  /** Queues a request; its sequence id. Throws INVALID_REQUEST, CONTEXT_EXCEEDED, ENGINE_CLOSED. */
+  submit(request: NativeRequest): number;
+  /** Tells the engine that `count` tokens of the sequence in all were consumed (back-pressure). Never blocks. */
+  consumed(sequence: number, count: number): void;
+  /**
+   * Ends a sequence: JavaScript keeps its first `keep` tokens. What was decoded beyond is cut: never counted, never in an index,
+   * its KV never reused. Also the acknowledgement after `finished` (with keep = all tokens it kept).
+   */
+  finish(sequence: number, keep: number): void;
+  setPolicy(policy: NativePolicy): void;
+  stats(): NativeStats;
+  /** Forgets what was learned: a session's index, a tenant's index and KV prefixes, or with neither everything. */
+  forget(what: { tenant?: string; session?: string }): void;
+  /**
+   * Seconds of passes of 1..rows rows at a context, and of a draft call: for the controller's first prices. Runs on the
+   * engine thread between rounds.
+   */
+  profile(rows: number, context: number, repeats: number): Promise<{ passSeconds: Float32Array; draftSeconds: Float32Array }>;
+  /** Teacher-forced logits for tests and `bench quality`: log-probabilities of tokens[i + 1] after tokens[..i], and the argmax. */
+  score(tokens: Int32Array): Promise<{ logprob: Float32Array; argmax: Int32Array }>;
+  /** Waits for running work, frees everything. */
+  close(): Promise<void>;
+}
+
+export interface Binding {
+  readGgufMetadata(path: string): Record<string, GgufValue>;
+  loadEngine(
+    path: string,
+    options: NativeLoadOptions,
+    onOutcomes: (outcomes: NativeOutcomes) => void,
+    onProgress: (stage: string, done: number, total: number) => void,
+  ): Promise<NativeEngine>;
+  availableIsas(): string[];
+  cudaInfo(): { devices: number };
+  /** Bench primitives, see native/cpu/probe.h. */
+  probe(threads: number, isa: string): Promise<{ readGBs: number; int8GMACs: number; bf16GMACs: number }>;
+}
