@@ -126,7 +126,10 @@ export interface NativeOutcomes {
   draftOutcome: Int32Array;
   /** Per emitted token when the request asked for logprobs: logprob, then n × (token, logprob). */
   logprobs: Float32Array;
-  /** Sequences that ended: [id, reason, cachedPromptTokens] triples. */
+  /**
+   * Sequences that ended: [id, reason, cachedPromptTokens] triples. Every submitted sequence gets exactly one triple here or one
+   * entry in `errors`, also one that was ended by `finish` (reason cancelled), even if nobody waits for it any more.
+   */
   finished: Int32Array;
   /** Errors of single sequences. */
   errors: { sequence: number; code: string; message: string }[];
@@ -186,7 +189,8 @@ export interface NativeEngine {
   consumed(sequence: number, count: number): void;
   /**
    * Ends a sequence: JavaScript keeps its first `keep` tokens. What was decoded beyond is cut: never counted, never in an index,
-   * its KV never reused. Also the acknowledgement after `finished` (with keep = all tokens it kept).
+   * its KV never reused. Also the acknowledgement after `finished` (with keep = all tokens it kept): until then the sequence's
+   * pages are held. A second call, or an unknown sequence, is ignored.
    */
   finish(sequence: number, keep: number): void;
   setPolicy(policy: NativePolicy): void;

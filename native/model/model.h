@@ -27,6 +27,7 @@ struct ModelOptions {
   std::string weights = "auto";  ///< "auto" keeps the file's bits; or a Format name ("f32" is the reference path)
   std::string cacheFolder;       ///< where packed weights are kept; empty = never cached
   int maxRows = 512;             ///< largest pass; longer prompts are prefilled in chunks
+  int maxLogitRows = 128;        ///< most rows of one pass whose logits are wanted (size of the logits tensor)
   LoadProgress progress;
 };
 
