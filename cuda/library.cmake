@@ -1,0 +1,38 @@
+# libforetoken_cuda.so: static CUDA runtime, so that only the driver is needed where it runs; code for Hopper (90a) and
+# for the Blackwell family (100f). The architectures are spelled as nvcc options because CMake's own list knows no
+# families before 3.31.
+include(CheckLanguage)
+check_language(CUDA)
+if(NOT CMAKE_CUDA_COMPILER)
+  if(FORETOKEN_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "FORETOKEN_CUDA=ON, but no nvcc was found: install the CUDA toolkit or set CUDACXX")
+  endif()
+  message(STATUS "No nvcc: building for the CPU alone")
+  return()
+endif()
+
+set(CMAKE_CUDA_ARCHITECTURES OFF)
+enable_language(CUDA)
+if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12.9)
+  if(FORETOKEN_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "nvcc ${CMAKE_CUDA_COMPILER_VERSION} is too old: CUDA 12.9 or newer is needed")
+  endif()
+  message(STATUS "nvcc ${CMAKE_CUDA_COMPILER_VERSION} is older than 12.9: building for the CPU alone")
+  return()
+endif()
+
+# CMake before 3.26 doesn't know that nvcc compiles C++20.
+if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+  set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+endif()
+
+file(GLOB_RECURSE cuda_sources CONFIGURE_DEPENDS cuda/*.cu)
+add_library(foretoken_cuda SHARED ${cuda_sources})
+set_target_properties(foretoken_cuda PROPERTIES CUDA_STANDARD 20 CUDA_RUNTIME_LIBRARY Static
+  CXX_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden)
+target_include_directories(foretoken_cuda PRIVATE ${CMAKE_SOURCE_DIR})
+target_compile_options(foretoken_cuda PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:--compiler-options=-Wall,-Wextra>"
+  "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-gencode arch=compute_90a,code=sm_90a>"
+  "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-gencode arch=compute_100f,code=sm_100f>")
+target_link_options(foretoken_cuda PRIVATE -Wl,--exclude-libs,ALL)

@@ -1,0 +1,15 @@
+// The addon's entry: each part of it adds its functions and classes to `exports`.
+#include <napi.h>
+
+#include "addon/cuda.h"
+
+namespace {
+
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+  foretoken::addon::initCuda(env, exports);
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(foretoken, init)

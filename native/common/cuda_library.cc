@@ -1,0 +1,108 @@
+#include "common/cuda_library.h"
+
+#include <dlfcn.h>
+
+#include <mutex>
+#include <optional>
+
+#include "common/error.h"
+
+namespace foretoken {
+namespace {
+
+constexpr const char* kFileName = "libforetoken_cuda.so";
+
+/// The folder of the binary that holds this function: the addon's in Node, a test program's in tests.
+std::string ownFolder() {
+  Dl_info info{};
+  if (dladdr(reinterpret_cast<void*>(&ownFolder), &info) == 0 || info.dli_fname == nullptr) return ".";
+  const std::string file = info.dli_fname;
+  const size_t slash = file.rfind('/');
+  return slash == std::string::npos ? "." : file.substr(0, slash);
+}
+
+[[noreturn]] void unavailable(const std::string& why) {
+  throw Error("CUDA_UNAVAILABLE", "CUDA can't be used here: " + why);
+}
+
+template <typename Function>
+void lookUp(void* handle, const char* name, Function& function) {
+  function = reinterpret_cast<Function>(dlsym(handle, name));
+  if (function == nullptr) unavailable(std::string(kFileName) + " lacks " + name + "; install foretoken again");
+}
+
+CudaLibrary load() {
+  CudaLibrary library{};
+  library.path = ownFolder() + "/" + kFileName;
+  void* handle = dlopen(library.path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (handle == nullptr) {
+    const char* said = dlerror();
+    unavailable(said != nullptr ? said : library.path + " can't be opened");
+  }
+  decltype(&foretoken_cuda_abi_version) abiVersion;
+  lookUp(handle, "foretoken_cuda_abi_version", abiVersion);
+  if (abiVersion() != FORETOKEN_CUDA_ABI_VERSION) {
+    unavailable(library.path + " belongs to another version of foretoken; install or build it again");
+  }
+  lookUp(handle, "foretoken_cuda_versions", library.versions);
+  lookUp(handle, "foretoken_cuda_device_count", library.deviceCount);
+  lookUp(handle, "foretoken_cuda_describe", library.describe);
+  lookUp(handle, "foretoken_cuda_axpy", library.axpy);
+  return library;
+}
+
+void require(const foretoken_cuda_status& status, const std::string& during) {
+  if (status.code != 0) throw Error("CUDA_ERROR", "CUDA failed while " + during + ": " + status.message);
+}
+
+/// Runs axpy on a device over a length that fills no block evenly and compares every element.
+void checkKernel(const CudaLibrary& library, int index) {
+  constexpr size_t kCount = 1000;
+  std::vector<float> x(kCount), y(kCount);
+  for (size_t i = 0; i < kCount; ++i) {
+    x[i] = static_cast<float>(i);
+    y[i] = static_cast<float>(2 * i + 1);
+  }
+  foretoken_cuda_status status{};
+  library.axpy(index, 0.5f, x.data(), y.data(), kCount, &status);
+  const std::string during = "running a kernel on device " + std::to_string(index);
+  require(status, during);
+  for (size_t i = 0; i < kCount; ++i) {
+    // Small multiples of a half: exact in fp32 whether or not the device fuses multiply and add.
+    if (y[i] != 2.5f * static_cast<float>(i) + 1.0f) {
+      throw Error("CUDA_ERROR", "CUDA gave a wrong result while " + during);
+    }
+  }
+}
+
+}  // namespace
+
+const CudaLibrary& CudaLibrary::open() {
+  static std::mutex mutex;
+  static std::optional<CudaLibrary> library;
+  const std::lock_guard lock(mutex);
+  if (!library) library = load();
+  return *library;
+}
+
+CudaInfo cudaInfo() {
+  const CudaLibrary& library = CudaLibrary::open();
+  foretoken_cuda_status status{};
+  const int count = library.deviceCount(&status);
+  if (status.code != 0) unavailable(status.message);
+  if (count == 0) unavailable("there is no CUDA device");
+
+  CudaInfo info{library.path, 0, 0, {}};
+  library.versions(&info.runtimeVersion, &info.driverVersion, &status);
+  require(status, "asking for versions");
+  for (int index = 0; index < count; ++index) {
+    foretoken_cuda_device device{};
+    library.describe(index, &device, &status);
+    require(status, "describing device " + std::to_string(index));
+    checkKernel(library, index);
+    info.devices.push_back(device);
+  }
+  return info;
+}
+
+}  // namespace foretoken

@@ -1,0 +1,34 @@
+// libforetoken_cuda.so, found beside the binary this code is linked into and opened at first use only.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "cuda/abi.h"
+
+namespace foretoken {
+
+/// The entry points of cuda/abi.h, looked up in the opened library.
+struct CudaLibrary {
+  std::string path;
+  decltype(&foretoken_cuda_versions) versions;
+  decltype(&foretoken_cuda_device_count) deviceCount;
+  decltype(&foretoken_cuda_describe) describe;
+  decltype(&foretoken_cuda_axpy) axpy;
+
+  /// Opens the library at the first call and keeps it for the life of the process.
+  /// Throws Error CUDA_UNAVAILABLE where it is absent, does not load or is of another version; a later call tries again.
+  static const CudaLibrary& open();
+};
+
+/// What a machine offers, found out by running a kernel on every device.
+struct CudaInfo {
+  std::string library;
+  int runtimeVersion;
+  int driverVersion;
+  std::vector<foretoken_cuda_device> devices;
+};
+
+/// Throws Error CUDA_UNAVAILABLE without library, driver or device; CUDA_ERROR where a device fails or computes wrongly.
+CudaInfo cudaInfo();
+
+}  // namespace foretoken
