@@ -1,16 +1,48 @@
-/** Every error that foretoken throws on purpose: `code` is stable and made for programs, `message` for people. */
-export class ForetokenError extends Error {
-  /** Stable SCREAMING_SNAKE name of what went wrong. */
-  readonly code: string;
+/** What an Error made by native code carries besides its message. */
+interface NativeErrorFields {
+  code?: unknown;
+  file?: unknown;
+  offset?: unknown;
+}
 
-  /**
-   * @param code Stable name of what went wrong.
-   * @param message What happened and, where there is one, what to do about it.
-   * @param options `cause`: the error that led to this one.
-   */
-  constructor(code: string, message: string, options?: { cause?: unknown }) {
-    super(message, options);
+/**
+ * Every error that foretoken throws on purpose. `code` is stable, `message` is for people.
+ *
+ * @example
+ * try {
+ *   await Engine.load('model.gguf');
+ * } catch (error) {
+ *   if (error instanceof ForetokenError && error.file) console.error(error.code, error.file, error.offset);
+ * }
+ */
+export class ForetokenError extends Error {
+  /** Stable name of what went wrong, in SCREAMING_SNAKE_CASE. */
+  readonly code: string;
+  /** The file that was read, where the error is about one. */
+  readonly file?: string;
+  /** Byte offset in `file`, where known. */
+  readonly offset?: number;
+
+  constructor(code: string, message: string, options: { cause?: unknown; file?: string; offset?: number } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'ForetokenError';
     this.code = code;
+    if (options.file !== undefined) this.file = options.file;
+    if (options.offset !== undefined) this.offset = options.offset;
+  }
+
+  /**
+   * Turns an error thrown by native code into a ForetokenError; anything without a code is returned as it is.
+   * The new error is made where this is called, so that its stack leads to the caller's code.
+   */
+  static from(error: unknown): unknown {
+    if (error instanceof ForetokenError || typeof error !== 'object' || error === null) return error;
+    const { code, file, offset } = error as NativeErrorFields;
+    if (typeof code !== 'string') return error;
+    return new ForetokenError(code, (error as Error).message, {
+      cause: error,
+      file: typeof file === 'string' ? file : undefined,
+      offset: typeof offset === 'number' ? offset : undefined,
+    });
   }
 }

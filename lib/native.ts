@@ -208,6 +208,26 @@ export interface NativeEngine {
   close(): Promise<void>;
 }
 
+/** One CUDA device as `cudaInfo` reports it. */
+export interface CudaDevice {
+  name: string;
+  /** Compute capability, such as "9.0". */
+  capability: string;
+  /** Total memory in bytes. */
+  memory: number;
+}
+
+/** What `cudaInfo` found out by opening libforetoken_cuda.so and running a kernel on every device. */
+export interface CudaInfo {
+  /** Path of the library that was opened. */
+  library: string;
+  /** CUDA version that the library was built with, such as "13.0". */
+  runtime: string;
+  /** Newest CUDA version that the driver supports. */
+  driver: string;
+  devices: CudaDevice[];
+}
+
 export interface Binding {
   readGgufMetadata(path: string): Record<string, GgufValue>;
   loadEngine(
@@ -217,7 +237,11 @@ export interface Binding {
     onProgress: (stage: string, done: number, total: number) => void,
   ): Promise<NativeEngine>;
   availableIsas(): string[];
-  cudaInfo(): { devices: number };
+  /**
+   * Opens libforetoken_cuda.so beside the addon (the first call does) and checks every device with a small kernel.
+   * Throws CUDA_UNAVAILABLE where there is no library, driver or device, CUDA_ERROR where a device fails.
+   */
+  cudaInfo(): CudaInfo;
   /** Bench primitives, see native/cpu/probe.h. */
   probe(threads: number, isa: string): Promise<{ readGBs: number; int8GMACs: number; bf16GMACs: number }>;
 }

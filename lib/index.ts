@@ -1,0 +1,1 @@
+export { ForetokenError } from './error';

@@ -1,0 +1,36 @@
+import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+import { packageRoot } from '../lib/binding';
+
+const root = packageRoot();
+const sources = path.join(root, 'test', 'native');
+const programs = fs
+  .readdirSync(sources)
+  .filter((file) => file.endsWith('.cc'))
+  .map((file) => path.basename(file, '.cc'));
+
+/** Property tests over whole forward passes in every format are slow on two cores. */
+const programLimit = 15 * 60_000;
+
+describe('native test programs', () => {
+  beforeAll(() => {
+    const build = spawnSync(process.execPath, [path.join(root, 'scripts', 'build.js'), '--native', '--tests'], {
+      encoding: 'utf8',
+    });
+    if (build.status !== 0) throw new Error(build.stderr);
+  }, programLimit);
+
+  it.each(programs)(
+    '%s',
+    (name) => {
+      const program = path.join(root, 'build', 'tests', `test_${name}`);
+      const result = spawnSync(program, { cwd: root, encoding: 'utf8', timeout: programLimit - 1000 });
+      if (result.error) throw result.error;
+      if (result.status !== 0) {
+        throw new Error(`${name} ended with ${result.signal ?? result.status}\n${result.stdout}\n${result.stderr}`);
+      }
+    },
+    programLimit,
+  );
+});
