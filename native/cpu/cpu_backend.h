@@ -1,0 +1,73 @@
+// The Backend on CPU cores. Matrix products live in this folder's gemm files, attention, KV and sampling in files of
+// their own; this class is where they share the threads and the instruction-set path.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "backend.h"
+#include "common/memory.h"
+#include "cpu/isa.h"
+#include "cpu/thread_pool.h"
+
+namespace foretoken {
+
+struct Kernels;       // gemm: one instruction-set path's functions (kernels.h)
+struct CpuAttention;  // the KV pool and what attention and sampling keep between calls; defined by their files
+
+/// Activations in plain memory.
+class CpuTensor final : public Tensor {
+ public:
+  CpuTensor(int64_t rows, int64_t width) : width_(width), memory_(rows * width * sizeof(float), "a tensor") {}
+  int64_t width() const override { return width_; }
+  float* data() { return reinterpret_cast<float*>(memory_.data()); }
+  const float* data() const { return reinterpret_cast<const float*>(memory_.data()); }
+  float* row(int64_t index) { return data() + index * width_; }
+  const float* row(int64_t index) const { return data() + index * width_; }
+
+ private:
+  int64_t width_;
+  Memory memory_;
+};
+
+class CpuBackend final : public Backend {
+ public:
+  explicit CpuBackend(const CpuOptions&);
+  ~CpuBackend() override;
+
+  Isa isa() const { return isa_; }
+  ThreadPool& threads() { return threads_; }
+
+  size_t packedBytes(Format, int64_t rows, int64_t cols) const override;
+  void pack(Format, std::span<const MatrixSource>, bool interleave, uint8_t* out) override;
+  std::unique_ptr<Matrix> matrix(Format, int64_t rows, int64_t cols, const uint8_t* packed) override;
+  std::unique_ptr<Tensor> tensor(int64_t rows, int64_t width) override;
+  const float* read(const Tensor&, int64_t rows) override;
+  void write(Tensor&, const float* values, int64_t rows) override;
+  void embed(const Pass&, const Matrix& table, Tensor& out) override;
+  void linear(const Pass&, const Matrix&, const Tensor& in, const float* norm, float eps, Tensor& out,
+              Epilogue) override;
+  void logits(const Pass&, const Matrix&, const Tensor& in, const float* norm, float eps, Tensor& out) override;
+
+  // Defined in attention's, kv's and sample's files.
+  void allocateKv(const KvShape&) override;
+  void copySlots(std::span<const int32_t> from, std::span<const int32_t> to) override;
+  uint8_t* side(int32_t slot) override;
+  void attention(const Pass&, int layer, int heads, const Rope&, Tensor& qkv, Tensor& out) override;
+  void sample(const Tensor& logits, int vocabulary, std::span<const SampleRow>, std::span<SampleResult> out) override;
+
+ private:
+  /// out[i] (epilogue)= W · norm(row(i)) for i < count, in one fork.
+  void product(const Matrix&, const float* in, const int32_t* gather, int64_t inWidth, int count, const float* norm,
+               float eps, float* out, int64_t outWidth, Epilogue);
+  void reserve(int64_t rows, int64_t width);
+
+  Isa isa_;
+  ThreadPool threads_;
+  const Kernels& kernels_;
+  int64_t maxRows_ = 0, maxWidth_ = 0;  ///< of all tensors so far: what the scratch must hold
+  Memory prepared_;                     ///< normalised and quantised input rows of one product
+  std::vector<Memory> scratch_;         ///< per thread
+  std::shared_ptr<CpuAttention> attention_;
+};
+
+}  // namespace foretoken

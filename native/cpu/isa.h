@@ -1,0 +1,19 @@
+// Which instruction-set path the kernels take. One build carries them all; the CPU decides at run time.
+#pragma once
+#include <cstdint>
+#include <string>
+
+namespace foretoken {
+
+/// avx2 stands for AVX2 + FMA + F16C + BMI2; avx512 for F, BW, VL, DQ, VBMI, VNNI and BF16 on top of that.
+enum class Isa : uint8_t { portable, avx2, avx512 };
+
+/// True if this CPU (and its operating system) can run the path.
+bool isaAvailable(Isa);
+
+const char* name(Isa);
+
+/// "" gives the best available path, a name that very path. Throws ISA_UNAVAILABLE.
+Isa selectIsa(const std::string& name);
+
+}  // namespace foretoken
