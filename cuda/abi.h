@@ -35,8 +35,7 @@ int32_t foretoken_cuda_device_count(foretoken_cuda_status* status);
 void foretoken_cuda_describe(int32_t index, foretoken_cuda_device* device, foretoken_cuda_status* status);
 
 /* y[i] += a * x[i] for i < count, host arrays in and out, computed on device `index`. */
-void foretoken_cuda_axpy(int32_t index, float a, const float* x, float* y, size_t count,
-                         foretoken_cuda_status* status);
+void foretoken_cuda_axpy(int32_t index, float a, const float* x, float* y, size_t count, foretoken_cuda_status* status);
 
 #ifdef __cplusplus
 }

@@ -8,7 +8,10 @@ export function packageRoot(start: string = __dirname): string {
   for (let folder = start; ; folder = path.dirname(folder)) {
     if (isPackageRoot(folder)) return folder;
     if (folder === path.dirname(folder)) {
-      throw new ForetokenError('PACKAGE_INCOMPLETE', `No package.json of foretoken above ${start}: reinstall foretoken.`);
+      throw new ForetokenError(
+        'PACKAGE_INCOMPLETE',
+        `No package.json of foretoken above ${start}: reinstall foretoken.`,
+      );
     }
   }
 }
@@ -69,10 +72,16 @@ function loadAdvice(said: string, root: string, platform: string): Advice[] {
     return [{ cause, command }];
   }
   if ([...process.execArgv, process.env.NODE_OPTIONS ?? ''].some((text) => text.includes('--no-addons'))) {
-    advice.push({ cause: 'Node.js runs with --no-addons, which forbids native code. Start it without:', command: 'node …' });
+    advice.push({
+      cause: 'Node.js runs with --no-addons, which forbids native code. Start it without:',
+      command: 'node …',
+    });
   }
   if (Number(process.versions.node.split('.')[0]) < 20) {
-    advice.push({ cause: `foretoken needs Node.js 20 or newer; this is ${process.version}:`, command: 'https://nodejs.org' });
+    advice.push({
+      cause: `foretoken needs Node.js 20 or newer; this is ${process.version}:`,
+      command: 'https://nodejs.org',
+    });
   }
   if (isClone) {
     advice.push({ cause: 'This is a clone of the repository: build it first.', command });

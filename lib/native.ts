@@ -201,7 +201,11 @@ export interface NativeEngine {
    * Seconds of passes of 1..rows rows at a context, and of a draft call: for the controller's first prices. Runs on the
    * engine thread between rounds.
    */
-  profile(rows: number, context: number, repeats: number): Promise<{ passSeconds: Float32Array; draftSeconds: Float32Array }>;
+  profile(
+    rows: number,
+    context: number,
+    repeats: number,
+  ): Promise<{ passSeconds: Float32Array; draftSeconds: Float32Array }>;
   /** Teacher-forced logits for tests and `bench quality`: log-probabilities of tokens[i + 1] after tokens[..i], and the argmax. */
   score(tokens: Int32Array): Promise<{ logprob: Float32Array; argmax: Int32Array }>;
   /** Waits for running work, frees everything. */

@@ -88,7 +88,8 @@ function step(title, log, command, args, options = {}) {
       fs.closeSync(output);
       const line = `${error ? 'x' : '+'} ${title} (${seconds()} s)\n`;
       process.stderr.write(interactive ? `\r\x1b[K${line}` : line);
-      if (error) reject(new SetupError(`${error}\n${tail(logPath, 40)}\nThe full log is ${path.relative(root, logPath)}`));
+      if (error)
+        reject(new SetupError(`${error}\n${tail(logPath, 40)}\nThe full log is ${path.relative(root, logPath)}`));
       else resolve();
     };
     child.on('error', (error) => finish(`${command} could not be started: ${error.message}`));

@@ -16,7 +16,8 @@ struct CudaLibrary {
   decltype(&foretoken_cuda_axpy) axpy;
 
   /// Opens the library at the first call and keeps it for the life of the process.
-  /// Throws Error CUDA_UNAVAILABLE where it is absent, does not load or is of another version; a later call tries again.
+  /// Throws Error CUDA_UNAVAILABLE where it is absent, does not load or is of another version; a later call tries
+  /// again.
   static const CudaLibrary& open();
 };
 
@@ -28,7 +29,8 @@ struct CudaInfo {
   std::vector<foretoken_cuda_device> devices;
 };
 
-/// Throws Error CUDA_UNAVAILABLE without library, driver or device; CUDA_ERROR where a device fails or computes wrongly.
+/// Throws Error CUDA_UNAVAILABLE without library, driver or device; CUDA_ERROR where a device fails or computes
+/// wrongly.
 CudaInfo cudaInfo();
 
 }  // namespace foretoken

@@ -18,11 +18,10 @@ inline int finish(const char* name) {
 }
 }  // namespace foretoken::test
 
-#define CHECK(condition)                                                                     \
-  do {                                                                                       \
-    ++foretoken::test::checkCount();                                                         \
-    if (!(condition)) {                                                                      \
-      if (++foretoken::test::failureCount() <= 20)                                           \
-        std::printf("FAILED %s:%d: %s\n", __FILE__, __LINE__, #condition);                   \
-    }                                                                                        \
+#define CHECK(condition)                                                                                              \
+  do {                                                                                                                \
+    ++foretoken::test::checkCount();                                                                                  \
+    if (!(condition)) {                                                                                               \
+      if (++foretoken::test::failureCount() <= 20) std::printf("FAILED %s:%d: %s\n", __FILE__, __LINE__, #condition); \
+    }                                                                                                                 \
   } while (0)
