@@ -118,11 +118,16 @@ export interface NativeOutcomes {
   rounds: Float64Array;
   /** stepFields integers per sequence and round. */
   steps: Int32Array;
-  /** All emitted tokens; a step names its part. */
+  /** All emitted tokens; a step names its part. `draftOffset` and `draftCount` of a step cover its shadow nodes too. */
   tokens: Int32Array;
   /** Per drafted node: confidence; its part is named by a step. */
   draftConfidence: Float32Array;
-  /** Per drafted node: depth (1 = first) in the low byte, outcome in the next: 0 rejected, 1 accepted, 2 never reached. */
+  /**
+   * Per drafted node, packed: depth (1 = first) in bits 0..7, outcome in bits 8..15 (0 rejected, 1 accepted, 2 never reached), shadow
+   * in bit 16, drafter in bits 24..31. A shadow node was drafted but not verified, because the policy left it out or preferred another
+   * drafter: it is listed where the emitted tokens decide what would have become of it (outcome 0 or 1), so that every drafter stays
+   * calibrated without being tried at the user's expense. Shadow nodes are no part of `drafted`, `accepted`, `rejected` in the stats.
+   */
   draftOutcome: Int32Array;
   /** Per emitted token when the request asked for logprobs: logprob, then n × (token, logprob). */
   logprobs: Float32Array;

@@ -1,0 +1,25 @@
+#include "engine/outcomes.h"
+
+namespace foretoken {
+
+void Outcomes::clear() {
+  rounds.clear();
+  steps.clear();
+  tokens.clear();
+  draftConfidence.clear();
+  draftOutcome.clear();
+  logprobs.clear();
+  finished.clear();
+  errors.clear();
+}
+
+void Outcomes::reserve(size_t tokenCount, size_t nodeCount) {
+  rounds.reserve(tokenCount);
+  steps.reserve(tokenCount);
+  tokens.reserve(tokenCount);
+  draftConfidence.reserve(nodeCount);
+  draftOutcome.reserve(nodeCount);
+  finished.reserve(64);
+}
+
+}  // namespace foretoken

@@ -1,0 +1,70 @@
+// What happened in one or more rounds, in the layout that crosses to JavaScript (lib/native.ts, NativeOutcomes).
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace foretoken {
+
+constexpr int kRoundFields = 8;
+constexpr int kStepFields = 8;
+constexpr int kFinishedFields = 3;
+
+/// Per round: what the pass was and where its seconds went.
+struct RoundRecord {
+  double rows, sequences, contextTokens, prefillRows, draftSeconds, passSeconds, sampleSeconds, otherSeconds;
+};
+static_assert(sizeof(RoundRecord) == kRoundFields * sizeof(double));
+
+/// Per sequence and round: which parts of the tables below are its own.
+struct StepRecord {
+  int32_t round, sequence, tokenOffset, tokenCount, draftOffset, draftCount, accepted, drafter;
+};
+static_assert(sizeof(StepRecord) == kStepFields * sizeof(int32_t));
+
+struct FinishedRecord {
+  int32_t sequence, reason, cachedPromptTokens;
+};
+static_assert(sizeof(FinishedRecord) == kFinishedFields * sizeof(int32_t));
+
+/// What became of one drafted node, packed: depth | outcome << 8 | shadow << 16 | drafter << 24. A shadow node was
+/// drafted but not verified; it is listed only where the emitted tokens decide what would have become of it.
+enum class NodeOutcome : int32_t { rejected = 0, accepted = 1, unreached = 2 };
+inline int32_t packNode(int depth, NodeOutcome outcome, bool shadow, int drafter) {
+  return (depth & 0xff) | static_cast<int32_t>(outcome) << 8 | (shadow ? 1 << 16 : 0) | drafter << 24;
+}
+inline NodeOutcome outcomeOf(int32_t packed) { return static_cast<NodeOutcome>(packed >> 8 & 0xff); }
+inline bool isShadow(int32_t packed) { return (packed >> 16 & 1) != 0; }
+
+struct SequenceFailure {
+  int32_t sequence;
+  std::string code, message;
+};
+
+/// A batch: written by the engine thread, then lent to the receiver, who gives it back with Engine::recycle().
+struct Outcomes {
+  std::vector<RoundRecord> rounds;
+  std::vector<StepRecord> steps;
+  std::vector<int32_t> tokens;
+  std::vector<float> draftConfidence;
+  std::vector<int32_t> draftOutcome;
+  std::vector<float>
+      logprobs;  ///< in the order of `tokens`, for requests that asked: logprob, then n x (token, logprob)
+  std::vector<FinishedRecord> finished;
+  std::vector<SequenceFailure> errors;
+  std::atomic<bool> lent{false};
+
+  bool empty() const { return rounds.empty() && finished.empty() && errors.empty(); }
+  void clear();
+  void reserve(size_t tokenCount, size_t nodeCount);
+};
+
+/// Receives batches on the engine thread; must not block. The batch is the receiver's until Engine::recycle().
+class OutcomeSink {
+ public:
+  virtual ~OutcomeSink() = default;
+  virtual void deliver(Outcomes* batch) = 0;
+};
+
+}  // namespace foretoken

@@ -1,0 +1,92 @@
+#include "speculate/plan.h"
+
+#include <algorithm>
+
+namespace foretoken {
+
+double Policy::pass(int rows) const {
+  const int known = static_cast<int>(passSeconds.size());
+  if (known == 0) return rows;
+  if (rows <= known) return passSeconds[rows - 1];
+  const double last = passSeconds[known - 1];
+  const double slope = known > 1 ? std::max(0.0, last - passSeconds[known - 2]) : last;
+  return last + slope * (rows - known);
+}
+
+float Policy::acceptanceOf(DrafterId drafter, int depth, float confidence) const {
+  const int bucket = std::clamp(static_cast<int>(confidence * kPolicyBuckets), 0, kPolicyBuckets - 1);
+  const int row = std::clamp(depth, 1, kPolicyDepths) - 1;
+  return std::clamp(acceptance[static_cast<int>(drafter)][row][bucket], 0.0f, 1.0f);
+}
+
+Planner::Planner(int maxNodes) { candidates_.reserve(maxNodes); }
+
+int Planner::plan(const Policy& policy, std::span<const PlanEntry> entries, int maxDrafted) {
+  double rate;
+  return bestCut(policy, entries, maxDrafted, &rate);
+}
+
+double Planner::rate(const Policy& policy, const PlanEntry& entry, int maxDrafted) {
+  double rate;
+  bestCut(policy, {&entry, 1}, maxDrafted, &rate);
+  return rate;
+}
+
+double Planner::seconds(const Policy& policy, double draftSeconds, int rows, double contextRows) const {
+  return policy.overheadSeconds + draftSeconds + policy.pass(rows) + policy.secondsPerContextToken * contextRows;
+}
+
+/// Selects nodes in order until `room` is used up: parents come before children, so no child is taken without its
+/// parent.
+int Planner::takeForced(const PlanEntry& entry, int room) const {
+  const int taken = std::min<int>(room, static_cast<int>(entry.nodes.size()));
+  std::fill_n(entry.selected, taken, uint8_t{1});
+  return taken;
+}
+
+int Planner::bestCut(const Policy& policy, std::span<const PlanEntry> entries, int maxDrafted, double* bestRate) {
+  candidates_.clear();
+  int rows = static_cast<int>(entries.size()), forced = 0;
+  double tokens = rows, draftSeconds = 0, contextRows = 0;
+  for (size_t e = 0; e < entries.size(); ++e) {
+    const PlanEntry& entry = entries[e];
+    contextRows += entry.contextTokens;
+    if (entry.nodes.empty()) continue;
+    draftSeconds += policy.draftSeconds[static_cast<int>(entry.drafter)];
+    std::fill_n(entry.selected, entry.nodes.size(), uint8_t{0});
+    for (size_t n = 0; n < entry.nodes.size(); ++n) {
+      const DraftNode& node = entry.nodes[n];
+      const float above = node.parent < 0 ? 1.0f : entry.survival[node.parent];
+      const float here =
+          entry.forced ? node.confidence : policy.acceptanceOf(entry.drafter, node.depth, node.confidence);
+      entry.survival[n] = above * here;
+      if (!entry.forced) candidates_.push_back({entry.survival[n], static_cast<int32_t>(e), static_cast<int32_t>(n)});
+    }
+    if (!entry.forced) continue;
+    const int taken = takeForced(entry, maxDrafted - forced);
+    for (int n = 0; n < taken; ++n) tokens += entry.survival[n];
+    forced += taken;
+    contextRows += static_cast<double>(taken) * entry.contextTokens;
+  }
+  rows += forced;
+  std::sort(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
+    if (a.survival != b.survival) return a.survival > b.survival;
+    return a.entry != b.entry ? a.entry < b.entry : a.node < b.node;
+  });
+  const int most = std::min({static_cast<int>(candidates_.size()), maxDrafted - forced, policy.rowBudget - rows});
+  int cut = 0;
+  *bestRate = tokens / seconds(policy, draftSeconds, rows, contextRows);
+  for (int k = 0; k < most; ++k) {
+    tokens += candidates_[k].survival;
+    contextRows += entries[candidates_[k].entry].contextTokens;
+    const double rate = tokens / seconds(policy, draftSeconds, rows + k + 1, contextRows);
+    if (rate > *bestRate) {
+      *bestRate = rate;
+      cut = k + 1;
+    }
+  }
+  for (int k = 0; k < cut; ++k) entries[candidates_[k].entry].selected[candidates_[k].node] = 1;
+  return forced + cut;
+}
+
+}  // namespace foretoken

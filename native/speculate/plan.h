@@ -1,0 +1,73 @@
+// Which drafted nodes go into the next pass: the policy table applied to the fresh confidences of one round.
+//
+// Every node has a survival, the product of calibrated acceptance probabilities from the root down: the probability
+// that the target says the whole path. A round that verifies a set of nodes emits (sequences + sum of survivals) tokens
+// on average and takes draft + pass(rows) + overhead seconds. Nodes are admitted in the order of survival (a child
+// never survives better than its parent, so parents come first), and the cut with the most expected tokens per second
+// wins. All cuts up to the budget are looked at, so a step in the price of a pass cannot hide a better cut behind it;
+// the cut at zero is plain decoding.
+//
+// The idea of admitting draft tokens of a whole batch by survival under a priced budget is that of TETRIS (ACL 2025)
+// and DSpark's scheduler (arXiv 2607.05147).
+#pragma once
+#include <array>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "speculate/drafter.h"
+
+namespace foretoken {
+
+constexpr int kPolicyDepths = 8;
+constexpr int kPolicyBuckets = 16;
+
+/// The policy table as lib/native.ts describes it. The default one lets nobody draft.
+struct Policy {
+  int rowBudget = 16;              ///< rows of all sequences in one pass
+  std::vector<float> passSeconds;  ///< [rows - 1]; beyond its end prices grow by the slope of its last two entries
+  float secondsPerContextToken = 0;
+  float overheadSeconds = 0;
+  std::array<float, kDrafterCount> draftSeconds{};
+  std::array<std::array<std::array<float, kPolicyBuckets>, kPolicyDepths>, kDrafterCount> acceptance{};
+  std::array<bool, kDrafterCount> allowed{};
+
+  /// Seconds of a pass of `rows` rows, without context; rows >= 1.
+  double pass(int rows) const;
+  /// Probability that a node is accepted given that its parent was.
+  float acceptanceOf(DrafterId drafter, int depth, float confidence) const;
+};
+
+/// One sequence of the round and what was drafted for it (`nodes` may be empty).
+struct PlanEntry {
+  std::span<const DraftNode> nodes;
+  DrafterId drafter = DrafterId::none;
+  int contextTokens = 0;
+  bool forced = false;          ///< take every node whatever it is worth
+  uint8_t* selected = nullptr;  ///< [nodes] out: 1 = in the pass
+  float* survival = nullptr;    ///< [nodes] out
+};
+
+class Planner {
+ public:
+  /// Workspace for rounds of at most `maxNodes` drafted nodes together; plan() allocates nothing.
+  explicit Planner(int maxNodes);
+
+  /// Fills `selected` and `survival` of every entry; returns the number of nodes taken, at most `maxDrafted`.
+  int plan(const Policy& policy, std::span<const PlanEntry> entries, int maxDrafted);
+  /// Best expected tokens per second of one entry on its own: chooses between drafters of one sequence.
+  double rate(const Policy& policy, const PlanEntry& entry, int maxDrafted);
+
+ private:
+  struct Candidate {
+    float survival;
+    int32_t entry, node;
+  };
+  double seconds(const Policy& policy, double draftSeconds, int rows, double contextRows) const;
+  int takeForced(const PlanEntry& entry, int room) const;
+  int bestCut(const Policy& policy, std::span<const PlanEntry> entries, int maxDrafted, double* bestRate);
+
+  std::vector<Candidate> candidates_;
+};
+
+}  // namespace foretoken
