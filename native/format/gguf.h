@@ -45,8 +45,8 @@ class GgufValue {
   std::vector<std::string_view> strings() const;
   std::vector<int64_t> integers() const;
   std::vector<double> numbers() const;
-  /// Elements of any kind, nested arrays included.
-  std::vector<GgufValue> elements() const;
+  /// The elements of an array of arrays.
+  std::vector<GgufValue> arrays() const;
 
  private:
   friend class GgufParser;
@@ -54,8 +54,8 @@ class GgufValue {
 
   GgufType type_ = GgufType::u8;
   GgufType elementType_ = GgufType::u8;
-  uint64_t count_ = 0;             // elements of an array, bytes of a string, else 1
-  const uint8_t* data_ = nullptr;  // first byte of a scalar, of a string's text, of an array's elements
+  uint64_t count_ = 0;             // of an array
+  std::span<const uint8_t> data_;  // a scalar, a string's text, an array's elements
   uint64_t offset_ = 0;
   const std::string* file_ = nullptr;
 };
@@ -63,7 +63,7 @@ class GgufValue {
 class GgufFile final : public TensorFile {
  public:
   struct Entry {
-    std::string key;
+    std::string_view key;
     GgufValue value;
   };
 
@@ -103,7 +103,7 @@ class GgufFile final : public TensorFile {
   uint32_t version_ = 0;
   uint64_t alignment_ = 32;
   std::vector<Entry> entries_;
-  std::unordered_map<std::string_view, size_t> keys_;  // views of the keys in the mapped file
+  std::unordered_map<std::string_view, size_t> keys_;
 };
 
 }  // namespace foretoken

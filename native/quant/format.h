@@ -6,7 +6,8 @@
 
 namespace foretoken {
 
-/// Formats a matrix can be computed in. The first five are converted to on request; the last three are GGUF blocks kept as they are.
+/// Formats a matrix can be computed in. The first five are converted to on request; the last three are GGUF blocks kept
+/// as they are.
 enum class Format : uint8_t { f32, f16, bf16, fp8, nvfp4, mxfp4, q8_0, q4_0, q4_1 };
 
 constexpr int kFormatCount = 9;
@@ -26,8 +27,8 @@ struct BlockShape {
 };
 BlockShape blockShape(FileType);
 
-/// Bytes that `rows` x `cols` weights take in `format`, unpadded: the figure that bandwidth shares are measured against.
-/// fp8: one byte a weight and one fp32 scale a row; nvfp4: 4.5 bits and one fp32 a matrix; mxfp4: 4.25 bits.
+/// Bytes that `rows` x `cols` weights take in `format`, unpadded: the figure that bandwidth shares are measured
+/// against. fp8: one byte a weight and one fp32 scale a row; nvfp4: 4.5 bits and one fp32 a matrix; mxfp4: 4.25 bits.
 size_t unpaddedBytes(Format, int64_t rows, int64_t cols);
 
 /// Expands `count` elements (a multiple of the block size) of a file type to fp32.
