@@ -96,7 +96,7 @@ uint64_t scalarBytes(GgufType type) {
   return 0;
 }
 
-std::string quoted(std::string_view text) { return "'" + std::string(text) + "'"; }
+std::string quoted(std::string_view text) { return std::string("'").append(text).append("'"); }
 
 }  // namespace
 

@@ -18,7 +18,7 @@ constexpr size_t kMaxDimensions = 8;
 constexpr size_t kMaxTensorNameBytes = 1024;
 constexpr std::string_view kIndexName = "model.safetensors.index.json";
 
-std::string quoted(std::string_view text) { return "'" + std::string(text) + "'"; }
+std::string quoted(std::string_view text) { return std::string("'").append(text).append("'"); }
 
 /// The header of one file: checks every entry and places it in the data section.
 class Header {
