@@ -1,0 +1,195 @@
+#include "cpu/attention.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace foretoken {
+namespace {
+
+/// Work items a thread should find at least, so that the last one to finish is not waited for long.
+constexpr int kItemsPerThread = 4;
+/// Rows whose preparation is shorter than waking the other threads.
+constexpr int kSerialRows = 2;
+/// Rows of a tile differ in base by at most this.
+constexpr int kTileSpread = 2 * kPageSize;
+/// Bytes of partial results at most; beyond them long rows are no longer cut across threads.
+constexpr int64_t kPartialBytes = int64_t{32} << 20;
+
+int divideUp(int a, int b) { return (a + b - 1) / b; }
+int splitsOf(const AttentionTile& tile) { return divideUp(tile.longest, kSplit); }
+
+}  // namespace
+
+const AttentionKernels& attentionKernels(Isa isa) {
+#if defined(__x86_64__)
+  if (isa == Isa::avx512) return kAttentionAvx512;
+  if (isa == Isa::avx2) return kAttentionAvx2;
+#endif
+  (void)isa;
+  return kAttentionPortable;
+}
+
+Attention::Attention(const AttentionKernels& kernels, const KvShape& shape, ThreadPool& threads)
+    : kernels_(kernels), threads_(threads), headDim_(shape.headDim), valueStride_((shape.headDim + 31) / 32 * 32) {
+  scratch_.resize(threads_.size());
+  const int64_t splits = divideUp(shape.pages * kPageSize, kSplit) + 1;
+  partialCapacity_ = std::min(splits * shape.kvHeads * kTileQueries,
+                              kPartialBytes / static_cast<int64_t>(sizeof(float) * (valueStride_ + 2)));
+  partialStats_.resize(2 * partialCapacity_);
+  partialSums_.resize(valueStride_ * partialCapacity_);
+  pendingCapacity_ = kItemsPerThread * threads_.size();
+  pending_ = std::make_unique<std::atomic<int>[]>(pendingCapacity_);
+  constexpr int kUsualRows = 512;
+  rotary_.reserve(static_cast<size_t>(kUsualRows) * 2 * headDim_);
+  rotaryPosition_.reserve(kUsualRows);
+  tiles_.reserve(kUsualRows);
+  items_.reserve(static_cast<size_t>(kUsualRows) * shape.kvHeads);
+}
+
+void Attention::rotaryRow(const Rope& rope, int row, int position) {
+  float* cosine = rotary_.data() + static_cast<size_t>(row) * 2 * headDim_;
+  float* sine = cosine + headDim_;
+  const int half = headDim_ / 2;
+  for (int i = 0; i < half; ++i) {
+    const double angle = static_cast<double>(position) * static_cast<double>(rope.frequency[i]);
+    const int first = rope.interleaved ? 2 * i : i, second = rope.interleaved ? 2 * i + 1 : i + half;
+    cosine[first] = cosine[second] = static_cast<float>(std::cos(angle));
+    sine[second] = static_cast<float>(std::sin(angle));
+    sine[first] = -sine[second];
+  }
+}
+
+/// The table is the same for all layers of a pass; computed again only when positions or frequencies differ.
+void Attention::updateRotary(const Pass& pass, const Rope& rope) {
+  const size_t rows = static_cast<size_t>(pass.rows);
+  const bool same = rotaryPosition_.size() == rows && rotaryInterleaved_ == rope.interleaved &&
+                    rotaryFrequency_.size() == rope.frequency.size() &&
+                    std::equal(rotaryPosition_.begin(), rotaryPosition_.end(), pass.position) &&
+                    std::equal(rotaryFrequency_.begin(), rotaryFrequency_.end(), rope.frequency.begin());
+  if (same) return;
+  rotaryPosition_.assign(pass.position, pass.position + rows);
+  rotaryFrequency_.assign(rope.frequency.begin(), rope.frequency.end());
+  rotaryInterleaved_ = rope.interleaved;
+  rotary_.resize(rows * 2 * headDim_);
+  const auto share = [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) rotaryRow(rope, static_cast<int>(row), pass.position[row]);
+  };
+  if (pass.rows <= kSerialRows) return share(0, pass.rows);
+  threads_.run([&](int thread) {
+    const auto [begin, end] = threads_.share(pass.rows, thread);
+    share(begin, end);
+  });
+}
+
+void Attention::planTiles(const Pass& pass, int group) {
+  const int limit = std::max(1, kTileQueries / std::min(group, kItemHeads));
+  tiles_.clear();
+  for (int row = 0; row < pass.rows; ++row) {
+    const int base = pass.base[row], length = base + pass.ancestorBegin[row + 1] - pass.ancestorBegin[row];
+    if (!tiles_.empty()) {
+      AttentionTile& tile = tiles_.back();
+      const int shared = std::min(tile.shared, base), paged = std::max(tile.paged, base);
+      if (tile.rowEnd - tile.rowBegin < limit && pass.sequence[row] == pass.sequence[tile.rowBegin] &&
+          paged - shared <= kTileSpread) {
+        tile = {tile.rowBegin, row + 1, shared, paged, std::max(tile.longest, length), -1};
+        continue;
+      }
+    }
+    tiles_.push_back({row, row + 1, base, base, length, -1});
+  }
+}
+
+/// Items of one tile and KV head, `chunk` splits each.
+void Attention::addItems(int tile, int kvHead, int group, int chunk) {
+  const int splits = splitsOf(tiles_[tile]);
+  for (int head = 0; head < group; head += kItemHeads) {
+    int pending = -1;
+    if (tiles_[tile].partials >= 0) {
+      pending = pendingUsed_++;
+      pending_[pending].store(divideUp(splits, chunk), std::memory_order_relaxed);
+    }
+    for (int split = 0; split < splits; split += chunk)
+      items_.push_back(
+          {tile, kvHead, head, std::min(group, head + kItemHeads), split, std::min(splits, split + chunk), pending});
+  }
+}
+
+/// Cuts rows across threads only where there are too few tiles and heads to go round. How it is cut never changes a
+/// bit.
+void Attention::planItems(int heads, int kvHeads) {
+  const int group = heads / kvHeads, parts = kvHeads * divideUp(group, kItemHeads);
+  int64_t whole = static_cast<int64_t>(tiles_.size()) * parts, pieces = 0, entries = 0;
+  for (const AttentionTile& tile : tiles_) {
+    pieces += static_cast<int64_t>(splitsOf(tile)) * parts;
+    entries += static_cast<int64_t>(splitsOf(tile)) * (tile.rowEnd - tile.rowBegin) * heads;
+  }
+  const int wanted = kItemsPerThread * threads_.size();
+  const bool cut = threads_.size() > 1 && whole < wanted && whole <= pendingCapacity_ && entries <= partialCapacity_;
+  const int chunk = cut ? static_cast<int>(std::max<int64_t>(1, pieces / wanted)) : 1 << 20;
+  items_.clear();
+  pendingUsed_ = 0;
+  entries = 0;
+  for (int t = static_cast<int>(tiles_.size()) - 1; t >= 0; --t) {
+    AttentionTile& tile = tiles_[t];
+    if (splitsOf(tile) > chunk) {
+      tile.partials = entries;
+      entries += static_cast<int64_t>(splitsOf(tile)) * (tile.rowEnd - tile.rowBegin) * heads;
+    }
+    for (int kvHead = 0; kvHead < kvHeads; ++kvHead) addItems(t, kvHead, group, chunk);
+  }
+  // Long items first: the short ones fill the gaps at the end.
+  std::sort(items_.begin(), items_.end(), [](const AttentionItem& a, const AttentionItem& b) {
+    return a.splitEnd - a.splitBegin > b.splitEnd - b.splitBegin;
+  });
+}
+
+void Attention::prepareShare(const AttentionJob& job, int thread) {
+  const auto [begin, end] = threads_.share(job.pass->rows, thread);
+  for (int64_t row = begin; row < end; ++row)
+    kernels_.prepare(job, static_cast<int>(row), 0, job.heads + 2 * job.kvHeads);
+}
+
+void Attention::attendItems(const AttentionJob& job, int thread) {
+  const int count = static_cast<int>(items_.size());
+  for (int i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count;) {
+    const AttentionItem& item = items_[i];
+    kernels_.attend(job, item, scratch_[thread]);
+    // Whoever finishes last folds the parts; acquire and release make the others' parts visible to it.
+    if (item.pending >= 0 && pending_[item.pending].fetch_sub(1, std::memory_order_acq_rel) == 1)
+      kernels_.merge(job, item, scratch_[thread]);
+  }
+}
+
+void Attention::run(const Pass& pass, KvPool& pool, int layer, int heads, const Rope& rope, float* qkv, float* out) {
+  if (pass.rows == 0) return;
+  const int kvHeads = pool.shape().kvHeads, group = heads / kvHeads;
+  updateRotary(pass, rope);
+  planTiles(pass, group);
+  planItems(heads, kvHeads);
+  const float scale = static_cast<float>(1.4426950408889634 / std::sqrt(static_cast<double>(headDim_)));
+  const AttentionJob job{&pass,
+                         pool.layer(layer),
+                         heads,
+                         kvHeads,
+                         group,
+                         qkv,
+                         out,
+                         rotary_.data(),
+                         rope.interleaved,
+                         scale,
+                         tiles_.data(),
+                         partialStats_.data(),
+                         partialSums_.data()};
+  next_.store(0, std::memory_order_relaxed);
+  const bool serial = pass.rows <= kSerialRows;
+  for (int row = 0; serial && row < pass.rows; ++row) kernels_.prepare(job, row, 0, heads + 2 * kvHeads);
+  threads_.run([&](int thread) {
+    if (!serial) {
+      prepareShare(job, thread);
+      threads_.barrier();
+    }
+    attendItems(job, thread);
+  });
+}
+
+}  // namespace foretoken

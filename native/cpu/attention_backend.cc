@@ -1,0 +1,43 @@
+// The CpuBackend operations over keys and values.
+#include "cpu/attention_backend.h"
+
+#include <string>
+
+#include "common/error.h"
+#include "cpu/cpu_backend.h"
+
+namespace foretoken {
+namespace {
+
+/// Slots worth spreading over threads when copied.
+constexpr size_t kSerialCopies = 2;
+
+}  // namespace
+
+void CpuBackend::allocateKv(const KvShape& shape) {
+  if (attention_) throw Error("INVALID_ARGUMENT", "the KV pool of this backend is allocated already");
+  attention_ = std::make_shared<CpuAttention>(shape, isa_, threads_);
+}
+
+void CpuBackend::copySlots(std::span<const int32_t> from, std::span<const int32_t> to) {
+  KvPool& pool = attention_->pool;
+  const int layers = pool.shape().layers;
+  if (from.size() <= kSerialCopies) {
+    pool.copyLayers(from, to, 0, layers);
+  } else {
+    threads_.run([&](int thread) {
+      const auto [begin, end] = threads_.share(layers, thread);
+      pool.copyLayers(from, to, static_cast<int>(begin), static_cast<int>(end));
+    });
+  }
+  pool.copySides(from, to);
+}
+
+uint8_t* CpuBackend::side(int32_t slot) { return attention_->pool.side(slot); }
+
+void CpuBackend::attention(const Pass& pass, int layer, int heads, const Rope& rope, Tensor& qkv, Tensor& out) {
+  attention_->attention.run(pass, attention_->pool, layer, heads, rope, static_cast<CpuTensor&>(qkv).data(),
+                            static_cast<CpuTensor&>(out).data());
+}
+
+}  // namespace foretoken

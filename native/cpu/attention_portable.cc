@@ -1,0 +1,6 @@
+// The attention kernels compiled for this file's instruction set.
+#include "cpu/attention-inl.h"
+
+namespace foretoken {
+const AttentionKernels kAttentionPortable = {prepare, attend, merge};
+}  // namespace foretoken

@@ -1,0 +1,290 @@
+// Sixteen fp32 lanes and the exponential, once for every instruction set.
+//
+// A file that includes this defines FORETOKEN_VECTOR_AVX512 or FORETOKEN_VECTOR_AVX2 first (or neither: portable).
+// Every operation does the same IEEE arithmetic lane by lane on each path, so code written over V16 gives the same bits
+// on all of them; that is why fused multiply-adds are always spelled out and rounding uses additions only. All names
+// are local to the including file, because it may be compiled for an instruction set that the rest of the program must
+// not use.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#if (defined(FORETOKEN_VECTOR_AVX512) && !defined(FORETOKEN_EMULATED_AVX512)) || defined(FORETOKEN_VECTOR_AVX2)
+#include <immintrin.h>
+#endif
+
+namespace foretoken {
+namespace {
+
+constexpr int kLanes = 16;
+
+#if defined(FORETOKEN_VECTOR_AVX512)
+
+struct V16 {
+  __m512 x;
+};
+/// Sixteen 32-bit words, each holding two bf16 values: the even one in the low half.
+struct Pairs {
+  __m512i x;
+};
+inline V16 load(const float* p) { return {_mm512_loadu_ps(p)}; }
+inline void store(float* p, V16 a) { _mm512_storeu_ps(p, a.x); }
+inline V16 broadcast(float v) { return {_mm512_set1_ps(v)}; }
+inline V16 fma(V16 a, V16 b, V16 c) { return {_mm512_fmadd_ps(a.x, b.x, c.x)}; }
+inline V16 mul(V16 a, V16 b) { return {_mm512_mul_ps(a.x, b.x)}; }
+inline V16 add(V16 a, V16 b) { return {_mm512_add_ps(a.x, b.x)}; }
+inline V16 sub(V16 a, V16 b) { return {_mm512_sub_ps(a.x, b.x)}; }
+/// a > b ? a : b, which is b where either is NaN.
+inline V16 max(V16 a, V16 b) { return {_mm512_max_ps(a.x, b.x)}; }
+/// value where x >= bound, else +0 (also where x is NaN).
+inline V16 whereAtLeast(V16 x, V16 bound, V16 value) {
+  return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x.x, bound.x, _CMP_GE_OQ), value.x)};
+}
+/// Bit i: a > b in lane i.
+inline uint32_t maskGreater(V16 a, V16 b) { return _mm512_cmp_ps_mask(a.x, b.x, _CMP_GT_OQ); }
+/// value * 2^n, where n is the integer in the low mantissa bits of `shifted`.
+inline V16 scaleByPower(V16 value, V16 shifted) {
+  __m512i n = _mm512_slli_epi32(_mm512_castps_si512(shifted.x), 23);
+  return {_mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(value.x), n))};
+}
+inline Pairs loadPairs(const uint16_t* p) { return {_mm512_loadu_si512(p)}; }
+inline void storePairs(uint16_t* p, Pairs a) { _mm512_storeu_si512(p, a.x); }
+inline V16 evens(Pairs a) { return {_mm512_castsi512_ps(_mm512_slli_epi32(a.x, 16))}; }
+inline V16 odds(Pairs a) {
+  return {_mm512_castsi512_ps(_mm512_and_si512(a.x, _mm512_set1_epi32(static_cast<int>(0xffff0000u))))};
+}
+/// Rounds to bf16 (nearest even, NaN stays NaN) in the high half of each word; the low half is garbage.
+inline __m512i roundHigh(V16 a) {
+  __m512i u = _mm512_castps_si512(a.x);
+  __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+  __m512i rounded = _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+  __m512i quiet = _mm512_or_si512(u, _mm512_set1_epi32(0x400000));
+  return _mm512_mask_mov_epi32(rounded, _mm512_cmp_ps_mask(a.x, a.x, _CMP_UNORD_Q), quiet);
+}
+inline Pairs packPairs(V16 even, V16 odd) {
+  __m512i high = _mm512_and_si512(roundHigh(odd), _mm512_set1_epi32(static_cast<int>(0xffff0000u)));
+  return {_mm512_or_si512(_mm512_srli_epi32(roundHigh(even), 16), high)};
+}
+/// Sum of the lanes in the fixed order ((i, i + 8), then + 4, + 2, + 1).
+inline float sumLanes(V16 a) {
+  alignas(64) float t[kLanes];
+  _mm512_store_ps(t, a.x);
+  for (int half = 8; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) t[i] = t[i] + t[i + half];
+  return t[0];
+}
+inline float maxLanes(V16 a) {
+  alignas(64) float t[kLanes];
+  _mm512_store_ps(t, a.x);
+  for (int half = 8; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) t[i] = t[i] > t[i + half] ? t[i] : t[i + half];
+  return t[0];
+}
+inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+
+#elif defined(FORETOKEN_VECTOR_AVX2)
+
+struct V16 {
+  __m256 lo, hi;
+};
+struct Pairs {
+  __m256i lo, hi;
+};
+inline V16 load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+inline void store(float* p, V16 a) {
+  _mm256_storeu_ps(p, a.lo);
+  _mm256_storeu_ps(p + 8, a.hi);
+}
+inline V16 broadcast(float v) {
+  __m256 x = _mm256_set1_ps(v);
+  return {x, x};
+}
+inline V16 fma(V16 a, V16 b, V16 c) { return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)}; }
+inline V16 mul(V16 a, V16 b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }
+inline V16 add(V16 a, V16 b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
+inline V16 sub(V16 a, V16 b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
+inline V16 max(V16 a, V16 b) { return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)}; }
+inline V16 whereAtLeast(V16 x, V16 bound, V16 value) {
+  return {_mm256_and_ps(_mm256_cmp_ps(x.lo, bound.lo, _CMP_GE_OQ), value.lo),
+          _mm256_and_ps(_mm256_cmp_ps(x.hi, bound.hi, _CMP_GE_OQ), value.hi)};
+}
+inline uint32_t maskGreater(V16 a, V16 b) {
+  uint32_t lo = static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a.lo, b.lo, _CMP_GT_OQ)));
+  uint32_t hi = static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a.hi, b.hi, _CMP_GT_OQ)));
+  return lo | hi << 8;
+}
+inline __m256 scaleByPower(__m256 value, __m256 shifted) {
+  __m256i n = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
+  return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(value), n));
+}
+inline V16 scaleByPower(V16 value, V16 shifted) {
+  return {scaleByPower(value.lo, shifted.lo), scaleByPower(value.hi, shifted.hi)};
+}
+inline Pairs loadPairs(const uint16_t* p) {
+  return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
+          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 16))};
+}
+inline void storePairs(uint16_t* p, Pairs a) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a.lo);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 16), a.hi);
+}
+inline V16 evens(Pairs a) {
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(a.lo, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(a.hi, 16))};
+}
+inline V16 odds(Pairs a) {
+  const __m256i high = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
+  return {_mm256_castsi256_ps(_mm256_and_si256(a.lo, high)), _mm256_castsi256_ps(_mm256_and_si256(a.hi, high))};
+}
+inline __m256i roundHigh(__m256 a) {
+  __m256i u = _mm256_castps_si256(a);
+  __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+  __m256i rounded = _mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+  __m256i quiet = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
+  __m256 nan = _mm256_cmp_ps(a, a, _CMP_UNORD_Q);
+  return _mm256_blendv_epi8(rounded, quiet, _mm256_castps_si256(nan));
+}
+inline __m256i packPairs(__m256 even, __m256 odd) {
+  __m256i high = _mm256_and_si256(roundHigh(odd), _mm256_set1_epi32(static_cast<int>(0xffff0000u)));
+  return _mm256_or_si256(_mm256_srli_epi32(roundHigh(even), 16), high);
+}
+inline Pairs packPairs(V16 even, V16 odd) { return {packPairs(even.lo, odd.lo), packPairs(even.hi, odd.hi)}; }
+inline float sumLanes(V16 a) {
+  __m256 eight = _mm256_add_ps(a.lo, a.hi);
+  __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+inline float maxLanes(V16 a) {
+  __m256 eight = _mm256_max_ps(a.lo, a.hi);
+  __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+
+#else
+
+struct V16 {
+  float x[kLanes];
+};
+struct Pairs {
+  uint32_t x[kLanes];
+};
+template <class F>
+inline V16 lanes(F&& f) {
+  V16 r;
+  for (int i = 0; i < kLanes; ++i) r.x[i] = f(i);
+  return r;
+}
+inline uint32_t bits(float v) {
+  uint32_t u;
+  std::memcpy(&u, &v, 4);
+  return u;
+}
+inline float fromBits(uint32_t u) {
+  float v;
+  std::memcpy(&v, &u, 4);
+  return v;
+}
+inline V16 load(const float* p) {
+  V16 r;
+  std::memcpy(r.x, p, sizeof r.x);
+  return r;
+}
+inline void store(float* p, const V16& a) { std::memcpy(p, a.x, sizeof a.x); }
+inline V16 broadcast(float v) {
+  return lanes([&](int) { return v; });
+}
+inline V16 fma(const V16& a, const V16& b, const V16& c) {
+  return lanes([&](int i) { return std::fma(a.x[i], b.x[i], c.x[i]); });
+}
+inline V16 mul(const V16& a, const V16& b) {
+  return lanes([&](int i) { return a.x[i] * b.x[i]; });
+}
+inline V16 add(const V16& a, const V16& b) {
+  return lanes([&](int i) { return a.x[i] + b.x[i]; });
+}
+inline V16 sub(const V16& a, const V16& b) {
+  return lanes([&](int i) { return a.x[i] - b.x[i]; });
+}
+inline V16 max(const V16& a, const V16& b) {
+  return lanes([&](int i) { return a.x[i] > b.x[i] ? a.x[i] : b.x[i]; });
+}
+inline V16 whereAtLeast(const V16& x, const V16& bound, const V16& value) {
+  return lanes([&](int i) { return x.x[i] >= bound.x[i] ? value.x[i] : 0.0f; });
+}
+inline uint32_t maskGreater(const V16& a, const V16& b) {
+  uint32_t mask = 0;
+  for (int i = 0; i < kLanes; ++i) mask |= static_cast<uint32_t>(a.x[i] > b.x[i]) << i;
+  return mask;
+}
+inline V16 scaleByPower(const V16& value, const V16& shifted) {
+  return lanes([&](int i) { return fromBits(bits(value.x[i]) + (bits(shifted.x[i]) << 23)); });
+}
+inline Pairs loadPairs(const uint16_t* p) {
+  Pairs r;
+  for (int i = 0; i < kLanes; ++i) r.x[i] = p[2 * i] | static_cast<uint32_t>(p[2 * i + 1]) << 16;
+  return r;
+}
+inline void storePairs(uint16_t* p, const Pairs& a) {
+  for (int i = 0; i < kLanes; ++i) {
+    p[2 * i] = static_cast<uint16_t>(a.x[i]);
+    p[2 * i + 1] = static_cast<uint16_t>(a.x[i] >> 16);
+  }
+}
+inline V16 evens(const Pairs& a) {
+  return lanes([&](int i) { return fromBits(a.x[i] << 16); });
+}
+inline V16 odds(const Pairs& a) {
+  return lanes([&](int i) { return fromBits(a.x[i] & 0xffff0000u); });
+}
+inline uint32_t roundHigh(float a) {
+  uint32_t u = bits(a);
+  return a != a ? u | 0x400000u : u + ((u >> 16 & 1) + 0x7fff);
+}
+inline Pairs packPairs(const V16& even, const V16& odd) {
+  Pairs r;
+  for (int i = 0; i < kLanes; ++i) r.x[i] = roundHigh(even.x[i]) >> 16 | (roundHigh(odd.x[i]) & 0xffff0000u);
+  return r;
+}
+inline float sumLanes(V16 a) {
+  for (int half = 8; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) a.x[i] = a.x[i] + a.x[i + half];
+  return a.x[0];
+}
+inline float maxLanes(V16 a) {
+  for (int half = 8; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) a.x[i] = a.x[i] > a.x[i + half] ? a.x[i] : a.x[i + half];
+  return a.x[0];
+}
+inline void prefetch(const void*) {}
+
+#endif
+
+/// 2^x for x <= 0 (a little above is fine too); +0 below -125 and for NaN. Relative error under 1.3 * 2^-24: x = n + f
+/// with |f| <= 1/2, a polynomial for 2^f (degree 6, least maximum error with the constant term held at 1), then n added
+/// to the exponent.
+inline V16 exp2(V16 x) {
+  const V16 magic = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer in the low mantissa bits
+  V16 shifted = add(x, magic);
+  V16 f = sub(x, sub(shifted, magic));
+  V16 p = broadcast(1.5353362e-4f);
+  p = fma(p, f, broadcast(1.3398875e-3f));
+  p = fma(p, f, broadcast(9.6184369e-3f));
+  p = fma(p, f, broadcast(5.5503324e-2f));
+  p = fma(p, f, broadcast(2.4022648e-1f));
+  p = fma(p, f, broadcast(6.9314718e-1f));
+  p = fma(p, f, broadcast(1.0f));
+  return whereAtLeast(x, broadcast(-125.0f), scaleByPower(p, shifted));
+}
+
+/// The same function of one value, bit for bit.
+inline float exp2(float x) {
+  float t[kLanes];
+  store(t, exp2(broadcast(x)));
+  return t[0];
+}
+
+}  // namespace
+}  // namespace foretoken
