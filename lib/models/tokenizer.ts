@@ -1,0 +1,162 @@
+import { setImmediate as turn } from 'node:timers/promises';
+import { AddedTokens } from './added-tokens';
+import { Bpe } from './bpe';
+import type { ModelMetadata } from './metadata';
+import { TextStream } from './text-stream';
+import type { TokenizerDefinition } from './tokenizer-definition';
+import { tokenizerFromGguf } from './tokenizer-from-gguf';
+import { tokenizerFromJson } from './tokenizer-from-json';
+
+/** How to turn text into tokens. */
+export interface EncodeOptions {
+  /**
+   * Text of control tokens, like `<|im_end|>`, becomes those tokens. Defaults to false: text from people must not be
+   * able to pose as the structure of a prompt.
+   */
+  special?: boolean;
+  /** Start with the BOS token, if the model has one. Defaults to false; `Tokenizer.addBos` is what the model expects. */
+  addBos?: boolean;
+  /**
+   * A character that is taken out after control tokens were found and before anything else: it keeps apart what must
+   * not be read as a control token. Defaults to none. See `renderChat`.
+   */
+  mark?: string;
+}
+
+/** How to turn tokens into text. */
+export interface DecodeOptions {
+  /** Control tokens are written out. Defaults to false. */
+  special?: boolean;
+  /**
+   * The tokens start a text: the blank that sentencepiece puts before one is dropped. Defaults to true for `decode`,
+   * and to false for `TextStream`, whose tokens usually go on where a prompt ended.
+   */
+  start?: boolean;
+}
+
+/** Pieces encoded between two looks at the clock, and how long work may go on before others get their turn. */
+const PIECES_PER_STEP = 64;
+const SLICE_MS = 12;
+
+/** Turns text into a model's tokens and back. */
+export class Tokenizer {
+  /** Ids run from 0 to below this. */
+  readonly size: number;
+  readonly bosId: number | undefined;
+  /** The model expects plain prompts to start with BOS. */
+  readonly addBos: boolean;
+  /** Tokens that end an answer. */
+  readonly eosIds: ReadonlySet<number>;
+
+  private readonly definition: TokenizerDefinition;
+  private readonly bpe: Bpe;
+  private readonly added: AddedTokens;
+  private readonly addedAfterNormalizing: AddedTokens;
+  private readonly special: ReadonlySet<number>;
+
+  /**
+   * @param metadata Its tokenizer, BOS and EOS.
+   * @throws ForetokenError `UNSUPPORTED_TOKENIZER`, `UNKNOWN_PRETOKENIZER` or `MODEL_INCOMPLETE`.
+   */
+  constructor(metadata: Pick<ModelMetadata, 'tokenizer' | 'bosId' | 'addBos' | 'eosIds'>) {
+    const source = metadata.tokenizer;
+    const definition = source.kind === 'gguf' ? tokenizerFromGguf(source.data) : tokenizerFromJson(source.json);
+    this.definition = definition;
+    this.size = definition.bytes.length;
+    this.bosId = metadata.bosId;
+    this.addBos = metadata.addBos && metadata.bosId !== undefined;
+    this.eosIds = new Set(metadata.eosIds);
+    this.bpe = new Bpe(definition.bpe);
+    this.added = new AddedTokens(definition.added);
+    this.addedAfterNormalizing = new AddedTokens(definition.addedAfterNormalizing);
+    this.special = new Set(this.controlTokens().map((token) => token.id));
+  }
+
+  /** The tokens of a text. Long texts block the event loop; see {@link encodeAsync}. */
+  encode(text: string, options: EncodeOptions = {}): number[] {
+    const ids: number[] = [];
+    for (const _ of this.encodeSteps(text, options, ids));
+    return ids;
+  }
+
+  /**
+   * The same tokens as {@link encode} gives, with pauses in which other work gets its turn.
+   *
+   * @param signal Ends the work early, with its reason as the error.
+   */
+  async encodeAsync(text: string, options: EncodeOptions = {}, signal?: AbortSignal): Promise<number[]> {
+    const ids: number[] = [];
+    let since = performance.now();
+    for (const _ of this.encodeSteps(text, options, ids)) {
+      if (performance.now() - since < SLICE_MS) continue;
+      await turn();
+      signal?.throwIfAborted();
+      since = performance.now();
+    }
+    return ids;
+  }
+
+  /** The text of some tokens. Bytes that are not UTF-8 become U+FFFD. */
+  decode(ids: ArrayLike<number>, options: DecodeOptions = {}): string {
+    const stream = new TextStream(this, { start: true, ...options });
+    return stream.push(ids) + stream.end();
+  }
+
+  /** What a token adds to a text, control tokens included; empty for ids that are none. Not to be changed. */
+  tokenBytes(id: number): Uint8Array {
+    return this.definition.bytes[id] ?? NO_BYTES;
+  }
+
+  /** Whether a token is a control token, which structures prompts and is no part of a text. */
+  isSpecial(id: number): boolean {
+    return this.special.has(id);
+  }
+
+  /** The control tokens with their text. */
+  controlTokens(): { id: number; content: string }[] {
+    const { added, addedAfterNormalizing } = this.definition;
+    return [...added, ...addedAfterNormalizing].filter((token) => token.special);
+  }
+
+  /** Decoding drops the blank before a text's first word. */
+  get dropsLeadingSpace(): boolean {
+    return this.definition.dropsLeadingSpace;
+  }
+
+  /** Encodes into `out`, stopping now and then. */
+  private *encodeSteps(text: string, options: EncodeOptions, out: number[]): Generator<void, void> {
+    if (options.addBos && this.bosId !== undefined) out.push(this.bosId);
+    let section = 0;
+    for (const part of this.added.split(text, options.special ?? false)) {
+      if (typeof part !== 'string') out.push(part.id);
+      else yield* this.encodeSection(options.mark ? part.replaceAll(options.mark, '') : part, section, options, out);
+      section++;
+    }
+  }
+
+  private *encodeSection(text: string, section: number, options: EncodeOptions, out: number[]): Generator<void, void> {
+    const normalized = this.definition.normalize?.(text) ?? text;
+    let count = 0;
+    for (const part of this.addedAfterNormalizing.split(normalized, options.special ?? false)) {
+      if (typeof part !== 'string') {
+        out.push(part.id);
+        continue;
+      }
+      for (const piece of this.pieces(part, section, 0)) {
+        yield* this.bpe.encode(piece, out);
+        if (++count % PIECES_PER_STEP === 0) yield;
+      }
+    }
+  }
+
+  private *pieces(text: string, section: number, step: number): Generator<string> {
+    const cut = this.definition.steps[step];
+    if (!cut) {
+      yield text;
+      return;
+    }
+    for (const piece of cut(text, section)) yield* this.pieces(piece, section, step + 1);
+  }
+}
+
+const NO_BYTES = new Uint8Array();
