@@ -1,4 +1,5 @@
-// `npm run lint`: ESLint, Prettier, clang-format and the compiler's type check; all of them run, all complaints count.
+// `npm run lint`: ESLint, Prettier, clang-format, actionlint and the compiler's type check; all of them run, all
+// complaints count.
 // `npm run format` (--fix) lets the formatters write instead.
 'use strict';
 
@@ -32,12 +33,29 @@ function clangFormat() {
   return runForeground(program, [...(fix ? ['-i'] : ['--dry-run', '-Werror']), ...native], { cwd: root });
 }
 
+/** The workflows of .github; labels of runners are left alone, because the linter's list of them is of 2022. */
+async function lintWorkflows() {
+  process.stderr.write('- actionlint\n');
+  const { createLinter } = require(require.resolve('actionlint', { paths: [root] }));
+  const lint = await createLinter();
+  const folder = path.join('.github', 'workflows');
+  const files = fs.readdirSync(path.join(root, folder)).map((file) => path.join(folder, file));
+  const found = files
+    .flatMap((file) => lint(fs.readFileSync(path.join(root, file), 'utf8'), file))
+    .filter(({ kind }) => kind !== 'runner-label');
+  for (const { file, line, column, message } of found) {
+    process.stderr.write(`${file}:${line}:${column}: ${message}\n`);
+  }
+  return found.length > 0 ? 1 : 0;
+}
+
 async function main() {
   await installModules();
   const results = [
     tool('eslint', ['--max-warnings=0', ...(fix ? ['--fix'] : []), '.']),
     tool('prettier', [fix ? '--write' : '--check', '--log-level=warn', '.']),
     clangFormat(),
+    await lintWorkflows(),
     typecheck(),
   ];
   return results.every((status) => status === 0) ? 0 : 1;

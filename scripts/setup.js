@@ -120,6 +120,9 @@ function modulesAreFresh() {
 /** `npm ci`, only where packages are absent or stale. Scripts are not run: nothing that is installed needs one. */
 async function installModules() {
   if (modulesAreFresh()) return;
+  if (fs.lstatSync(path.join(root, 'node_modules'), { throwIfNoEntry: false })?.isSymbolicLink()) {
+    throw new SetupError('node_modules is a link, and what it leads to is stale: run `npm ci --ignore-scripts` there.');
+  }
   const npm = process.env.npm_execpath;
   const [command, before] = npm?.endsWith('.js') ? [process.execPath, [npm]] : ['npm', []];
   const args = [...before, 'ci', '--ignore-scripts', '--no-audit', '--no-fund'];
