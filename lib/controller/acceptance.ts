@@ -1,0 +1,183 @@
+import { Drafter, drafterCount, policyBuckets, policyDepths } from '../native';
+import { isotonic } from './isotonic';
+
+/** How a row's token is drawn: a sampled token is harder to guess than the likeliest one. */
+export type RowKind = 'greedy' | 'sampled';
+
+/** Drafted tokens that the prior of a whole bucket is worth, and that a bucket is worth against one depth of it. */
+const priorWeight = 8;
+const depthWeight = 8;
+/** Accepted tokens that the trust in a drafter's prior starts with. */
+const trustWeight = 3;
+/**
+ * Drafted tokens that a cell, and a bucket over all depths, remember: enough to tell 5 % from 15 %, few enough to follow a
+ * text that turns. Once a drafter fails at depth 1 nothing deeper is reached any more, so that the bucket must forget too.
+ */
+const cellMemory = 48;
+const bucketMemory = 96;
+/** Every `fadeEvery` rounds all cells lose a little, so that what is no longer tried drifts back to its prior. */
+const fadeEvery = 256;
+const fade = 0.95;
+
+const drafterCells = policyDepths * policyBuckets;
+const cells = drafterCount * drafterCells;
+
+/** What one kind of row has taught; tables of drafters are made anew only where something was learned. */
+interface Counts {
+  /** [drafter][depth][bucket] */
+  tried: Float64Array;
+  accepted: Float64Array;
+  /** [drafter][bucket], all depths */
+  bucketTried: Float64Array;
+  bucketAccepted: Float64Array;
+  /** By drafter: its part of the policy's table, undefined where that is stale. */
+  tables: (Float32Array | undefined)[];
+}
+
+/**
+ * Chance that a drafted token is accepted, given that its prefix was: by drafter, depth and confidence.
+ *
+ * Counts with a prior, in three layers: how far the drafter as a whole keeps what its prior promises, then all depths of
+ * a confidence bucket, then each depth; confidence never lowers the chance (isotonic). Tokens that verification never
+ * reached say nothing and are not counted.
+ */
+export class AcceptanceModel {
+  readonly #counts: Record<RowKind, Counts> = { greedy: emptyCounts(), sampled: emptyCounts() };
+  readonly #recent: Record<RowKind, number> = { greedy: 0, sampled: 0 };
+  #sinceFade = 0;
+
+  /** Takes one drafted token that verification reached. */
+  observe(kind: RowKind, drafter: number, depth: number, confidence: number, accepted: boolean): void {
+    const bucket = bucketOf(confidence);
+    const counts = this.#counts[kind];
+    count(counts.tried, counts.accepted, cellOf(drafter, depth, bucket), accepted, cellMemory);
+    count(counts.bucketTried, counts.bucketAccepted, drafter * policyBuckets + bucket, accepted, bucketMemory);
+    counts.tables[drafter] = undefined;
+  }
+
+  /** Counts a round of a sequence of this kind: the table leans to what is decoded now. */
+  see(kind: RowKind): void {
+    this.#recent.greedy *= 0.99;
+    this.#recent.sampled *= 0.99;
+    this.#recent[kind] += 1;
+    this.#sinceFade += 1;
+    if (this.#sinceFade >= fadeEvery) this.#fade();
+  }
+
+  /** [drafter][depth][bucket], as the engine's policy wants it. */
+  table(): Float32Array {
+    const result = new Float32Array(cells);
+    const total = this.#recent.greedy + this.#recent.sampled;
+    const sampled = total > 0 ? this.#recent.sampled / total : 0;
+    for (let drafter = 1; drafter < drafterCount; ++drafter) {
+      const greedyTable = drafterTable(this.#counts.greedy, drafter);
+      const sampledTable = drafterTable(this.#counts.sampled, drafter);
+      const from = cellOf(drafter, 1, 0);
+      for (let i = 0; i < drafterCells; ++i)
+        result[from + i] = greedyTable[i] + sampled * (sampledTable[i] - greedyTable[i]);
+    }
+    return result;
+  }
+
+  /** Share of a drafter's tokens that were accepted when reached, and how many were counted (fading). */
+  summary(drafter: number): { tried: number; accepted: number } {
+    let tried = 0;
+    let accepted = 0;
+    for (const { bucketTried, bucketAccepted } of Object.values(this.#counts)) {
+      for (let at = drafter * policyBuckets; at < (drafter + 1) * policyBuckets; ++at) {
+        tried += bucketTried[at];
+        accepted += bucketAccepted[at];
+      }
+    }
+    return { tried, accepted };
+  }
+
+  #fade(): void {
+    this.#sinceFade = 0;
+    for (const { tables, ...counts } of Object.values(this.#counts)) {
+      tables.fill(undefined);
+      for (const values of Object.values(counts)) for (let i = 0; i < values.length; ++i) values[i] *= fade;
+    }
+  }
+}
+
+/** Where a token's chance stands in the policy's acceptance table; `depth` counts from 1. */
+export function cellOf(drafter: number, depth: number, bucket: number): number {
+  return (drafter * policyDepths + Math.min(Math.max(depth, 1), policyDepths) - 1) * policyBuckets + bucket;
+}
+
+/** The bucket of a confidence 0..1. */
+export function bucketOf(confidence: number): number {
+  return Math.min(policyBuckets - 1, Math.max(0, Math.floor(confidence * policyBuckets)));
+}
+
+/** What is believed of a drafter before it has been seen. */
+function prior(drafter: number, bucket: number): number {
+  const confidence = (bucket + 0.5) / policyBuckets;
+  switch (drafter as Drafter) {
+    case Drafter.suffix:
+      return 0.02 + 0.83 * confidence;
+    case Drafter.prediction:
+      return 0.3 + 0.6 * confidence;
+    default:
+      return 0.05;
+  }
+}
+
+function drafterTable(counts: Counts, drafter: number): Float32Array {
+  return (counts.tables[drafter] ??= makeDrafterTable(counts, drafter));
+}
+
+function makeDrafterTable(counts: Counts, drafter: number): Float32Array {
+  const from = cellOf(drafter, 1, 0);
+  const tried = counts.tried.subarray(from, from + drafterCells);
+  const accepted = counts.accepted.subarray(from, from + drafterCells);
+  const pooled = bucketChances(counts, drafter);
+  const result = new Float32Array(drafterCells);
+  const weight = new Float64Array(policyBuckets);
+  const value = new Float64Array(policyBuckets);
+  for (let row = 0; row < drafterCells; row += policyBuckets) {
+    for (let bucket = 0; bucket < policyBuckets; ++bucket) {
+      weight[bucket] = tried[row + bucket] + depthWeight;
+      value[bucket] = (accepted[row + bucket] + depthWeight * pooled[bucket]) / weight[bucket];
+    }
+    result.set(isotonic(value, weight), row);
+  }
+  return result;
+}
+
+/** The chance of each confidence bucket over all depths, held to the prior as far as the drafter as a whole keeps it. */
+function bucketChances(counts: Counts, drafter: number): Float64Array {
+  const from = drafter * policyBuckets;
+  let promised = trustWeight;
+  let kept = trustWeight;
+  for (let bucket = 0; bucket < policyBuckets; ++bucket) {
+    promised += counts.bucketTried[from + bucket] * prior(drafter, bucket);
+    kept += counts.bucketAccepted[from + bucket];
+  }
+  const trust = Math.min(1, kept / promised);
+  return Float64Array.from({ length: policyBuckets }, (_, bucket) => {
+    const believed = priorWeight * trust * prior(drafter, bucket);
+    return (counts.bucketAccepted[from + bucket] + believed) / (counts.bucketTried[from + bucket] + priorWeight);
+  });
+}
+
+/** Counts one event; where `memory` events are counted already, the older ones fade. */
+function count(tried: Float64Array, accepted: Float64Array, at: number, hit: boolean, memory: number): void {
+  if (tried[at] >= memory - 1) {
+    tried[at] *= 1 - 1 / memory;
+    accepted[at] *= 1 - 1 / memory;
+  }
+  tried[at] += 1;
+  if (hit) accepted[at] += 1;
+}
+
+function emptyCounts(): Counts {
+  return {
+    tried: new Float64Array(cells),
+    accepted: new Float64Array(cells),
+    bucketTried: new Float64Array(drafterCount * policyBuckets),
+    bucketAccepted: new Float64Array(drafterCount * policyBuckets),
+    tables: [],
+  };
+}

@@ -1,0 +1,178 @@
+import { Drafter, drafterCount, roundFields, stepFields } from '../native';
+import type { NativeOutcomes, NativePolicy } from '../native';
+import { AcceptanceModel, bucketOf, cellOf } from './acceptance';
+import type { RowKind } from './acceptance';
+import { CostModel } from './cost';
+import type { Profile, RoundTimes } from './cost';
+import { Ledger } from './ledger';
+
+/** Fixed facts that the controller works with. */
+export interface ControllerOptions {
+  /** Rows that a pass of decoding may hold, all sequences together. Defaults to 64. */
+  rowBudget?: number;
+  /** Drafters that may draft. Defaults to suffix and prediction. */
+  drafters?: readonly Drafter[];
+  /** Least milliseconds between two tables. Defaults to 10. */
+  interval?: number;
+  /** Milliseconds now; for tests. Defaults to a monotonic clock. */
+  now?: () => number;
+}
+
+/** A changed price or chance below these is not worth a new table. */
+const priceStep = 0.02;
+const chanceStep = 0.02;
+
+/**
+ * The policy: keeps what passes cost and how often drafts are accepted, and turns both into the table by which the
+ * engine chooses whether, from whom and how far to draft. It sees numbers about rounds, never a token.
+ */
+export class Controller {
+  readonly cost: CostModel;
+  readonly acceptance = new AcceptanceModel();
+  readonly ledger = new Ledger();
+  readonly rowBudget: number;
+  readonly #allowed = new Uint8Array(drafterCount);
+  readonly #interval: number;
+  readonly #now: () => number;
+  #sent: NativePolicy | undefined;
+  #sentAt = -Infinity;
+
+  /** @param profile What passes and drafts cost at load. */
+  constructor(profile: Profile, options: ControllerOptions = {}) {
+    this.rowBudget = options.rowBudget ?? 64;
+    this.cost = new CostModel(profile, this.rowBudget);
+    for (const drafter of options.drafters ?? [Drafter.suffix, Drafter.prediction]) this.#allowed[drafter] = 1;
+    this.#interval = options.interval ?? 10;
+    this.#now = options.now ?? (() => performance.now());
+  }
+
+  /**
+   * Takes the outcomes of one crossing.
+   *
+   * @param kindOf How a sequence draws its tokens; undefined for sequences that must not be learned from.
+   */
+  observe(outcomes: NativeOutcomes, kindOf: (sequence: number) => RowKind | undefined): void {
+    const { rounds, steps } = outcomes;
+    let step = 0;
+    for (let round = 0; round * roundFields < rounds.length; ++round) {
+      const first = step;
+      while (step < steps.length && steps[step] === round) step += stepFields;
+      this.#observeRound(outcomes, round, first, step, kindOf);
+    }
+  }
+
+  /** A new table if it says something else than the last one and that one is not too young; undefined otherwise. */
+  nextPolicy(): NativePolicy | undefined {
+    const now = this.#now();
+    if (now - this.#sentAt < this.#interval) return undefined;
+    const policy = this.policy();
+    if (this.#sent && !differs(this.#sent, policy)) return undefined;
+    this.#sent = policy;
+    this.#sentAt = now;
+    return policy;
+  }
+
+  /** The table as of now. */
+  policy(): NativePolicy {
+    return {
+      rowBudget: this.rowBudget,
+      passSeconds: Float32Array.from(this.cost.table()),
+      secondsPerContextToken: this.cost.secondsPerContextToken,
+      overheadSeconds: this.cost.overheadSeconds,
+      draftSeconds: Float32Array.from(this.cost.draftSeconds),
+      acceptance: this.acceptance.table(),
+      allowed: this.#allowed,
+    };
+  }
+
+  #observeRound(
+    outcomes: NativeOutcomes,
+    round: number,
+    from: number,
+    to: number,
+    kindOf: (sequence: number) => RowKind | undefined,
+  ): void {
+    const times = readRound(outcomes.rounds, round);
+    let drafted = 0;
+    let emitted = 0;
+    let expected = 0;
+    let lead: Drafter = Drafter.none;
+    for (let i = from; i < to; i += stepFields) {
+      const [, sequence, , tokenCount, draftOffset, draftCount, , drafter] = outcomes.steps.subarray(i, i + stepFields);
+      emitted += tokenCount;
+      drafted += draftCount;
+      expected += 1 + this.#expectedAccepted(outcomes, drafter, draftOffset, draftCount);
+      if (draftCount > 0) lead = drafter;
+      const kind = kindOf(sequence);
+      if (kind) this.#learn(outcomes, kind, drafter, draftOffset, draftCount);
+    }
+    if (times.prefillRows > 0 || from === to) return;
+    this.ledger.add({
+      drafter: lead,
+      drafted,
+      emitted,
+      expected,
+      seconds: times.draftSeconds + times.passSeconds + times.sampleSeconds + times.otherSeconds,
+      plainSeconds: (this.#plainSeconds(times) * emitted) / times.sequences,
+    });
+    this.cost.observe(times, lead);
+  }
+
+  /** Drafts that the present table expects to be accepted; siblings of a tree add up, depth by depth. */
+  #expectedAccepted(outcomes: NativeOutcomes, drafter: number, offset: number, count: number): number {
+    if (count === 0 || !this.#sent) return 0;
+    const chance = new Float64Array(256);
+    let deepest = 0;
+    for (let node = offset; node < offset + count; ++node) {
+      const depth = outcomes.draftOutcome[node] & 255;
+      chance[depth] += this.#sent.acceptance[cellOf(drafter, depth, bucketOf(outcomes.draftConfidence[node]))];
+      deepest = Math.max(deepest, depth);
+    }
+    let survival = 1;
+    let sum = 0;
+    for (let depth = 1; depth <= deepest; ++depth) {
+      survival *= Math.min(1, chance[depth]);
+      sum += survival;
+    }
+    return sum;
+  }
+
+  #learn(outcomes: NativeOutcomes, kind: RowKind, drafter: number, offset: number, count: number): void {
+    this.acceptance.see(kind);
+    for (let node = offset; node < offset + count; ++node) {
+      const outcome = outcomes.draftOutcome[node] >> 8;
+      if (outcome === 2) continue;
+      const depth = outcomes.draftOutcome[node] & 255;
+      this.acceptance.observe(kind, drafter, depth, outcomes.draftConfidence[node], outcome === 1);
+    }
+  }
+
+  #plainSeconds(times: RoundTimes): number {
+    const context = (times.contextTokens / Math.max(1, times.rows)) * times.sequences;
+    return this.cost.plainSeconds(times.sequences, context);
+  }
+}
+
+function readRound(rounds: Float64Array, round: number): RoundTimes & { prefillRows: number } {
+  const at = round * roundFields;
+  return {
+    rows: rounds[at],
+    sequences: rounds[at + 1],
+    contextTokens: rounds[at + 2],
+    prefillRows: rounds[at + 3],
+    draftSeconds: rounds[at + 4],
+    passSeconds: rounds[at + 5],
+    sampleSeconds: rounds[at + 6],
+    otherSeconds: rounds[at + 7],
+  };
+}
+
+function differs(a: NativePolicy, b: NativePolicy): boolean {
+  for (let i = 0; i < b.passSeconds.length; ++i) {
+    if (Math.abs(b.passSeconds[i] - a.passSeconds[i]) > priceStep * a.passSeconds[i]) return true;
+  }
+  for (let i = 0; i < b.acceptance.length; ++i) {
+    if (Math.abs(b.acceptance[i] - a.acceptance[i]) > chanceStep) return true;
+  }
+  return false;
+}

@@ -1,0 +1,149 @@
+import { isotonic } from './isotonic';
+
+/** Seconds measured at load, without other work: by number of rows, at two lengths of context. */
+export interface Profile {
+  /** Seconds of a pass: index = rows - 1, `context` tokens attended to by each row. */
+  passSeconds: readonly number[];
+  context: number;
+  /** Seconds added per row and token of context. */
+  secondsPerContextToken: number;
+  /** Seconds of one draft call by drafter id. */
+  draftSeconds: readonly number[];
+}
+
+/** One round as the engine timed it. */
+export interface RoundTimes {
+  rows: number;
+  sequences: number;
+  /** Tokens of context attended to, summed over rows. */
+  contextTokens: number;
+  draftSeconds: number;
+  passSeconds: number;
+  sampleSeconds: number;
+  otherSeconds: number;
+}
+
+/** Rounds whose median says how much slower or faster than its profile the machine is now. */
+const scaleWindow = 64;
+/** A measured time counts at most this much against its price (natural log): an outlier cannot move it far. */
+const clip = 0.3;
+/** The newest measurement of a width weighs at least this much, so that prices follow the machine. */
+const slowestRate = 1 / 48;
+
+/**
+ * What a pass costs, by its number of rows: the profile's curve, times one factor for the machine's present speed (the
+ * median of recent rounds), times a running correction per width. A curve through points and not a line, because the
+ * knees (where another block of rows begins) are what decides; never falling, because more rows cannot cost less.
+ */
+export class CostModel {
+  readonly maxRows: number;
+  readonly #base: Float64Array;
+  readonly #perContextToken: number;
+  readonly #correction: Float64Array;
+  readonly #seen: Float64Array;
+  readonly #recent = new Float64Array(scaleWindow);
+  #recentCount = 0;
+  #scale = 0;
+  #overhead = 0;
+  #overheadSeen = 0;
+  readonly #draft: Float64Array;
+
+  /**
+   * @param maxRows Rows to have prices for; beyond the profile the curve goes on with the slope of its second half.
+   */
+  constructor(profile: Profile, maxRows: number) {
+    this.maxRows = maxRows;
+    this.#perContextToken = profile.secondsPerContextToken;
+    this.#base = baseCurve(profile, maxRows);
+    this.#correction = new Float64Array(maxRows);
+    this.#seen = new Float64Array(maxRows);
+    this.#draft = Float64Array.from(profile.draftSeconds);
+  }
+
+  /** How much slower than its profile the machine runs now: 1 = as fast. */
+  get slowdown(): number {
+    return Math.exp(this.#scale);
+  }
+
+  /** Seconds of a round outside draft and pass. */
+  get overheadSeconds(): number {
+    return this.#overhead;
+  }
+
+  /** Seconds added per row and token of context, at the machine's present speed. */
+  get secondsPerContextToken(): number {
+    return this.#perContextToken * this.slowdown;
+  }
+
+  /** Seconds of one draft call by drafter id. */
+  get draftSeconds(): Float64Array {
+    return this.#draft;
+  }
+
+  /** Rounds measured at this width so far. */
+  measured(rows: number): number {
+    return this.#seen[rows - 1] ?? 0;
+  }
+
+  /** Takes a round without prefill. Seconds that are not positive and finite are ignored. */
+  observe(round: RoundTimes, drafter = 0): void {
+    const { rows, contextTokens } = round;
+    const seconds = round.passSeconds + round.sampleSeconds;
+    if (rows < 1 || rows > this.maxRows || !(seconds > 0) || !Number.isFinite(seconds)) return;
+    const expected = this.#base[rows - 1] + this.#perContextToken * contextTokens;
+    const index = rows - 1;
+    const ratio = Math.log(seconds / expected);
+    this.#observeScale(ratio - this.#correction[index]);
+    const surprise = ratio - this.#scale - this.#correction[index];
+    this.#seen[index] += 1;
+    const rate = Math.max(1 / (this.#seen[index] + 3), slowestRate);
+    this.#correction[index] += rate * Math.min(clip, Math.max(-clip, surprise));
+    this.#observeRest(round, drafter);
+  }
+
+  /** Seconds of a pass of 1..maxRows rows (index = rows - 1) at an empty context: never falling. */
+  table(): Float64Array {
+    const values = this.#base.map((seconds, i) => seconds * Math.exp(this.#scale + this.#correction[i]));
+    return isotonic(
+      values,
+      this.#seen.map((count) => 1 + Math.min(count, 64)),
+    );
+  }
+
+  /** Seconds of a whole plain round (nothing drafted) of so many sequences. */
+  plainSeconds(sequences: number, contextTokens: number): number {
+    const index = Math.min(sequences, this.maxRows) - 1;
+    const pass = this.#base[index] * Math.exp(this.#scale + this.#correction[index]);
+    return pass + this.secondsPerContextToken * contextTokens + this.#overhead;
+  }
+
+  #observeScale(ratio: number): void {
+    this.#recent[this.#recentCount % scaleWindow] = ratio;
+    this.#recentCount += 1;
+    if (this.#recentCount > scaleWindow && this.#recentCount % 8 !== 0) return;
+    const sorted = this.#recent.slice(0, Math.min(this.#recentCount, scaleWindow)).sort();
+    this.#scale = sorted[sorted.length >> 1];
+  }
+
+  #observeRest(round: RoundTimes, drafter: number): void {
+    this.#overheadSeen += 1;
+    const rate = Math.max(1 / this.#overheadSeen, slowestRate);
+    this.#overhead += rate * (Math.min(round.otherSeconds, round.passSeconds) - this.#overhead);
+    const perCall = round.draftSeconds / Math.max(1, round.sequences);
+    if (drafter > 0 && drafter < this.#draft.length)
+      this.#draft[drafter] += slowestRate * (perCall - this.#draft[drafter]);
+  }
+}
+
+/** The profile's curve at an empty context, made never falling and continued to `maxRows`. */
+function baseCurve(profile: Profile, maxRows: number): Float64Array {
+  const { passSeconds, context, secondsPerContextToken } = profile;
+  const known = passSeconds.map((seconds, i) =>
+    Math.max(seconds - secondsPerContextToken * context * (i + 1), seconds / 4),
+  );
+  const rising = isotonic(known, new Float64Array(known.length).fill(1));
+  const last = rising.length - 1;
+  const half = last >> 1;
+  const slope = last > half ? (rising[last] - rising[half]) / (last - half) : rising[last];
+  return Float64Array.from({ length: maxRows }, (_, i) => (i <= last ? rising[i] : rising[last] + slope * (i - last)));
+}

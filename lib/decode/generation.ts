@@ -1,0 +1,308 @@
+import { performance } from 'node:perf_hooks';
+import { ForetokenError } from '../error';
+import { Drafter } from '../native';
+import type { Chunk, FinishReason, GenerateResult, RoundTrace, TokenLogprob } from './result';
+import { StopMatcher } from './stop';
+
+/** Turns tokens into text piece by piece: incomplete characters wait for their remaining bytes. */
+export interface TextSource {
+  push(token: number): string;
+  end(): string;
+}
+
+/** What a generation needs to know of its request. */
+export interface GenerationRequest {
+  promptTokens: number;
+  stopTokens: ReadonlySet<number>;
+  stop: readonly string[];
+  /** Alternatives per token; -1 = no logprobs. */
+  logprobs: number;
+  explain: boolean;
+}
+
+/** What a generation tells the engine. */
+export interface GenerationControl {
+  /** The consumer has taken `count` tokens in all. */
+  consumed(count: number): void;
+  /** The sequence ends here with its first `keep` tokens. */
+  finish(keep: number): void;
+}
+
+/** One sequence's share of a round. */
+export interface Step {
+  tokens: Int32Array;
+  drafter: number;
+  draftConfidence: Float32Array;
+  /** depth in the low byte, outcome (0 rejected, 1 accepted, 2 never reached) in the next. */
+  draftOutcome: Int32Array;
+  /** 1 + 2 n numbers per token; empty if the request asked for none. */
+  logprobs: Float32Array;
+}
+
+interface Waiter {
+  resolve(chunk: Chunk | undefined): void;
+  reject(error: unknown): void;
+}
+
+/**
+ * One request while it runs: takes the engine's steps as they arrive and hands text to one consumer as fast as that
+ * one asks. Tokens count as consumed when the consumer takes them, so a slow consumer slows its own sequence and
+ * nothing else.
+ */
+export class Generation {
+  /** Settles when the generation has ended; rejects if it failed or was aborted. */
+  readonly result: Promise<GenerateResult>;
+
+  readonly #request: GenerationRequest;
+  readonly #text: TextSource;
+  readonly #control: GenerationControl;
+  readonly #stops: StopMatcher;
+  readonly #site: { stack?: string };
+  #settle!: { resolve(result: GenerateResult): void; reject(error: unknown): void };
+
+  #whole = '';
+  readonly #tokens: number[] = [];
+  readonly #logprobs: TokenLogprob[] = [];
+  readonly #rounds: RoundTrace[] = [];
+  /** Text and tokens before these have been taken. */
+  #takenText = 0;
+  #takenTokens = 0;
+  #draining = false;
+  #reason: FinishReason | undefined;
+  #error: Error | undefined;
+  #ended = false;
+  #waiter: Waiter | undefined;
+
+  readonly #started = performance.now();
+  #firstAt = 0;
+  #lastAt = 0;
+  #firstCount = 0;
+  #prefillSeconds = 0;
+  #decodeRounds = 0;
+  #draftedRounds = 0;
+  #drafted = 0;
+  #accepted = 0;
+  #rejected = 0;
+
+  /** @param site Holds the stack of the user's call, for errors that come later. */
+  constructor(request: GenerationRequest, text: TextSource, control: GenerationControl, site: { stack?: string }) {
+    this.#request = request;
+    this.#text = text;
+    this.#control = control;
+    this.#stops = new StopMatcher(request.stop);
+    this.#site = site;
+    this.result = new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject };
+    });
+    // Whoever reads the chunks sees the error there; `result` alone must not end the process.
+    this.result.catch(() => undefined);
+  }
+
+  /** Whether the generation still takes steps. A stop string ends it before the engine says that it has. */
+  get running(): boolean {
+    return this.#reason === undefined && !this.#ended;
+  }
+
+  /** Seconds of a pass that read prompts; counted for whoever waits for the first token. */
+  addPrefill(seconds: number): void {
+    if (this.#tokens.length === 0) this.#prefillSeconds += seconds;
+  }
+
+  /** Takes one step. What lies behind a stop string is dropped. */
+  accept(step: Step): void {
+    if (!this.running || step.tokens.length === 0) return;
+    const before = this.#tokens.length;
+    for (let i = 0; i < step.tokens.length && this.#reason === undefined; ++i) this.#acceptToken(step, i);
+    this.#count(step, before);
+    if (this.#reason !== undefined) this.#control.finish(this.#tokens.length);
+  }
+
+  /** Wakes the consumer; called once per crossing, after its steps were accepted. */
+  wake(): void {
+    if (this.#draining) this.#acknowledge();
+    if (!this.#waiter || !this.#pending()) return;
+    const waiter = this.#waiter;
+    this.#waiter = undefined;
+    waiter.resolve(this.#take());
+  }
+
+  /** The engine has ended the sequence. */
+  end(reason: FinishReason, cachedPromptTokens: number): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    if (this.#reason === undefined) {
+      this.#endText();
+      this.#reason = this.#stops.matched === undefined ? reason : 'stop';
+      this.#control.finish(this.#tokens.length);
+    }
+    this.#settle.resolve(this.#makeResult(cachedPromptTokens));
+    this.#finishWaiter();
+  }
+
+  /** The sequence failed, or its signal was aborted. */
+  fail(error: Error): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#error = this.#atCall(error);
+    if (this.#reason === undefined) this.#control.finish(this.#tokens.length);
+    this.#settle.reject(this.#error);
+    this.#finishWaiter();
+  }
+
+  /** The consumer wants no more: the engine drops the sequence, `result` has what came so far. */
+  cancel(): void {
+    if (this.#reason === undefined) {
+      this.#reason = 'cancelled';
+      this.#control.finish(this.#tokens.length);
+    }
+  }
+
+  /** From now on nobody holds the sequence back: every token counts as consumed when it arrives. */
+  drain(): void {
+    this.#draining = true;
+    this.#acknowledge();
+  }
+
+  /** The next chunk, as soon as there is one; undefined at the end. One call at a time. */
+  next(): Promise<Chunk | undefined> {
+    if (this.#pending()) return Promise.resolve(this.#take());
+    if (this.#error !== undefined) return Promise.reject(this.#error);
+    if (this.#ended) return Promise.resolve(undefined);
+    return new Promise((resolve, reject) => {
+      this.#waiter = { resolve, reject };
+    });
+  }
+
+  #acceptToken(step: Step, index: number): void {
+    const token = step.tokens[index];
+    this.#tokens.push(token);
+    if (this.#request.logprobs >= 0) this.#logprobs.push(this.#readLogprob(step, index));
+    if (this.#request.stopTokens.has(token)) {
+      this.#endText();
+      this.#reason = 'stop';
+      return;
+    }
+    this.#whole += this.#stops.push(this.#text.push(token));
+    if (this.#stops.matched !== undefined) this.#reason = 'stop';
+  }
+
+  /** Nothing follows: what waited for more bytes or for the rest of a stop string is text. */
+  #endText(): void {
+    this.#whole += this.#stops.push(this.#text.end());
+    this.#whole += this.#stops.flush();
+  }
+
+  #readLogprob(step: Step, index: number): TokenLogprob {
+    const alternatives = this.#request.logprobs;
+    const base = index * (1 + 2 * alternatives);
+    const top = [];
+    for (let i = 0; i < alternatives; ++i) {
+      top.push({ token: step.logprobs[base + 1 + 2 * i], logprob: step.logprobs[base + 2 + 2 * i] });
+    }
+    return { token: step.tokens[index], logprob: step.logprobs[base], top };
+  }
+
+  #count(step: Step, before: number): void {
+    this.#lastAt = performance.now();
+    const kept = this.#tokens.length - before;
+    if (before === 0) {
+      this.#firstAt = this.#lastAt;
+      this.#firstCount = kept;
+    } else {
+      this.#decodeRounds += 1;
+    }
+    let accepted = 0;
+    let rejected = 0;
+    for (const outcome of step.draftOutcome) {
+      if (outcome >> 8 === 1) accepted += 1;
+      else if (outcome >> 8 === 0) rejected += 1;
+    }
+    if (step.draftOutcome.length > 0) this.#draftedRounds += 1;
+    this.#drafted += step.draftOutcome.length;
+    this.#accepted += Math.min(accepted, kept);
+    this.#rejected += rejected;
+    if (this.#request.explain) this.#rounds.push(traceOf(step, kept));
+  }
+
+  #pending(): boolean {
+    return this.#takenTokens < this.#tokens.length || this.#takenText < this.#whole.length;
+  }
+
+  #take(): Chunk {
+    const chunk: Chunk = {
+      text: this.#whole.slice(this.#takenText),
+      tokens: this.#tokens.slice(this.#takenTokens),
+    };
+    if (this.#request.logprobs >= 0) chunk.logprobs = this.#logprobs.slice(this.#takenTokens);
+    this.#takenText = this.#whole.length;
+    this.#takenTokens = this.#tokens.length;
+    if (!this.#draining) this.#acknowledge();
+    return chunk;
+  }
+
+  #acknowledge(): void {
+    if (this.running) this.#control.consumed(this.#tokens.length);
+  }
+
+  #finishWaiter(): void {
+    const waiter = this.#waiter;
+    if (!waiter) return;
+    this.#waiter = undefined;
+    if (this.#pending()) waiter.resolve(this.#take());
+    else if (this.#error !== undefined) waiter.reject(this.#error);
+    else waiter.resolve(undefined);
+  }
+
+  /** Gives an error that arose far from any call the stack of the call that it belongs to. */
+  #atCall(error: Error): Error {
+    if (error instanceof ForetokenError && this.#site.stack !== undefined) {
+      const frames = this.#site.stack.slice(this.#site.stack.indexOf('\n') + 1);
+      error.stack = `${error.name}: ${error.message}\n${frames}`;
+    }
+    return error;
+  }
+
+  #makeResult(cachedPromptTokens: number): GenerateResult {
+    const count = this.#tokens.length;
+    const decodeSeconds = (this.#lastAt - this.#firstAt) / 1000;
+    const result: GenerateResult = {
+      text: this.#whole,
+      tokens: this.#tokens.slice(),
+      finishReason: this.#reason!,
+      usage: {
+        promptTokens: this.#request.promptTokens,
+        cachedPromptTokens,
+        completionTokens: count,
+        acceptedDraftTokens: this.#accepted,
+        rejectedDraftTokens: this.#rejected,
+      },
+      timings: {
+        ttft: count > 0 ? (this.#firstAt - this.#started) / 1000 : 0,
+        prefillSeconds: this.#prefillSeconds,
+        decodeSeconds,
+        tokensPerSecond: decodeSeconds > 0 ? (count - this.#firstCount) / decodeSeconds : 0,
+      },
+      speculation: {
+        rounds: this.#decodeRounds,
+        acceptanceLength: this.#decodeRounds > 0 ? (count - this.#firstCount) / this.#decodeRounds : 1,
+        draftedRounds: this.#draftedRounds,
+        draftedTokens: this.#drafted,
+        acceptedTokens: this.#accepted,
+      },
+    };
+    if (this.#request.logprobs >= 0) result.logprobs = this.#logprobs.slice();
+    if (this.#request.explain) result.rounds = this.#rounds;
+    return result;
+  }
+}
+
+const outcomeNames = ['rejected', 'accepted', 'unreached'] as const;
+
+function traceOf(step: Step, kept: number): RoundTrace {
+  const drafts = Array.from(step.draftOutcome, (outcome, i) => ({
+    depth: outcome & 255,
+    confidence: step.draftConfidence[i],
+    outcome: outcomeNames[outcome >> 8],
+  }));
+  return { drafter: Drafter[step.drafter], drafts, tokens: Array.from(step.tokens.subarray(0, kept)) };
+}

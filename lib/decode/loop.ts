@@ -1,0 +1,148 @@
+import { ForetokenError } from '../error';
+import { FinishReason as NativeFinish, roundFields, stepFields } from '../native';
+import type { NativeEngine, NativeOutcomes, NativeRequest } from '../native';
+import { Generation } from './generation';
+import type { GenerationRequest, TextSource } from './generation';
+import type { FinishReason } from './result';
+
+/** The part of the native engine that the loop drives. */
+export type SequenceEngine = Pick<NativeEngine, 'submit' | 'consumed' | 'finish'>;
+
+const finishReasons: Record<number, FinishReason> = {
+  [NativeFinish.stop]: 'stop',
+  [NativeFinish.length]: 'length',
+  [NativeFinish.cancelled]: 'cancelled',
+};
+
+/**
+ * Splits what comes back from the engine thread over the requests that run.
+ *
+ * One crossing may hold several rounds of several sequences; each request is woken at most once for it.
+ */
+export class DecodeLoop {
+  readonly #engine: () => SequenceEngine;
+  readonly #running = new Map<number, Generation>();
+  readonly #logprobs = new Map<number, number>();
+  #idle: (() => void)[] = [];
+
+  /** @param engine The native engine; a function, because outcomes can be routed before loading has returned it. */
+  constructor(engine: () => SequenceEngine) {
+    this.#engine = engine;
+  }
+
+  /** Requests that have not ended. */
+  get active(): number {
+    return this.#running.size;
+  }
+
+  /**
+   * Queues a request.
+   *
+   * @param signal Aborts it: its consumer then sees an error with code ABORTED.
+   * @param site Holds the stack of the user's call.
+   * @throws ForetokenError INVALID_REQUEST, CONTEXT_EXCEEDED, ENGINE_CLOSED, ABORTED
+   */
+  start(
+    native: NativeRequest,
+    request: GenerationRequest,
+    text: TextSource,
+    site: { stack?: string },
+    signal?: AbortSignal,
+  ): Generation {
+    if (signal?.aborted) throw abortError(signal);
+    const engine = this.#engine();
+    const sequence = submit(engine, native);
+    const control = {
+      consumed: (count: number) => engine.consumed(sequence, count),
+      finish: (keep: number) => engine.finish(sequence, keep),
+    };
+    const generation = new Generation(request, text, control, site);
+    this.#running.set(sequence, generation);
+    this.#logprobs.set(sequence, request.logprobs);
+    if (signal) this.#watch(generation, signal);
+    return generation;
+  }
+
+  /** Takes one crossing. */
+  onOutcomes(outcomes: NativeOutcomes): void {
+    this.#addPrefill(outcomes.rounds);
+    const woken = this.#acceptSteps(outcomes);
+    for (const generation of woken) generation.wake();
+    for (const { sequence, code, message } of outcomes.errors) {
+      this.#running.get(sequence)?.fail(new ForetokenError(code, message));
+      this.#remove(sequence);
+    }
+    for (let i = 0; i < outcomes.finished.length; i += 3) {
+      const [sequence, reason, cached] = outcomes.finished.subarray(i, i + 3);
+      this.#running.get(sequence)?.end(finishReasons[reason] ?? 'cancelled', cached);
+      this.#remove(sequence);
+    }
+  }
+
+  /** Lets every running request go on to its end, read or not; resolves when none is left. */
+  async drain(): Promise<void> {
+    for (const generation of this.#running.values()) generation.drain();
+    if (this.#running.size > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
+  }
+
+  #acceptSteps(outcomes: NativeOutcomes): Set<Generation> {
+    const woken = new Set<Generation>();
+    const { steps, tokens, draftConfidence, draftOutcome } = outcomes;
+    let logprobOffset = 0;
+    for (let i = 0; i < steps.length; i += stepFields) {
+      const [, sequence, tokenOffset, tokenCount, draftOffset, draftCount, , drafter] = steps.subarray(
+        i,
+        i + stepFields,
+      );
+      const generation = this.#running.get(sequence);
+      // A request that was aborted is forgotten here, but what it asked for still shapes the crossing.
+      const alternatives = this.#logprobs.get(sequence) ?? -1;
+      const logprobCount = alternatives < 0 ? 0 : tokenCount * (1 + 2 * alternatives);
+      generation?.accept({
+        tokens: tokens.subarray(tokenOffset, tokenOffset + tokenCount),
+        drafter,
+        draftConfidence: draftConfidence.subarray(draftOffset, draftOffset + draftCount),
+        draftOutcome: draftOutcome.subarray(draftOffset, draftOffset + draftCount),
+        logprobs: outcomes.logprobs.subarray(logprobOffset, logprobOffset + logprobCount),
+      });
+      logprobOffset += logprobCount;
+      if (generation) woken.add(generation);
+    }
+    return woken;
+  }
+
+  #addPrefill(rounds: Float64Array): void {
+    let seconds = 0;
+    for (let i = 0; i < rounds.length; i += roundFields) {
+      if (rounds[i + 3] === 0) continue;
+      for (let field = 4; field < roundFields; ++field) seconds += rounds[i + field];
+    }
+    if (seconds > 0) for (const generation of this.#running.values()) generation.addPrefill(seconds);
+  }
+
+  #watch(generation: Generation, signal: AbortSignal): void {
+    const abort = (): void => generation.fail(abortError(signal));
+    signal.addEventListener('abort', abort, { once: true });
+    const forget = (): void => signal.removeEventListener('abort', abort);
+    generation.result.then(forget, forget);
+  }
+
+  #remove(sequence: number): void {
+    this.#running.delete(sequence);
+    this.#logprobs.delete(sequence);
+    if (this.#running.size > 0) return;
+    for (const resolve of this.#idle.splice(0)) resolve();
+  }
+}
+
+function submit(engine: SequenceEngine, request: NativeRequest): number {
+  try {
+    return engine.submit(request);
+  } catch (error) {
+    throw ForetokenError.from(error);
+  }
+}
+
+function abortError(signal: AbortSignal): ForetokenError {
+  return new ForetokenError('ABORTED', 'The request was aborted by its signal.', { cause: signal.reason as unknown });
+}

@@ -1,0 +1,82 @@
+/** Why a generation ended: a stop token or string, the token limit, or because its consumer stopped reading. */
+export type FinishReason = 'stop' | 'length' | 'cancelled';
+
+/** Log-probability of one generated token under the model's own distribution (temperature 1, nothing filtered). */
+export interface TokenLogprob {
+  token: number;
+  logprob: number;
+  /** The most likely tokens at this position, best first; as many as `logprobs` asked for. */
+  top: { token: number; logprob: number }[];
+}
+
+/** Tokens counted as they were computed. */
+export interface Usage {
+  promptTokens: number;
+  /** Prompt tokens whose keys and values were still in the cache. */
+  cachedPromptTokens: number;
+  /** Generated tokens, the stop token included. */
+  completionTokens: number;
+  /** Of those, how many had been drafted. */
+  acceptedDraftTokens: number;
+  /** Drafted tokens that the model did not choose. */
+  rejectedDraftTokens: number;
+}
+
+/** Seconds as JavaScript saw them. */
+export interface Timings {
+  /** From the call to the first token. */
+  ttft: number;
+  /** Seconds of the passes that read prompts before the first token. */
+  prefillSeconds: number;
+  /** From the first token to the last. */
+  decodeSeconds: number;
+  /** Tokens after the first arrival, by `decodeSeconds`; 0 where there were none. */
+  tokensPerSecond: number;
+}
+
+/** How speculation went for one request. */
+export interface SpeculationReport {
+  /** Passes of the model after the first token. */
+  rounds: number;
+  /** Mean tokens per pass after the first token: 1 + accepted drafts. 1 = plain decoding. */
+  acceptanceLength: number;
+  /** Passes in which something was drafted. */
+  draftedRounds: number;
+  draftedTokens: number;
+  acceptedTokens: number;
+}
+
+/** One pass of the model, as `explain: true` reports it. */
+export interface RoundTrace {
+  /** Who drafted: 'none', 'suffix', 'prediction'. */
+  drafter: string;
+  /** Drafted tokens by depth (1 = first), the drafter's confidence and what became of them. */
+  drafts: { depth: number; confidence: number; outcome: 'rejected' | 'accepted' | 'unreached' }[];
+  /** Tokens that came out of the pass. */
+  tokens: number[];
+}
+
+/** What a finished generation gives. */
+export interface GenerateResult {
+  /** The generated text, without stop token or stop string. */
+  text: string;
+  /** Every generated token, with the stop token or the tokens of the stop string that ended it. */
+  tokens: number[];
+  finishReason: FinishReason;
+  usage: Usage;
+  timings: Timings;
+  speculation: SpeculationReport;
+  /** One entry per token of `tokens`; there if the request asked for `logprobs`. */
+  logprobs?: TokenLogprob[];
+  /** Every pass; there if the request asked to `explain`. */
+  rounds?: RoundTrace[];
+}
+
+/** What arrived since the consumer last asked. */
+export interface Chunk {
+  /** New text; may lag behind `tokens` while a character or a possible stop string is incomplete. */
+  text: string;
+  tokens: number[];
+  /** One entry per token; there if the request asked for `logprobs`. */
+  logprobs?: TokenLogprob[];
+}

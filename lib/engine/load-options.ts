@@ -1,0 +1,103 @@
+import type { NativeLoadOptions } from '../native';
+import { OptionReader, invalidOption } from './validate';
+
+/** Weight formats by name; 'auto' keeps the file's bits. */
+export const weightFormats = ['auto', 'f32', 'f16', 'bf16', 'fp8', 'nvfp4', 'mxfp4', 'q8_0', 'q4_0', 'q4_1'] as const;
+
+/** How the weights are held in memory. */
+export type WeightFormat = (typeof weightFormats)[number];
+
+/** What loading is doing: fetching bytes, converting weights, measuring passes. */
+export interface LoadProgress {
+  /** Such as 'download', 'convert', 'profile'. */
+  stage: string;
+  done: number;
+  /** 0 where the end is not known. */
+  total: number;
+}
+
+/** Options of `Engine.load`. */
+export interface LoadOptions {
+  /**
+   * Weight format. 'auto' keeps the bits of the file; any other converts at load (and caches the result).
+   * Defaults to `'auto'`. 'f32' is the exact reference path: slow.
+   */
+  weights?: WeightFormat;
+  /** Threads that compute. Defaults to the physical cores this process may use. */
+  threads?: number;
+  /** Instruction set: 'portable', 'avx2' or 'avx512'. Defaults to the best this processor has. */
+  isa?: string;
+  /** Tokens that one sequence may hold, prompt and answer together. Defaults to the model's own, at most 8192. */
+  contextLength?: number;
+  /** Sequences decoded together; more requests wait for their turn. Defaults to `8`. */
+  maxSequences?: number;
+  /** Bytes for keys and values. Defaults to full contexts for all sequences, capped by what memory allows. */
+  kvBytes?: number;
+  /**
+   * Whether the engine may draft at all. With `false` it decodes plainly and keeps no index; the text is the same.
+   * Defaults to `true`.
+   */
+  speculation?: boolean | { enabled?: boolean };
+  /** Bytes that indexes of seen text may take together. Defaults to `64 MiB`. */
+  indexBytes?: number;
+  /** Tokens that a sequence may run ahead of its consumer before it is paused. Defaults to `256`. */
+  runAhead?: number;
+  /** Folder for downloads and converted weights. Defaults to `FORETOKEN_HOME`, else the user's cache folder. */
+  cacheFolder?: string;
+  /** Called while loading, for progress bars. */
+  onProgress?: (progress: LoadProgress) => void;
+  /** Aborts loading. */
+  signal?: AbortSignal;
+  /** Receives lines for people, such as a format that had to be converted. Silent by default. */
+  logger?: (line: string) => void;
+}
+
+/** Checked options of `Engine.load`. */
+export interface CheckedLoadOptions {
+  native: Omit<NativeLoadOptions, 'cacheFolder'>;
+  cacheFolder: string | undefined;
+  onProgress: (progress: LoadProgress) => void;
+  signal: AbortSignal | undefined;
+  logger: (line: string) => void;
+}
+
+/** Checks options of `Engine.load` and fills in the defaults. Throws INVALID_OPTION. */
+export function checkLoadOptions(options: LoadOptions | undefined): CheckedLoadOptions {
+  const read = new OptionReader(options, 'options of Engine.load');
+  const checked = {
+    native: {
+      weights: read.oneOf('weights', 'auto', weightFormats),
+      threads: read.integer('threads', 0, 1, 1024),
+      isa: read.string('isa', ''),
+      contextLength: read.integer('contextLength', 0, 16, 1 << 24),
+      maxSequences: read.integer('maxSequences', 8, 1, 256),
+      kvBytes: read.integer('kvBytes', 0, 1),
+      speculation: readSpeculation(read),
+      indexBytes: read.integer('indexBytes', 64 << 20, 0),
+      runAhead: read.integer('runAhead', 256, 1, 1 << 24),
+    },
+    cacheFolder: readCacheFolder(read),
+    onProgress: read.callback<(progress: LoadProgress) => void>('onProgress') ?? (() => undefined),
+    signal: read.signal('signal'),
+    logger: read.callback<(line: string) => void>('logger') ?? (() => undefined),
+  };
+  read.finish();
+  return checked;
+}
+
+function readSpeculation(read: OptionReader): boolean {
+  const value = read.raw('speculation');
+  if (value === undefined || typeof value === 'boolean') return value ?? true;
+  if (typeof value !== 'object' || value === null) {
+    throw invalidOption('speculation', 'a boolean or an object', value);
+  }
+  const inner = new OptionReader(value, 'speculation', 'speculation.');
+  const enabled = inner.boolean('enabled', true);
+  inner.finish();
+  return enabled;
+}
+
+function readCacheFolder(read: OptionReader): string | undefined {
+  const value = read.string('cacheFolder', '');
+  return value === '' ? undefined : value;
+}

@@ -1,0 +1,185 @@
+import { randomBytes } from 'node:crypto';
+import { ForetokenError } from '../error';
+import { OptionReader, invalidOption } from './validate';
+
+/** Options of one request. */
+export interface RequestOptions {
+  /** Most tokens to generate; the end of the context ends an answer too. Defaults to `1024`. */
+  maxTokens?: number;
+  /** 0 takes the likeliest token each time (deterministic); 1 draws from the model's distribution. Defaults to `0`. */
+  temperature?: number;
+  /** Draws from the k likeliest tokens; 0 = all. Defaults to `0`. */
+  topK?: number;
+  /** Draws from the likeliest tokens that together have this probability. Defaults to `1` (all). */
+  topP?: number;
+  /** Drops tokens less likely than this share of the likeliest one. Defaults to `0` (none). */
+  minP?: number;
+  /** Divides (or multiplies, below 0) the logits of tokens that were there already. Defaults to `1` (off). */
+  repetitionPenalty?: number;
+  /** Taken off the logit of each token generated already. Defaults to `0`. */
+  presencePenalty?: number;
+  /** Taken off the logit of a token for every time it was generated. Defaults to `0`. */
+  frequencyPenalty?: number;
+  /** Tokens that penalties look back on; 0 = all. Defaults to `0`. */
+  penaltyWindow?: number;
+  /** Added to the logit of tokens, by id. Defaults to none. */
+  logitBias?: Record<number, number>;
+  /**
+   * Fixes the noise of sampling: the same seed, prompt and options give the same tokens, with speculation or without,
+   * whatever else is running. Defaults to a random one.
+   */
+  seed?: number | bigint;
+  /** Ends the answer before the first of these strings. At most 16. Defaults to none. */
+  stop?: string | string[];
+  /** Ends the answer at one of these tokens, besides the model's own end-of-text tokens. Defaults to none. */
+  stopTokens?: number[];
+  /** Whether the model's own end-of-text tokens do not end the answer. Defaults to `false`. */
+  ignoreEos?: boolean;
+  /** Log-probabilities of generated tokens, with this many alternatives each (0..20). Defaults to none. */
+  logprobs?: number;
+  /** What the answer will probably be, or contain: used as a draft, never as a command. Defaults to none. */
+  prediction?: string;
+  /** Nothing learned from one tenant's text serves another's, nor are cached prefixes shared. Defaults to `'default'`. */
+  tenant?: string;
+  /** Requests with the same name learn from each other first. Defaults to none. */
+  session?: string;
+  /** Aborts the request: it then fails with code ABORTED. */
+  signal?: AbortSignal;
+  speculation?: {
+    /** Whether this request may be drafted for. The text is the same either way. Defaults to `true`. */
+    enabled?: boolean;
+    /** Longest draft. Defaults to `32`. */
+    maxLookahead?: number;
+  };
+  /** Whether the result lists every pass of the model with its drafts. Defaults to `false`. */
+  explain?: boolean;
+}
+
+/** Checked options of one request. */
+export interface CheckedRequestOptions extends Required<
+  Omit<RequestOptions, 'signal' | 'logitBias' | 'seed' | 'stop' | 'speculation' | 'ignoreEos' | 'stopTokens'>
+> {
+  seed: bigint;
+  stop: string[];
+  stopTokens: number[];
+  ignoreEos: boolean;
+  biasTokens: Int32Array;
+  biasValues: Float32Array;
+  signal: AbortSignal | undefined;
+  speculation: { enabled: boolean; maxLookahead: number };
+}
+
+const maxStopStrings = 16;
+const maxNameLength = 256;
+
+/**
+ * Checks options of a request and fills in the defaults. Throws INVALID_OPTION.
+ *
+ * @param vocabulary Token ids are below this.
+ */
+export function checkRequestOptions(options: RequestOptions | undefined, vocabulary: number): CheckedRequestOptions {
+  const read = new OptionReader(options, 'options');
+  const checked: CheckedRequestOptions = {
+    maxTokens: read.integer('maxTokens', 1024, 1),
+    temperature: read.number('temperature', 0, 0, 100),
+    topK: read.integer('topK', 0, 0),
+    topP: read.number('topP', 1, Number.MIN_VALUE, 1),
+    minP: read.number('minP', 0, 0, 1),
+    repetitionPenalty: read.number('repetitionPenalty', 1, 0.01, 100),
+    presencePenalty: read.number('presencePenalty', 0, -100, 100),
+    frequencyPenalty: read.number('frequencyPenalty', 0, -100, 100),
+    penaltyWindow: read.integer('penaltyWindow', 0, 0),
+    ...readBias(read, vocabulary),
+    seed: readSeed(read),
+    stop: readStop(read),
+    stopTokens: readStopTokens(read, vocabulary),
+    ignoreEos: read.boolean('ignoreEos', false),
+    logprobs: read.integer('logprobs', -1, 0, 20),
+    prediction: read.string('prediction', ''),
+    tenant: readName(read, 'tenant', 'default'),
+    session: readName(read, 'session', ''),
+    signal: read.signal('signal'),
+    speculation: readSpeculation(read),
+    explain: read.boolean('explain', false),
+  };
+  read.finish();
+  return checked;
+}
+
+function readBias(read: OptionReader, vocabulary: number): { biasTokens: Int32Array; biasValues: Float32Array } {
+  const value = read.raw('logitBias') ?? {};
+  if (typeof value !== 'object') throw invalidOption('logitBias', 'an object of token ids and numbers', value);
+  const entries = Object.entries(value as Record<string, unknown>);
+  const tokens = new Int32Array(entries.length);
+  const values = new Float32Array(entries.length);
+  entries.forEach(([key, bias], i) => {
+    const token = Number(key);
+    if (!Number.isInteger(token) || token < 0 || token >= vocabulary) {
+      throw invalidOption('logitBias', `token ids 0..${vocabulary - 1}`, key);
+    }
+    if (typeof bias !== 'number' || Number.isNaN(bias)) throw invalidOption(`logitBias[${key}]`, 'a number', bias);
+    tokens[i] = token;
+    values[i] = bias;
+  });
+  return { biasTokens: tokens, biasValues: values };
+}
+
+function readSeed(read: OptionReader): bigint {
+  const value = read.raw('seed');
+  if (value === undefined) return randomBytes(8).readBigUInt64LE();
+  if (typeof value === 'bigint') return BigInt.asUintN(64, value);
+  if (typeof value === 'number' && Number.isSafeInteger(value)) return BigInt.asUintN(64, BigInt(value));
+  throw invalidOption('seed', 'a safe integer or a bigint', value);
+}
+
+function readStop(read: OptionReader): string[] {
+  const value = read.raw('stop') ?? [];
+  const stops = typeof value === 'string' ? [value] : value;
+  if (!Array.isArray(stops) || stops.length > maxStopStrings) {
+    throw invalidOption('stop', `a string or an array of at most ${maxStopStrings} strings`, value);
+  }
+  for (const stop of stops as unknown[]) {
+    if (typeof stop !== 'string' || stop === '') throw invalidOption('stop', 'strings that are not empty', stop);
+  }
+  return [...new Set(stops as string[])];
+}
+
+function readStopTokens(read: OptionReader, vocabulary: number): number[] {
+  const value = read.raw('stopTokens') ?? [];
+  if (!Array.isArray(value)) throw invalidOption('stopTokens', 'an array of token ids', value);
+  return (value as unknown[]).map((token) => checkToken(token, vocabulary, 'stopTokens'));
+}
+
+function readName(read: OptionReader, name: string, fallback: string): string {
+  const value = read.string(name, fallback);
+  if (value.length <= maxNameLength) return value;
+  throw invalidOption(name, `a string of at most ${maxNameLength} characters`, value);
+}
+
+function readSpeculation(read: OptionReader): { enabled: boolean; maxLookahead: number } {
+  const inner = new OptionReader(read.raw('speculation'), 'speculation', 'speculation.');
+  const speculation = {
+    enabled: inner.boolean('enabled', true),
+    maxLookahead: inner.integer('maxLookahead', 32, 1, 255),
+  };
+  inner.finish();
+  return speculation;
+}
+
+function checkToken(token: unknown, vocabulary: number, name: string): number {
+  if (typeof token === 'number' && Number.isInteger(token) && token >= 0 && token < vocabulary) return token;
+  throw invalidOption(name, `token ids 0..${vocabulary - 1}`, token);
+}
+
+/** A prompt: text (in which special tokens are plain text) or the tokens themselves. */
+export type Prompt = string | readonly number[] | Int32Array;
+
+/** Checks that a prompt of tokens has only tokens of the vocabulary. Throws INVALID_PROMPT. */
+export function checkPromptTokens(tokens: readonly number[] | Int32Array, vocabulary: number): Int32Array {
+  for (let i = 0; i < tokens.length; ++i) {
+    const token: unknown = tokens[i];
+    if (typeof token === 'number' && Number.isInteger(token) && token >= 0 && token < vocabulary) continue;
+    throw new ForetokenError('INVALID_PROMPT', `prompt[${i}] is ${String(token)}, not a token id 0..${vocabulary - 1}`);
+  }
+  return Int32Array.from(tokens);
+}

@@ -1,0 +1,96 @@
+import { ForetokenError } from '../error';
+
+/** The error for an option that cannot be used. */
+export function invalidOption(name: string, expected: string, actual: unknown): ForetokenError {
+  return new ForetokenError('INVALID_OPTION', `Expected ${expected} for ${name} but received ${describe(actual)}`);
+}
+
+function describe(value: unknown): string {
+  if (value === null || value === undefined) return String(value);
+  if (typeof value === 'object') return Array.isArray(value) ? `an array of ${value.length}` : 'an object';
+  if (typeof value === 'function') return 'a function';
+  const text = typeof value === 'string' ? JSON.stringify(value) : String(value);
+  return `${text.length > 60 ? `${text.slice(0, 60)}...` : text} of type ${typeof value}`;
+}
+
+/** Reads options one by one; each reader returns the default where the option is absent and throws where it is wrong. */
+export class OptionReader {
+  readonly #options: Record<string, unknown>;
+  readonly #known = new Set<string>();
+  readonly #prefix: string;
+
+  /** @param prefix Put before names in errors, such as 'speculation.'. */
+  constructor(options: unknown, what: string, prefix = '') {
+    if (options !== undefined && (typeof options !== 'object' || options === null || Array.isArray(options))) {
+      throw invalidOption(what, 'an object', options);
+    }
+    this.#options = (options ?? {}) as Record<string, unknown>;
+    this.#prefix = prefix;
+  }
+
+  /** The raw value; marks the name as known. */
+  raw(name: string): unknown {
+    this.#known.add(name);
+    return this.#options[name];
+  }
+
+  integer(name: string, fallback: number, min: number, max = Number.MAX_SAFE_INTEGER): number {
+    const value = this.raw(name);
+    if (value === undefined) return fallback;
+    if (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max) return value;
+    throw this.#wrong(name, max === Number.MAX_SAFE_INTEGER ? `an integer >= ${min}` : `an integer ${min}..${max}`);
+  }
+
+  number(name: string, fallback: number, min: number, max: number): number {
+    const value = this.raw(name);
+    if (value === undefined) return fallback;
+    if (typeof value === 'number' && value >= min && value <= max) return value;
+    throw this.#wrong(name, max === Infinity ? `a number >= ${min}` : `a number ${min}..${max}`);
+  }
+
+  boolean(name: string, fallback: boolean): boolean {
+    const value = this.raw(name);
+    if (value === undefined) return fallback;
+    if (typeof value === 'boolean') return value;
+    throw this.#wrong(name, 'a boolean');
+  }
+
+  string(name: string, fallback: string): string {
+    const value = this.raw(name);
+    if (value === undefined) return fallback;
+    if (typeof value === 'string') return value;
+    throw this.#wrong(name, 'a string');
+  }
+
+  oneOf<T extends string>(name: string, fallback: T, values: readonly T[]): T {
+    const value = this.raw(name);
+    if (value === undefined) return fallback;
+    if (values.includes(value as T)) return value as T;
+    throw this.#wrong(name, `one of ${values.join(', ')}`);
+  }
+
+  signal(name: string): AbortSignal | undefined {
+    const value = this.raw(name);
+    if (value === undefined || value instanceof AbortSignal) return value;
+    throw this.#wrong(name, 'an AbortSignal');
+  }
+
+  callback<T>(name: string): T | undefined {
+    const value = this.raw(name);
+    if (value === undefined || typeof value === 'function') return value as T | undefined;
+    throw this.#wrong(name, 'a function');
+  }
+
+  /** Throws for a name that was never asked for: a misspelt option is not an option that is silently off. */
+  finish(): void {
+    for (const name of Object.keys(this.#options)) {
+      if (this.#known.has(name) || this.#options[name] === undefined) continue;
+      const known = [...this.#known].sort().join(', ');
+      throw new ForetokenError('INVALID_OPTION', `Unknown option ${this.#prefix}${name}; there are ${known}`);
+    }
+  }
+
+  #wrong(name: string, expected: string): ForetokenError {
+    return invalidOption(this.#prefix + name, expected, this.#options[name]);
+  }
+}

@@ -1,0 +1,177 @@
+import fc from 'fast-check';
+import { AcceptanceModel, bucketOf, cellOf } from '../../lib/controller/acceptance';
+import { Controller } from '../../lib/controller/controller';
+import type { Profile } from '../../lib/controller/cost';
+import { explain } from '../../lib/controller/explain';
+import { Drafter, drafterCount, policyBuckets, policyDepths } from '../../lib/native';
+import { outcomes } from '../decode/scripted-engine';
+import { simulate } from './world';
+import type { World } from './world';
+
+const passSeconds = Array.from({ length: 64 }, (_, i) => 3e-3 * (1 + 0.03 * i + (i >= 8 ? 0.3 : 0)));
+const profile: Profile = { passSeconds, context: 0, secondsPerContextToken: 0, draftSeconds: [0, 2e-6, 2e-6, 0] };
+
+/** A controller whose clock moves on by 3 ms with every look. */
+function create(given: Profile = profile): Controller {
+  let now = 0;
+  return new Controller(given, { now: () => (now += 3) });
+}
+
+const chain = (length: number, confidence: number | ((next: () => number) => number)): World['offer'] => {
+  return (next) => Array.from({ length }, () => (typeof confidence === 'number' ? confidence : confidence(next)));
+};
+
+test('where nothing can be gained it costs less than 1 %, the learning included', () => {
+  const world: World = { passSeconds, offer: chain(8, (next) => next()), chance: () => 0.01 };
+  for (let seed = 1; seed <= 3; ++seed) expect(simulate(create(), world, 3000, seed)).toBeGreaterThan(0.99);
+});
+
+test('drafts that hold are used from the first rounds on', () => {
+  const world: World = { passSeconds, offer: chain(7, 0.9), chance: () => 0.9 };
+  expect(simulate(create(), world, 20)).toBeGreaterThan(2.5);
+  expect(simulate(create(), world, 1500)).toBeGreaterThan(3);
+});
+
+test('overconfident drafts are found out: as fast as if the true chances had been known', () => {
+  const chance = (confidence: number): number => 0.45 * confidence;
+  const world: World = { passSeconds, offer: chain(6, (next) => next()), chance };
+  const known = create();
+  for (let i = 0; i < 20000; ++i) {
+    const confidence = (i % 64) / 64;
+    const hit = ((i * 7919) % 1000) / 1000 < chance(confidence);
+    known.acceptance.observe('greedy', Drafter.suffix, 1 + (i % 6), confidence, hit);
+  }
+  const oracle = simulate(known, world, 3000);
+  expect(simulate(create(), world, 3000)).toBeGreaterThan(oracle * 0.98);
+});
+
+test('a text that turns is followed: nothing to gain, then much, then nothing', () => {
+  const controller = create();
+  const bad: World = { passSeconds, offer: chain(8, 0.7), chance: () => 0.02 };
+  const good: World = { ...bad, chance: () => 0.85 };
+  simulate(controller, bad, 2000, 1);
+  simulate(controller, good, 3000, 2);
+  expect(simulate(controller, good, 2000, 3)).toBeGreaterThan(2);
+  simulate(controller, bad, 500, 4);
+  expect(simulate(controller, bad, 3000, 5)).toBeGreaterThan(0.99);
+});
+
+test('a wrong profile is put right: drafts that look free but are not', () => {
+  const lying: Profile = { ...profile, passSeconds: passSeconds.map((_, i) => 3e-3 * (1 + 0.001 * i)) };
+  const steep = passSeconds.map((_, i) => 3e-3 * (1 + 0.5 * i));
+  const offer: World['offer'] = (next) => (next() < 0.25 ? [] : [0.4, 0.4, 0.4, 0.4]);
+  const world: World = { passSeconds: steep, offer, chance: () => 0.3 };
+  const controller = create(lying);
+  simulate(controller, world, 1000);
+  expect(simulate(controller, world, 3000, 2)).toBeGreaterThan(0.98);
+});
+
+test('sends a table only when it says something new, and not too often', () => {
+  let now = 0;
+  const controller = new Controller(profile, { now: () => now, interval: 5 });
+  expect(controller.nextPolicy()).toBeDefined();
+  now = 100;
+  expect(controller.nextPolicy()).toBeUndefined();
+  const slow = [[1, 1, 0, 0, 0, 9e-3, 0, 0]];
+  controller.observe(outcomes([{ sequence: 1, tokens: [1] }], { rounds: slow }), () => 'greedy');
+  const policy = controller.nextPolicy();
+  expect(policy!.passSeconds[0]).toBeGreaterThan(2 * passSeconds[0]);
+  now = 104;
+  for (let i = 0; i < 50; ++i) {
+    controller.observe(
+      outcomes([{ sequence: 1, tokens: [1] }], { rounds: [[1, 1, 0, 0, 0, 2e-3, 0, 0]] }),
+      () => 'greedy',
+    );
+  }
+  expect(controller.nextPolicy()).toBeUndefined();
+  now = 105;
+  expect(controller.nextPolicy()).toBeDefined();
+});
+
+test('a table has the shape that the engine wants', () => {
+  const policy = create().policy();
+  expect(policy.passSeconds).toHaveLength(policy.rowBudget);
+  expect(policy.acceptance).toHaveLength(drafterCount * policyDepths * policyBuckets);
+  expect(Array.from(policy.allowed)).toEqual([0, 1, 1, 0]);
+  expect(policy.draftSeconds).toHaveLength(drafterCount);
+});
+
+test('rounds that read prompts, and sequences that are not to be learned from, leave prices and chances alone', () => {
+  const controller = create();
+  const before = controller.policy();
+  const drafts: [number, number, number][] = Array.from({ length: 20 }, () => [1, 0.9, 0]);
+  const step = { sequence: 1, tokens: [1], drafter: Drafter.suffix, drafts };
+  controller.observe(outcomes([step], { rounds: [[300, 1, 0, 279, 0, 0.5, 0, 0]] }), () => undefined);
+  expect(controller.policy()).toEqual(before);
+  expect(controller.ledger.total.rounds).toBe(0);
+});
+
+describe('acceptance', () => {
+  const chance = (model: AcceptanceModel, confidence: number, depth = 1): number =>
+    model.table()[cellOf(Drafter.suffix, depth, bucketOf(confidence))];
+
+  test('never falls with confidence and stays within 0..1, whatever is seen', () => {
+    const draft = fc.record({
+      drafter: fc.integer({ min: 1, max: 3 }),
+      depth: fc.integer({ min: 1, max: 30 }),
+      confidence: fc.double({ min: -0.5, max: 1.5, noNaN: true }),
+      accepted: fc.boolean(),
+      sampled: fc.boolean(),
+    });
+    fc.assert(
+      fc.property(fc.array(draft, { maxLength: 300 }), (drafts) => {
+        const model = new AcceptanceModel();
+        for (const { drafter, depth, confidence, accepted, sampled } of drafts) {
+          const kind = sampled ? 'sampled' : 'greedy';
+          model.see(kind);
+          model.observe(kind, drafter, depth, confidence, accepted);
+        }
+        const table = model.table();
+        table.forEach((value, i) => {
+          expect(value >= 0 && value <= 1 + 1e-6).toBe(true);
+          if (i % policyBuckets > 0) expect(value).toBeGreaterThanOrEqual(table[i - 1] - 1e-6);
+        });
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  test('what is seen at one depth informs the others', () => {
+    const model = new AcceptanceModel();
+    const before = chance(model, 0.5, 3);
+    for (let i = 0; i < 100; ++i) model.observe('greedy', Drafter.suffix, 1, 0.5, true);
+    expect(chance(model, 0.5, 3)).toBeGreaterThan(before + 0.1);
+    expect(chance(model, 0.5, 1)).toBeGreaterThan(chance(model, 0.5, 3));
+  });
+
+  test('sampled text does not spoil what is known of greedy text', () => {
+    const model = new AcceptanceModel();
+    for (let i = 0; i < 300; ++i) model.observe('greedy', Drafter.suffix, 1, 0.8, true);
+    for (let i = 0; i < 300; ++i) model.observe('sampled', Drafter.suffix, 1, 0.8, false);
+    for (let i = 0; i < 1000; ++i) model.see('greedy');
+    expect(chance(model, 0.8)).toBeGreaterThan(0.85);
+    for (let i = 0; i < 1000; ++i) model.see('sampled');
+    expect(chance(model, 0.8)).toBeLessThan(0.15);
+  });
+
+  test('what is no longer tried drifts back to its prior', () => {
+    const model = new AcceptanceModel();
+    const prior = chance(model, 0.8);
+    for (let i = 0; i < 400; ++i) model.observe('greedy', Drafter.suffix, 1, 0.8, false);
+    expect(chance(model, 0.8)).toBeLessThan(0.1);
+    for (let i = 0; i < 40000; ++i) model.see('greedy');
+    expect(chance(model, 0.8)).toBeGreaterThan(prior * 0.8);
+  });
+});
+
+test('explains prices, chances and choices in words', () => {
+  const controller = create();
+  simulate(controller, { passSeconds, offer: chain(7, 0.9), chance: () => 0.9 }, 500);
+  const text = explain(controller);
+  expect(text).toMatch(/A pass of one row costs \d\.\d\d ms; by rows 1: 1\.00x {2}2: 1\.0\dx/);
+  expect(text).toMatch(
+    /suffix drafted \d+ tokens in \d+ rounds, lately (8|9)\d % of those that were reached were accepted/,
+  );
+  expect(text).toMatch(/All rounds: \d\.\d\dx the speed of plain decoding at the same prices/);
+  expect(controller.ledger.speedup).toBeGreaterThan(2.5);
+});

@@ -1,0 +1,73 @@
+import fc from 'fast-check';
+import { CostModel } from '../../lib/controller/cost';
+import type { Profile, RoundTimes } from '../../lib/controller/cost';
+import { random } from './world';
+
+/** One row 3 ms, flat to 8 rows, a knee, flat to 16. */
+const knees = Array.from({ length: 16 }, (_, i) => (i < 8 ? 3e-3 + i * 1e-5 : 4.5e-3 + i * 1e-5));
+const profile: Profile = {
+  passSeconds: knees,
+  context: 0,
+  secondsPerContextToken: 1e-7,
+  draftSeconds: [0, 2e-6, 1e-6, 0],
+};
+
+function round(rows: number, passSeconds: number, contextTokens = 0): RoundTimes {
+  const rest = { draftSeconds: 1e-6, sampleSeconds: 0, otherSeconds: 1e-5 };
+  return { rows, sequences: 1, contextTokens, passSeconds, ...rest };
+}
+
+test('starts with the profile, knees and all, and goes on beyond it', () => {
+  const cost = new CostModel(profile, 32);
+  const table = cost.table();
+  knees.forEach((seconds, i) => expect(table[i]).toBeCloseTo(seconds, 9));
+  expect(table[31]).toBeGreaterThan(table[15]);
+  expect(table[8] / table[7]).toBeGreaterThan(1.4);
+});
+
+test('takes the context out of the profile', () => {
+  const measured = knees.map((seconds, i) => seconds + 200 * (i + 1) * 1e-6);
+  const cost = new CostModel({ ...profile, passSeconds: measured, context: 200, secondsPerContextToken: 1e-6 }, 16);
+  knees.forEach((seconds, i) => expect(cost.table()[i]).toBeCloseTo(seconds, 6));
+});
+
+test('a machine that got slower is noticed within a window of rounds, at every width', () => {
+  const cost = new CostModel(profile, 16);
+  for (let i = 0; i < 64; ++i) cost.observe(round(1, 2 * knees[0]));
+  expect(cost.slowdown).toBeCloseTo(2, 1);
+  expect(cost.table()[0] / knees[0]).toBeCloseTo(2, 1);
+  expect(cost.table()[15] / knees[15]).toBeCloseTo(2, 1);
+});
+
+test('rare outliers do not move a price by more than a few percent', () => {
+  const next = random(7);
+  const cost = new CostModel(profile, 16);
+  for (let i = 0; i < 2000; ++i)
+    cost.observe(round(1 + (i % 4), knees[i % 4] * (next() < 0.03 ? 20 : 0.97 + 0.06 * next())));
+  for (let i = 0; i < 4; ++i) expect(Math.abs(cost.table()[i] / knees[i] - 1)).toBeLessThan(0.05);
+});
+
+test('a width whose profile was wrong is put right while serving, the others stay', () => {
+  const cost = new CostModel(profile, 16);
+  for (let i = 0; i < 400; ++i) {
+    cost.observe(round(1, knees[0]));
+    if (i % 4 === 0) cost.observe(round(6, 1.3 * knees[5]));
+  }
+  expect(cost.table()[5] / knees[5]).toBeGreaterThan(1.2);
+  expect(Math.abs(cost.table()[0] / knees[0] - 1)).toBeLessThan(0.05);
+});
+
+test('never falls with rows and stays positive and finite, whatever is measured', () => {
+  const seconds = fc.oneof(fc.double({ min: 0, max: 10 }), fc.constantFrom(NaN, Infinity, -1, 0));
+  fc.assert(
+    fc.property(fc.array(fc.tuple(fc.integer({ min: 0, max: 20 }), seconds), { maxLength: 100 }), (measured) => {
+      const cost = new CostModel(profile, 16);
+      for (const [rows, passSeconds] of measured) cost.observe(round(rows, passSeconds));
+      const table = cost.table();
+      table.forEach((price, i) => {
+        expect(price > 0 && Number.isFinite(price)).toBe(true);
+        if (i > 0) expect(price).toBeGreaterThanOrEqual(table[i - 1]);
+      });
+    }),
+  );
+});

@@ -1,0 +1,74 @@
+import { bucketOf, cellOf } from '../../lib/controller/acceptance';
+import type { Controller } from '../../lib/controller/controller';
+import { Drafter } from '../../lib/native';
+import type { NativePolicy } from '../../lib/native';
+import { outcomes } from '../decode/scripted-engine';
+
+/** A seeded stream of numbers in [0, 1): mulberry32. */
+export function random(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = state;
+    t = Math.imul(t ^ (t >>> 15), t | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+/** A machine and a text to decode on it. */
+export interface World {
+  /** True seconds of a pass by rows (index = rows - 1). */
+  passSeconds: readonly number[];
+  /** Confidences of the chain that the drafter offers this round. */
+  offer: (next: () => number) => number[];
+  /** True chance that a token of this confidence is accepted. */
+  chance: (confidence: number) => number;
+  /** Relative noise of times. */
+  noise?: number;
+}
+
+/** How many of the offered tokens the policy's table says to draft: the most expected tokens per second. */
+export function chooseLength(policy: NativePolicy, offered: number[]): number {
+  const price = (rows: number): number => policy.passSeconds[rows - 1] + policy.overheadSeconds;
+  let best = 0;
+  let bestRate = 1 / price(1);
+  let survival = 1;
+  let tokens = 1;
+  for (let length = 1; length <= offered.length && length < policy.rowBudget; ++length) {
+    survival *= policy.acceptance[cellOf(Drafter.suffix, length, bucketOf(offered[length - 1]))];
+    tokens += survival;
+    const rate = tokens / (price(1 + length) + policy.draftSeconds[Drafter.suffix]);
+    if (rate > bestRate) [best, bestRate] = [length, rate];
+  }
+  return best;
+}
+
+/** Decodes `rounds` rounds in the world under the controller; how much faster than plain decoding that was. */
+export function simulate(controller: Controller, world: World, rounds: number, seed = 1): number {
+  const next = random(seed);
+  const noisy = (seconds: number): number => seconds * (1 + (world.noise ?? 0.05) * (2 * next() - 1));
+  let policy = controller.nextPolicy() ?? controller.policy();
+  let seconds = 0;
+  let tokens = 0;
+  for (let i = 0; i < rounds; ++i) {
+    const offered = world.offer(next);
+    const length = chooseLength(policy, offered);
+    const drafts: [number, number, number][] = [];
+    let alive = true;
+    for (let depth = 1; depth <= length; ++depth) {
+      const accepted = alive && next() < world.chance(offered[depth - 1]);
+      drafts.push([depth, offered[depth - 1], alive ? Number(accepted) : 2]);
+      alive &&= accepted;
+    }
+    const emitted = 1 + drafts.filter((draft) => draft[2] === 1).length;
+    const pass = noisy(world.passSeconds[length]);
+    const drafter = length > 0 ? Drafter.suffix : Drafter.none;
+    const step = { sequence: 1, tokens: new Array<number>(emitted).fill(5), drafter, drafts };
+    controller.observe(outcomes([step], { rounds: [[length + 1, 1, 0, 0, 2e-6, pass, 0, 1e-5]] }), () => 'greedy');
+    policy = controller.nextPolicy() ?? policy;
+    seconds += pass + 1.2e-5;
+    tokens += emitted;
+  }
+  return (tokens * (world.passSeconds[0] + 1.2e-5)) / seconds;
+}

@@ -1,0 +1,220 @@
+import fc from 'fast-check';
+import { DecodeLoop } from '../../lib/decode/loop';
+import type { GenerationRequest } from '../../lib/decode/generation';
+import { GenerateStream } from '../../lib/decode/stream';
+import type { NativeRequest } from '../../lib/native';
+import { CharacterText, ScriptedEngine, outcomes } from './scripted-engine';
+
+const native = {} as NativeRequest;
+const codes = (text: string): number[] => Array.from(text, (character) => character.charCodeAt(0));
+
+function begin(request: Partial<GenerationRequest> = {}, signal?: AbortSignal) {
+  const engine = new ScriptedEngine();
+  const loop = new DecodeLoop(() => engine);
+  const full = { promptTokens: 3, stopTokens: new Set([0]), stop: [], logprobs: -1, explain: false, ...request };
+  const generation = loop.start(native, full, new CharacterText(), {}, signal);
+  return { engine, loop, generation, stream: new GenerateStream(generation) };
+}
+
+test('streams text as it is asked for and reports the whole at the end', async () => {
+  const { engine, loop, stream } = begin();
+  loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes('he') }]));
+  expect(await stream.next()).toEqual({ done: false, value: { text: 'he', tokens: codes('he') } });
+  const waiting = stream.next();
+  loop.onOutcomes(
+    outcomes([
+      { sequence: 1, tokens: codes('l'), round: 0 },
+      {
+        sequence: 1,
+        tokens: codes('lo'),
+        round: 1,
+        drafter: 1,
+        drafts: [
+          [1, 0.9, 1],
+          [2, 0.5, 0],
+          [3, 0.4, 2],
+        ],
+      },
+    ]),
+  );
+  expect((await waiting).value).toEqual({ text: 'llo', tokens: codes('llo') });
+  loop.onOutcomes(outcomes([{ sequence: 1, tokens: [0] }], { finished: [1, 0, 2] }));
+  expect((await stream.next()).value).toEqual({ text: '', tokens: [0] });
+  expect((await stream.next()).done).toBe(true);
+  const result = await stream.result;
+  expect(result).toMatchObject({ text: 'hello', tokens: [...codes('hello'), 0], finishReason: 'stop' });
+  expect(result.usage).toEqual({
+    promptTokens: 3,
+    cachedPromptTokens: 2,
+    completionTokens: 6,
+    acceptedDraftTokens: 1,
+    rejectedDraftTokens: 1,
+  });
+  expect(result.speculation).toMatchObject({ rounds: 3, draftedRounds: 1, draftedTokens: 3, acceptanceLength: 4 / 3 });
+  expect(engine.told).toEqual(['consumed 1 2', 'consumed 1 5', 'finish 1 6']);
+});
+
+test('tokens count as consumed only when the consumer takes them, or at once when nobody streams', async () => {
+  const streamed = begin();
+  streamed.loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes('abc') }]));
+  expect(streamed.engine.told).toEqual([]);
+
+  const whole = begin();
+  const result = whole.stream.result;
+  whole.loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes('abc') }]));
+  expect(whole.engine.told).toEqual(['consumed 1 0', 'consumed 1 3']);
+  whole.loop.onOutcomes(outcomes([], { finished: [1, 1, 0] }));
+  expect(await result).toMatchObject({ text: 'abc', finishReason: 'length' });
+});
+
+test('a stop string ends the answer at once: what the engine ran ahead is never shown or counted', async () => {
+  const { engine, loop, generation } = begin({ stop: ['END'] });
+  loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes('one E') }]));
+  loop.onOutcomes(
+    outcomes([
+      { sequence: 1, tokens: codes('NDxyz') },
+      { sequence: 1, tokens: codes('more') },
+    ]),
+  );
+  loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes('and more') }]));
+  loop.onOutcomes(outcomes([], { finished: [1, 2, 1] }));
+  const result = await generation.result;
+  expect(result).toMatchObject({ text: 'one ', tokens: codes('one END'), finishReason: 'stop' });
+  expect(result.usage).toMatchObject({ completionTokens: 7, cachedPromptTokens: 1 });
+  expect(engine.told).toEqual(['finish 1 7']);
+});
+
+test('streaming gives what the whole result gives, for any split into crossings and any reading', async () => {
+  const letters = fc.string({ unit: fc.constantFrom('a', 'b', '\0'), maxLength: 30 });
+  const stops = fc.array(fc.string({ unit: fc.constantFrom('a', 'b'), minLength: 1, maxLength: 3 }), { maxLength: 3 });
+  const sizes = fc.array(fc.integer({ min: 1, max: 6 }), { minLength: 1, maxLength: 6 });
+  await fc.assert(
+    fc.asyncProperty(letters, stops, sizes, async (text, stop, split) => {
+      const { loop, stream, engine } = begin({ stop });
+      let shown = '';
+      const reader = (async () => {
+        for await (const chunk of stream) shown += chunk.text;
+      })();
+      let at = 0;
+      for (let i = 0; at < text.length; ++i) {
+        const size = split[i % split.length];
+        loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes(text.slice(at, at + size)) }]));
+        if (size % 2 === 0) await Promise.resolve();
+        at += size;
+      }
+      loop.onOutcomes(outcomes([], { finished: [1, 1, 0] }));
+      await reader;
+      const result = await stream.result;
+      expect(shown).toBe(result.text);
+      expect(engine.told.filter((line) => line.startsWith('finish'))).toEqual([`finish 1 ${result.tokens.length}`]);
+
+      const once = begin({ stop });
+      if (text.length > 0) once.loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes(text) }]));
+      once.loop.onOutcomes(outcomes([], { finished: [1, 1, 0] }));
+      const whole = await once.stream.result;
+      expect({ ...result, timings: 0, speculation: 0 }).toEqual({ ...whole, timings: 0, speculation: 0 });
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test('an aborted request fails with ABORTED at its reader and its result, and is cut in the engine', async () => {
+  const abort = new AbortController();
+  const { engine, loop, stream } = begin({}, abort.signal);
+  loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes('ab') }]));
+  await stream.next();
+  const waiting = stream.next();
+  abort.abort();
+  await expect(waiting).rejects.toMatchObject({ name: 'ForetokenError', code: 'ABORTED' });
+  await expect(stream.result).rejects.toMatchObject({ code: 'ABORTED' });
+  expect(engine.told).toEqual(['consumed 1 2', 'finish 1 2']);
+  loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes('late') }], { finished: [1, 2, 0] }));
+  expect(loop.active).toBe(0);
+});
+
+test('leaving the loop cancels; the result has what came so far', async () => {
+  const { engine, loop, stream } = begin();
+  loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes('abc') }]));
+  for await (const chunk of stream) {
+    expect(chunk.text).toBe('abc');
+    break;
+  }
+  expect(engine.told).toEqual(['consumed 1 3', 'finish 1 3']);
+  loop.onOutcomes(outcomes([], { finished: [1, 2, 0] }));
+  expect(await stream.result).toMatchObject({ text: 'abc', finishReason: 'cancelled' });
+});
+
+test('an error of one sequence reaches its reader alone, with the stack of the call', async () => {
+  const engine = new ScriptedEngine();
+  const loop = new DecodeLoop(() => engine);
+  const request = { promptTokens: 1, stopTokens: new Set<number>(), stop: [], logprobs: -1, explain: false };
+  const site = { stack: 'Error\n    at userCode (user.js:1:1)' };
+  const first = loop.start(native, request, new CharacterText(), site);
+  const second = loop.start(native, request, new CharacterText(), {});
+  loop.onOutcomes(
+    outcomes([{ sequence: 2, tokens: codes('ok') }], {
+      errors: [{ sequence: 1, code: 'KV_EXHAUSTED', message: 'no page left' }],
+      finished: [2, 1, 0],
+    }),
+  );
+  const error = (await first.result.catch((reason: unknown) => reason)) as Error;
+  expect(error).toMatchObject({ code: 'KV_EXHAUSTED', message: 'no page left' });
+  expect(error.stack).toContain('userCode (user.js:1:1)');
+  expect(await second.result).toMatchObject({ text: 'ok' });
+});
+
+test('logprobs are split over sequences that asked for different numbers of them', async () => {
+  const engine = new ScriptedEngine();
+  const loop = new DecodeLoop(() => engine);
+  const request = { promptTokens: 1, stopTokens: new Set<number>(), stop: [], explain: false };
+  const none = loop.start(native, { ...request, logprobs: -1 }, new CharacterText(), {});
+  const two = loop.start(native, { ...request, logprobs: 2 }, new CharacterText(), {});
+  const zero = loop.start(native, { ...request, logprobs: 0 }, new CharacterText(), {});
+  loop.onOutcomes(
+    outcomes(
+      [
+        { sequence: 2, tokens: [97], logprobs: [-0.5, 97, -0.5, 98, -2] },
+        { sequence: 1, tokens: [99] },
+        { sequence: 3, tokens: [98, 99], logprobs: [-1, -3] },
+        { sequence: 2, tokens: [98], logprobs: [-1.5, 99, -0.25, 98, -1.5] },
+      ],
+      { finished: [1, 1, 0, 2, 1, 0, 3, 1, 0] },
+    ),
+  );
+  expect((await none.result).logprobs).toBeUndefined();
+  expect((await two.result).logprobs).toEqual([
+    {
+      token: 97,
+      logprob: -0.5,
+      top: [
+        { token: 97, logprob: -0.5 },
+        { token: 98, logprob: -2 },
+      ],
+    },
+    {
+      token: 98,
+      logprob: -1.5,
+      top: [
+        { token: 99, logprob: -0.25 },
+        { token: 98, logprob: -1.5 },
+      ],
+    },
+  ]);
+  expect((await zero.result).logprobs).toEqual([
+    { token: 98, logprob: -1, top: [] },
+    { token: 99, logprob: -3, top: [] },
+  ]);
+});
+
+test('draining lifts back-pressure and waits for every request', async () => {
+  const { engine, loop } = begin();
+  loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes('ab') }]));
+  let drained = false;
+  const waiting = loop.drain().then(() => (drained = true));
+  loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes('cd') }]));
+  await Promise.resolve();
+  expect(drained).toBe(false);
+  loop.onOutcomes(outcomes([], { finished: [1, 1, 0] }));
+  await waiting;
+  expect(engine.told).toEqual(['consumed 1 2', 'consumed 1 4', 'finish 1 4']);
+});

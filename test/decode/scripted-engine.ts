@@ -1,0 +1,75 @@
+import type { SequenceEngine } from '../../lib/decode/loop';
+import { stepFields } from '../../lib/native';
+import type { NativeOutcomes, NativeRequest } from '../../lib/native';
+
+/** One sequence's share of a crossing, as a script says it. */
+export interface ScriptStep {
+  sequence: number;
+  round?: number;
+  tokens: number[];
+  drafter?: number;
+  /** [depth, confidence, outcome] of each drafted token. */
+  drafts?: [number, number, number][];
+  logprobs?: number[];
+}
+
+/** Packs rounds and steps as the engine thread sends them. */
+export function outcomes(
+  steps: ScriptStep[],
+  rest: { rounds?: number[][]; finished?: number[]; errors?: NativeOutcomes['errors'] } = {},
+): NativeOutcomes {
+  const tokens: number[] = [];
+  const confidence: number[] = [];
+  const outcome: number[] = [];
+  const table = new Int32Array(steps.length * stepFields);
+  steps.forEach((step, i) => {
+    const drafts = step.drafts ?? [];
+    const accepted = drafts.filter((draft) => draft[2] === 1).length;
+    const row = [step.round ?? 0, step.sequence, tokens.length, step.tokens.length, outcome.length, drafts.length];
+    table.set([...row, accepted, step.drafter ?? 0], i * stepFields);
+    tokens.push(...step.tokens);
+    for (const [depth, sure, became] of drafts) {
+      confidence.push(sure);
+      outcome.push(depth | (became << 8));
+    }
+  });
+  return {
+    rounds: Float64Array.from((rest.rounds ?? []).flat()),
+    steps: table,
+    tokens: Int32Array.from(tokens),
+    draftConfidence: Float32Array.from(confidence),
+    draftOutcome: Int32Array.from(outcome),
+    logprobs: Float32Array.from(steps.flatMap((step) => step.logprobs ?? [])),
+    finished: Int32Array.from(rest.finished ?? []),
+    errors: rest.errors ?? [],
+  };
+}
+
+/** Stands where the native engine stands and remembers what it was told. */
+export class ScriptedEngine implements SequenceEngine {
+  readonly requests: NativeRequest[] = [];
+  readonly told: string[] = [];
+
+  submit(request: NativeRequest): number {
+    return this.requests.push(request);
+  }
+
+  consumed(sequence: number, count: number): void {
+    this.told.push(`consumed ${sequence} ${count}`);
+  }
+
+  finish(sequence: number, keep: number): void {
+    this.told.push(`finish ${sequence} ${keep}`);
+  }
+}
+
+/** Text of a token: its character, so that token 97 reads 'a'. */
+export class CharacterText {
+  push(token: number): string {
+    return String.fromCharCode(token);
+  }
+
+  end(): string {
+    return '';
+  }
+}
