@@ -17,7 +17,7 @@ const cellMemory = 48;
 const bucketMemory = 96;
 /** Every `fadeEvery` rounds all cells lose a little, so that what is no longer tried drifts back to its prior. */
 const fadeEvery = 256;
-const fade = 0.95;
+const fade = 0.9;
 
 const drafterCells = policyDepths * policyBuckets;
 const cells = drafterCount * drafterCells;

@@ -19,8 +19,8 @@ export interface ControllerOptions {
 }
 
 /** A changed price or chance below these is not worth a new table. */
-const priceStep = 0.02;
-const chanceStep = 0.02;
+const priceStep = 0.01;
+const chanceStep = 0.004;
 
 /**
  * The policy: keeps what passes cost and how often drafts are accepted, and turns both into the table by which the

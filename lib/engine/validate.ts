@@ -6,10 +6,12 @@ export function invalidOption(name: string, expected: string, actual: unknown): 
 }
 
 function describe(value: unknown): string {
-  if (value === null || value === undefined) return String(value);
-  if (typeof value === 'object') return Array.isArray(value) ? `an array of ${value.length}` : 'an object';
+  if (Array.isArray(value)) return `an array of ${value.length}`;
   if (typeof value === 'function') return 'a function';
-  const text = typeof value === 'string' ? JSON.stringify(value) : String(value);
+  if (typeof value === 'object' && value !== null) return 'an object';
+  if (value === null || value === undefined) return `${value}`;
+  const text =
+    typeof value === 'string' ? JSON.stringify(value) : (value as number | boolean | bigint | symbol).toString();
   return `${text.length > 60 ? `${text.slice(0, 60)}...` : text} of type ${typeof value}`;
 }
 

@@ -57,7 +57,7 @@ export function simulate(controller: Controller, world: World, rounds: number, s
     const drafts: [number, number, number][] = [];
     let alive = true;
     for (let depth = 1; depth <= length; ++depth) {
-      const accepted = alive && next() < world.chance(offered[depth - 1]);
+      const accepted: boolean = alive && next() < world.chance(offered[depth - 1]);
       drafts.push([depth, offered[depth - 1], alive ? Number(accepted) : 2]);
       alive &&= accepted;
     }
