@@ -2,7 +2,6 @@
 // their own; this class is where they share the threads and the instruction-set path.
 #pragma once
 #include <memory>
-#include <vector>
 
 #include "backend.h"
 #include "common/memory.h"
@@ -56,17 +55,18 @@ class CpuBackend final : public Backend {
   void sample(const Tensor& logits, int vocabulary, std::span<const SampleRow>, std::span<SampleResult> out) override;
 
  private:
-  /// out[i] (epilogue)= W · norm(row(i)) for i < count, in one fork.
-  void product(const Matrix&, const float* in, const int32_t* gather, int64_t inWidth, int count, const float* norm,
-               float eps, float* out, int64_t outWidth, Epilogue);
+  /// out[i] (epilogue)= W · norm(in[gather ? gather[i] : i]) for i < count, in one fork.
+  void product(const Matrix&, const CpuTensor& in, const int32_t* gather, int count, const float* norm, float eps,
+               CpuTensor& out, Epilogue);
   void reserve(int64_t rows, int64_t width);
 
   Isa isa_;
   ThreadPool threads_;
   const Kernels& kernels_;
-  int64_t maxRows_ = 0, maxWidth_ = 0;  ///< of all tensors so far: what the scratch must hold
-  Memory prepared_;                     ///< normalised and quantised input rows of one product
-  std::vector<Memory> scratch_;         ///< per thread
+  int64_t maxRows_ = 0, maxWidth_ = 0;  ///< of all tensors so far
+  Memory prepared_;                     ///< normalised and rounded input rows of one product
+  Memory scratch_;                      ///< scratchBytes_ for each thread
+  size_t scratchBytes_ = 0;
   std::shared_ptr<CpuAttention> attention_;
 };
 

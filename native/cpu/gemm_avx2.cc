@@ -1,0 +1,171 @@
+// The AVX2 path (with FMA and F16C). Integer products multiply unsigned weights by signed activations in vpmaddubsw,
+// whose 16-bit sums cannot overflow over a block: codes of at most 24 (e2m1) or 15, shifted back by a start value.
+#include <immintrin.h>
+
+#define FORETOKEN_VECTOR_AVX2
+#include "cpu/gemm-inl.h"
+
+namespace foretoken {
+namespace {
+
+inline __m256i load256(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline __m128i load128(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
+
+inline int32_t word(const void* p) {
+  int32_t w;
+  __builtin_memcpy(&w, p, sizeof(w));
+  return w;
+}
+
+struct Avx2 {
+  static constexpr int kRows = 8, kVectors = 2, kTile = 8, kFloatTile = 6, kSums = 8;
+  // e4m3 bits moved to their place in an fp32 are worth 2^-120 of the weight; inputs carry 2^80 against underflow.
+  static constexpr float kFp8InputScale = 0x1p80f, kFp8Unscale = 0x1p40f;
+
+  using Float = __m256;
+  using Bytes = __m256i;
+
+  static Float broadcast(float v) { return _mm256_set1_ps(v); }
+  static Float spread(const int32_t* bits) { return _mm256_castsi256_ps(_mm256_set1_epi32(*bits)); }
+  static Float load(const float* p) { return _mm256_loadu_ps(p); }
+  static void store(float* p, Float v) { _mm256_storeu_ps(p, v); }
+  static Float mul(Float a, Float b) { return _mm256_mul_ps(a, b); }
+  static Float add(Float a, Float b) { return _mm256_add_ps(a, b); }
+  static Float fma(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
+
+  static Float halves(const uint8_t* p) { return _mm256_cvtph_ps(load128(p)); }
+  static Float e4m3Scales(const uint8_t* p) {
+    const __m256i bits =
+        _mm256_slli_epi32(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))), 20);
+    return _mm256_mul_ps(_mm256_castsi256_ps(bits), _mm256_set1_ps(0x1p120f));
+  }
+  static Float e8m0(const uint8_t* p) {
+    return _mm256_castsi256_ps(
+        _mm256_slli_epi32(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))), 23));
+  }
+  static void e4m3Quads(const uint8_t* p, Float (&w)[4]) {
+    const __m256i mask = _mm256_set1_epi32(static_cast<int>(0x87f00000u)), v = load256(p);
+    const auto place = [&](__m256i top) {
+      return _mm256_castsi256_ps(_mm256_and_si256(_mm256_srai_epi32(top, 4), mask));
+    };
+    w[0] = place(_mm256_slli_epi32(v, 24));
+    w[1] = place(_mm256_slli_epi32(v, 16));
+    w[2] = place(_mm256_slli_epi32(v, 8));
+    w[3] = place(v);
+  }
+  static void bf16Pairs(const uint8_t* p, Float& even, Float& odd) {
+    const __m256i v = load256(p);
+    even = _mm256_castsi256_ps(_mm256_slli_epi32(v, 16));
+    odd = _mm256_castsi256_ps(_mm256_and_si256(v, _mm256_set1_epi32(static_cast<int>(0xffff0000u))));
+  }
+
+  static Bytes bytes(const uint8_t* p) { return load256(p); }
+  static void nibbles(const uint8_t* p, Bytes& low, Bytes& high) {
+    const __m256i v = load256(p), mask = _mm256_set1_epi8(15);
+    low = _mm256_and_si256(v, mask);
+    high = _mm256_and_si256(_mm256_srli_epi16(v, 4), mask);
+  }
+  static Bytes e2m1(Bytes codes) {
+    const __m256i table =
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0));
+    return _mm256_shuffle_epi8(table, codes);
+  }
+  static Bytes quad(const int8_t* x) { return _mm256_set1_epi32(word(x)); }
+
+  /// 4-bit codes: sums of pairs in 16 bits until the block's end.
+  template <class Codec>
+  struct Dot {
+    using Sum = __m256i;
+    static Sum start(const int32_t* correction) {
+      return Codec::kOffset ? _mm256_set1_epi32(*correction) : _mm256_setzero_si256();
+    }
+    static Sum add(Sum s, Bytes w, Bytes x) { return _mm256_add_epi16(s, _mm256_maddubs_epi16(w, x)); }
+    static Float value(Sum s) { return _mm256_cvtepi32_ps(_mm256_madd_epi16(s, _mm256_set1_epi16(1))); }
+  };
+
+  static void storeCodes(V16 values, int8_t* out) {
+    const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(values.lo), _mm256_cvtps_epi32(values.hi));
+    const __m256i bytes = _mm256_permute4x64_epi64(_mm256_packs_epi16(words, words), 0x08);
+    const __m128i ordered = _mm_shuffle_epi32(_mm256_castsi256_si128(bytes), 0xd8);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), ordered);
+  }
+  /// Start values -offset * (sum of columns 0, 1 mod 4; sum of columns 2, 3 mod 4) as two 16-bit halves.
+  static void blockWords(Format format, const int8_t* codes, int32_t* words) {
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), load256(codes));
+    const __m256i twos = _mm256_add_epi16(pairs, _mm256_shuffle_epi32(pairs, 0x4e));
+    const __m256i fours = _mm256_add_epi16(twos, _mm256_shuffle_epi32(twos, 0xb1));
+    const __m128i first = _mm256_castsi256_si128(fours), second = _mm256_extracti128_si256(fours, 1);
+    const __m128i all = _mm_add_epi16(first, second);
+    const __m128i factor = _mm_set1_epi16(static_cast<int16_t>(-offsetOf(format)));
+    words[0] = _mm_cvtsi128_si32(_mm_mullo_epi16(format == Format::nvfp4 ? first : all, factor));
+    words[1] = format == Format::q4_1
+                   ? _mm_cvtsi128_si32(_mm_castps_si128(_mm_cvtepi32_ps(_mm_madd_epi16(all, _mm_set1_epi16(1)))))
+                   : _mm_cvtsi128_si32(_mm_mullo_epi16(second, factor));
+  }
+
+  static void prepareBf16(Format format, const float* in, int64_t cols, const float* norm, float eps, uint8_t* out) {
+    prepareRounded(in, cols, norm, eps, format == Format::fp8 ? kFp8InputScale : 1.0f, out);
+  }
+  static void multiplyBf16(const Product& p, int64_t first, int64_t last, uint8_t* scratch) {
+    multiplyFloat<Avx2, Bf16<Avx2>, Format::bf16>(p, first, last, scratch);
+  }
+  static void multiplyFp8(const Product& p, int64_t first, int64_t last, uint8_t* scratch) {
+    multiplyFloat<Avx2, Fp8<Avx2>, Format::fp8>(p, first, last, scratch);
+  }
+};
+
+/// Signed bytes: |w| times x with w's sign. Two products already fill 16 bits, so sums are taken in 32.
+template <>
+struct Avx2::Dot<Q8_0<Avx2>> {
+  using Sum = __m256i;
+  static Sum start(const int32_t*) { return _mm256_setzero_si256(); }
+  static Sum add(Sum s, Bytes w, Bytes x) {
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+    return _mm256_add_epi32(s, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+  static Float value(Sum s) { return _mm256_cvtepi32_ps(s); }
+};
+
+uint64_t readAll(const uint8_t* data, size_t bytes) {
+  __m256i sum[4] = {};
+  for (const uint8_t* p = data; p < data + bytes; p += 128)
+    for (int i = 0; i < 4; ++i) sum[i] = _mm256_xor_si256(sum[i], load256(p + i * 32));
+  const __m256i all = _mm256_xor_si256(_mm256_xor_si256(sum[0], sum[1]), _mm256_xor_si256(sum[2], sum[3]));
+  const __m128i half = _mm_xor_si128(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
+  return static_cast<uint64_t>(_mm_extract_epi64(half, 0) ^ _mm_extract_epi64(half, 1));
+}
+
+int64_t peakInt8(int64_t rounds) {
+  constexpr int kSums = 10;
+  __m256i sum[kSums] = {}, w = _mm256_set1_epi8(1), x = _mm256_set1_epi8(2);
+  for (int64_t i = 0; i < rounds; ++i) {
+    for (__m256i& s : sum) {
+      asm volatile("" : "+x"(w));  // or the product would be taken out of the loop
+      s = _mm256_add_epi16(s, _mm256_maddubs_epi16(w, x));
+    }
+  }
+  for (__m256i& s : sum) asm volatile("" ::"x"(s));
+  return rounds * kSums * 32;
+}
+
+int64_t peakBf16(int64_t rounds) {
+  constexpr int kSums = 12;
+  __m256 sum[kSums] = {}, w = _mm256_set1_ps(0.5f), x = _mm256_set1_ps(1.0f);
+  for (int64_t i = 0; i < rounds; ++i)
+    for (__m256& s : sum) {
+      asm volatile("" : "+x"(w));
+      s = _mm256_fmadd_ps(w, x, s);
+    }
+  for (__m256& s : sum) asm volatile("" ::"x"(s));
+  return rounds * kSums * 8;
+}
+
+}  // namespace
+
+const Kernels& avx2Kernels() {
+  static constexpr Kernels table{preparedBytes, prepare<Avx2>, scratchBytes, multiply<Avx2>,
+                                 readAll,       peakInt8,      peakBf16};
+  return table;
+}
+
+}  // namespace foretoken

@@ -1,0 +1,241 @@
+// The AVX-512 path: VNNI for integer products, vdpbf16ps for bf16 and fp8. Tests also build this file against an
+// emulation.
+#if defined(FORETOKEN_EMULATED_AVX512)
+#include "cpu/emulated_avx512.h"
+#else
+#include <immintrin.h>
+#endif
+
+#define FORETOKEN_VECTOR_AVX512
+#include "cpu/gemm-inl.h"
+
+namespace foretoken {
+namespace {
+
+inline __m512i load512(const void* p) { return _mm512_loadu_si512(p); }
+
+inline int32_t word(const void* p) {
+  int32_t w;
+  __builtin_memcpy(&w, p, sizeof(w));
+  return w;
+}
+
+struct Avx512 {
+  static constexpr int kRows = 16, kVectors = 1, kTile = 8, kFloatTile = 12, kSums = 8;
+
+  using Float = __m512;
+  using Bytes = __m512i;
+
+  static Float broadcast(float v) { return _mm512_set1_ps(v); }
+  static Float spread(const int32_t* bits) { return _mm512_castsi512_ps(_mm512_set1_epi32(*bits)); }
+  static Float load(const float* p) { return _mm512_loadu_ps(p); }
+  static void store(float* p, Float v) { _mm512_storeu_ps(p, v); }
+  static Float mul(Float a, Float b) { return _mm512_mul_ps(a, b); }
+  static Float add(Float a, Float b) { return _mm512_add_ps(a, b); }
+  static Float fma(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
+
+  static Float halves(const uint8_t* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  static __m512i wide(const uint8_t* p) {
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static Float e4m3Scales(const uint8_t* p) {
+    return _mm512_mul_ps(_mm512_castsi512_ps(_mm512_slli_epi32(wide(p), 20)), _mm512_set1_ps(0x1p120f));
+  }
+  static Float e8m0(const uint8_t* p) { return _mm512_castsi512_ps(_mm512_slli_epi32(wide(p), 23)); }
+
+  /// Signed bytes made unsigned by adding 128.
+  static Bytes bytes(const uint8_t* p) {
+    return _mm512_xor_si512(load512(p), _mm512_set1_epi8(static_cast<char>(0x80)));
+  }
+  static void nibbles(const uint8_t* p, Bytes& low, Bytes& high) {
+    const __m512i v = load512(p), mask = _mm512_set1_epi8(15);
+    low = _mm512_and_si512(v, mask);
+    high = _mm512_and_si512(_mm512_srli_epi16(v, 4), mask);
+  }
+  static Bytes e2m1(Bytes codes) {
+    const __m512i table =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0));
+    return _mm512_shuffle_epi8(table, codes);
+  }
+  static Bytes quad(const int8_t* x) { return _mm512_set1_epi32(word(x)); }
+
+  template <class Codec>
+  struct Dot {
+    using Sum = __m512i;
+    static Sum start(const int32_t* correction) {
+      return Codec::kOffset ? _mm512_set1_epi32(*correction) : _mm512_setzero_si512();
+    }
+    static Sum add(Sum s, Bytes w, Bytes x) { return _mm512_dpbusd_epi32(s, w, x); }
+    static Float value(Sum s) { return _mm512_cvtepi32_ps(s); }
+  };
+
+  static void storeCodes(V16 values, int8_t* out) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(values.x)));
+  }
+  /// Start values -offset * sum of the codes, of each half (nvfp4) or of all; q4_1: the sum as fp32 in the second word.
+  static void blockWords(Format format, const int8_t* codes, int32_t* words) {
+    const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes));
+    const __m256i fours = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), x), _mm256_set1_epi16(1));
+    const __m256i eights = _mm256_add_epi32(fours, _mm256_shuffle_epi32(fours, 0x4e));
+    const __m256i halves = _mm256_add_epi32(eights, _mm256_shuffle_epi32(eights, 0xb1));
+    const int32_t first = _mm256_extract_epi32(halves, 0), second = _mm256_extract_epi32(halves, 4);
+    const float all = static_cast<float>(first + second);
+    words[0] = -offsetOf(format) * (format == Format::nvfp4 ? first : first + second);
+    if (format == Format::q4_1)
+      __builtin_memcpy(words + 1, &all, sizeof(all));
+    else
+      words[1] = -offsetOf(format) * second;
+  }
+
+  /// bf16 values in the order of the columns.
+  static void prepareBf16(Format, const float* in, int64_t cols, const float* norm, float eps, uint8_t* out) {
+    uint16_t* values = reinterpret_cast<uint16_t*>(out);
+    forNormalised(in, cols, norm, eps, [&](int64_t k, V16 x) {
+      uint16_t twice[2 * foretoken::kLanes];
+      storePairs(twice, packPairs(x, x));
+      for (int i = 0; i < foretoken::kLanes; ++i) values[k + i] = twice[2 * i];
+    });
+  }
+  static void multiplyBf16(const Product&, int64_t first, int64_t last, uint8_t* scratch);
+  static void multiplyFp8(const Product&, int64_t first, int64_t last, uint8_t* scratch);
+};
+
+// --- bf16 and fp8: pairs of columns in vdpbf16ps, even pairs in one chain, odd pairs in another
+// --------------------------
+
+struct Bf16Pairs {
+  static constexpr bool kScaled = false;
+  static void expand(const uint8_t* block, int q, __m512i& even, __m512i& odd) {
+    even = load512(block + q * 128);
+    odd = load512(block + q * 128 + 64);
+  }
+};
+
+/// The bf16 of each of the 128 magnitudes of e4m3 as high and low bytes. A table because vdpbf16ps takes subnormals for
+/// zero.
+struct Fp8Tables {
+  alignas(64) uint8_t high[128], low[128];
+  constexpr Fp8Tables() : high(), low() {
+    for (int code = 0; code < 128; ++code) {
+      int exponent = code >> 3, mantissa = code & 7;
+      if (exponent == 0) {
+        exponent = 1;
+        while (mantissa && mantissa < 8) mantissa <<= 1, --exponent;
+        mantissa &= 7;
+      }
+      const int bits = (code & 0x7f) == 0 ? 0 : (exponent + 120) << 7 | mantissa << 4;
+      high[code] = static_cast<uint8_t>(bits >> 8);
+      low[code] = static_cast<uint8_t>(bits & 255);
+    }
+  }
+};
+constexpr Fp8Tables kFp8Tables;
+
+/// For each of two pairs of a 32-bit lane of codes: where its bytes lie in {low bytes, high bytes}.
+struct PairIndex {
+  alignas(64) uint8_t even[64], odd[64];
+  constexpr PairIndex() : even(), odd() {
+    for (int i = 0; i < 64; ++i) {
+      const int code = i / 4 * 4 + i % 4 / 2;
+      even[i] = static_cast<uint8_t>(code + (i % 2) * 64);
+      odd[i] = static_cast<uint8_t>(code + 2 + (i % 2) * 64);
+    }
+  }
+};
+constexpr PairIndex kPairIndex;
+
+struct Fp8Pairs {
+  static constexpr bool kScaled = true;
+  static void expand(const uint8_t* block, int q, __m512i& even, __m512i& odd) {
+    const __m512i codes = load512(block + q * 64);
+    const __m512i sign = _mm512_and_si512(codes, _mm512_set1_epi8(static_cast<char>(0x80)));
+    const __m512i low = _mm512_permutex2var_epi8(load512(kFp8Tables.low), codes, load512(kFp8Tables.low + 64));
+    const __m512i high =
+        _mm512_or_si512(sign, _mm512_permutex2var_epi8(load512(kFp8Tables.high), codes, load512(kFp8Tables.high + 64)));
+    even = _mm512_permutex2var_epi8(low, load512(kPairIndex.even), high);
+    odd = _mm512_permutex2var_epi8(low, load512(kPairIndex.odd), high);
+  }
+};
+
+template <class Codec, int T>
+void pairTile(const Product& p, int64_t panel, int row) {
+  const uint8_t* block = p.weights + kHeaderBytes + panel * p.layout.panelBytes;
+  const uint16_t* x[T];
+  __m512 acc[T][2];
+  for (int t = 0; t < T; ++t) {
+    x[t] = reinterpret_cast<const uint16_t*>(p.rows + (row + t) * p.rowBytes);
+    acc[t][0] = acc[t][1] = _mm512_setzero_ps();
+  }
+  for (int64_t b = 0; b < p.layout.blocks; ++b, block += p.layout.blockBytes) {
+#pragma GCC unroll 2
+    for (int q = 0; q < kBlockCols / 4; ++q) {
+      __m512i w[2];
+      Codec::expand(block, q, w[0], w[1]);
+#pragma GCC unroll 8
+      for (int t = 0; t < T; ++t)
+#pragma GCC unroll 2
+        for (int i = 0; i < 2; ++i)
+          acc[t][i] = _mm512_dpbf16_ps(acc[t][i], (__m512bh)w[i],
+                                       (__m512bh)_mm512_set1_epi32(word(x[t] + b * kBlockCols + q * 4 + i * 2)));
+    }
+  }
+  for (int t = 0; t < T; ++t) {
+    float sums[kPanelRows];
+    __m512 sum = _mm512_add_ps(acc[t][0], acc[t][1]);
+    if constexpr (Codec::kScaled) sum = _mm512_mul_ps(sum, _mm512_loadu_ps(reinterpret_cast<const float*>(block)));
+    _mm512_storeu_ps(sums, sum);
+    finish(p, panel, row + t, sums);
+  }
+}
+
+void Avx512::multiplyBf16(const Product& p, int64_t first, int64_t last, uint8_t*) {
+  forPanelsAndTiles<kTile>(p, first, last,
+                           [&]<int T>(int64_t panel, int row) { pairTile<Bf16Pairs, T>(p, panel, row); });
+}
+
+void Avx512::multiplyFp8(const Product& p, int64_t first, int64_t last, uint8_t*) {
+  forPanelsAndTiles<kTile>(p, first, last,
+                           [&]<int T>(int64_t panel, int row) { pairTile<Fp8Pairs, T>(p, panel, row); });
+}
+
+uint64_t readAll(const uint8_t* data, size_t bytes) {
+  __m512i sum[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
+  for (const uint8_t* p = data; p < data + bytes; p += 256)
+    for (int i = 0; i < 4; ++i) sum[i] = _mm512_xor_si512(sum[i], load512(p + i * 64));
+  alignas(64) uint64_t words[8];
+  _mm512_store_si512(words, _mm512_xor_si512(_mm512_xor_si512(sum[0], sum[1]), _mm512_xor_si512(sum[2], sum[3])));
+  return words[0] ^ words[1] ^ words[2] ^ words[3] ^ words[4] ^ words[5] ^ words[6] ^ words[7];
+}
+
+int64_t peakInt8(int64_t rounds) {
+  constexpr int kSums = 16;
+  __m512i sum[kSums], w = _mm512_set1_epi8(1), x = _mm512_set1_epi8(2);
+  for (__m512i& s : sum) s = _mm512_setzero_si512();
+  for (int64_t i = 0; i < rounds; ++i)
+    for (__m512i& s : sum) s = _mm512_dpbusd_epi32(s, w, x);
+  for (__m512i& s : sum) asm volatile("" ::"m"(s));
+  return rounds * kSums * 64;
+}
+
+int64_t peakBf16(int64_t rounds) {
+  constexpr int kSums = 16;
+  const __m512i w = _mm512_set1_epi32(0x3f003f00), x = _mm512_set1_epi32(0x3f803f80);
+  __m512 sum[kSums];
+  for (__m512& s : sum) s = _mm512_setzero_ps();
+  for (int64_t i = 0; i < rounds; ++i)
+    for (__m512& s : sum) s = _mm512_dpbf16_ps(s, (__m512bh)w, (__m512bh)x);
+  for (__m512& s : sum) asm volatile("" ::"m"(s));
+  return rounds * kSums * 32;
+}
+
+}  // namespace
+
+const Kernels& avx512Kernels() {
+  static constexpr Kernels table{preparedBytes, prepare<Avx512>, scratchBytes, multiply<Avx512>,
+                                 readAll,       peakInt8,        peakBf16};
+  return table;
+}
+
+}  // namespace foretoken

@@ -1,0 +1,148 @@
+// The portable path: plain C++ that serves any CPU, arm64 among them, and defines what the others must give.
+#include <cmath>
+
+#include "quant/float_codecs.h"
+//
+#include "cpu/gemm-inl.h"
+
+namespace foretoken {
+namespace {
+
+struct Portable {
+  static constexpr int kRows = 16, kVectors = 1, kTile = 4, kFloatTile = 4, kSums = 4;
+  static constexpr float kFp8Unscale = 1.0f;
+
+  using Float = V16;
+  struct Bytes {
+    uint8_t x[64];
+  };
+  struct Ints {
+    int32_t x[16];
+  };
+
+  static Float broadcast(float v) { return foretoken::broadcast(v); }
+  static Float spread(const int32_t* bits) { return broadcast(bitsFloat(static_cast<uint32_t>(*bits))); }
+  static Float load(const float* p) { return foretoken::load(p); }
+  static void store(float* p, const Float& v) { foretoken::store(p, v); }
+  static Float mul(const Float& a, const Float& b) { return foretoken::mul(a, b); }
+  static Float add(const Float& a, const Float& b) { return foretoken::add(a, b); }
+  static Float fma(const Float& a, const Float& b, const Float& c) { return foretoken::fma(a, b, c); }
+
+  static Float halves(const uint8_t* p) {
+    return lanes([&](int i) { return f16ToFloat(static_cast<uint16_t>(p[2 * i] | p[2 * i + 1] << 8)); });
+  }
+  static Float e4m3Scales(const uint8_t* p) {
+    return lanes([&](int i) { return e4m3ToFloat(p[i]); });
+  }
+  static Float e8m0(const uint8_t* p) {
+    return lanes([&](int i) { return bitsFloat(uint32_t{p[i]} << 23); });
+  }
+  static void e4m3Quads(const uint8_t* p, Float (&w)[4]) {
+    for (int c = 0; c < 4; ++c) w[c] = lanes([&](int i) { return e4m3ToFloat(p[4 * i + c]); });
+  }
+  static void bf16Pairs(const uint8_t* p, Float& even, Float& odd) {
+    even = lanes([&](int i) { return bf16ToFloat(static_cast<uint16_t>(p[4 * i] | p[4 * i + 1] << 8)); });
+    odd = lanes([&](int i) { return bf16ToFloat(static_cast<uint16_t>(p[4 * i + 2] | p[4 * i + 3] << 8)); });
+  }
+
+  static Bytes bytes(const uint8_t* p) {
+    Bytes b;
+    for (int i = 0; i < 64; ++i) b.x[i] = p[i] ^ 0x80;
+    return b;
+  }
+  static void nibbles(const uint8_t* p, Bytes& low, Bytes& high) {
+    for (int i = 0; i < 64; ++i) {
+      low.x[i] = p[i] & 15;
+      high.x[i] = p[i] >> 4;
+    }
+  }
+  static Bytes e2m1(const Bytes& codes) {
+    Bytes b;
+    for (int i = 0; i < 64; ++i) b.x[i] = static_cast<uint8_t>(e2m1Doubled(codes.x[i]) + 12);
+    return b;
+  }
+  static const int8_t* quad(const int8_t* x) { return x; }
+
+  template <class Codec>
+  struct Dot {
+    using Sum = Ints;
+    static Sum start(const int32_t* word) {
+      Sum s;
+      for (int32_t& v : s.x) v = Codec::kOffset ? *word : 0;
+      return s;
+    }
+    static Sum add(Sum s, const Bytes& w, const int8_t* x) {
+      for (int r = 0; r < 16; ++r)
+        s.x[r] += w.x[4 * r] * x[0] + w.x[4 * r + 1] * x[1] + w.x[4 * r + 2] * x[2] + w.x[4 * r + 3] * x[3];
+      return s;
+    }
+    static Float value(const Sum& s) {
+      return lanes([&](int i) { return static_cast<float>(s.x[i]); });
+    }
+  };
+
+  static void storeCodes(const Float& values, int8_t* out) {
+    for (int i = 0; i < 16; ++i) out[i] = static_cast<int8_t>(values.x[i] == values.x[i] ? values.x[i] : 0.0f);
+  }
+  /// -offset * sum of the codes, of each half (nvfp4) or of all; q4_1: the sum as fp32 in the second word.
+  static void blockWords(Format format, const int8_t* codes, int32_t* words) {
+    int32_t sums[2] = {};
+    for (int i = 0; i < kBlockCols; ++i) sums[i / 16] += codes[i];
+    words[0] = -offsetOf(format) * (format == Format::nvfp4 ? sums[0] : sums[0] + sums[1]);
+    words[1] = format == Format::q4_1 ? static_cast<int32_t>(floatBits(static_cast<float>(sums[0] + sums[1])))
+                                      : -offsetOf(format) * sums[1];
+  }
+
+  static void prepareBf16(Format, const float* in, int64_t cols, const float* norm, float eps, uint8_t* out) {
+    prepareRounded(in, cols, norm, eps, 1.0f, out);
+  }
+  static void multiplyBf16(const Product& p, int64_t first, int64_t last, uint8_t* scratch) {
+    multiplyFloat<Portable, Bf16<Portable>, Format::bf16>(p, first, last, scratch);
+  }
+  static void multiplyFp8(const Product& p, int64_t first, int64_t last, uint8_t* scratch) {
+    multiplyFloat<Portable, Fp8<Portable>, Format::fp8>(p, first, last, scratch);
+  }
+};
+
+uint64_t readAll(const uint8_t* data, size_t bytes) {
+  uint64_t sum[8] = {};
+  for (size_t i = 0; i < bytes; i += 64) {
+    uint64_t words[8];
+    __builtin_memcpy(words, data + i, 64);
+    for (int j = 0; j < 8; ++j) sum[j] ^= words[j];
+  }
+  return sum[0] ^ sum[1] ^ sum[2] ^ sum[3] ^ sum[4] ^ sum[5] ^ sum[6] ^ sum[7];
+}
+
+int64_t peakInt8(int64_t rounds) {
+  Portable::Bytes w;
+  int8_t x[4] = {1, 2, 3, 4};
+  for (int i = 0; i < 64; ++i) w.x[i] = static_cast<uint8_t>(i);
+  int32_t zero = 0;
+  auto sum = Portable::Dot<Q4_0<Portable>>::start(&zero);
+  for (int64_t i = 0; i < rounds; ++i) {
+    x[0] = static_cast<int8_t>(sum.x[0]);
+    sum = Portable::Dot<Q4_0<Portable>>::add(sum, w, x);
+  }
+  asm volatile("" ::"r"(sum.x[0]));
+  return rounds * 64;
+}
+
+int64_t peakBf16(int64_t rounds) {
+  V16 sum[4] = {};
+  const V16 w = broadcast(0.5f), x = broadcast(1.0f);
+  for (int64_t i = 0; i < rounds; ++i)
+    for (V16& s : sum) s = fma(s, w, x);
+  asm volatile("" ::"r"(sum[0].x[0] + sum[1].x[0] + sum[2].x[0] + sum[3].x[0]));
+  return rounds * 64;
+}
+
+}  // namespace
+
+const Kernels& portableKernels() {
+  static constexpr Kernels table{preparedBytes, prepare<Portable>, scratchBytes, multiply<Portable>,
+                                 readAll,       peakInt8,          peakBf16};
+  return table;
+}
+
+}  // namespace foretoken

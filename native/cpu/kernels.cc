@@ -1,0 +1,14 @@
+#include "cpu/kernels.h"
+
+namespace foretoken {
+
+const Kernels& kernels(Isa isa) {
+#if defined(__x86_64__)
+  if (isa == Isa::avx512) return avx512Kernels();
+  if (isa == Isa::avx2) return avx2Kernels();
+#endif
+  (void)isa;
+  return portableKernels();
+}
+
+}  // namespace foretoken
