@@ -21,7 +21,7 @@ inline void finish(const Product& p, int64_t panel, int row, const float* sums) 
   const int count = p.layout.rows - first < kPanelRows ? static_cast<int>(p.layout.rows - first) : kPanelRows;
   float* out = p.out + row * p.outWidth;
   if (p.epilogue == Epilogue::swiglu) {
-    float gates[kLanes] = {}, activated[kLanes];
+    float gates[kLanes] = {}, activated[kLanes] = {};
     for (int i = 0; i < kPanelRows / 2; ++i) gates[i] = sums[2 * i];
     silu(gates, activated, kPanelRows / 2);
     for (int i = 0; i < count / 2; ++i) out[first / 2 + i] = activated[i] * sums[2 * i + 1];
