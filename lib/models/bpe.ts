@@ -116,7 +116,7 @@ export class Bpe {
       if (++count % SYMBOLS_PER_STEP === 0) yield;
       const id = this.vocabulary.get(character);
       const bytes = id === undefined && this.options.byteFallback ? this.encoder.encode(character) : [];
-      if (bytes.length > 0 && bytes.every((byte) => this.byteIds[byte]! >= 0)) {
+      if (bytes.length > 0 && bytes.every((byte) => this.byteIds[byte] >= 0)) {
         for (const byte of bytes) push(this.byteIds[byte]);
       } else {
         push(id);
@@ -142,8 +142,8 @@ export class Bpe {
     const gone = -1;
     const heap = new Heap();
     const offer = (at: number): void => {
-      if (at < 0 || next[at]! < 0) return;
-      const rank = this.rank(ids[at]!, ids[next[at]!]!);
+      if (at < 0 || next[at] < 0) return;
+      const rank = this.rank(ids[at], ids[next[at]]);
       if (rank !== undefined) heap.push(rank * POSITIONS + at);
     };
     for (let i = 0; i < count; i++) {
@@ -154,13 +154,13 @@ export class Bpe {
       const key = heap.pop();
       const at = key % POSITIONS;
       const rank = (key - at) / POSITIONS;
-      const right = next[at]!;
-      if (ids[at] !== gone && right >= 0 && this.rank(ids[at]!, ids[right]!) === rank) {
+      const right = next[at];
+      if (ids[at] !== gone && right >= 0 && this.rank(ids[at], ids[right]) === rank) {
         ids[at] = this.results[rank]!;
         ids[right] = gone;
         next[at] = next[right]!;
-        if (next[at]! >= 0) previous[next[at]!] = at;
-        offer(previous[at]!);
+        if (next[at] >= 0) previous[next[at]] = at;
+        offer(previous[at]);
         offer(at);
       }
       if (step % MERGES_PER_STEP === 0) yield;
@@ -183,7 +183,7 @@ class Heap {
     items.push(item);
     while (at > 0) {
       const parent = (at - 1) >> 1;
-      if (items[parent]! <= item) break;
+      if (items[parent] <= item) break;
       items[at] = items[parent]!;
       at = parent;
     }
@@ -193,7 +193,7 @@ class Heap {
   /** Removes the least; the heap must not be empty. */
   pop(): number {
     const items = this.items;
-    const least = items[0]!;
+    const least = items[0];
     const last = items.pop()!;
     const size = items.length;
     if (size === 0) return least;
@@ -201,8 +201,8 @@ class Heap {
     for (;;) {
       let child = 2 * at + 1;
       if (child >= size) break;
-      if (child + 1 < size && items[child + 1]! < items[child]!) child++;
-      if (items[child]! >= last) break;
+      if (child + 1 < size && items[child + 1] < items[child]) child++;
+      if (items[child] >= last) break;
       items[at] = items[child]!;
       at = child;
     }

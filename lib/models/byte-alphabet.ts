@@ -30,6 +30,6 @@ export function bytesOfSpelling(text: string): Uint8Array | undefined {
 /** Bytes in GPT-2's spelling. */
 export function spellBytes(bytes: Uint8Array): string {
   let text = '';
-  for (const byte of bytes) text += byteCharacters[byte]!;
+  for (const byte of bytes) text += byteCharacters[byte];
   return text;
 }

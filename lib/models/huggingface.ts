@@ -1,15 +1,31 @@
 /**
- * Hugging Face's tokenizer and template libraries. Their CommonJS builds are declared by files that TypeScript takes for
- * ESM, so they are required here, once, with the types named by hand.
+ * Hugging Face's tokenizer and template libraries. TypeScript takes their declarations for ESM's although CommonJS
+ * builds are there, and those of the tokenizer library don't resolve; so both are required here, once, and what
+ * foretoken uses of them is declared by hand.
  */
 
 /* eslint-disable @typescript-eslint/no-require-imports */
 
-type Tokenizers = typeof import('@huggingface/tokenizers', { with: { 'resolution-mode': 'import' } });
-type Jinja = typeof import('@huggingface/jinja', { with: { 'resolution-mode': 'import' } });
+/** The parts of the library's tokenizer that foretoken uses. */
+interface LibraryTokenizer {
+  normalizer: { normalize(text: string): string } | null;
+  pre_tokenizer: {
+    pre_tokenize(text: string, options: { section_index: number }): string[];
+    /** Only that of a `Split` has one. */
+    pattern?: RegExp | null;
+  } | null;
+}
 
-/** The parts of a tokenizer that foretoken uses: normalizers and pre-tokenizers. */
-export const { Tokenizer: LibraryTokenizer } = require('@huggingface/tokenizers') as Tokenizers;
+interface LibraryTemplate {
+  render(variables: Record<string, unknown>): string;
+}
 
-/** Jinja templates as chat templates use them. */
-export const { Template: JinjaTemplate } = require('@huggingface/jinja') as Jinja;
+/** Takes a parsed tokenizer.json and tokenizer_config.json. */
+export const { Tokenizer: LibraryTokenizer } = require('@huggingface/tokenizers') as {
+  Tokenizer: new (json: object, config: object) => LibraryTokenizer;
+};
+
+/** Jinja templates as chat templates use them; takes the template's text. */
+export const { Template: LibraryTemplate } = require('@huggingface/jinja') as {
+  Template: new (source: string) => LibraryTemplate;
+};

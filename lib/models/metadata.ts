@@ -71,7 +71,7 @@ export function metadataFromGguf(values: Record<string, GgufValue>): ModelMetada
   const types = reader.numbers('tokenizer.ggml.token_type', tokens.length);
   const model = reader.need('tokenizer.ggml.model', reader.text('tokenizer.ggml.model'));
   const ids = ['eos', 'eot', 'eom'].map((name) => reader.id(`tokenizer.ggml.${name}_token_id`, tokens.length));
-  const named = [...tokens.keys()].filter((id) => (types?.[id] ?? 1) === 3 && END_NAMES.has(tokens[id]!));
+  const named = [...tokens.keys()].filter((id) => (types?.[id] ?? 1) === 3 && END_NAMES.has(tokens[id]));
   const pre = reader.text('tokenizer.ggml.pre');
   return {
     architecture,
@@ -122,7 +122,7 @@ export async function metadataFromFolder(folder: string): Promise<ModelMetadata>
   const named = added.filter((each) => each.special === true && END_NAMES.has(String(each.content)));
   const bosId = idOf(tokenizerConfig.bos_token) ?? numberOf(config.bos_token_id);
   return {
-    architecture: String(config.model_type ?? ''),
+    architecture: typeof config.model_type === 'string' ? config.model_type : '',
     contextLength: numberOf(config.max_position_embeddings) ?? 0,
     tokenizer: { kind: 'json', json: tokenizer },
     chatTemplate: chatTemplateOf(tokenizerConfig.chat_template) ?? (await readText(folder, 'chat_template.jinja')),
@@ -204,15 +204,15 @@ class GgufReader {
   texts(key: string): string[] | undefined {
     return this.typed(key, 'a list of strings', (value) => {
       const list = Array.isArray(value) ? (value as unknown[]) : undefined;
-      return list?.every((each) => typeof each === 'string') ? (list as string[]) : undefined;
+      return list?.every((each) => typeof each === 'string') ? list : undefined;
     });
   }
 
   numbers(key: string, length: number): ArrayLike<number> | undefined {
     const list = this.typed(key, 'a list of numbers', (value) => {
-      if (ArrayBuffer.isView(value)) return value as unknown as ArrayLike<number>;
+      if (ArrayBuffer.isView(value)) return value;
       const plain = Array.isArray(value) ? (value as unknown[]) : undefined;
-      return plain?.every((each) => typeof each === 'number') ? (plain as number[]) : undefined;
+      return plain?.every((each) => typeof each === 'number') ? plain : undefined;
     });
     if (list && list.length !== length) throw incomplete(`${key} has ${list.length} entries, not ${length}`);
     return list;

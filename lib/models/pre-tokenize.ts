@@ -124,15 +124,14 @@ function joins([text, wasMatch]: Cut, [, isMatch]: Cut, behavior: Behavior): boo
 /** The library knows how to say Oniguruma's expressions in JavaScript. */
 function compile(pattern: unknown): RegExp {
   const config = { type: 'Split', pattern, behavior: 'Isolated', invert: false };
-  const { pattern: regex } = libraryParts({ preTokenizer: config }).pre_tokenizer as unknown as {
-    pattern: RegExp | null;
-  };
+  const regex = libraryParts({ preTokenizer: config }).pre_tokenizer?.pattern;
   if (!regex) throw unsupported(`a split by ${JSON.stringify(pattern)}`);
   return regex;
 }
 
 function libraryStep(config: JsonConfig): PreTokenizeStep {
-  const preTokenizer = libraryParts({ preTokenizer: config }).pre_tokenizer!;
+  const preTokenizer = libraryParts({ preTokenizer: config }).pre_tokenizer;
+  if (!preTokenizer) throw unsupported(`the pre-tokenizer ${JSON.stringify(config)}`);
   return (text, section) => preTokenizer.pre_tokenize(text, { section_index: section });
 }
 

@@ -71,7 +71,7 @@ const byName: ReadonlyMap<string, PreTokenizer> = new Map<string, PreTokenizer>(
  * @param name The name; undefined for files that have none, which means `default`.
  * @throws ForetokenError `UNKNOWN_PRETOKENIZER` for a name that is not known: guessing would change what a model reads.
  */
-export function preTokenizerNamed(name: string = 'default'): PreTokenizer {
+export function preTokenizerNamed(name = 'default'): PreTokenizer {
   const found = byName.get(name);
   if (found) return found;
   throw new ForetokenError(

@@ -22,10 +22,9 @@ export class TextStream {
   }
 
   /** Adds tokens; the text that is now certain. */
-  push(ids: ArrayLike<number>): string {
+  push(ids: Iterable<number>): string {
     let text = '';
-    for (let i = 0; i < ids.length; i++) {
-      const id = ids[i]!;
+    for (const id of ids) {
       if (!this.options.special && this.tokenizer.isSpecial(id)) continue;
       let bytes = this.tokenizer.tokenBytes(id);
       if (bytes.length === 0) continue;

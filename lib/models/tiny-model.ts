@@ -167,7 +167,7 @@ function packQ8(values: Float32Array): Buffer {
     const scale = halfBits(weights.reduce((most, w) => Math.max(most, Math.abs(w)), 0) / 127);
     out.writeUInt16LE(scale, block * 34);
     for (let i = 0; i < 32; i++) {
-      const code = Math.round(weights[i]! / halfValue(scale));
+      const code = Math.round(weights[i] / halfValue(scale));
       out.writeInt8(Math.max(-127, Math.min(127, code)), block * 34 + 2 + i);
     }
   }
@@ -193,7 +193,7 @@ function quietUnprintable(embedding: TinyTensor, width: number): void {
   for (let id = 0; id < specials.length + 256; id++) {
     const byte = id - specials.length;
     const printable = byte === 0x0a || (byte >= 0x20 && byte <= 0x7e);
-    if (!printable) for (let i = 0; i < width; i++) embedding.values[id * width + i]! *= 0.1;
+    if (!printable) for (let i = 0; i < width; i++) embedding.values[id * width + i] *= 0.1;
   }
 }
 
@@ -214,7 +214,7 @@ function makeTensors(options: Required<TinyModelOptions>): TinyTensor[] {
     values: Float32Array.from({ length: width }, () => 1 + 0.1 * random()),
   });
   const tensors = [matrix('token_embd', width, vocabulary().length, 0.3), norm('output_norm')];
-  quietUnprintable(tensors[0]!, width);
+  quietUnprintable(tensors[0], width);
   const keys = Math.max(headDim, width / 2);
   for (let layer = 0; layer < options.layers; layer++) {
     const part = (name: string) => `blk.${layer}.${name}`;

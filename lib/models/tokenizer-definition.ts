@@ -32,5 +32,5 @@ export const SPACE_SYMBOL = '\u2581';
 /** The byte that a sentencepiece token like `<0x0A>` stands for; undefined for any other text. */
 export function byteOfToken(text: string): number | undefined {
   const match = /^<0x([0-9A-Fa-f]{2})>$/.exec(text);
-  return match ? parseInt(match[1]!, 16) : undefined;
+  return match ? parseInt(match[1], 16) : undefined;
 }

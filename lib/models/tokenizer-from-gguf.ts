@@ -96,13 +96,13 @@ function mergesFromScores(data: GgufTokenizerData): [string, string][] {
   const ids = new Map<string, number>();
   for (const [id, text] of data.tokens.entries()) if (isText(data, id)) ids.set(text, id);
   const merges: { left: string; right: string; score: number }[] = [];
-  const scoreOf = (text: string): number => scores[ids.get(text)!]!;
+  const scoreOf = (text: string): number => scores[ids.get(text)!];
   for (const [text, id] of ids) {
     const ways: typeof merges = [];
     for (let at = 1; at < text.length; at++) {
       const left = text.slice(0, at);
       const right = text.slice(at);
-      if (ids.has(left) && ids.has(right)) ways.push({ left, right, score: scores[id]! });
+      if (ids.has(left) && ids.has(right)) ways.push({ left, right, score: scores[id] });
     }
     ways.sort((a, b) => scoreOf(b.left) - scoreOf(a.left) || scoreOf(b.right) - scoreOf(a.right));
     merges.push(...ways);

@@ -51,7 +51,7 @@ export function tokenizerFromJson(json: Json): TokenizerDefinition {
 function readVocabulary(model: Json): Map<string, number> {
   const vocab = model.vocab;
   const type = model.type ?? (Array.isArray(model.merges) ? 'BPE' : 'unnamed');
-  if (type !== 'BPE') throw unsupported(`a tokenizer of kind ${String(type)}`);
+  if (type !== 'BPE') throw unsupported(`a tokenizer of kind ${JSON.stringify(type)}`);
   if (model.continuing_subword_prefix || model.end_of_word_suffix) throw unsupported('a prefix or suffix of subwords');
   if (typeof vocab !== 'object' || vocab === null) throw incomplete('tokenizer.json has no vocabulary');
   const vocabulary = new Map<string, number>();

@@ -75,7 +75,8 @@ export class Tokenizer {
   /** The tokens of a text. Long texts block the event loop; see {@link encodeAsync}. */
   encode(text: string, options: EncodeOptions = {}): number[] {
     const ids: number[] = [];
-    for (const _ of this.encodeSteps(text, options, ids));
+    const steps = this.encodeSteps(text, options, ids);
+    while (!steps.next().done);
     return ids;
   }
 
@@ -86,8 +87,9 @@ export class Tokenizer {
    */
   async encodeAsync(text: string, options: EncodeOptions = {}, signal?: AbortSignal): Promise<number[]> {
     const ids: number[] = [];
+    const steps = this.encodeSteps(text, options, ids);
     let since = performance.now();
-    for (const _ of this.encodeSteps(text, options, ids)) {
+    while (!steps.next().done) {
       if (performance.now() - since < SLICE_MS) continue;
       await turn();
       signal?.throwIfAborted();
@@ -97,7 +99,7 @@ export class Tokenizer {
   }
 
   /** The text of some tokens. Bytes that are not UTF-8 become U+FFFD. */
-  decode(ids: ArrayLike<number>, options: DecodeOptions = {}): string {
+  decode(ids: Iterable<number>, options: DecodeOptions = {}): string {
     const stream = new TextStream(this, { start: true, ...options });
     return stream.push(ids) + stream.end();
   }

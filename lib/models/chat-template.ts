@@ -1,0 +1,83 @@
+import { createContext, Script } from 'node:vm';
+import { ForetokenError } from '../error';
+import { LibraryTemplate } from './huggingface';
+
+/** Limits on templates: they come with files from strangers. */
+const MAX_TEMPLATE = 1 << 20;
+const MAX_RENDER_MS = 2_000;
+
+/** One message of a conversation; templates may look at fields beyond these. */
+export interface ChatMessage {
+  /** `system`, `user`, `assistant`, `tool`, ... */
+  role: string;
+  /** Text, or parts of which templates know `{ type: 'text', text }`; null or absent beside tool calls. */
+  content?: string | readonly Record<string, unknown>[] | null;
+  [field: string]: unknown;
+}
+
+/** What a template is rendered with. */
+export interface RenderOptions {
+  /** Descriptions of the functions that the model may call. Defaults to none. */
+  tools?: readonly unknown[];
+  /** End with the start of an answer. Defaults to true. */
+  addGenerationPrompt?: boolean;
+  /** Further variables, like `enable_thinking`. Defaults to none. */
+  variables?: Record<string, unknown>;
+}
+
+/** The Jinja template that turns a conversation into a prompt, as transformers' `apply_chat_template` does. */
+export class ChatTemplate {
+  private readonly template: InstanceType<typeof LibraryTemplate>;
+
+  /**
+   * @param source The template's text.
+   * @param tokens Text of the BOS and EOS tokens, which templates may write. Default to empty.
+   * @throws ForetokenError `TEMPLATE_ERROR` if the template is too large or not Jinja.
+   */
+  constructor(
+    source: string,
+    private readonly tokens: { bos?: string; eos?: string } = {},
+  ) {
+    if (source.length > MAX_TEMPLATE) throw templateError(`it has ${source.length} characters`);
+    this.template = guarded(() => new LibraryTemplate(source));
+  }
+
+  /**
+   * The prompt of a conversation. Control tokens in it are text; {@link renderChat} keeps those that messages contain
+   * apart from the template's own.
+   *
+   * @throws ForetokenError `TEMPLATE_ERROR` if the template refuses the messages, fails, or takes too long.
+   */
+  render(messages: readonly ChatMessage[], options: RenderOptions = {}): string {
+    const variables = {
+      ...options.variables,
+      bos_token: this.tokens.bos ?? '',
+      eos_token: this.tokens.eos ?? '',
+      messages,
+      tools: options.tools?.length ? options.tools : null,
+      add_generation_prompt: options.addGenerationPrompt ?? true,
+    };
+    return guarded(() => this.template.render(variables));
+  }
+}
+
+const script = new Script('work()');
+/** Only a script can be given a time limit; this one calls what it is handed. */
+const context: { work?: () => unknown } = createContext({});
+
+/** Runs work of a template: with a limit on its time, and its errors told as ours. */
+function guarded<T>(work: () => T): T {
+  try {
+    context.work = work;
+    return script.runInContext(context, { timeout: MAX_RENDER_MS }) as T;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException | undefined)?.code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') {
+      throw templateError(`it takes more than ${MAX_RENDER_MS} ms`, error);
+    }
+    throw templateError(error instanceof Error ? error.message : String(error), error);
+  }
+}
+
+function templateError(what: string, cause?: unknown): ForetokenError {
+  return new ForetokenError('TEMPLATE_ERROR', `The model's chat template can't be used: ${what}`, { cause });
+}
