@@ -79,9 +79,6 @@ void SuffixSegment::lookup(std::span<const int32_t> context, int order, int limi
   }
 }
 
-SuffixDrafter::SuffixDrafter(const SuffixSegment* own, const SuffixSource* session, const SuffixSource* tenant)
-    : own_(own), shared_{session, tenant} {}
-
 int SuffixDrafter::draft(const DraftInput& input, std::span<DraftNode> out) {
   poolSize_ = candidateCount_ = 0;
   const int voters = gather(input.tokens, kVoters);

@@ -77,8 +77,10 @@ class SuffixSource {
 /// Drafts for one sequence: from its own prompt and output, then its session's and its tenant's text.
 class SuffixDrafter final : public Drafter {
  public:
-  /// `own` grows with the sequence (its owner appends); null sources are skipped.
-  SuffixDrafter(const SuffixSegment* own, const SuffixSource* session, const SuffixSource* tenant);
+  /// `own` grows with the sequence: its owner appends.
+  explicit SuffixDrafter(const SuffixSegment* own) : own_(own) {}
+  /// Lets it also draft from what the session and the tenant remember; null = nothing.
+  void share(const SuffixSource* session, const SuffixSource* tenant) { shared_ = {session, tenant}; }
   DrafterId id() const override { return DrafterId::suffix; }
   int draft(const DraftInput& input, std::span<DraftNode> out) override;
 
@@ -95,7 +97,7 @@ class SuffixDrafter final : public Drafter {
   Candidate popBest();
 
   const SuffixSegment* own_;
-  std::array<const SuffixSource*, 2> shared_;
+  std::array<const SuffixSource*, 2> shared_{};
   std::array<SuffixVoter, 160> pool_;
   int poolSize_ = 0;
   std::array<Candidate, 96> candidates_;

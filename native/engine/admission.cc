@@ -1,0 +1,111 @@
+// Who gets pages: admission, preemption, and what is kept when a sequence ends.
+#include <algorithm>
+
+#include "engine/core.h"
+
+namespace foretoken {
+
+/// Lets waiting sequences in, oldest first, while there is room for their tokens and a page to grow for everyone.
+void EngineCore::admit() {
+  if (!admissible_) return;
+  admissible_ = false;
+  while (static_cast<int32_t>(active_.size()) < options_.maxSequences) {
+    const auto next = std::find_if(waiting_.begin(), waiting_.end(), [&](const Sequence* s) { return !tooFarAhead(*s); });
+    if (next == waiting_.end()) return;
+    Sequence& sequence = **next;
+    int32_t pledged = static_cast<int32_t>(active_.size());
+    for (const Sequence* other : active_) pledged += other->table.size() == 0 ? pagesFor(*other) : 0;
+    if (!active_.empty() && pool_.available() < pagesFor(sequence) + pledged) return;
+    waiting_.erase(next);
+    sequence.state = Sequence::State::prefilling;
+    const auto place = std::find_if(active_.begin(), active_.end(), [&](const Sequence* s) { return s->id > sequence.id; });
+    active_.insert(place, &sequence);
+  }
+}
+
+/// Back-pressure: the caller has not taken what was decoded so far.
+bool EngineCore::tooFarAhead(const Sequence& sequence) const {
+  return backPressure_ && sequence.emitted() - sequence.consumed >= options_.runAhead;
+}
+
+int32_t EngineCore::pagesFor(const Sequence& sequence) const { return sequence.length() / kPageSize + 1; }
+
+/// Makes room for `positions` positions, taking pages from ended and then from younger sequences. False: the sequence itself
+/// had to step back.
+bool EngineCore::ensureRoom(Sequence& sequence, int32_t positions) {
+  while (!sequence.table.reserve(pool_, positions)) {
+    if (!reclaim(sequence)) return false;
+  }
+  return true;
+}
+
+/// Frees pages for `wanting`: of a sequence that ended, else of one that is paused, else of the youngest.
+bool EngineCore::reclaim(Sequence& wanting) {
+  for (auto& [id, sequence] : sequences_) {
+    if (sequence->state != Sequence::State::ended || sequence->table.size() == 0) continue;
+    sequence->table.clear(pool_);  // nobody has said yet what to keep of it: its pages are not worth a running one's
+    sequence->computed = 0;
+    return true;
+  }
+  const auto paused = std::find_if(active_.rbegin(), active_.rend(), [&](const Sequence* s) {
+    return s != &wanting && s->table.size() > 0 && tooFarAhead(*s);
+  });
+  Sequence& victim = paused != active_.rend() ? **paused : *active_.back();
+  preempt(victim);
+  return &victim != &wanting;
+}
+
+/// Gives up the pages of a sequence; it will be computed again, to the same bits, when there is room.
+void EngineCore::preempt(Sequence& sequence) {
+  sequence.table.clear(pool_);
+  sequence.computed = 0;
+  sequence.state = Sequence::State::waiting;
+  std::erase(active_, &sequence);
+  waiting_.push_front(&sequence);
+  admissible_ = true;
+}
+
+void EngineCore::end(Sequence& sequence, FinishReason reason) {
+  std::erase(active_, &sequence);
+  std::erase(waiting_, &sequence);
+  sequence.state = Sequence::State::ended;
+  out_->finished.push_back({sequence.id, static_cast<int32_t>(reason), std::max(sequence.cachedPromptTokens, 0)});
+  admissible_ = true;
+}
+
+/// Ends a sequence with an error and forgets it; the others go on.
+void EngineCore::fail(Sequence& sequence, const std::string& code, const std::string& message) {
+  std::erase(active_, &sequence);
+  std::erase(waiting_, &sequence);
+  out_->errors.push_back({sequence.id, code, message});
+  sequence.remembered = false;
+  settle(sequence, 0);
+}
+
+/// The caller has said how much it keeps: that part is remembered, everything else of the sequence is dropped.
+void EngineCore::settle(Sequence& sequence, int32_t keep) {
+  const int32_t kept = sequence.promptLength + keep;
+  if (sequence.remembered) {
+    sequence.table.enroll(pool_, sequence.tenant, sequence.tokens, std::min(sequence.computed, kept));
+    if (sequence.drafts()) remember(sequence, std::span<const int32_t>(sequence.tokens).first(kept));
+  }
+  sequence.table.clear(pool_);
+  library_.charge(-static_cast<int64_t>(sequence.indexBytes()));
+  admissible_ = true;
+  sequences_.erase(sequence.id);
+}
+
+/// Shelves the text for later sequences. What the prefix cache already held has been shelved when it was new.
+void EngineCore::remember(Sequence& sequence, std::span<const int32_t> kept) {
+  constexpr size_t kContextBefore = 8;  // the first new tokens are found by what stands before them
+  const size_t known = static_cast<size_t>(std::max(sequence.cachedPromptTokens, 0));
+  const auto document = kept.subspan(known > kContextBefore ? known - kContextBefore : 0);
+  library_.add(*sequence.tenantShelf, document);
+  if (sequence.sessionShelf) library_.add(*sequence.sessionShelf, document);
+}
+
+int32_t EngineCore::tenantNumber(const std::string& tenant) {
+  return tenants_.emplace(tenant, static_cast<int32_t>(tenants_.size())).first->second;
+}
+
+}  // namespace foretoken

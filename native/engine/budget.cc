@@ -1,0 +1,42 @@
+#include "engine/budget.h"
+
+#include <algorithm>
+#include <string>
+
+#include "backend.h"
+#include "common/error.h"
+
+namespace foretoken {
+namespace {
+constexpr int32_t kDefaultContext = 8192;
+std::string megabytes(size_t bytes) { return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB"; }
+}  // namespace
+
+int32_t contextLengthFor(const EngineOptions& options, const ModelConfig& config) {
+  if (options.contextLength == 0) return std::min<int32_t>(config.contextLength, kDefaultContext);
+  if (options.contextLength < 2 || options.contextLength > config.contextLength) {
+    throw Error("INVALID_OPTION", "contextLength " + std::to_string(options.contextLength) + " is outside of 2 .. " +
+                                      std::to_string(config.contextLength) + ", the model's context");
+  }
+  return options.contextLength;
+}
+
+KvBudget kvBudget(const EngineOptions& options, const ModelConfig& config, size_t availableBytes) {
+  const size_t slot = 4ull * config.layers * config.kvHeads * config.headDim + options.sideBytes;
+  const size_t page = slot * kPageSize;
+  const int32_t context = contextLengthFor(options, config);
+  const size_t onePages = (context + kPageSize - 1) / kPageSize;
+  const int32_t scratch = options.speculation ? (kMaxDraftRows + kPageSize - 1) / kPageSize : 0;
+  const size_t wanted = options.kvBytes > 0 ? options.kvBytes : (options.maxSequences * onePages + scratch) * page;
+  const size_t granted = options.kvBytes > 0 ? wanted : std::min(wanted, availableBytes / 2);
+  const size_t needed = (onePages + scratch) * page;
+  if (granted < needed || granted > availableBytes) {
+    throw Error("OUT_OF_MEMORY", "a context of " + std::to_string(context) + " tokens needs " + megabytes(needed) + " for its KV pages, " +
+                                     megabytes(std::min(granted, availableBytes)) + " are to be had; give a smaller contextLength" +
+                                     (options.kvBytes > 0 ? " or another kvBytes" : ""));
+  }
+  const size_t pages = std::min<size_t>(granted / page, INT32_MAX / kPageSize);
+  return {scratch, static_cast<int32_t>(pages) - scratch};
+}
+
+}  // namespace foretoken

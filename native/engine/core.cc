@@ -1,0 +1,152 @@
+#include "engine/core.h"
+
+#include <algorithm>
+
+#include "common/error.h"
+#include "common/memory.h"
+
+namespace foretoken {
+namespace {
+
+EngineOptions checked(EngineOptions options) {
+  if (options.maxSequences < 1 || options.maxSequences > 64) {
+    throw Error("INVALID_OPTION", "maxSequences must be between 1 and 64");
+  }
+  if (options.runAhead < 1) throw Error("INVALID_OPTION", "runAhead must be at least 1");
+  options.prefillChunk = std::clamp(options.prefillChunk, 1, options.maxRows);
+  options.prefillChunkBeside = std::clamp(options.prefillChunkBeside, 1, options.maxRows);
+  return options;
+}
+
+}  // namespace
+
+EngineCore::EngineCore(Backend& backend, Model& model, const EngineOptions& options)
+    : backend_(backend),
+      model_(model),
+      options_(checked(options)),
+      vocabulary_(model.config().vocabulary),
+      contextLength_(contextLengthFor(options_, model.config())),
+      budget_(kvBudget(options_, model.config(), availableMemory())),
+      pool_(budget_.scratchPages, budget_.sequencePages),
+      library_(options_.indexBytes),
+      planner_(options_.maxSequences * kMaxDraftNodes),
+      pass_(std::max(options_.maxRows, options_.maxSequences + kMaxDraftRows), options_.maxSequences,
+            kMaxDraftRows * kMaxDraftNodes),
+      paths_(static_cast<size_t>(options_.maxSequences + kMaxDraftRows) * kMaxDraftNodes),
+      results_(options_.maxSequences + kMaxDraftRows) {
+  const ModelConfig& config = model.config();
+  backend.allocateKv({config.layers, config.kvHeads, config.headDim, budget_.scratchPages + budget_.sequencePages,
+                      options_.sideBytes});
+  active_.reserve(options_.maxSequences);
+  entries_.reserve(options_.maxSequences);
+  planEntries_.reserve(options_.maxSequences);
+  sampleRows_.reserve(results_.size());
+  copyFrom_.reserve(kMaxDraftRows);
+  copyTo_.reserve(kMaxDraftRows);
+  prefillParts_.reserve(options_.maxSequences);
+  for (int i = 0; i < options_.maxSequences; ++i) entryPool_.push_back(std::make_unique<Entry>());
+  if (options_.captureSink == nullptr) return;
+  captured_.resize(options_.captureLayers.size() * static_cast<size_t>(options_.maxRows) * config.width);
+  capture_ = {options_.captureLayers, captured_.data()};
+  capturedRow_.resize(options_.captureLayers.size());
+}
+
+EngineCore::~EngineCore() = default;
+
+void EngineCore::submit(std::unique_ptr<Sequence> sequence) {
+  const Request& request = sequence->request;
+  sequence->tenant = tenantNumber(request.tenant);
+  if (sequence->drafts()) {
+    sequence->attach(request.session.empty() ? nullptr : library_.shelf(request.tenant, request.session),
+                     library_.shelf(request.tenant, ""));
+    library_.charge(static_cast<int64_t>(sequence->indexBytes()));
+  }
+  waiting_.push_back(sequence.get());
+  sequences_.emplace(sequence->id, std::move(sequence));
+  admissible_ = true;
+}
+
+void EngineCore::consumed(int32_t id, int32_t count) {
+  const auto found = sequences_.find(id);
+  if (found == sequences_.end()) return;
+  found->second->consumed = std::max(found->second->consumed, count);
+  admissible_ = true;  // a paused sequence may have been waiting for this
+}
+
+void EngineCore::finish(int32_t id, int32_t keep) {
+  const auto found = sequences_.find(id);
+  if (found == sequences_.end()) return;
+  Sequence& sequence = *found->second;
+  if (sequence.state != Sequence::State::ended) end(sequence, FinishReason::cancelled);
+  settle(sequence, std::clamp(keep, 0, sequence.emitted()));
+}
+
+void EngineCore::forget(const std::string* tenant, const std::string* session) {
+  library_.forget(tenant, session);
+  for (auto& [id, sequence] : sequences_) {
+    const bool meant = (tenant == nullptr || sequence->request.tenant == *tenant) &&
+                       (session == nullptr || sequence->request.session == *session);
+    if (!meant) continue;
+    sequence->remembered = false;
+  }
+  if (session != nullptr) return;  // prefixes belong to tenants
+  if (tenant == nullptr) {
+    pool_.forget(-1);
+  } else if (const auto known = tenants_.find(*tenant); known != tenants_.end()) {
+    pool_.forget(known->second);
+  }
+}
+
+bool EngineCore::step() {
+  admit();
+  const bool prefilled = prefill();
+  const bool decoded = decode();
+  return prefilled || decoded;
+}
+
+EngineCounters EngineCore::counters() const {
+  EngineCounters result = counters_;
+  result.active = static_cast<int32_t>(active_.size());
+  result.waiting = static_cast<int32_t>(waiting_.size());
+  result.pagesTotal = pool_.total();
+  result.pagesUsed = pool_.used();
+  result.pagesCached = pool_.cached();
+  result.indexBytes = static_cast<int64_t>(library_.bytes());
+  return result;
+}
+
+void EngineCore::runPass() { model_.forward(pass_.finish(), options_.captureSink != nullptr ? &capture_ : nullptr); }
+
+/// Shows a row of the last pass to the capture sink.
+void EngineCore::capture(Sequence& sequence, int32_t row) {
+  if (options_.captureSink == nullptr) return;
+  const int64_t width = model_.config().width;
+  for (size_t k = 0; k < capturedRow_.size(); ++k) {
+    capturedRow_[k] = captured_.data() + (static_cast<int64_t>(k) * pass_.rows() + row) * width;
+  }
+  options_.captureSink->verified(sequence.id, pass_.position(row), pass_.token(row), capturedRow_);
+}
+
+/// Appends a drawn token to its sequence and to the output.
+void EngineCore::emit(Sequence& sequence, const SampleResult& result) {
+  sequence.tokens.push_back(result.token);
+  out_->tokens.push_back(result.token);
+  if (sequence.request.logprobs < 0) return;
+  out_->logprobs.push_back(result.logprob);
+  for (int32_t i = 0; i < sequence.request.logprobs; ++i) {
+    out_->logprobs.push_back(static_cast<float>(result.topToken[i]));
+    out_->logprobs.push_back(result.topLogprob[i]);
+  }
+}
+
+/// Ends the sequence if its last token says so.
+bool EngineCore::endIfComplete(Sequence& sequence) {
+  if (sequence.isStop(sequence.tokens.back())) {
+    end(sequence, FinishReason::stop);
+  } else if (sequence.length() >= sequence.limit) {
+    end(sequence, FinishReason::length);
+  }
+  return sequence.state == Sequence::State::ended;
+}
+
+}  // namespace foretoken

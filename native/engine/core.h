@@ -1,0 +1,179 @@
+// The engine without its thread: sequences, admission, prefill, the decode round. One thread calls it; engine.h wraps it.
+#pragma once
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "backend.h"
+#include "engine/budget.h"
+#include "engine/options.h"
+#include "engine/outcomes.h"
+#include "engine/pass_builder.h"
+#include "engine/sequence.h"
+#include "kv/pages.h"
+#include "model/model.h"
+#include "speculate/library.h"
+#include "speculate/plan.h"
+
+namespace foretoken {
+
+/// Prices of passes and drafts, see NativeEngine.profile.
+struct Profile {
+  std::vector<float> passSeconds;   ///< [rows - 1], with sampling
+  std::vector<float> draftSeconds;  ///< by drafter id
+};
+
+/// Teacher-forced results for tokens[1..].
+struct Score {
+  std::vector<float> logprob;   ///< log-probability of tokens[i + 1] after tokens[..i]
+  std::vector<int32_t> argmax;  ///< likeliest token there
+};
+
+struct EngineCounters {
+  int64_t rounds = 0;
+  int32_t active = 0, waiting = 0;
+  int32_t pagesTotal = 0, pagesUsed = 0, pagesCached = 0;
+  int64_t indexBytes = 0;
+  double prefillSeconds = 0, decodeSeconds = 0;
+};
+
+class EngineCore {
+ public:
+  /// Allocates the backend's KV pool. Throws OUT_OF_MEMORY, INVALID_OPTION.
+  EngineCore(Backend& backend, Model& model, const EngineOptions& options);
+  ~EngineCore();
+
+  /// Where the following steps write; never null while stepping.
+  void setOutput(Outcomes* out) { out_ = out; }
+
+  void submit(std::unique_ptr<Sequence> sequence);
+  void consumed(int32_t id, int32_t count);
+  void finish(int32_t id, int32_t keep);
+  void setPolicy(Policy policy) { policy_ = std::move(policy); }
+  /// Null = not restricted by it: both null forgets everything.
+  void forget(const std::string* tenant, const std::string* session);
+  void ignoreBackPressure() { backPressure_ = false; }
+  Profile profile(int rows, int context, int repeats);
+  Score score(const std::vector<int32_t>& tokens);
+
+  /// Admits, runs at most one prefill pass and one decode round. False: nothing can run until something is called.
+  bool step();
+  /// No sequence will run any more (some may wait to be acknowledged).
+  bool drained() const { return active_.empty() && waiting_.empty(); }
+  EngineCounters counters() const;
+  int32_t contextLength() const { return contextLength_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  /// What was drafted for one sequence of the round.
+  struct Draft {
+    DrafterId drafter;
+    int count;
+    std::array<DraftNode, kMaxDraftNodes> nodes;
+    std::array<float, kMaxDraftNodes> survival;
+    std::array<uint8_t, kMaxDraftNodes> selected;  ///< in the pass
+  };
+  /// One sequence of the round.
+  struct Entry {
+    Sequence* sequence;
+    std::array<Draft, 2> drafts;  ///< of its drafters; drafts[best] is the one that may go into the pass
+    int best;
+    int32_t passSequence;
+    int32_t rootRow;
+    std::array<int32_t, kMaxDraftNodes> row;  ///< of each node of drafts[best]; -1 = not in the pass
+    Draft& chosen() { return drafts[best]; }
+  };
+
+  // admission.cc
+  void admit();
+  bool tooFarAhead(const Sequence& sequence) const;
+  int32_t pagesFor(const Sequence& sequence) const;
+  bool ensureRoom(Sequence& sequence, int32_t positions);
+  bool reclaim(Sequence& wanting);
+  void preempt(Sequence& sequence);
+  void end(Sequence& sequence, FinishReason reason);
+  void fail(Sequence& sequence, const std::string& code, const std::string& message);
+  void settle(Sequence& sequence, int32_t keep);
+  void remember(Sequence& sequence, std::span<const int32_t> kept);
+  int32_t tenantNumber(const std::string& tenant);
+
+  // prefill.cc
+  bool prefill();
+  void planPrefill();
+  bool startPrefill(Sequence& sequence);
+  void recordPrefill(Clock::time_point begin, Clock::time_point passed, Clock::time_point sampled);
+
+  // round.cc
+  bool decode();
+  void collect();
+  void draft();
+  void draftWith(Entry& entry, Draft& draft, DrafterId which);
+  void plan();
+  void layOut();
+  void layOut(Entry& entry);
+  static int32_t likeliestChild(const Draft& draft, int32_t parent);
+  void prepareSampling();
+  void acceptAll();
+  void accept(Entry& entry);
+  static int32_t acceptedChild(const Entry& entry, int32_t parent, int32_t token);
+  bool commit(Sequence& sequence, int32_t row);
+  void recordStep(Entry& entry, int32_t tokenOffset);
+  int32_t recordNodes(const Draft& draft, const int32_t* row, std::span<const int32_t> emitted);
+
+  // measure.cc
+  float timePass(const PageTable& table, int context, int rows);
+  float timeDraft() const;
+
+  // core.cc
+  void runPass();
+  void capture(Sequence& sequence, int32_t row);
+  void emit(Sequence& sequence, const SampleResult& result);
+  bool endIfComplete(Sequence& sequence);
+
+  Backend& backend_;
+  Model& model_;
+  const EngineOptions options_;
+  const int32_t vocabulary_, contextLength_;
+  const KvBudget budget_;
+  PagePool pool_;
+  SuffixLibrary library_;
+  Policy policy_;
+  Planner planner_;
+  PassBuilder pass_;
+  Outcomes* out_ = nullptr;
+  bool backPressure_ = true;
+
+  std::unordered_map<int32_t, std::unique_ptr<Sequence>> sequences_;
+  std::deque<Sequence*> waiting_;    ///< oldest first
+  std::vector<Sequence*> active_;    ///< admitted and not ended, oldest first
+  std::unordered_map<std::string, int32_t> tenants_;
+  bool admissible_ = false;  ///< something changed since admit() last gave up
+
+  // Workspace of a round.
+  std::vector<std::unique_ptr<Entry>> entryPool_;
+  std::vector<Entry*> entries_;
+  std::vector<PlanEntry> planEntries_;
+  std::vector<int32_t> paths_;  ///< drafted tokens above each sampled row, for penalties
+  std::vector<SampleRow> sampleRows_;
+  std::vector<SampleResult> results_;
+  std::vector<int32_t> copyFrom_, copyTo_;
+  Capture capture_{};
+  std::vector<float> captured_;
+  std::vector<const float*> capturedRow_;
+  struct PrefillPart {
+    Sequence* sequence;
+    int32_t firstRow, rows;
+    int32_t logitRow;  ///< -1 = not its last chunk
+  };
+  std::vector<PrefillPart> prefillParts_;
+  int32_t scratchUsed_ = 0;
+
+  EngineCounters counters_;
+};
+
+}  // namespace foretoken

@@ -1,0 +1,169 @@
+#include "engine/engine.h"
+
+#include "common/error.h"
+
+namespace foretoken {
+
+Engine::Engine(std::unique_ptr<Backend> backend, std::unique_ptr<Model> model, const EngineOptions& options, OutcomeSink* sink)
+    : backend_(std::move(backend)),
+      model_(std::move(model)),
+      speculation_(options.speculation),
+      core_(*backend_, *model_, options),
+      sink_(sink) {
+  const size_t tokens = static_cast<size_t>(options.maxSequences) * (options.runAhead + kMaxDraftNodes);
+  for (Outcomes& batch : batches_) batch.reserve(tokens, tokens * 4);
+  core_.setOutput(current_);
+  published_ = core_.counters();
+  thread_ = std::thread([this] { run(); });
+}
+
+Engine::~Engine() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  wake_.notify_one();
+  thread_.join();
+}
+
+int32_t Engine::submit(Request request) {
+  if (closed_) throw Error("ENGINE_CLOSED", "the engine is closed");
+  const int32_t vocabulary = model_->config().vocabulary;
+  validate(request, vocabulary, core_.contextLength());
+  const int32_t id = nextId_++;
+  auto sequence = std::make_shared<std::unique_ptr<Sequence>>(
+      std::make_unique<Sequence>(id, std::move(request), core_.contextLength(), vocabulary, speculation_));
+  post([this, sequence] { core_.submit(std::move(*sequence)); });
+  return id;
+}
+
+void Engine::consumed(int32_t sequence, int32_t count) {
+  post([this, sequence, count] { core_.consumed(sequence, count); });
+}
+
+void Engine::finish(int32_t sequence, int32_t keep) {
+  post([this, sequence, keep] { core_.finish(sequence, keep); });
+}
+
+void Engine::setPolicy(Policy policy) {
+  post([this, policy = std::move(policy)]() mutable { core_.setPolicy(std::move(policy)); });
+}
+
+void Engine::forget(const std::string* tenant, const std::string* session) {
+  post([this, all = tenant == nullptr, ofTenant = tenant ? *tenant : "", any = session == nullptr, ofSession = session ? *session : ""] {
+    core_.forget(all ? nullptr : &ofTenant, any ? nullptr : &ofSession);
+  });
+}
+
+void Engine::profile(int rows, int context, int repeats, Reply<Profile> reply) {
+  post([this, rows, context, repeats, reply = std::move(reply)] {
+    try {
+      Profile result = core_.profile(rows, context, repeats);
+      reply(&result, nullptr);
+    } catch (...) {
+      reply(nullptr, std::current_exception());
+    }
+  });
+}
+
+void Engine::score(std::vector<int32_t> tokens, Reply<Score> reply) {
+  post([this, tokens = std::move(tokens), reply = std::move(reply)] {
+    try {
+      Score result = core_.score(tokens);
+      reply(&result, nullptr);
+    } catch (...) {
+      reply(nullptr, std::current_exception());
+    }
+  });
+}
+
+void Engine::close(std::function<void()> done) {
+  closed_ = true;
+  post([this, done = std::move(done)] {
+    closing_ = true;
+    done_ = done;
+    core_.ignoreBackPressure();
+  });
+}
+
+/// Wakes the thread only if it sleeps: in steady decoding it finds the free batch by itself.
+void Engine::recycle(Outcomes* batch) {
+  batch->lent.store(false);
+  if (!sleeping_.load()) return;
+  { const std::lock_guard lock(mutex_); }
+  wake_.notify_one();
+}
+
+EngineCounters Engine::counters() const {
+  const std::lock_guard lock(mutex_);
+  return published_;
+}
+
+void Engine::post(Command command) {
+  {
+    const std::lock_guard lock(mutex_);
+    commands_.push_back(std::move(command));
+    hasCommands_ = true;
+  }
+  wake_.notify_one();
+}
+
+void Engine::run() {
+  for (;;) {
+    runCommands();
+    if (stop_) return;
+    const bool worked = core_.step();
+    publish();
+    if (worked) continue;
+    publishCounters();
+    if (closing_ && core_.drained() && current_->empty()) break;
+    waitForWork();
+  }
+  done_();
+}
+
+void Engine::runCommands() {
+  if (!hasCommands_.load()) return;
+  {
+    const std::lock_guard lock(mutex_);
+    running_.swap(commands_);
+    hasCommands_ = false;
+    published_ = core_.counters();
+  }
+  for (Command& command : running_) command();
+  running_.clear();
+}
+
+/// Sleeps until there is a command, or a batch to hand out what is left with.
+void Engine::waitForWork() {
+  std::unique_lock lock(mutex_);
+  sleeping_ = true;
+  wake_.wait(lock, [&] { return stop_ || hasCommands_ || (!current_->empty() && freeBatch() != nullptr); });
+  sleeping_ = false;
+}
+
+Outcomes* Engine::freeBatch() {
+  for (Outcomes& batch : batches_) {
+    if (&batch != current_ && !batch.lent.load()) return &batch;
+  }
+  return nullptr;
+}
+
+/// Hands the batch out if there is another to write to.
+void Engine::publish() {
+  if (current_->empty()) return;
+  Outcomes* next = freeBatch();
+  if (next == nullptr) return;
+  current_->lent.store(true);
+  sink_->deliver(current_);
+  next->clear();
+  current_ = next;
+  core_.setOutput(next);
+}
+
+void Engine::publishCounters() {
+  const std::lock_guard lock(mutex_);
+  published_ = core_.counters();
+}
+
+}  // namespace foretoken

@@ -1,0 +1,89 @@
+// An engine: one model, one thread that runs round after round and never waits for its callers.
+//
+// Calls from any one other thread queue commands and return at once; the thread takes them between passes. What happened comes back as
+// batches of outcomes through an OutcomeSink. While the receiver is busy with the batches it has, further rounds are added to one
+// batch, so a slow receiver costs crossings, not rounds.
+#pragma once
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "backend.h"
+#include "engine/core.h"
+#include "engine/options.h"
+#include "engine/outcomes.h"
+#include "engine/request.h"
+#include "model/model.h"
+
+namespace foretoken {
+
+/// The result of a job or the error it ended with; called on the engine thread, must not throw.
+template <typename T>
+using Reply = std::function<void(T* result, std::exception_ptr error)>;
+
+class Engine {
+ public:
+  /// Starts the thread. `sink` must outlive the engine. Throws what EngineCore's constructor throws.
+  Engine(std::unique_ptr<Backend> backend, std::unique_ptr<Model> model, const EngineOptions& options, OutcomeSink* sink);
+  /// Stops after the pass that is running; what is not delivered yet is lost.
+  ~Engine();
+
+  /// Queues a request; its sequence id. Throws INVALID_REQUEST, CONTEXT_EXCEEDED, ENGINE_CLOSED.
+  int32_t submit(Request request);
+  void consumed(int32_t sequence, int32_t count);
+  void finish(int32_t sequence, int32_t keep);
+  void setPolicy(Policy policy);
+  void forget(const std::string* tenant, const std::string* session);
+  void profile(int rows, int context, int repeats, Reply<Profile> reply);
+  void score(std::vector<int32_t> tokens, Reply<Score> reply);
+  /// Takes no more requests, runs what there is to its end (no longer minding back-pressure), delivers all outcomes, stops the thread,
+  /// and calls `done` as the thread's last act.
+  void close(std::function<void()> done);
+  /// Gives a delivered batch back.
+  void recycle(Outcomes* batch);
+
+  EngineCounters counters() const;
+  const Model& model() const { return *model_; }
+  Backend& backend() { return *backend_; }
+  int32_t contextLength() const { return core_.contextLength(); }
+
+ private:
+  static constexpr int kBatches = 3;
+  using Command = std::function<void()>;
+
+  void run();
+  void post(Command command);
+  void runCommands();
+  void waitForWork();
+  Outcomes* freeBatch();
+  void publish();
+  void publishCounters();
+
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Model> model_;
+  const bool speculation_;
+  EngineCore core_;
+  OutcomeSink* const sink_;
+  int32_t nextId_ = 1;
+  bool closed_ = false;  ///< as the caller sees it
+
+  std::array<Outcomes, kBatches> batches_;
+  Outcomes* current_ = &batches_[0];
+  bool closing_ = false;
+  std::function<void()> done_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable wake_;
+  std::vector<Command> commands_, running_;
+  std::atomic<bool> hasCommands_{false}, stop_{false}, sleeping_{false};
+  EngineCounters published_;  ///< under mutex_, for counters()
+  std::thread thread_;
+};
+
+}  // namespace foretoken

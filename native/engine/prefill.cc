@@ -1,0 +1,87 @@
+// Computing the keys and values of tokens that are already known: prompts, and everything of a sequence that was preempted.
+#include <algorithm>
+#include <exception>
+
+#include "common/error.h"
+#include "engine/core.h"
+
+namespace foretoken {
+
+/// One chunk of what is to be computed, oldest sequence first. False: there is nothing to prefill.
+bool EngineCore::prefill() {
+  const auto begin = Clock::now();
+  planPrefill();
+  if (prefillParts_.empty()) return false;
+  try {
+    runPass();
+    const auto passed = Clock::now();
+    if (!sampleRows_.empty()) {
+      backend_.sample(model_.logits(), vocabulary_, sampleRows_, std::span(results_).first(sampleRows_.size()));
+    }
+    recordPrefill(begin, passed, Clock::now());
+  } catch (const std::exception& error) {
+    const auto* own = dynamic_cast<const Error*>(&error);
+    for (const PrefillPart& part : prefillParts_) fail(*part.sequence, own ? own->code() : "INTERNAL_ERROR", error.what());
+  }
+  return true;
+}
+
+void EngineCore::planPrefill() {
+  prefillParts_.clear();
+  sampleRows_.clear();
+  pass_.begin(true);
+  const bool decoding = std::any_of(active_.begin(), active_.end(), [](const Sequence* s) { return s->state == Sequence::State::decoding; });
+  int32_t room = decoding ? options_.prefillChunkBeside : options_.prefillChunk;
+  for (size_t i = 0; i < active_.size() && room > 0; ++i) {
+    Sequence& sequence = *active_[i];
+    if (sequence.state != Sequence::State::prefilling || !startPrefill(sequence)) continue;
+    const int32_t rows = std::min(room, sequence.pending());
+    room -= rows;
+    PrefillPart part{&sequence, pass_.rows(), rows, -1};
+    const int32_t index = pass_.addSequence(sequence.table);
+    for (int32_t k = 0; k < rows; ++k) {
+      const int32_t position = sequence.computed + k;
+      const bool last = position + 1 == sequence.length();
+      if (last) part.logitRow = pass_.logitRows();
+      pass_.addInPlace(index, sequence.tokens[position], position, sequence.table.slot(position), last);
+    }
+    if (part.logitRow >= 0) sampleRows_.push_back(sequence.sampleRow(part.logitRow, {}));
+    prefillParts_.push_back(part);
+  }
+}
+
+/// Before the first chunk: shares what the prefix cache has and takes pages for the rest. At least the last token is always
+/// computed, because its logits are wanted. False: no pages, the sequence waits again.
+bool EngineCore::startPrefill(Sequence& sequence) {
+  if (sequence.table.size() > 0) return true;
+  sequence.computed = sequence.table.adoptPrefix(pool_, sequence.tenant, sequence.tokens, sequence.length() - 1);
+  if (sequence.cachedPromptTokens < 0) sequence.cachedPromptTokens = std::min(sequence.computed, sequence.promptLength);
+  return ensureRoom(sequence, sequence.length());
+}
+
+void EngineCore::recordPrefill(Clock::time_point begin, Clock::time_point passed, Clock::time_point sampled) {
+  const auto seconds = [](Clock::duration d) { return std::chrono::duration<double>(d).count(); };
+  const auto round = static_cast<int32_t>(out_->rounds.size());
+  for (const PrefillPart& part : prefillParts_) {
+    Sequence& sequence = *part.sequence;
+    for (int32_t k = 0; k < part.rows; ++k) capture(sequence, part.firstRow + k);
+    sequence.computed += part.rows;
+    if (sequence.remembered) {
+      sequence.table.enroll(pool_, sequence.tenant, sequence.tokens, std::min(sequence.computed, sequence.promptLength));
+    }
+    if (part.logitRow < 0) continue;
+    const auto offset = static_cast<int32_t>(out_->tokens.size());
+    emit(sequence, results_[part.logitRow]);
+    sequence.state = Sequence::State::decoding;
+    out_->steps.push_back({round, sequence.id, offset, 1, static_cast<int32_t>(out_->draftOutcome.size()), 0, 0, 0});
+    endIfComplete(sequence);
+  }
+  const double pass = seconds(passed - begin), sample = seconds(sampled - passed);
+  const auto rows = static_cast<double>(pass_.rows());
+  out_->rounds.push_back({rows, static_cast<double>(prefillParts_.size()), static_cast<double>(pass_.contextTokens()), rows, 0,
+                          pass, sample, seconds(Clock::now() - sampled)});
+  counters_.prefillSeconds += seconds(Clock::now() - begin);
+  ++counters_.rounds;
+}
+
+}  // namespace foretoken

@@ -1,0 +1,250 @@
+// One decode round: draft, plan, one pass over all rows of all sequences, draw a token for every row, walk down each tree as long
+// as the target agrees, commit.
+#include <algorithm>
+#include <exception>
+
+#include "common/error.h"
+#include "engine/core.h"
+
+namespace foretoken {
+namespace {
+double secondsBetween(std::chrono::steady_clock::time_point a, std::chrono::steady_clock::time_point b) {
+  return std::chrono::duration<double>(b - a).count();
+}
+}  // namespace
+
+bool EngineCore::decode() {
+  const auto begin = Clock::now();
+  collect();
+  if (entries_.empty()) return false;
+  draft();
+  const auto drafted = Clock::now();
+  plan();
+  layOut();
+  const auto started = Clock::now();
+  try {
+    runPass();
+    const auto passed = Clock::now();
+    prepareSampling();
+    backend_.sample(model_.logits(), vocabulary_, sampleRows_, std::span(results_).first(sampleRows_.size()));
+    const auto sampled = Clock::now();
+    acceptAll();
+    out_->rounds.push_back({static_cast<double>(pass_.rows()), static_cast<double>(entries_.size()),
+                            static_cast<double>(pass_.contextTokens()), 0, secondsBetween(begin, drafted),
+                            secondsBetween(started, passed), secondsBetween(passed, sampled),
+                            secondsBetween(drafted, started) + secondsBetween(sampled, Clock::now())});
+  } catch (const std::exception& error) {
+    const auto* own = dynamic_cast<const Error*>(&error);
+    for (Entry* entry : entries_) {
+      if (entry->sequence->state == Sequence::State::decoding) {
+        fail(*entry->sequence, own ? own->code() : "INTERNAL_ERROR", error.what());
+      }
+    }
+  }
+  counters_.decodeSeconds += secondsBetween(begin, Clock::now());
+  ++counters_.rounds;
+  return true;
+}
+
+/// Sequences that decode and are not too far ahead of their callers, each with room for its last token.
+void EngineCore::collect() {
+  entries_.clear();
+  for (size_t i = 0; i < active_.size(); ++i) {
+    Sequence& sequence = *active_[i];
+    if (sequence.state != Sequence::State::decoding) continue;
+    if (tooFarAhead(sequence) || !ensureRoom(sequence, sequence.length())) continue;
+    Entry& entry = *entryPool_[entries_.size()];
+    entry.sequence = &sequence;
+    entries_.push_back(&entry);
+  }
+}
+
+void EngineCore::draft() {
+  for (Entry* entry : entries_) {
+    for (Draft& draft : entry->drafts) draft.count = 0;
+    entry->best = 0;
+    const Sequence& sequence = *entry->sequence;
+    if (!sequence.drafts() || sequence.draftDepth() < 1) continue;
+    if (sequence.request.force >= 0) {
+      draftWith(*entry, entry->drafts[0], static_cast<DrafterId>(sequence.request.force));
+      continue;
+    }
+    if (policy_.allowed[static_cast<int>(DrafterId::suffix)]) draftWith(*entry, entry->drafts[0], DrafterId::suffix);
+    if (policy_.allowed[static_cast<int>(DrafterId::prediction)]) draftWith(*entry, entry->drafts[1], DrafterId::prediction);
+  }
+}
+
+void EngineCore::draftWith(Entry& entry, Draft& draft, DrafterId which) {
+  Sequence& sequence = *entry.sequence;
+  Drafter* drafter = sequence.drafter(which);
+  if (drafter == nullptr) return;
+  const auto share = static_cast<size_t>(kMaxDraftRows) / entries_.size();
+  const size_t most = sequence.request.force >= 0 ? std::min<size_t>(share, kMaxDraftNodes) : kMaxDraftNodes;
+  draft.drafter = which;
+  draft.count = drafter->draft({sequence.tokens, sequence.promptLength, sequence.draftDepth()}, std::span(draft.nodes).first(most));
+}
+
+/// Chooses each sequence's drafter, then the nodes of all of them that are worth their rows.
+void EngineCore::plan() {
+  planEntries_.clear();
+  const auto planEntry = [](Entry& entry, Draft& draft) {
+    return PlanEntry{std::span(draft.nodes).first(draft.count), draft.drafter, entry.sequence->length(),
+                     entry.sequence->request.force >= 0, draft.selected.data(), draft.survival.data()};
+  };
+  for (Entry* entry : entries_) {
+    auto& drafts = entry->drafts;
+    if (drafts[0].count == 0 || drafts[1].count == 0) {
+      entry->best = drafts[0].count > 0 ? 0 : 1;
+    } else {
+      const double first = planner_.rate(policy_, planEntry(*entry, drafts[0]), kMaxDraftRows);
+      const double second = planner_.rate(policy_, planEntry(*entry, drafts[1]), kMaxDraftRows);
+      entry->best = second > first ? 1 : 0;
+    }
+    planEntries_.push_back(planEntry(*entry, entry->chosen()));
+  }
+  planner_.plan(policy_, planEntries_, kMaxDraftRows);
+}
+
+void EngineCore::layOut() {
+  pass_.begin(false);
+  scratchUsed_ = 0;
+  for (Entry* entry : entries_) layOut(*entry);
+}
+
+/// Gives every selected node a row. The likeliest path takes the places its tokens will have if accepted; the other nodes take side slots
+/// and move if they are. A node that finds no place is left out, with everything below it.
+void EngineCore::layOut(Entry& entry) {
+  Sequence& sequence = *entry.sequence;
+  Draft& draft = entry.chosen();
+  const int32_t last = sequence.length() - 1;
+  entry.passSequence = pass_.addSequence(sequence.table);
+  entry.rootRow = pass_.addInPlace(entry.passSequence, sequence.tokens[last], last, sequence.table.slot(last), true);
+  int32_t mainNode = likeliestChild(draft, -1);
+  for (int32_t n = 0; n < draft.count; ++n) {
+    entry.row[n] = -1;
+    const DraftNode& node = draft.nodes[n];
+    const int32_t parentRow = node.parent < 0 ? entry.rootRow : entry.row[node.parent];
+    if (!draft.selected[n] || parentRow < 0) continue;
+    const int32_t position = pass_.position(parentRow) + 1;
+    if (n == mainNode) {
+      if (!sequence.table.reserve(pool_, position + 1)) continue;
+      entry.row[n] = pass_.addInPlace(entry.passSequence, node.token, position, sequence.table.slot(position), true);
+      mainNode = likeliestChild(draft, n);
+    } else if (scratchUsed_ < budget_.scratchPages * kPageSize) {
+      entry.row[n] = pass_.addBeside(entry.passSequence, node.token, parentRow, scratchUsed_++, true);
+    }
+  }
+}
+
+/// The selected child of a node with the best survival; -1 = none.
+int32_t EngineCore::likeliestChild(const Draft& draft, int32_t parent) {
+  int32_t best = -1;
+  for (int32_t n = parent + 1; n < draft.count; ++n) {
+    if (draft.nodes[n].parent != parent || !draft.selected[n]) continue;
+    if (best < 0 || draft.survival[n] > draft.survival[best]) best = n;
+  }
+  return best;
+}
+
+/// A token is drawn after every row of the pass: the target's answer whatever path it takes.
+void EngineCore::prepareSampling() {
+  sampleRows_.clear();
+  for (Entry* entry : entries_) {
+    const Sequence& sequence = *entry->sequence;
+    const bool penalties = sequence.hasPenalties();
+    sampleRows_.push_back(sequence.sampleRow(entry->rootRow, {}));
+    const Draft& draft = entry->chosen();
+    for (int32_t n = 0; n < draft.count; ++n) {
+      const int32_t row = entry->row[n];
+      if (row < 0) continue;
+      const auto path = std::span(paths_).subspan(static_cast<size_t>(row) * kMaxDraftNodes, pass_.position(row) - sequence.length() + 1);
+      if (penalties) {
+        size_t at = path.size();
+        for (int32_t above = n; above >= 0; above = draft.nodes[above].parent) path[--at] = draft.nodes[above].token;
+      }
+      sampleRows_.push_back(sequence.sampleRow(row, path));
+    }
+  }
+}
+
+void EngineCore::acceptAll() {
+  copyFrom_.clear();
+  copyTo_.clear();
+  for (Entry* entry : entries_) accept(*entry);
+  if (!copyFrom_.empty()) backend_.copySlots(copyFrom_, copyTo_);
+}
+
+/// Walks down the tree as long as the drawn token is one of the drafted children. Every token emitted is the target's own.
+void EngineCore::accept(Entry& entry) {
+  Sequence& sequence = *entry.sequence;
+  const auto offset = static_cast<int32_t>(out_->tokens.size());
+  int32_t node = -1, row = entry.rootRow;
+  for (;;) {
+    sequence.computed = pass_.position(row) + 1;
+    capture(sequence, row);
+    const int32_t token = results_[row].token;
+    emit(sequence, results_[row]);
+    if (sequence.isStop(token) || sequence.length() >= sequence.limit) break;
+    node = acceptedChild(entry, node, token);
+    if (node < 0 || !commit(sequence, entry.row[node])) break;
+    row = entry.row[node];
+  }
+  recordStep(entry, offset);
+  sequence.table.rollBack(pool_, sequence.length());
+  endIfComplete(sequence);
+}
+
+int32_t EngineCore::acceptedChild(const Entry& entry, int32_t parent, int32_t token) {
+  const Draft& draft = entry.drafts[entry.best];
+  for (int32_t n = parent + 1; n < draft.count; ++n) {
+    if (draft.nodes[n].parent == parent && draft.nodes[n].token == token && entry.row[n] >= 0) return n;
+  }
+  return -1;
+}
+
+/// Brings an accepted row's keys and values to their place. False: there is no page for it; the token is then computed again.
+bool EngineCore::commit(Sequence& sequence, int32_t row) {
+  if (!pass_.beside(row)) return true;
+  const int32_t position = pass_.position(row);
+  if (!sequence.table.reserve(pool_, position + 1)) return false;
+  copyFrom_.push_back(pass_.slot(row));
+  copyTo_.push_back(sequence.table.slot(position));
+  return true;
+}
+
+void EngineCore::recordStep(Entry& entry, int32_t tokenOffset) {
+  const auto emitted = std::span<const int32_t>(out_->tokens).subspan(tokenOffset);
+  const auto draftOffset = static_cast<int32_t>(out_->draftOutcome.size());
+  int32_t accepted = 0;
+  bool verified = false;
+  for (size_t d = 0; d < entry.drafts.size(); ++d) {
+    const bool chosen = static_cast<int>(d) == entry.best;
+    accepted += recordNodes(entry.drafts[d], chosen ? entry.row.data() : nullptr, emitted);
+    verified |= chosen && std::any_of(entry.row.begin(), entry.row.begin() + entry.drafts[d].count, [](int32_t row) { return row >= 0; });
+  }
+  const auto count = static_cast<int32_t>(out_->draftOutcome.size()) - draftOffset;
+  const auto drafter = static_cast<int32_t>(verified ? entry.chosen().drafter : DrafterId::none);
+  out_->steps.push_back({static_cast<int32_t>(out_->rounds.size()), entry.sequence->id, tokenOffset, static_cast<int32_t>(emitted.size()),
+                         draftOffset, count, accepted, drafter});
+}
+
+/// Says of every node what became of it, and of nodes outside of the pass (`row` null or -1) what would have. Returns how many
+/// verified ones were right.
+int32_t EngineCore::recordNodes(const Draft& draft, const int32_t* row, std::span<const int32_t> emitted) {
+  std::array<bool, kMaxDraftNodes> right;
+  int32_t accepted = 0;
+  for (int32_t n = 0; n < draft.count; ++n) {
+    const DraftNode& node = draft.nodes[n];
+    const bool shadow = row == nullptr || row[n] < 0;
+    const bool reached = (node.parent < 0 || right[node.parent]) && node.depth <= static_cast<int32_t>(emitted.size());
+    right[n] = reached && emitted[node.depth - 1] == node.token;
+    if (shadow && !reached) continue;
+    const NodeOutcome outcome = right[n] ? NodeOutcome::accepted : reached ? NodeOutcome::rejected : NodeOutcome::unreached;
+    out_->draftConfidence.push_back(node.confidence);
+    out_->draftOutcome.push_back(packNode(node.depth, outcome, shadow, static_cast<int>(draft.drafter)));
+    accepted += !shadow && right[n];
+  }
+  return accepted;
+}
+
+}  // namespace foretoken

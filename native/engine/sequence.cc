@@ -1,0 +1,78 @@
+#include "engine/sequence.h"
+
+#include <algorithm>
+
+namespace foretoken {
+
+Sequence::Sequence(int32_t id, Request r, int32_t contextLength, int32_t vocabulary, bool drafts)
+    : id(id),
+      request(std::move(r)),
+      promptLength(static_cast<int32_t>(request.prompt.size())),
+      limit(static_cast<int32_t>(std::min<int64_t>(int64_t{promptLength} + request.maxTokens, contextLength))),
+      table(limit) {
+  tokens.reserve(limit);
+  tokens = request.prompt;
+  tokens.reserve(limit);
+  if (!drafts || !request.speculate) return;
+  own_ = std::make_unique<SuffixSegment>(limit);
+  suffix_ = std::make_unique<SuffixDrafter>(own_.get());
+  if (!request.prediction.empty()) prediction_ = std::make_unique<PredictionDrafter>(request.prediction);
+  if (request.force == static_cast<int32_t>(DrafterId::adversarial)) {
+    adversarial_ = std::make_unique<AdversarialDrafter>(suffix_.get(), vocabulary, request.seed + static_cast<uint64_t>(id));
+  }
+}
+
+int32_t Sequence::draftDepth() const { return std::min(request.maxLookahead, limit - length() - 1); }
+
+bool Sequence::isStop(int32_t token) const {
+  return std::find(request.stopTokens.begin(), request.stopTokens.end(), token) != request.stopTokens.end();
+}
+
+void Sequence::attach(std::shared_ptr<SuffixShelf> session, std::shared_ptr<SuffixShelf> ofTenant) {
+  sessionShelf = std::move(session);
+  tenantShelf = std::move(ofTenant);
+  suffix_->share(sessionShelf.get(), tenantShelf.get());
+}
+
+Drafter* Sequence::drafter(DrafterId which) {
+  if (!drafts()) return nullptr;
+  for (; indexed_ < length(); ++indexed_) own_->append(tokens[indexed_]);
+  switch (which) {
+    case DrafterId::suffix: return suffix_.get();
+    case DrafterId::prediction: return prediction_.get();
+    case DrafterId::adversarial: return adversarial_.get();
+    case DrafterId::none: break;
+  }
+  return nullptr;
+}
+
+bool Sequence::hasPenalties() const {
+  return request.repetitionPenalty != 1 || request.presencePenalty != 0 || request.frequencyPenalty != 0;
+}
+
+SampleRow Sequence::sampleRow(int32_t logitRow, std::span<const int32_t> path) const {
+  SampleRow row{};
+  row.logitRow = logitRow;
+  row.seed = request.seed;
+  row.position = length() + static_cast<int64_t>(path.size());
+  row.temperature = request.temperature;
+  row.topK = request.topK;
+  row.topP = request.topP;
+  row.minP = request.minP;
+  row.repetitionPenalty = request.repetitionPenalty;
+  row.presencePenalty = request.presencePenalty;
+  row.frequencyPenalty = request.frequencyPenalty;
+  row.biasToken = request.biasTokens.data();
+  row.biasValue = request.biasValues.data();
+  row.biasCount = static_cast<int32_t>(request.biasTokens.size());
+  row.logprobs = request.logprobs;
+  const auto onPath = static_cast<int32_t>(path.size());
+  const int32_t window = request.penaltyWindow > 0 ? request.penaltyWindow : length() + onPath;
+  row.historyLength = std::clamp(window - onPath, 0, length());
+  row.history = tokens.data() + length() - row.historyLength;
+  row.history2Length = std::min(onPath, window);
+  row.history2 = path.data() + onPath - row.history2Length;
+  return row;
+}
+
+}  // namespace foretoken

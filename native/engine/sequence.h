@@ -1,0 +1,66 @@
+// One sequence as the engine thread sees it.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "backend.h"
+#include "engine/request.h"
+#include "kv/pages.h"
+#include "speculate/adversarial.h"
+#include "speculate/library.h"
+#include "speculate/prediction.h"
+#include "speculate/suffix.h"
+
+namespace foretoken {
+
+class Sequence {
+ public:
+  enum class State { waiting, prefilling, decoding, ended };
+
+  /// Takes a validated request; allocates everything the sequence will ever need. `drafts`: the engine speculates at all.
+  Sequence(int32_t id, Request request, int32_t contextLength, int32_t vocabulary, bool drafts);
+
+  int32_t length() const { return static_cast<int32_t>(tokens.size()); }
+  int32_t emitted() const { return length() - promptLength; }
+  /// Tokens whose keys and values are still to be computed; 1 while decoding (the last token).
+  int32_t pending() const { return length() - computed; }
+  /// Deepest draft worth verifying: the round also emits the token after it.
+  int32_t draftDepth() const;
+  bool isStop(int32_t token) const;
+
+  /// Connects the drafters with what the session and the tenant remember (either may be null).
+  void attach(std::shared_ptr<SuffixShelf> sessionShelf, std::shared_ptr<SuffixShelf> tenantShelf);
+  bool drafts() const { return suffix_ != nullptr; }
+  /// The drafter of an id, or null if this sequence has none; its index has caught up with `tokens`.
+  Drafter* drafter(DrafterId which);
+  size_t indexBytes() const { return own_ ? own_->bytes() : 0; }
+
+  /// The sampling parameters of the token after `path` (tokens drafted beyond the sequence, in order).
+  SampleRow sampleRow(int32_t logitRow, std::span<const int32_t> path) const;
+  bool hasPenalties() const;
+
+  const int32_t id;
+  const Request request;
+  const int32_t promptLength;
+  const int32_t limit;  ///< tokens, prompt included, after which it ends
+
+  State state = State::waiting;
+  std::vector<int32_t> tokens;  ///< prompt and output
+  int32_t computed = 0;         ///< positions whose keys and values are in `table`
+  PageTable table;
+  int32_t tenant = -1;                ///< the engine's number of the tenant
+  int32_t cachedPromptTokens = -1;    ///< found in the prefix cache at the first admission
+  int32_t consumed = 0;               ///< tokens the caller has taken
+  bool remembered = true;             ///< may enter prefix cache and indexes when it ends
+  std::shared_ptr<SuffixShelf> sessionShelf, tenantShelf;
+
+ private:
+  int32_t indexed_ = 0;
+  std::unique_ptr<SuffixSegment> own_;
+  std::unique_ptr<SuffixDrafter> suffix_;
+  std::unique_ptr<PredictionDrafter> prediction_;
+  std::unique_ptr<AdversarialDrafter> adversarial_;
+};
+
+}  // namespace foretoken
