@@ -17,7 +17,7 @@ struct __m512 {
 struct __m512i {
   uint32_t x[16];
 };
-enum { _CMP_UNORD_Q = 3, _CMP_GE_OQ = 29, _CMP_GT_OQ = 30, _MM_HINT_T0 = 3 };
+enum { _CMP_UNORD_Q = 3, _CMP_GE_OQ = 29, _MM_HINT_T0 = 3 };
 
 template <class V, class F>
 V emulate(F f) {
@@ -59,9 +59,7 @@ inline uint16_t _mm512_cmp_ps_mask(__m512 a, __m512 b, int predicate) {
   uint16_t mask = 0;
   for (int i = 0; i < 16; ++i) {
     const bool unordered = std::isnan(a.x[i]) || std::isnan(b.x[i]);
-    const bool hit = predicate == _CMP_UNORD_Q ? unordered
-                     : predicate == _CMP_GE_OQ ? a.x[i] >= b.x[i]
-                                               : a.x[i] > b.x[i];
+    const bool hit = predicate == _CMP_UNORD_Q ? unordered : a.x[i] >= b.x[i];
     mask |= static_cast<uint16_t>(hit << i);
   }
   return mask;
