@@ -6,11 +6,11 @@
 #include "backend.h"
 #include "common/memory.h"
 #include "cpu/isa.h"
+#include "cpu/linear.h"
 #include "cpu/thread_pool.h"
 
 namespace foretoken {
 
-struct Kernels;       // gemm: one instruction-set path's functions (kernels.h)
 struct CpuAttention;  // the KV pool and what attention and sampling keep between calls; defined by their files
 
 /// Activations in plain memory.
@@ -55,18 +55,9 @@ class CpuBackend final : public Backend {
   void sample(const Tensor& logits, int vocabulary, std::span<const SampleRow>, std::span<SampleResult> out) override;
 
  private:
-  /// out[i] (epilogue)= W · norm(in[gather ? gather[i] : i]) for i < count, in one fork.
-  void product(const Matrix&, const CpuTensor& in, const int32_t* gather, int count, const float* norm, float eps,
-               CpuTensor& out, Epilogue);
-  void reserve(int64_t rows, int64_t width);
-
   Isa isa_;
   ThreadPool threads_;
-  const Kernels& kernels_;
-  int64_t maxRows_ = 0, maxWidth_ = 0;  ///< of all tensors so far
-  Memory prepared_;                     ///< normalised and rounded input rows of one product
-  Memory scratch_;                      ///< scratchBytes_ for each thread
-  size_t scratchBytes_ = 0;
+  Linear linear_;
   std::shared_ptr<CpuAttention> attention_;
 };
 

@@ -1,0 +1,48 @@
+#include "cpu/probe.h"
+
+#include <atomic>
+#include <chrono>
+#include <cstring>
+
+namespace foretoken {
+namespace {
+
+constexpr size_t kReadBytes = size_t{200} << 20;
+constexpr double kPeakSeconds = 2e-3;
+
+using Clock = std::chrono::steady_clock;
+double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+}  // namespace
+
+Probe::Probe(ThreadPool& threads, Isa isa)
+    : threads_(threads), kernels_(kernels(isa)), memory_(kReadBytes, "the read-bandwidth test") {
+  std::memset(memory_.data(), 1, kReadBytes);  // pages that were never written would all be one and the same
+}
+
+double Probe::readGBs() {
+  constexpr int64_t kStep = 512;
+  std::atomic<uint64_t> sum{0};
+  const auto start = Clock::now();
+  threads_.run([&](int thread) {
+    const auto [first, last] = threads_.share(kReadBytes / kStep, thread);
+    sum += kernels_.readAll(memory_.data() + first * kStep, (last - first) * kStep);
+  });
+  return kReadBytes / since(start) * 1e-9;
+}
+
+double Probe::peak(int64_t (*run)(int64_t), int64_t& rounds) {
+  for (;;) {
+    std::atomic<int64_t> macs{0};
+    const auto start = Clock::now();
+    threads_.run([&](int) { macs += run(rounds); });
+    const double seconds = since(start);
+    if (seconds >= kPeakSeconds / 2) return macs / seconds * 1e-9;
+    rounds *= 2;
+  }
+}
+
+double Probe::int8GMACs() { return peak(kernels_.peakInt8, int8Rounds_); }
+double Probe::bf16GMACs() { return peak(kernels_.peakBf16, bf16Rounds_); }
+
+}  // namespace foretoken
