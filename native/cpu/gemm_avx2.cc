@@ -79,7 +79,11 @@ struct Avx2 {
     static Sum start(const int32_t* correction) {
       return Codec::kOffset ? _mm256_set1_epi32(*correction) : _mm256_setzero_si256();
     }
-    static Sum add(Sum s, Bytes w, Bytes x) { return _mm256_add_epi16(s, _mm256_maddubs_epi16(w, x)); }
+    static Sum add(Sum s, Bytes w, Bytes x) {
+      s = _mm256_add_epi16(s, _mm256_maddubs_epi16(w, x));
+      asm("" : "+x"(s));  // or the compiler would keep all products to add them up in a tree, and spill them
+      return s;
+    }
     static Float value(Sum s) { return _mm256_cvtepi32_ps(_mm256_madd_epi16(s, _mm256_set1_epi16(1))); }
   };
 
@@ -121,7 +125,9 @@ struct Avx2::Dot<Q8_0<Avx2>> {
   static Sum start(const int32_t*) { return _mm256_setzero_si256(); }
   static Sum add(Sum s, Bytes w, Bytes x) {
     const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
-    return _mm256_add_epi32(s, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    s = _mm256_add_epi32(s, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    asm("" : "+x"(s));
+    return s;
   }
   static Float value(Sum s) { return _mm256_cvtepi32_ps(s); }
 };
@@ -135,27 +141,29 @@ uint64_t readAll(const uint8_t* data, size_t bytes) {
   return static_cast<uint64_t>(_mm_extract_epi64(half, 0) ^ _mm_extract_epi64(half, 1));
 }
 
+// Written in assembly where a compiler would see that all products are one.
 int64_t peakInt8(int64_t rounds) {
-  constexpr int kSums = 10;
-  __m256i sum[kSums] = {}, w = _mm256_set1_epi8(1), x = _mm256_set1_epi8(2);
-  for (int64_t i = 0; i < rounds; ++i) {
+  constexpr int kSums = 8;
+  __m256i sum[kSums] = {};
+  const __m256i w = _mm256_set1_epi8(1), x = _mm256_set1_epi8(2);
+  for (int64_t i = 0; i < rounds; ++i)
+#pragma GCC unroll 8
     for (__m256i& s : sum) {
-      asm volatile("" : "+x"(w));  // or the product would be taken out of the loop
-      s = _mm256_add_epi16(s, _mm256_maddubs_epi16(w, x));
+      __m256i product;
+      asm volatile("vpmaddubsw %2, %1, %0" : "=x"(product) : "x"(w), "x"(x));
+      s = _mm256_add_epi16(s, product);
     }
-  }
   for (__m256i& s : sum) asm volatile("" ::"x"(s));
   return rounds * kSums * 32;
 }
 
 int64_t peakBf16(int64_t rounds) {
   constexpr int kSums = 12;
-  __m256 sum[kSums] = {}, w = _mm256_set1_ps(0.5f), x = _mm256_set1_ps(1.0f);
+  __m256 sum[kSums] = {};
+  const __m256 w = _mm256_set1_ps(0.5f), x = _mm256_set1_ps(1.0f);
   for (int64_t i = 0; i < rounds; ++i)
-    for (__m256& s : sum) {
-      asm volatile("" : "+x"(w));
-      s = _mm256_fmadd_ps(w, x, s);
-    }
+#pragma GCC unroll 12
+    for (__m256& s : sum) asm volatile("vfmadd231ps %1, %2, %0" : "+x"(s) : "x"(w), "x"(x));
   for (__m256& s : sum) asm volatile("" ::"x"(s));
   return rounds * kSums * 8;
 }
