@@ -31,7 +31,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
 extern "C" __attribute__((visibility("default"))) const char* __asan_default_options() {
   return "max_allocation_size_mb=256:handle_abort=1:detect_leaks=1";
 }
-extern "C" __attribute__((visibility("default"))) const char* __ubsan_default_options() { return "print_stacktrace=1:abort_on_error=1"; }
+extern "C" __attribute__((visibility("default"))) const char* __ubsan_default_options() {
+  return "print_stacktrace=1:abort_on_error=1";
+}
 
 namespace {
 
