@@ -109,6 +109,9 @@ enum class Epilogue : uint8_t {
   swiglu,  ///< W holds gate and up rows interleaved (gate 0, up 0, gate 1, …): out[i] = silu(gate_i) * up_i
 };
 
+/// Part of the key of cached weights: raise it whenever `Backend::pack` would write other bytes for the same sources.
+constexpr int kPackingVersion = 1;
+
 /// Scratch of a pass that lives with the model: tensors are allocated once for the largest number of rows.
 class Backend {
  public:

@@ -1,0 +1,109 @@
+#include "model/requantize.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <string>
+
+#include "common/error.h"
+#include "quant/float_codecs.h"
+#include "quant/gguf_blocks.h"
+
+namespace foretoken {
+namespace {
+
+constexpr int kBlock = 32;
+
+void storeHalf(float value, uint8_t* out) {
+  const uint16_t code = floatToF16(value);
+  out[0] = static_cast<uint8_t>(code);
+  out[1] = static_cast<uint8_t>(code >> 8);
+}
+
+/// One group of 32 weights of a Q4_K block: the same codes, d * scale and -dmin * minimum as f16.
+void groupToQ4_1(const BlockQ4_K& in, int group, BlockQ4_1& out) {
+  storeHalf(f16ToFloat(loadHalf(in.scale)) * static_cast<float>(in.groups.scale(group)), out.scale);
+  storeHalf(-f16ToFloat(loadHalf(in.minimumScale)) * static_cast<float>(in.groups.minimum(group)), out.minimum);
+  const uint8_t* nibbles = in.nibbles + kBlock * (group / 2);
+  const int shift = 4 * (group % 2);
+  for (int j = 0; j < 16; ++j)
+    out.nibbles[j] = static_cast<uint8_t>(((nibbles[j] >> shift) & 15) | (((nibbles[j + 16] >> shift) & 15) << 4));
+}
+
+void q4kToQ4_1(const uint8_t* in, uint8_t* out, int64_t count) {
+  for (int64_t group = 0; group < count / kBlock; ++group)
+    groupToQ4_1(reinterpret_cast<const BlockQ4_K*>(in)[group / 8], static_cast<int>(group % 8),
+                reinterpret_cast<BlockQ4_1*>(out)[group]);
+}
+
+/// d * (q - 8) = d * q + (-8 d): exact, since a multiplication by eight only moves the exponent.
+void q4_0ToQ4_1(const uint8_t* in, uint8_t* out, int64_t count) {
+  for (int64_t i = 0; i < count / kBlock; ++i) {
+    const BlockQ4_0& from = reinterpret_cast<const BlockQ4_0*>(in)[i];
+    BlockQ4_1& to = reinterpret_cast<BlockQ4_1*>(out)[i];
+    std::memcpy(to.scale, from.scale, sizeof to.scale);
+    storeHalf(-8 * from.d(), to.minimum);
+    std::memcpy(to.nibbles, from.nibbles, sizeof to.nibbles);
+  }
+}
+
+void q4_0ToQ8_0(const uint8_t* in, uint8_t* out, int64_t count) {
+  for (int64_t i = 0; i < count / kBlock; ++i) {
+    const BlockQ4_0& from = reinterpret_cast<const BlockQ4_0*>(in)[i];
+    BlockQ8_0& to = reinterpret_cast<BlockQ8_0*>(out)[i];
+    std::memcpy(to.scale, from.scale, sizeof to.scale);
+    for (int j = 0; j < kBlock; ++j) to.q[j] = static_cast<int8_t>(from.q(j) - 8);
+  }
+}
+
+/// Codes of one block for the scale as f16 will hold it, so that the rounding of the scale costs nothing more.
+void quantizeQ8_0(const float* in, BlockQ8_0& out) {
+  float largest = 0;
+  for (int j = 0; j < kBlock; ++j) largest = std::max(largest, std::fabs(in[j]));
+  storeHalf(largest / 127, out.scale);
+  const float d = out.d();
+  for (int j = 0; j < kBlock; ++j)
+    out.q[j] = d == 0 ? int8_t{0} : static_cast<int8_t>(std::clamp(std::nearbyint(in[j] / d), -127.0f, 127.0f));
+}
+
+void anyToQ8_0(FileType from, const uint8_t* in, uint8_t* out, int64_t count) {
+  const BlockShape shape = blockShape(from);
+  float values[256];
+  const int step = std::max(shape.elements, kBlock);
+  for (int64_t i = 0; i < count; i += step) {
+    dequantize(from, in + i / shape.elements * shape.bytes, values, step);
+    for (int j = 0; j < step; j += kBlock)
+      quantizeQ8_0(values + j, reinterpret_cast<BlockQ8_0*>(out)[(i + j) / kBlock]);
+  }
+}
+
+bool isFloat(FileType type) { return type == FileType::f32 || type == FileType::f16 || type == FileType::bf16; }
+
+}  // namespace
+
+FileType computedType(FileType type) {
+  switch (type) {
+    case FileType::q4_k: return FileType::q4_1;
+    case FileType::q5_k:
+    case FileType::q6_k: return FileType::q8_0;
+    default: return type;
+  }
+}
+
+FileType widerType(FileType a, FileType b) {
+  if (a == b) return a;
+  if (isFloat(a) || isFloat(b)) return FileType::f32;
+  const bool bytes = a == FileType::q8_0 || b == FileType::q8_0;
+  return bytes ? FileType::q8_0 : FileType::q4_1;
+}
+
+void convertBlocks(FileType from, const void* in, FileType to, uint8_t* out, int64_t count) {
+  const auto* bytes = static_cast<const uint8_t*>(in);
+  if (to == FileType::q4_1 && from == FileType::q4_k) return q4kToQ4_1(bytes, out, count);
+  if (to == FileType::q4_1 && from == FileType::q4_0) return q4_0ToQ4_1(bytes, out, count);
+  if (to == FileType::q8_0 && from == FileType::q4_0) return q4_0ToQ8_0(bytes, out, count);
+  if (to == FileType::q8_0) return anyToQ8_0(from, bytes, out, count);
+  throw Error("INTERNAL", "no conversion from " + std::string(name(from)) + " to " + std::string(name(to)));
+}
+
+}  // namespace foretoken

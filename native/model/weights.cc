@@ -1,0 +1,265 @@
+#include "model/weights.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "common/error.h"
+#include "format/mapped_file.h"
+#include "model/content_hash.h"
+#include "model/packed_cache.h"
+#include "model/parallel.h"
+#include "model/requantize.h"
+
+namespace foretoken {
+namespace {
+
+constexpr size_t kAlignment = 64;
+constexpr int64_t kConversionPiece = 1 << 16;  // weights that one thread converts or checks at a time
+
+/// A matrix whose tensors have been found and whose format is chosen.
+struct PlannedMatrix {
+  const MatrixNeed* need;
+  std::vector<const TensorInfo*> sources;
+  Format format;
+  FileType sourceType;  ///< what the sources are converted to before packing, where the format is a block type
+  size_t offset, bytes;
+};
+
+const TensorInfo& findTensor(const ModelSource& source, const std::string& tensor) {
+  if (const TensorInfo* info = source.tensors->find(tensor)) return *info;
+  throw Error("MISSING_TENSOR", source.path + " has no tensor '" + tensor + "', which its architecture needs");
+}
+
+std::string shapeText(const std::vector<int64_t>& shape) {
+  std::string text;
+  for (const int64_t size : shape) text += (text.empty() ? "" : " x ") + std::to_string(size);
+  return text.empty() ? "a scalar" : text;
+}
+
+const TensorInfo& checkedTensor(const ModelSource& source, const std::string& tensor, std::vector<int64_t> shape) {
+  const TensorInfo& info = findTensor(source, tensor);
+  if (info.shape != shape)
+    throw FormatError("WRONG_TENSOR_SHAPE",
+                      tensor + " is " + shapeText(info.shape) + ", but the configuration says " + shapeText(shape),
+                      std::string(info.file), info.offset);
+  return info;
+}
+
+bool isIgnored(const WeightNeeds& needs, const std::string& tensor) {
+  return std::any_of(needs.ignored.begin(), needs.ignored.end(),
+                     [&](const std::string& ending) { return tensor.ends_with(ending); });
+}
+
+void refuseUnknownTensors(const ModelSource& source, const WeightNeeds& needs) {
+  std::vector<std::string_view> known;
+  for (const MatrixNeed& need : needs.matrices)
+    for (const TensorNeed& tensor : need.sources) known.push_back(tensor.name);
+  for (const VectorNeed& need : needs.vectors) known.push_back(need.source);
+  std::sort(known.begin(), known.end());
+  for (const TensorInfo& info : source.tensors->tensors())
+    if (!std::binary_search(known.begin(), known.end(), info.name) && !isIgnored(needs, info.name))
+      throw Error("UNSUPPORTED_ARCHITECTURE", "tensor '" + info.name + "' has no place in the architecture '" +
+                                                  source.architecture() + "' as it is implemented (" + source.path +
+                                                  ")");
+}
+
+Format formatOf(FileType type) {
+  switch (type) {
+    case FileType::f32: return Format::f32;
+    case FileType::f16: return Format::f16;
+    case FileType::bf16: return Format::bf16;
+    case FileType::q8_0: return Format::q8_0;
+    case FileType::q4_0: return Format::q4_0;
+    case FileType::q4_1: return Format::q4_1;
+    default: throw Error("INTERNAL", "no format for file type " + std::string(name(type)));
+  }
+}
+
+/// "auto" keeps the file's bits; any other choice converts every matrix.
+void chooseFormat(const std::string& weights, PlannedMatrix& matrix) {
+  if (weights == "auto") {
+    matrix.sourceType = computedType(matrix.sources[0]->type);
+    for (const TensorInfo* info : matrix.sources)
+      matrix.sourceType = widerType(matrix.sourceType, computedType(info->type));
+    matrix.format = formatOf(matrix.sourceType);
+    return;
+  }
+  if (!parseFormat(weights, matrix.format) || matrix.format >= Format::q8_0)
+    throw Error("UNKNOWN_WEIGHTS_FORMAT",
+                "weights '" + weights + "': choose auto, f32, f16, bf16, fp8, nvfp4 or mxfp4");
+  matrix.sourceType = matrix.sources[0]->type;
+}
+
+std::vector<PlannedMatrix> plan(const ModelSource& source, const WeightNeeds& needs, const Backend& backend,
+                                const std::string& weights) {
+  std::vector<PlannedMatrix> planned;
+  size_t offset = 0;
+  for (const MatrixNeed& need : needs.matrices) {
+    PlannedMatrix matrix{&need, {}, Format::f32, FileType::f32, offset, 0};
+    for (const TensorNeed& tensor : need.sources)
+      matrix.sources.push_back(&checkedTensor(source, tensor.name, {tensor.rows, need.cols}));
+    chooseFormat(weights, matrix);
+    matrix.bytes = backend.packedBytes(matrix.format, need.rows(), need.cols);
+    offset += (matrix.bytes + kAlignment - 1) / kAlignment * kAlignment;
+    planned.push_back(std::move(matrix));
+  }
+  return planned;
+}
+
+std::string manifestOf(const std::vector<PlannedMatrix>& planned) {
+  std::string text;
+  for (const PlannedMatrix& matrix : planned)
+    text += matrix.need->name + " " + std::string(name(matrix.format)) + " " + std::to_string(matrix.need->rows()) +
+            "x" + std::to_string(matrix.need->cols) + " @" + std::to_string(matrix.offset) + "\n";
+  return text;
+}
+
+/// Refuses NaN and infinite scales and weights, on all threads.
+void validate(const TensorInfo& info) {
+  const int64_t piece = kConversionPiece / blockShape(info.type).elements;
+  const int64_t blocks = info.elements() / blockShape(info.type).elements;
+  parallelFor((blocks + piece - 1) / piece, [&](size_t i) {
+    const int64_t first = static_cast<int64_t>(i) * piece;
+    validateScales(info, first, std::min(piece, blocks - first));
+  });
+}
+
+/// The tensor in the block type `type`, in `out`.
+void convert(const TensorInfo& info, FileType type, std::vector<uint8_t>& out) {
+  const BlockShape from = blockShape(info.type), to = blockShape(type);
+  const int64_t count = info.elements();
+  out.resize(count / to.elements * to.bytes);
+  parallelFor((count + kConversionPiece - 1) / kConversionPiece, [&](size_t i) {
+    const int64_t first = static_cast<int64_t>(i) * kConversionPiece;
+    convertBlocks(info.type, info.data + first / from.elements * from.bytes, type,
+                  out.data() + first / to.elements * to.bytes, std::min(kConversionPiece, count - first));
+  });
+}
+
+/// Packs one matrix; what it needs beside its own place is at most one matrix in the file's or a block type.
+void packMatrix(const PlannedMatrix& matrix, Backend& backend, uint8_t* out) {
+  std::vector<std::vector<uint8_t>> converted(matrix.sources.size());
+  std::vector<MatrixSource> sources;
+  const bool blocks = matrix.format >= Format::q8_0;
+  for (size_t i = 0; i < matrix.sources.size(); ++i) {
+    const TensorInfo& info = *matrix.sources[i];
+    validate(info);
+    MatrixSource source{info.type, info.data, info.rows(), info.cols()};
+    if (blocks && info.type != matrix.sourceType) {
+      convert(info, matrix.sourceType, converted[i]);
+      source.type = matrix.sourceType, source.data = converted[i].data();
+    }
+    sources.push_back(source);
+  }
+  backend.pack(matrix.format, sources, matrix.need->interleave, out);
+}
+
+/// What converting does to whose bits, for the progress line: "Q4_K as q4_1, Q6_K as q8_0".
+std::string conversions(const std::vector<PlannedMatrix>& planned) {
+  std::vector<std::string> seen;
+  for (const PlannedMatrix& matrix : planned)
+    for (const TensorInfo* info : matrix.sources) {
+      const std::string line = std::string(name(info->type)) + " as " + std::string(name(matrix.format));
+      const bool same = computedType(info->type) == info->type && formatOf(info->type) == matrix.format;
+      if (!same && std::find(seen.begin(), seen.end(), line) == seen.end()) seen.push_back(line);
+    }
+  std::string text;
+  for (const std::string& line : seen) text += (text.empty() ? "" : ", ") + line;
+  return text;
+}
+
+void packAll(const std::vector<PlannedMatrix>& planned, Backend& backend, uint8_t* out, const LoadProgress& progress) {
+  const std::string converted = conversions(planned);
+  const std::string stage = converted.empty() ? "packing weights" : "converting weights (" + converted + ")";
+  int64_t done = 0, total = 0;
+  for (const PlannedMatrix& matrix : planned) total += matrix.need->rows() * matrix.need->cols;
+  for (const PlannedMatrix& matrix : planned) {
+    if (progress) progress(stage.c_str(), done, total);
+    packMatrix(matrix, backend, out + matrix.offset);
+    done += matrix.need->rows() * matrix.need->cols;
+  }
+  if (progress) progress(stage.c_str(), total, total);
+}
+
+Hash128 hashFiles(const ModelSource& source) {
+  std::vector<Hash128> hashes;
+  for (const std::string& file : source.files) hashes.push_back(hashContents(MappedFile(file).bytes()));
+  return combine(hashes);
+}
+
+/// The formats of the layers, then each other matrix that differs: "q4_1, head q8_0".
+std::string describe(const std::vector<PlannedMatrix>& planned) {
+  std::string layers, others;
+  for (const PlannedMatrix& matrix : planned) {
+    const std::string format(name(matrix.format));
+    if (matrix.need->name.starts_with("blk.") && layers.find(format) == std::string::npos)
+      layers += (layers.empty() ? "" : "/") + format;
+  }
+  for (const PlannedMatrix& matrix : planned) {
+    const std::string format(name(matrix.format));
+    if (!matrix.need->name.starts_with("blk.") && format != layers) others += ", " + matrix.need->name + " " + format;
+  }
+  return layers + others;
+}
+
+std::vector<float> readVector(const ModelSource& source, const VectorNeed& need) {
+  const TensorInfo& info = checkedTensor(source, need.source, {need.length});
+  validateScales(info);
+  std::vector<float> values(need.length);
+  dequantize(info.type, info.data, values.data(), need.length);
+  return values;
+}
+
+}  // namespace
+
+int64_t MatrixNeed::rows() const {
+  int64_t sum = 0;
+  for (const TensorNeed& source : sources) sum += source.rows;
+  return sum;
+}
+
+Weights Weights::load(const ModelSource& source, const WeightNeeds& needs, Backend& backend,
+                      const ModelOptions& options) {
+  Weights weights;
+  refuseUnknownTensors(source, needs);
+  const std::vector<PlannedMatrix> planned = plan(source, needs, backend, options.weights);
+  for (const VectorNeed& need : needs.vectors) weights.vectors_[need.name] = readVector(source, need);
+  weights.sourceHash_ = hex(hashFiles(source));
+  weights.description_ = describe(planned);
+
+  const size_t bytes = planned.back().offset + planned.back().bytes;
+  weights.memory_ = Memory(bytes, "the model's weights");
+  const std::span<uint8_t> all(weights.memory_.data(), bytes);
+  const PackedCache cache(options.cacheFolder,
+                          weights.sourceHash_ + "-" + options.weights + "-" + std::to_string(kPackingVersion),
+                          manifestOf(planned));
+  weights.fromCache_ = cache.read(all);
+  if (!weights.fromCache_) {
+    packAll(planned, backend, all.data(), options.progress);
+    const std::string problem = cache.write(all);
+    if (!problem.empty() && options.progress)
+      options.progress(("packed weights are not cached: " + problem).c_str(), 0, 0);
+  }
+  for (const PlannedMatrix& matrix : planned) {
+    const MatrixNeed& need = *matrix.need;
+    weights.matrices_[need.name] = backend.matrix(matrix.format, need.rows(), need.cols, all.data() + matrix.offset);
+    if (need.readWhole) weights.bytesPerStep_ += unpaddedBytes(matrix.format, need.rows(), need.cols);
+  }
+  for (const VectorNeed& need : needs.vectors) weights.bytesPerStep_ += need.length * sizeof(float);
+  return weights;
+}
+
+const Matrix& Weights::matrix(std::string_view name) const {
+  const auto found = matrices_.find(name);
+  if (found == matrices_.end()) throw Error("INTERNAL", "no matrix '" + std::string(name) + "' was asked for");
+  return *found->second;
+}
+
+const float* Weights::vector(std::string_view name) const {
+  const auto found = vectors_.find(name);
+  if (found == vectors_.end()) throw Error("INTERNAL", "no vector '" + std::string(name) + "' was asked for");
+  return found->second.data();
+}
+
+}  // namespace foretoken

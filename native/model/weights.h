@@ -1,0 +1,76 @@
+// What an architecture needs from a file, and its weights once they are packed for a backend.
+#pragma once
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "backend.h"
+#include "common/memory.h"
+#include "model/model.h"
+#include "model/source.h"
+
+namespace foretoken {
+
+/// A tensor of the file by its name there, with the number of rows it must have.
+struct TensorNeed {
+  std::string name;
+  int64_t rows;
+};
+
+/// A matrix that an architecture multiplies with: file tensors of `cols` columns stacked by rows, or, with
+/// `interleave`, row by row in turn (gate 0, up 0, gate 1, …).
+struct MatrixNeed {
+  std::string name;  ///< how the architecture calls it
+  std::vector<TensorNeed> sources;
+  int64_t cols;
+  bool interleave = false;
+  bool readWhole = true;  ///< false for an embedding of its own, of which a pass reads single rows
+
+  int64_t rows() const;
+};
+
+/// A vector kept in fp32.
+struct VectorNeed {
+  std::string name;
+  std::string source;
+  int64_t length;
+};
+
+struct WeightNeeds {
+  std::vector<MatrixNeed> matrices;
+  std::vector<VectorNeed> vectors;
+  /// Tensors that may be there and are not needed (by exact name or by ending). Any other is an error: a bias that
+  /// is passed over would give another model than the file's.
+  std::vector<std::string> ignored;
+};
+
+class Weights {
+ public:
+  /// Packs everything for `backend`, or takes it from the cache. Throws FormatError (WRONG_TENSOR_SHAPE, and what
+  /// validateScales finds), MISSING_TENSOR, UNSUPPORTED_ARCHITECTURE for tensors nobody asked for,
+  /// UNKNOWN_WEIGHTS_FORMAT, OUT_OF_MEMORY.
+  static Weights load(const ModelSource&, const WeightNeeds&, Backend&, const ModelOptions&);
+
+  const Matrix& matrix(std::string_view name) const;
+  const float* vector(std::string_view name) const;
+  /// Bytes that a decode step reads, in their formats without padding.
+  size_t bytesPerStep() const { return bytesPerStep_; }
+  /// For people: "q4_1, head q8_0".
+  const std::string& description() const { return description_; }
+  const std::string& sourceHash() const { return sourceHash_; }
+  /// Whether the packed bytes came from the cache.
+  bool fromCache() const { return fromCache_; }
+
+ private:
+  Memory memory_;
+  std::map<std::string, std::unique_ptr<Matrix>, std::less<>> matrices_;
+  std::map<std::string, std::vector<float>, std::less<>> vectors_;
+  size_t bytesPerStep_ = 0;
+  std::string description_;
+  std::string sourceHash_;
+  bool fromCache_ = false;
+};
+
+}  // namespace foretoken
