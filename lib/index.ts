@@ -1,1 +1,20 @@
+export { Engine } from './engine/engine';
+export type { ChatOptions, ModelInfo } from './engine/engine';
+export type { LoadOptions, LoadProgress, WeightFormat } from './engine/load-options';
+export type { Prompt, RequestOptions } from './engine/request-options';
+export { Session } from './engine/session';
+export type { SessionOptions, TurnOptions } from './engine/session';
+export type { EngineStats, TenantStats } from './engine/stats';
+export type {
+  Chunk,
+  FinishReason,
+  GenerateResult,
+  RoundTrace,
+  SpeculationReport,
+  Timings,
+  TokenLogprob,
+  Usage,
+} from './decode/result';
+export { GenerateStream } from './decode/stream';
 export { ForetokenError } from './error';
+export type { ChatMessage } from './models/chat-template';

@@ -237,8 +237,20 @@ export interface CudaInfo {
   devices: CudaDevice[];
 }
 
+/** One tensor of a model's file. */
+export interface TensorDescription {
+  name: string;
+  /** Type as the file holds it, such as 'q4_1'. */
+  type: string;
+  /** Outermost first: [rows, columns] of a matrix. */
+  shape: number[];
+  bytes: number;
+}
+
 export interface Binding {
   readGgufMetadata(path: string): Record<string, GgufValue>;
+  /** The tensors of a GGUF file or a safetensors folder, in the file's order. */
+  readTensors(path: string): TensorDescription[];
   loadEngine(
     path: string,
     options: NativeLoadOptions,

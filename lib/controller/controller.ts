@@ -5,6 +5,7 @@ import type { RowKind } from './acceptance';
 import { CostModel } from './cost';
 import type { Profile, RoundTimes } from './cost';
 import { Ledger } from './ledger';
+import { NodeOutcome, unpackNode } from './nodes';
 
 /** Fixed facts that the controller works with. */
 export interface ControllerOptions {
@@ -99,16 +100,18 @@ export class Controller {
     let lead: Drafter = Drafter.none;
     for (let i = from; i < to; i += stepFields) {
       const [, sequence, , tokenCount, draftOffset, draftCount, , drafter] = outcomes.steps.subarray(i, i + stepFields);
+      const verified = this.#expect(outcomes, draftOffset, draftCount);
       emitted += tokenCount;
-      drafted += draftCount;
-      expected += 1 + this.#expectedAccepted(outcomes, drafter, draftOffset, draftCount);
-      if (draftCount > 0) lead = drafter;
+      drafted += verified.count;
+      expected += 1 + verified.accepted;
+      if (verified.count > 0) lead = drafter;
       const kind = kindOf(sequence);
-      if (kind) this.#learn(outcomes, kind, drafter, draftOffset, draftCount);
+      if (kind) this.#learn(outcomes, kind, draftOffset, draftCount);
     }
     if (times.prefillRows > 0 || from === to) return;
     this.ledger.add({
       drafter: lead,
+      sequences: times.sequences,
       drafted,
       emitted,
       expected,
@@ -118,32 +121,36 @@ export class Controller {
     this.cost.observe(times, lead);
   }
 
-  /** Drafts that the present table expects to be accepted; siblings of a tree add up, depth by depth. */
-  #expectedAccepted(outcomes: NativeOutcomes, drafter: number, offset: number, count: number): number {
-    if (count === 0 || !this.#sent) return 0;
-    const chance = new Float64Array(256);
-    let deepest = 0;
-    for (let node = offset; node < offset + count; ++node) {
-      const depth = outcomes.draftOutcome[node] & 255;
-      chance[depth] += this.#sent.acceptance[cellOf(drafter, depth, bucketOf(outcomes.draftConfidence[node]))];
-      deepest = Math.max(deepest, depth);
+  /**
+   * How many nodes of a step were verified, and how many of them the present table expects to be accepted; siblings of a
+   * tree add up, depth by depth.
+   */
+  #expect(outcomes: NativeOutcomes, offset: number, count: number): { count: number; accepted: number } {
+    const chances: number[] = [1];
+    let verified = 0;
+    for (let at = offset; at < offset + count; ++at) {
+      const { depth, shadow, drafter } = unpackNode(outcomes.draftOutcome[at]);
+      if (shadow) continue;
+      verified += 1;
+      const chance = this.#sent?.acceptance[cellOf(drafter, depth, bucketOf(outcomes.draftConfidence[at]))] ?? 0;
+      chances[depth] = (chances[depth] ?? 0) + chance;
     }
     let survival = 1;
-    let sum = 0;
-    for (let depth = 1; depth <= deepest; ++depth) {
-      survival *= Math.min(1, chance[depth]);
-      sum += survival;
+    let accepted = 0;
+    for (let depth = 1; depth < chances.length; ++depth) {
+      survival *= Math.min(1, chances[depth]);
+      accepted += survival;
     }
-    return sum;
+    return { count: verified, accepted };
   }
 
-  #learn(outcomes: NativeOutcomes, kind: RowKind, drafter: number, offset: number, count: number): void {
+  #learn(outcomes: NativeOutcomes, kind: RowKind, offset: number, count: number): void {
     this.acceptance.see(kind);
-    for (let node = offset; node < offset + count; ++node) {
-      const outcome = outcomes.draftOutcome[node] >> 8;
-      if (outcome === 2) continue;
-      const depth = outcomes.draftOutcome[node] & 255;
-      this.acceptance.observe(kind, drafter, depth, outcomes.draftConfidence[node], outcome === 1);
+    for (let at = offset; at < offset + count; ++at) {
+      const { depth, outcome, drafter } = unpackNode(outcomes.draftOutcome[at]);
+      if (outcome === NodeOutcome.unreached) continue;
+      const accepted = outcome === NodeOutcome.accepted;
+      this.acceptance.observe(kind, drafter, depth, outcomes.draftConfidence[at], accepted);
     }
   }
 

@@ -3,6 +3,8 @@ import type { Drafter } from '../native';
 /** One round of decoding, as an entry in the book. */
 export interface LedgerEntry {
   drafter: Drafter;
+  /** Sequences in the round. */
+  sequences: number;
   /** Drafted tokens. */
   drafted: number;
   /** Tokens that came out. */
@@ -15,8 +17,10 @@ export interface LedgerEntry {
 }
 
 /** Sums over rounds that had something in common. */
-export interface LedgerSum extends Omit<LedgerEntry, 'drafter'> {
+export interface LedgerSum extends Omit<LedgerEntry, 'drafter' | 'sequences'> {
   rounds: number;
+  /** Rounds, each counted for every sequence in it. */
+  sequenceRounds: number;
 }
 
 /** Drafts of 1, 2, 3-4, 5-8, 9-16 and more tokens. */
@@ -53,11 +57,12 @@ export class Ledger {
 export const draftLengths = ['1', '2', '3-4', '5-8', '9-16', '17+'] as const;
 
 function emptySum(): LedgerSum {
-  return { rounds: 0, drafted: 0, emitted: 0, expected: 0, seconds: 0, plainSeconds: 0 };
+  return { rounds: 0, sequenceRounds: 0, drafted: 0, emitted: 0, expected: 0, seconds: 0, plainSeconds: 0 };
 }
 
 function addTo(sum: LedgerSum, entry: LedgerEntry): void {
   sum.rounds += 1;
+  sum.sequenceRounds += entry.sequences;
   sum.drafted += entry.drafted;
   sum.emitted += entry.emitted;
   sum.expected += entry.expected;

@@ -1,4 +1,6 @@
 import { performance } from 'node:perf_hooks';
+import type { RowKind } from '../controller/acceptance';
+import { NodeOutcome, unpackNode } from '../controller/nodes';
 import { ForetokenError } from '../error';
 import { Drafter } from '../native';
 import type { Chunk, FinishReason, GenerateResult, RoundTrace, TokenLogprob } from './result';
@@ -18,6 +20,8 @@ export interface GenerationRequest {
   /** Alternatives per token; -1 = no logprobs. */
   logprobs: number;
   explain: boolean;
+  /** How tokens are drawn; undefined where penalties make them say nothing about other requests. */
+  kind: RowKind | undefined;
 }
 
 /** What a generation tells the engine. */
@@ -33,7 +37,7 @@ export interface Step {
   tokens: Int32Array;
   drafter: number;
   draftConfidence: Float32Array;
-  /** depth in the low byte, outcome (0 rejected, 1 accepted, 2 never reached) in the next. */
+  /** Packed nodes, see controller/nodes. */
   draftOutcome: Int32Array;
   /** 1 + 2 n numbers per token; empty if the request asked for none. */
   logprobs: Float32Array;
@@ -96,6 +100,11 @@ export class Generation {
     });
     // Whoever reads the chunks sees the error there; `result` alone must not end the process.
     this.result.catch(() => undefined);
+  }
+
+  /** How its tokens are drawn. */
+  get kind(): RowKind | undefined {
+    return this.#request.kind;
   }
 
   /** Whether the generation still takes steps. A stop string ends it before the engine says that it has. */
@@ -211,16 +220,12 @@ export class Generation {
     } else {
       this.#decodeRounds += 1;
     }
-    let accepted = 0;
-    let rejected = 0;
-    for (const outcome of step.draftOutcome) {
-      if (outcome >> 8 === 1) accepted += 1;
-      else if (outcome >> 8 === 0) rejected += 1;
-    }
-    if (step.draftOutcome.length > 0) this.#draftedRounds += 1;
-    this.#drafted += step.draftOutcome.length;
+    const nodes = Array.from(step.draftOutcome, unpackNode).filter((node) => !node.shadow);
+    const accepted = nodes.filter((node) => node.outcome === NodeOutcome.accepted).length;
+    if (nodes.length > 0) this.#draftedRounds += 1;
+    this.#drafted += nodes.length;
     this.#accepted += Math.min(accepted, kept);
-    this.#rejected += rejected;
+    this.#rejected += nodes.filter((node) => node.outcome === NodeOutcome.rejected).length;
     if (this.#request.explain) this.#rounds.push(traceOf(step, kept));
   }
 
@@ -296,13 +301,16 @@ export class Generation {
   }
 }
 
-const outcomeNames = ['rejected', 'accepted', 'unreached'] as const;
-
 function traceOf(step: Step, kept: number): RoundTrace {
-  const drafts = Array.from(step.draftOutcome, (outcome, i) => ({
-    depth: outcome & 255,
-    confidence: step.draftConfidence[i],
-    outcome: outcomeNames[outcome >> 8],
-  }));
+  const drafts = Array.from(step.draftOutcome, unpackNode).flatMap(({ depth, outcome, shadow }, i) => {
+    if (shadow) return [];
+    return [{ depth, confidence: step.draftConfidence[i], outcome: outcomeNames[outcome] }];
+  });
   return { drafter: Drafter[step.drafter], drafts, tokens: Array.from(step.tokens.subarray(0, kept)) };
 }
+
+const outcomeNames = {
+  [NodeOutcome.rejected]: 'rejected',
+  [NodeOutcome.accepted]: 'accepted',
+  [NodeOutcome.unreached]: 'unreached',
+} as const;

@@ -1,3 +1,4 @@
+import type { RowKind } from '../controller/acceptance';
 import { ForetokenError } from '../error';
 import { FinishReason as NativeFinish, roundFields, stepFields } from '../native';
 import type { NativeEngine, NativeOutcomes, NativeRequest } from '../native';
@@ -28,6 +29,11 @@ export class DecodeLoop {
   /** @param engine The native engine; a function, because outcomes can be routed before loading has returned it. */
   constructor(engine: () => SequenceEngine) {
     this.#engine = engine;
+  }
+
+  /** How a running sequence draws its tokens; undefined for one that the controller must not learn from. */
+  kindOf(sequence: number): RowKind | undefined {
+    return this.#running.get(sequence)?.kind;
   }
 
   /** Requests that have not ended. */

@@ -13,34 +13,48 @@ import type { Chunk, GenerateResult } from './result';
  * const { usage } = await stream.result;
  */
 export class GenerateStream implements AsyncIterableIterator<Chunk, undefined> {
-  readonly #generation: Generation;
+  readonly #generation: Promise<Generation>;
   #reading = false;
 
-  /** Made by `engine.stream` and its relatives. */
-  constructor(generation: Generation) {
+  /** Made by `engine.stream` and its relatives; the generation comes once its prompt has been read. */
+  constructor(generation: Promise<Generation>) {
     this.#generation = generation;
+    // Reading shows the error; a stream or a result that nobody looks at must not end the process.
+    generation.catch(() => undefined);
   }
 
   /** The whole result, once the generation has ended; rejects where reading would throw. */
   get result(): Promise<GenerateResult> {
-    if (!this.#reading) this.#generation.drain();
-    return this.#generation.result;
+    const result = this.#whole();
+    result.catch(() => undefined);
+    return result;
+  }
+
+  /** Like `result`, without setting the pace: settles whenever the reader has let the generation come to its end. */
+  get ended(): Promise<GenerateResult> {
+    return this.#generation.then((generation) => generation.result);
   }
 
   /** The next chunk: everything that arrived since the last one. */
   async next(): Promise<IteratorResult<Chunk, undefined>> {
     this.#reading = true;
-    const chunk = await this.#generation.next();
+    const chunk = await (await this.#generation).next();
     return chunk ? { done: false, value: chunk } : { done: true, value: undefined };
   }
 
   /** Cancels what is left; `result` then has what came so far, with finish reason 'cancelled'. */
-  return(): Promise<IteratorResult<Chunk, undefined>> {
-    this.#generation.cancel();
-    return Promise.resolve({ done: true, value: undefined });
+  async return(): Promise<IteratorResult<Chunk, undefined>> {
+    (await this.#generation).cancel();
+    return { done: true, value: undefined };
   }
 
   [Symbol.asyncIterator](): this {
     return this;
+  }
+
+  async #whole(): Promise<GenerateResult> {
+    const generation = await this.#generation;
+    if (!this.#reading) generation.drain();
+    return generation.result;
   }
 }

@@ -9,8 +9,10 @@ export type WeightFormat = (typeof weightFormats)[number];
 
 /** What loading is doing: fetching bytes, converting weights, measuring passes. */
 export interface LoadProgress {
-  /** Such as 'download', 'convert', 'profile'. */
+  /** Such as 'download' or 'convert'. */
   stage: string;
+  /** The file that is being worked on, where it is one. */
+  file?: string;
   done: number;
   /** 0 where the end is not known. */
   total: number;

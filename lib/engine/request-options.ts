@@ -174,12 +174,12 @@ function checkToken(token: unknown, vocabulary: number, name: string): number {
 /** A prompt: text (in which special tokens are plain text) or the tokens themselves. */
 export type Prompt = string | readonly number[] | Int32Array;
 
-/** Checks that a prompt of tokens has only tokens of the vocabulary. Throws INVALID_PROMPT. */
-export function checkPromptTokens(tokens: readonly number[] | Int32Array, vocabulary: number): Int32Array {
+/** Checks that tokens are of the vocabulary. Throws INVALID_PROMPT. */
+export function checkTokens(tokens: readonly number[] | Int32Array, vocabulary: number): Int32Array {
   for (let i = 0; i < tokens.length; ++i) {
     const token: unknown = tokens[i];
     if (typeof token === 'number' && Number.isInteger(token) && token >= 0 && token < vocabulary) continue;
-    throw new ForetokenError('INVALID_PROMPT', `prompt[${i}] is ${String(token)}, not a token id 0..${vocabulary - 1}`);
+    throw new ForetokenError('INVALID_PROMPT', `token ${i} is ${String(token)}, not a token id 0..${vocabulary - 1}`);
   }
   return Int32Array.from(tokens);
 }

@@ -2,11 +2,13 @@
 #include <napi.h>
 
 #include "addon/cuda.h"
+#include "addon/tensors.h"
 
 namespace {
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   foretoken::addon::initCuda(env, exports);
+  foretoken::addon::initTensors(env, exports);
   return exports;
 }
 

@@ -11,9 +11,17 @@ const codes = (text: string): number[] => Array.from(text, (character) => charac
 function begin(request: Partial<GenerationRequest> = {}, signal?: AbortSignal) {
   const engine = new ScriptedEngine();
   const loop = new DecodeLoop(() => engine);
-  const full = { promptTokens: 3, stopTokens: new Set([0]), stop: [], logprobs: -1, explain: false, ...request };
+  const full = {
+    promptTokens: 3,
+    stopTokens: new Set([0]),
+    stop: [],
+    logprobs: -1,
+    explain: false,
+    kind: 'greedy' as const,
+    ...request,
+  };
   const generation = loop.start(native, full, new CharacterText(), {}, signal);
-  return { engine, loop, generation, stream: new GenerateStream(generation) };
+  return { engine, loop, generation, stream: new GenerateStream(Promise.resolve(generation)) };
 }
 
 test('streams text as it is asked for and reports the whole at the end', async () => {
@@ -61,6 +69,7 @@ test('tokens count as consumed only when the consumer takes them, or at once whe
 
   const whole = begin();
   const result = whole.stream.result;
+  await new Promise(setImmediate);
   whole.loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes('abc') }]));
   expect(whole.engine.told).toEqual(['consumed 1 0', 'consumed 1 3']);
   whole.loop.onOutcomes(outcomes([], { finished: [1, 1, 0] }));
@@ -147,7 +156,14 @@ test('leaving the loop cancels; the result has what came so far', async () => {
 test('an error of one sequence reaches its reader alone, with the stack of the call', async () => {
   const engine = new ScriptedEngine();
   const loop = new DecodeLoop(() => engine);
-  const request = { promptTokens: 1, stopTokens: new Set<number>(), stop: [], logprobs: -1, explain: false };
+  const request = {
+    promptTokens: 1,
+    stopTokens: new Set<number>(),
+    stop: [],
+    logprobs: -1,
+    explain: false,
+    kind: undefined,
+  };
   const site = { stack: 'Error\n    at userCode (user.js:1:1)' };
   const first = loop.start(native, request, new CharacterText(), site);
   const second = loop.start(native, request, new CharacterText(), {});
@@ -166,7 +182,7 @@ test('an error of one sequence reaches its reader alone, with the stack of the c
 test('logprobs are split over sequences that asked for different numbers of them', async () => {
   const engine = new ScriptedEngine();
   const loop = new DecodeLoop(() => engine);
-  const request = { promptTokens: 1, stopTokens: new Set<number>(), stop: [], explain: false };
+  const request = { promptTokens: 1, stopTokens: new Set<number>(), stop: [], explain: false, kind: undefined };
   const none = loop.start(native, { ...request, logprobs: -1 }, new CharacterText(), {});
   const two = loop.start(native, { ...request, logprobs: 2 }, new CharacterText(), {});
   const zero = loop.start(native, { ...request, logprobs: 0 }, new CharacterText(), {});

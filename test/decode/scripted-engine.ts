@@ -1,3 +1,4 @@
+import { packNode } from '../../lib/controller/nodes';
 import type { SequenceEngine } from '../../lib/decode/loop';
 import { stepFields } from '../../lib/native';
 import type { NativeOutcomes, NativeRequest } from '../../lib/native';
@@ -30,7 +31,7 @@ export function outcomes(
     tokens.push(...step.tokens);
     for (const [depth, sure, became] of drafts) {
       confidence.push(sure);
-      outcome.push(depth | (became << 8));
+      outcome.push(packNode({ depth, outcome: became, shadow: false, drafter: step.drafter ?? 0 }));
     }
   });
   return {

@@ -1,0 +1,31 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { packageRoot } from '../binding';
+import { ForetokenError } from '../error';
+import { runCommand } from './run';
+
+export function addBenchCommand(program: Command): void {
+  program
+    .command('bench')
+    .description("run the repository's benches: decode, kernels, quality, lossless, spec, peers")
+    .argument('[args...]', 'suite and its options')
+    .allowUnknownOption()
+    .helpOption(false)
+    .addHelpText('after', '\nExample:\n  foretoken bench spec --json spec.json')
+    .action((args: string[]) => runCommand(() => Promise.resolve(runBench(args))));
+}
+
+function runBench(args: string[]): void {
+  const script = join(packageRoot(), 'scripts', 'bench.js');
+  if (!existsSync(script) || !existsSync(join(packageRoot(), 'bench'))) {
+    throw new ForetokenError(
+      'BENCH_NOT_INSTALLED',
+      'The benches are part of the repository, not of the installed package: clone it and run "npm run bench -- <suite>". ' +
+        '"foretoken demo" compares plain and speculative decoding here and now.',
+    );
+  }
+  const { status } = spawnSync(process.execPath, [script, ...args], { stdio: 'inherit' });
+  process.exitCode = status ?? 1;
+}

@@ -1,0 +1,143 @@
+import { createInterface } from 'node:readline';
+import type { Interface } from 'node:readline';
+import type { Command } from 'commander';
+import type { Engine } from '../engine/engine';
+import type { Session } from '../engine/session';
+import { addLoadFlags, addSamplingFlags, loadEngine, samplingOptions } from './flags';
+import type { LoadFlags, SamplingFlags } from './flags';
+import { runCommand } from './run';
+import { Style } from './terminal';
+
+interface ChatFlags extends LoadFlags, SamplingFlags {
+  system?: string;
+}
+
+const help = `/reset    forget the conversation
+/explain  what the controller believes and chose
+/stats    what the engine has done and holds
+/exit     leave (Ctrl-D too); Ctrl-C stops an answer`;
+
+export function addChatCommand(program: Command): void {
+  const command = program.command('chat').description('talk to a model; every answer ends with how fast it came');
+  addSamplingFlags(addLoadFlags(command))
+    .option('--system <text>', 'a system message to begin with')
+    .addHelpText(
+      'after',
+      `
+While chatting:
+${help.replaceAll(/^/gm, '  ')}
+
+Examples:
+  foretoken chat
+  foretoken chat --system "You are a patient teacher." --temperature 0.7
+  foretoken chat --model ./model.gguf --weights fp8`,
+    )
+    .action((flags: ChatFlags) => runCommand((signal) => chat(flags, signal)));
+}
+
+async function chat(flags: ChatFlags, signal: AbortSignal): Promise<void> {
+  const engine = await loadEngine(flags, signal);
+  try {
+    await new ChatLoop(engine, flags).run();
+  } finally {
+    await engine.close();
+  }
+}
+
+class ChatLoop {
+  readonly #engine: Engine;
+  readonly #flags: ChatFlags;
+  readonly #style = new Style(process.stdout);
+  #session: Session;
+  #answering: AbortController | undefined;
+
+  constructor(engine: Engine, flags: ChatFlags) {
+    this.#engine = engine;
+    this.#flags = flags;
+    this.#session = this.#newSession();
+  }
+
+  async run(): Promise<void> {
+    const terminal = process.stdin.isTTY && process.stdout.isTTY;
+    const lines = createInterface({
+      input: process.stdin,
+      output: terminal ? process.stdout : undefined,
+      prompt: '> ',
+    });
+    lines.on('SIGINT', () => {
+      if (this.#answering) this.#answering.abort();
+      else lines.close();
+    });
+    if (terminal) {
+      const { name, path, weightsDescription } = this.#engine.model;
+      process.stdout.write(this.#style.dim(`${name ?? path} (${weightsDescription}); /help says what else there is\n`));
+      lines.prompt();
+    }
+    for await (const line of lines) {
+      if (line.trim() === '/exit') break;
+      await this.#take(line, lines);
+      if (terminal) lines.prompt();
+    }
+    lines.close();
+  }
+
+  async #take(line: string, lines: Interface): Promise<void> {
+    switch (line.trim()) {
+      case '':
+        return;
+      case '/help':
+        process.stdout.write(`${help}\n`);
+        return;
+      case '/reset':
+        this.#session.close();
+        this.#session = this.#newSession();
+        return;
+      case '/explain':
+        process.stdout.write(`${this.#engine.explain()}\n`);
+        return;
+      case '/stats':
+        process.stdout.write(`${JSON.stringify(this.#engine.stats(), undefined, 2)}\n`);
+        return;
+      default:
+        lines.pause();
+        await this.#answer(line);
+        lines.resume();
+    }
+  }
+
+  async #answer(line: string): Promise<void> {
+    const before = this.#engine.stats();
+    this.#answering = new AbortController();
+    const stop = (): void => this.#answering?.abort();
+    process.on('SIGINT', stop);
+    try {
+      const stream = this.#session.stream(line);
+      const { signal } = this.#answering;
+      for await (const chunk of stream) {
+        process.stdout.write(chunk.text);
+        if (signal.aborted) break;
+      }
+      const { timings, speculation } = await stream.result;
+      const after = this.#engine.stats();
+      const speedup = (after.plainSeconds - before.plainSeconds) / (after.roundSeconds - before.roundSeconds);
+      process.stdout.write(
+        `\n${this.#style.dim(report(timings.tokensPerSecond, speculation.acceptanceLength, speedup))}\n`,
+      );
+    } finally {
+      process.off('SIGINT', stop);
+      this.#answering = undefined;
+    }
+  }
+
+  #newSession(): Session {
+    return this.#engine.session({ system: this.#flags.system, ...samplingOptions(this.#flags) });
+  }
+}
+
+/** The line under an answer. Plain decoding is not run beside it: its speed is the measured price of one-row passes. */
+function report(tokensPerSecond: number, acceptanceLength: number, speedup: number): string {
+  const gain = Number.isFinite(speedup)
+    ? `, ${speedup.toFixed(2)}x plain decoding (by the measured price of a plain pass)`
+    : '';
+  return `${tokensPerSecond.toFixed(1)} tokens/s, ${acceptanceLength.toFixed(2)} tokens per pass${gain}`;
+}

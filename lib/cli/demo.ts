@@ -1,0 +1,252 @@
+import { createHash } from 'node:crypto';
+import { createReadStream, existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import type { Command } from 'commander';
+import type { GenerateResult } from '../decode/result';
+import { Engine } from '../engine/engine';
+import type { LoadOptions } from '../engine/load-options';
+import { ForetokenError } from '../error';
+import { cacheFolder } from '../models/cache';
+import { defaultModel } from '../models/default-model';
+import { resolveModel } from '../models/resolve';
+import { writeTinyModel } from '../models/tiny-model';
+import { addLoadFlags } from './flags';
+import type { LoadFlags } from './flags';
+import { demoPrompts } from './demo-prompts';
+import type { DemoPrompt } from './demo-prompts';
+import { runCommand } from './run';
+import { ProgressDisplay, Style, WrappedText, formatBytes } from './terminal';
+
+interface DemoFlags extends LoadFlags {
+  json?: boolean;
+}
+
+/** Both answers to one prompt. */
+interface Pair {
+  prompt: DemoPrompt;
+  plain: GenerateResult;
+  fast: GenerateResult;
+}
+
+/** Errors after which the demo goes on with a model that it makes itself. */
+const noModel = new Set(['PIP_NOT_FOUND', 'MODEL_UNAVAILABLE', 'MODEL_HASH_MISMATCH']);
+
+export function addDemoCommand(program: Command): void {
+  addLoadFlags(program.command('demo').description('answer prompts of several kinds twice, plain and with speculation'))
+    .option('--json', 'print one line of JSON at the end; everything else goes to standard error')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  foretoken demo
+  foretoken demo --weights nvfp4 --threads 2
+  foretoken demo --model ./model.gguf --json`,
+    )
+    .action((flags: DemoFlags) => runCommand((signal) => new Demo(flags, signal).run()));
+}
+
+class Demo {
+  readonly #flags: DemoFlags;
+  readonly #signal: AbortSignal;
+  readonly #out: NodeJS.WriteStream;
+  readonly #style: Style;
+
+  constructor(flags: DemoFlags, signal: AbortSignal) {
+    this.#flags = flags;
+    this.#signal = signal;
+    this.#out = flags.json ? process.stderr : process.stdout;
+    this.#style = new Style(this.#out);
+  }
+
+  async run(): Promise<void> {
+    const path = await this.#loadable();
+    const plain = await this.#load(path, false);
+    try {
+      const fast = await this.#load(path, true);
+      try {
+        await this.#compare(plain, fast);
+      } finally {
+        await fast.close();
+      }
+    } finally {
+      await plain.close();
+    }
+  }
+
+  async #compare(plain: Engine, fast: Engine): Promise<void> {
+    this.#introduce(fast);
+    const pairs: Pair[] = [];
+    for (const [index, prompt] of demoPrompts.entries()) {
+      this.#signal.throwIfAborted();
+      this.#say(`\n${this.#style.bold(`${index + 1}/${demoPrompts.length} ${prompt.domain}`)} · ${prompt.title}`);
+      const pair = await this.#answerTwice(prompt, plain, fast);
+      pairs.push(pair);
+    }
+    this.#conclude(pairs, fast);
+    if (this.#flags.json) process.stdout.write(`${JSON.stringify(await summarize(pairs, fast))}\n`);
+  }
+
+  /** The model that was asked for, or one made here if the default can't be had. */
+  async #loadable(): Promise<string> {
+    const { model } = this.#flags;
+    if (model !== 'default') return model;
+    const progress = new ProgressDisplay();
+    try {
+      return (await resolveModel(model, { onProgress: progress.update, signal: this.#signal })).path;
+    } catch (error) {
+      if (!(error instanceof ForetokenError) || !noModel.has(error.code)) throw error;
+      progress.stop();
+      this.#say(this.#style.red(`The default model can't be had: ${error.message} (${error.code})`));
+      return this.#tinyModel();
+    } finally {
+      progress.stop();
+    }
+  }
+
+  #tinyModel(): string {
+    const path = join(cacheFolder(), 'models', 'tiny-random.gguf');
+    if (!existsSync(path)) writeTinyModel(path);
+    this.#say(
+      'Running on a tiny model with random weights instead. Everything works as with a real one, but what it says',
+    );
+    this.#say('is noise, and its speeds mean nothing.');
+    return path;
+  }
+
+  async #load(path: string, speculation: boolean): Promise<Engine> {
+    const progress = new ProgressDisplay();
+    const { weights, threads, context } = this.#flags;
+    const options: LoadOptions = { weights, threads, contextLength: context ?? 2048, maxSequences: 1 };
+    try {
+      return await Engine.load(path, { ...options, speculation, onProgress: progress.update, signal: this.#signal });
+    } finally {
+      progress.stop();
+    }
+  }
+
+  #introduce(engine: Engine): void {
+    const { name, path, weightsDescription, weightBytes, threads, isa } = engine.model;
+    this.#say(
+      `\n${this.#style.bold(name ?? path)} · ${weightsDescription} · ${formatBytes(weightBytes)} · ${threads} threads · ${isa}`,
+    );
+    this.#say(
+      'Each prompt is answered twice: plain, one token per pass of the model, and with foretoken drafting ahead.',
+    );
+  }
+
+  async #answerTwice(prompt: DemoPrompt, plain: Engine, fast: Engine): Promise<Pair> {
+    const first = await this.#answer(plain, prompt, false);
+    const second = await this.#answer(fast, prompt, true);
+    const pair = { prompt, plain: first, fast: second };
+    const same = isSame(pair) ? this.#style.green('same text') : this.#style.red('DIFFERENT TEXT');
+    const speedup = this.#style.bold(`${speedupOf([pair]).toFixed(2)}x`);
+    this.#say(
+      `  plain ${rate(first)} · foretoken ${rate(second)} tokens/s · ${speedup} · ` +
+        `${second.speculation.acceptanceLength.toFixed(2)} tokens per pass · ${second.tokens.length} tokens · ${same}`,
+    );
+    return pair;
+  }
+
+  /** One answer; the second time its text is shown as it comes. */
+  async #answer(engine: Engine, prompt: DemoPrompt, show: boolean): Promise<GenerateResult> {
+    const messages = [{ role: 'user', content: prompt.prompt }];
+    const options = { maxTokens: prompt.maxTokens, signal: this.#signal };
+    const stream = engine.model.chat ? engine.chatStream(messages, options) : engine.stream(prompt.prompt, options);
+    const width = Math.min(this.#out.columns ?? 100, 110);
+    const text = new WrappedText((piece) => this.#out.write(this.#style.dim(piece)), '  │ ', width);
+    let tokens = 0;
+    for await (const chunk of stream) {
+      tokens += chunk.tokens.length;
+      if (show) text.push(chunk.text);
+      else if (this.#out.isTTY) this.#out.write(`\r  plain: ${tokens} tokens`);
+    }
+    if (show) text.end();
+    else if (this.#out.isTTY) this.#out.write('\r\x1b[K');
+    return stream.result;
+  }
+
+  #conclude(pairs: Pair[], engine: Engine): void {
+    const mismatches = pairs.filter((pair) => !isSame(pair)).length;
+    this.#say(`\n${this.#style.bold('prompt       tokens   plain  foretoken  tokens/s  speed-up  tokens per pass')}`);
+    for (const pair of pairs) this.#say(tableRow(pair.prompt.domain, [pair]));
+    this.#say(this.#style.bold(tableRow('all', pairs)));
+    this.#say(
+      mismatches === 0
+        ? this.#style.green(`All ${pairs.length} answers are the same with and without speculation, token for token.`)
+        : this.#style.red(`${mismatches} of ${pairs.length} answers differ. That is a bug: please report it.`),
+    );
+    this.#say(`\n${this.#style.bold('What the controller chose and why')}\n${engine.explain()}`);
+    this.#say(`\n${this.#style.bold('Where to go next')}`);
+    this.#say('  npx foretoken chat                           talk to the model; each answer ends with its speed');
+    this.#say("  const { Engine } = require('foretoken')      the library; README.md has an example");
+    this.#say('  npm run bench -- spec                        the measurements (in a clone of the repository)');
+  }
+
+  #say(line: string): void {
+    this.#out.write(`${line}\n`);
+  }
+}
+
+function tableRow(title: string, pairs: Pair[]): string {
+  const tokens = pairs.reduce((sum, { fast }) => sum + fast.tokens.length, 0);
+  const passes = pairs.reduce((sum, { fast }) => sum + fast.speculation.rounds, 0);
+  const decoded = pairs.reduce((sum, { fast }) => sum + fast.speculation.rounds * fast.speculation.acceptanceLength, 0);
+  const [plain, fast] = [rateOf(pairs, 'plain'), rateOf(pairs, 'fast')];
+  const columns = [
+    title.padEnd(12),
+    String(tokens).padStart(6),
+    plain.toFixed(1).padStart(7),
+    fast.toFixed(1).padStart(10),
+    ''.padStart(9),
+    `${speedupOf(pairs).toFixed(2)}x`.padStart(9),
+    (passes > 0 ? decoded / passes : 1).toFixed(2).padStart(16),
+  ];
+  return columns.join(' ');
+}
+
+function rateOf(pairs: Pair[], which: 'plain' | 'fast'): number {
+  const seconds = pairs.reduce((sum, pair) => sum + pair[which].timings.decodeSeconds, 0);
+  const tokens = pairs.reduce((sum, pair) => sum + pair[which].tokens.length - 1, 0);
+  return seconds > 0 ? tokens / seconds : 0;
+}
+
+function rate(result: GenerateResult): string {
+  return result.timings.tokensPerSecond.toFixed(1);
+}
+
+/** Seconds of plain decoding, first token to last, by those with speculation. */
+function speedupOf(pairs: Pair[]): number {
+  const plain = pairs.reduce((sum, pair) => sum + pair.plain.timings.decodeSeconds, 0);
+  const fast = pairs.reduce((sum, pair) => sum + pair.fast.timings.decodeSeconds, 0);
+  return fast > 0 ? plain / fast : 1;
+}
+
+function isSame({ plain, fast }: Pair): boolean {
+  return (
+    plain.text === fast.text &&
+    plain.tokens.length === fast.tokens.length &&
+    plain.tokens.every((token, i) => token === fast.tokens[i])
+  );
+}
+
+async function summarize(pairs: Pair[], engine: Engine): Promise<Record<string, unknown>> {
+  return {
+    model: await hashOf(engine.model.path),
+    mismatches: pairs.filter((pair) => !isSame(pair)).length,
+    speedup: Number(speedupOf(pairs).toFixed(4)),
+    tokens: pairs.reduce((sum, { fast }) => sum + fast.tokens.length, 0),
+  };
+}
+
+/** The sha256 of a model's file; of a folder there is none. */
+async function hashOf(path: string): Promise<string | null> {
+  if (path.endsWith(defaultModel.file)) return defaultModel.sha256;
+  const hash = createHash('sha256');
+  try {
+    await pipeline(createReadStream(path), hash);
+  } catch {
+    return null;
+  }
+  return hash.digest('hex');
+}

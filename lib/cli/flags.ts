@@ -1,0 +1,87 @@
+import { InvalidArgumentError, Option } from 'commander';
+import type { Command } from 'commander';
+import { Engine } from '../engine/engine';
+import { weightFormats } from '../engine/load-options';
+import type { WeightFormat } from '../engine/load-options';
+import type { RequestOptions } from '../engine/request-options';
+import { ProgressDisplay } from './terminal';
+
+/** Flags of every command that loads a model. */
+export interface LoadFlags {
+  model: string;
+  weights?: WeightFormat;
+  threads?: number;
+  context?: number;
+  speculation: boolean;
+}
+
+/** Flags of every command that samples. */
+export interface SamplingFlags {
+  maxTokens?: number;
+  temperature?: number;
+  topK?: number;
+  topP?: number;
+  minP?: number;
+  repetitionPenalty?: number;
+  seed?: number;
+  stop?: string[];
+}
+
+export function addLoadFlags(command: Command): Command {
+  return command
+    .option('-m, --model <ref>', "'default', a GGUF file, a safetensors folder or a Hugging Face repository", 'default')
+    .addOption(new Option('-w, --weights <format>', 'format of weights in memory').choices(weightFormats))
+    .option('-t, --threads <n>', 'threads that compute (default: physical cores)', parseInteger)
+    .option(
+      '-c, --context <tokens>',
+      "tokens of prompt and answer together (default: the model's, at most 8192)",
+      parseInteger,
+    )
+    .option('--no-speculation', 'decode plainly: the same text, one token per pass');
+}
+
+export function addSamplingFlags(command: Command): Command {
+  return command
+    .option('-n, --max-tokens <n>', 'most tokens to generate (default: 1024)', parseInteger)
+    .option('--temperature <x>', '0 = always the likeliest token (default: 0)', parseNumber)
+    .option('--top-k <k>', 'draw from the k likeliest tokens', parseInteger)
+    .option('--top-p <p>', 'draw from the likeliest tokens of this probability together', parseNumber)
+    .option('--min-p <p>', 'drop tokens less likely than this share of the likeliest', parseNumber)
+    .option('--repetition-penalty <x>', 'make tokens that were there less likely (1 = off)', parseNumber)
+    .option('--seed <n>', 'the same seed gives the same text', parseInteger)
+    .option('--stop <text...>', 'end before any of these texts');
+}
+
+/** Loads a model with progress on stderr. */
+export async function loadEngine(flags: LoadFlags, signal: AbortSignal): Promise<Engine> {
+  const progress = new ProgressDisplay();
+  try {
+    return await Engine.load(flags.model, {
+      weights: flags.weights,
+      threads: flags.threads,
+      contextLength: flags.context,
+      speculation: flags.speculation,
+      onProgress: progress.update,
+      signal,
+    });
+  } finally {
+    progress.stop();
+  }
+}
+
+export function samplingOptions(flags: SamplingFlags): RequestOptions {
+  const { maxTokens, temperature, topK, topP, minP, repetitionPenalty, seed, stop } = flags;
+  return { maxTokens, temperature, topK, topP, minP, repetitionPenalty, seed, stop };
+}
+
+export function parseInteger(text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || !Number.isInteger(value)) throw new InvalidArgumentError('Expected an integer.');
+  return value;
+}
+
+export function parseNumber(text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || !Number.isFinite(value)) throw new InvalidArgumentError('Expected a number.');
+  return value;
+}

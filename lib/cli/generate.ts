@@ -1,0 +1,78 @@
+import type { Command } from 'commander';
+import type { Engine } from '../engine/engine';
+import type { GenerateResult } from '../decode/result';
+import { addLoadFlags, addSamplingFlags, loadEngine, samplingOptions } from './flags';
+import type { LoadFlags, SamplingFlags } from './flags';
+import { runCommand } from './run';
+import { Style } from './terminal';
+
+interface GenerateFlags extends LoadFlags, SamplingFlags {
+  raw?: boolean;
+  system?: string;
+  json?: boolean;
+}
+
+export function addGenerateCommand(program: Command): void {
+  const command = program
+    .command('generate')
+    .description('answer one prompt and end')
+    .argument('[prompt]', 'the prompt; without one it is read from standard input');
+  addSamplingFlags(addLoadFlags(command))
+    .option('--raw', 'continue the prompt as it is, without the chat template')
+    .option('--system <text>', 'a system message before the prompt')
+    .option('--json', 'print the whole result as one line of JSON instead of streaming text')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  foretoken generate "Explain how a hash table works."
+  cat notes.txt | foretoken generate --system "Summarise in two sentences."
+  foretoken generate --raw "def quicksort(items):" -n 200 --stop "\\n\\n\\n"
+  foretoken generate "Name three rivers." --temperature 0.8 --seed 7 --json`,
+    )
+    .action((prompt: string | undefined, flags: GenerateFlags) =>
+      runCommand((signal) => generate(prompt, flags, signal)),
+    );
+}
+
+async function generate(given: string | undefined, flags: GenerateFlags, signal: AbortSignal): Promise<void> {
+  const prompt = given ?? (await readStandardInput());
+  const engine = await loadEngine(flags, signal);
+  try {
+    const result = await answer(engine, prompt, flags, signal);
+    if (flags.json) process.stdout.write(`${JSON.stringify(result)}\n`);
+    else if (process.stderr.isTTY) process.stderr.write(`${new Style(process.stderr).dim(summary(result))}\n`);
+  } finally {
+    await engine.close();
+  }
+}
+
+async function answer(
+  engine: Engine,
+  prompt: string,
+  flags: GenerateFlags,
+  signal: AbortSignal,
+): Promise<GenerateResult> {
+  const options = { ...samplingOptions(flags), signal };
+  const system = flags.system === undefined ? [] : [{ role: 'system', content: flags.system }];
+  const plain = flags.raw ?? !engine.model.chat;
+  const stream = plain
+    ? engine.stream(prompt, options)
+    : engine.chatStream([...system, { role: 'user', content: prompt }], options);
+  if (!flags.json) {
+    for await (const chunk of stream) process.stdout.write(chunk.text);
+    process.stdout.write('\n');
+  }
+  return stream.result;
+}
+
+function summary({ usage, timings, speculation }: GenerateResult): string {
+  const speed = `${timings.tokensPerSecond.toFixed(1)} tokens/s`;
+  return `${usage.completionTokens} tokens, ${speed}, ${speculation.acceptanceLength.toFixed(2)} tokens per pass`;
+}
+
+async function readStandardInput(): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString('utf8').trimEnd();
+}

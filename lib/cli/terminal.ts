@@ -1,0 +1,137 @@
+import { MultiBar, Presets } from 'cli-progress';
+import type { SingleBar } from 'cli-progress';
+import type { LoadProgress } from '../engine/load-options';
+
+/** Whether text on this stream may carry colours: a terminal, and nobody said NO_COLOR. */
+export function hasColors(stream: NodeJS.WriteStream): boolean {
+  return stream.isTTY && !process.env.NO_COLOR && process.env.TERM !== 'dumb';
+}
+
+/** Colours for one stream; plain text where it can't show them. */
+export class Style {
+  readonly #on: boolean;
+
+  constructor(stream: NodeJS.WriteStream) {
+    this.#on = hasColors(stream);
+  }
+
+  dim(text: string): string {
+    return this.#wrap('2', '22', text);
+  }
+
+  bold(text: string): string {
+    return this.#wrap('1', '22', text);
+  }
+
+  green(text: string): string {
+    return this.#wrap('32', '39', text);
+  }
+
+  red(text: string): string {
+    return this.#wrap('31', '39', text);
+  }
+
+  #wrap(open: string, close: string, text: string): string {
+    return this.#on ? `\x1b[${open}m${text}\x1b[${close}m` : text;
+  }
+}
+
+/** Shows how loading goes on stderr: bars on a terminal, else one line per stage. */
+export class ProgressDisplay {
+  readonly #bars: MultiBar | undefined;
+  readonly #stages = new Map<string, SingleBar | undefined>();
+
+  constructor() {
+    if (!process.stderr.isTTY) return;
+    const format = '{stage} [{bar}] {percentage}% {amount}';
+    const options = { format, stream: process.stderr, hideCursor: true, clearOnComplete: false, barsize: 30 };
+    this.#bars = new MultiBar(options, Presets.legacy);
+  }
+
+  /** To be given as `onProgress`. */
+  readonly update = (progress: LoadProgress): void => {
+    const { stage, file, done, total } = progress;
+    const title = file === undefined ? stage : `${stage} ${file}`;
+    const amount = stage === 'download' ? `${(done / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB` : '';
+    if (!this.#stages.has(title)) {
+      this.#stages.set(title, this.#bars?.create(total || 1, 0, { stage: title, amount }));
+      if (!this.#bars) process.stderr.write(`${title}...\n`);
+    }
+    const bar = this.#stages.get(title);
+    if (!bar) return;
+    if (total > 0) bar.setTotal(total);
+    bar.update(done, { stage: title, amount });
+  };
+
+  stop(): void {
+    this.#bars?.stop();
+  }
+}
+
+/** 12345678 as '12.3 MB'. */
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+  let unit = 0;
+  let value = bytes;
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  return `${unit === 0 ? value : value.toFixed(value < 100 ? 1 : 0)} ${units[unit]}`;
+}
+
+/** Writes lines of text into a column: indented, broken at blanks, as it comes. */
+export class WrappedText {
+  readonly #write: (text: string) => void;
+  readonly #indent: string;
+  readonly #width: number;
+  #column = 0;
+  #word = '';
+
+  constructor(write: (text: string) => void, indent: string, width: number) {
+    this.#write = write;
+    this.#indent = indent;
+    this.#width = Math.max(20, width - indent.length);
+  }
+
+  push(text: string): void {
+    for (const part of text.split(/(\s)/)) {
+      if (part === '\n') this.#break();
+      else if (/^\s$/.test(part)) this.#blank(part);
+      else this.#word += part;
+    }
+  }
+
+  end(): void {
+    this.#flush();
+    if (this.#column > 0) this.#write('\n');
+    this.#column = 0;
+  }
+
+  #blank(blank: string): void {
+    this.#flush();
+    if (this.#column < this.#width) this.#put(blank);
+  }
+
+  #break(): void {
+    this.#flush();
+    this.#write('\n');
+    this.#column = 0;
+  }
+
+  #flush(): void {
+    if (this.#word === '') return;
+    if (this.#column > 0 && this.#column + this.#word.length > this.#width) {
+      this.#write('\n');
+      this.#column = 0;
+    }
+    this.#put(this.#word);
+    this.#word = '';
+  }
+
+  #put(text: string): void {
+    if (this.#column === 0) this.#write(this.#indent);
+    this.#write(text);
+    this.#column += text.length;
+  }
+}

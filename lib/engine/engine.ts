@@ -1,0 +1,349 @@
+import { loadBinding } from '../binding';
+import { Controller } from '../controller/controller';
+import { explain } from '../controller/explain';
+import { DecodeLoop } from '../decode/loop';
+import type { Generation } from '../decode/generation';
+import type { GenerateResult } from '../decode/result';
+import { GenerateStream } from '../decode/stream';
+import { ForetokenError } from '../error';
+import { Chat } from '../models/chat';
+import type { ChatMessage, RenderOptions } from '../models/chat-template';
+import { TextStream } from '../models/text-stream';
+import type { Tokenizer } from '../models/tokenizer';
+import type { NativeEngine, NativeModelInfo, NativeOutcomes, NativeRequest } from '../native';
+import { checkLoadOptions } from './load-options';
+import type { LoadOptions } from './load-options';
+import { openModel } from './model-source';
+import type { ModelSource } from './model-source';
+import { loadProfile } from './prices';
+import { checkTokens, checkRequestOptions } from './request-options';
+import type { CheckedRequestOptions, Prompt, RequestOptions } from './request-options';
+import { Session } from './session';
+import type { SessionOptions } from './session';
+import { TenantLedger } from './stats';
+import type { EngineStats } from './stats';
+import { invalidOption } from './validate';
+
+/** Options of a chat: those of a request, and what templates may look at. */
+export interface ChatOptions extends RequestOptions, Pick<RenderOptions, 'tools' | 'variables'> {}
+
+/** What a model is, as the engine holds it. */
+export interface ModelInfo extends NativeModelInfo {
+  /** The model's own name, for people. */
+  name: string | undefined;
+  /** Where its file or folder is. */
+  path: string;
+  /** Whether it has a template for conversations. */
+  chat: boolean;
+}
+
+/** Where a call came from, for errors that arise later. */
+interface CallSite {
+  stack?: string;
+}
+
+/**
+ * A language model, loaded and ready to answer many requests at once.
+ *
+ * @example
+ * const { Engine } = require('foretoken');
+ * const engine = await Engine.load();
+ * const { text } = await engine.chat([{ role: 'user', content: 'What is a haiku?' }]);
+ * await engine.close();
+ */
+export class Engine {
+  /** Undefined where speculation is disabled. */
+  readonly #controller: Controller | undefined;
+  readonly #native: NativeEngine;
+  readonly #loop: DecodeLoop;
+  readonly #source: ModelSource;
+  readonly #tenants = new TenantLedger();
+  #chat: Chat | undefined;
+  #closing: Promise<void> | undefined;
+
+  private constructor(native: NativeEngine, source: ModelSource, loop: DecodeLoop, controller: Controller | undefined) {
+    this.#native = native;
+    this.#source = source;
+    this.#loop = loop;
+    this.#controller = controller;
+  }
+
+  /**
+   * Loads a model.
+   *
+   * @param ref `'default'`, the path of a GGUF file or of a safetensors folder, or a Hugging Face repository.
+   * @param options See {@link LoadOptions}.
+   * @throws ForetokenError INVALID_OPTION, MODEL_UNAVAILABLE, UNSUPPORTED_ARCHITECTURE, OUT_OF_MEMORY, ABORTED, and the
+   *   codes of files that are not what they claim to be.
+   */
+  static async load(ref = 'default', options?: LoadOptions): Promise<Engine> {
+    if (typeof ref !== 'string' || ref === '') throw invalidOption('ref', 'a string that is not empty', ref);
+    const checked = checkLoadOptions(options);
+    const binding = loadBinding();
+    const source = await openModel(ref, checked, binding);
+    let engine: Engine | undefined;
+    const loop = new DecodeLoop(() => engine!.#native);
+    const native = await binding
+      .loadEngine(
+        source.path,
+        { ...checked.native, cacheFolder: source.cacheFolder },
+        (outcomes) => {
+          if (engine) engine.#onOutcomes(outcomes);
+        },
+        (stage, done, total) => checked.onProgress({ stage, done, total }),
+      )
+      .catch((error: unknown) => {
+        throw ForetokenError.from(error);
+      });
+    try {
+      checked.logger(`weights: ${native.info().weightsDescription}`);
+      const controller = checked.native.speculation ? await startController(native, source.cacheFolder) : undefined;
+      if (checked.signal?.aborted) throw abortedError(checked.signal);
+      engine = new Engine(native, source, loop, controller);
+      return engine;
+    } catch (error) {
+      await native.close();
+      throw ForetokenError.from(error);
+    }
+  }
+
+  /** What was loaded. */
+  get model(): ModelInfo {
+    const { metadata, path } = this.#source;
+    return { ...this.#native.info(), name: metadata.name, path, chat: metadata.chatTemplate !== undefined };
+  }
+
+  /**
+   * Continues a prompt.
+   *
+   * @param prompt Text, in which special tokens are plain text, or tokens as {@link tokenize} gives them.
+   * @param options See {@link RequestOptions}.
+   * @throws ForetokenError INVALID_OPTION, INVALID_PROMPT, CONTEXT_EXCEEDED, ABORTED, ENGINE_CLOSED
+   */
+  generate(prompt: Prompt, options?: RequestOptions): Promise<GenerateResult> {
+    return this.#startPrompt(prompt, options, callSite()).result;
+  }
+
+  /** Like {@link generate}, with the text as it comes. */
+  stream(prompt: Prompt, options?: RequestOptions): GenerateStream {
+    return this.#startPrompt(prompt, options, callSite());
+  }
+
+  /**
+   * Answers a conversation. Text in messages can't pose as the template's control tokens.
+   *
+   * @param messages The conversation so far; the last one is usually the user's.
+   * @param options See {@link RequestOptions}; `tools` and `variables` are given to the template.
+   * @throws ForetokenError as {@link generate}, NO_CHAT_TEMPLATE, INVALID_MESSAGES, TEMPLATE_ERROR
+   */
+  chat(messages: readonly ChatMessage[], options?: ChatOptions): Promise<GenerateResult> {
+    return this.#startChat(messages, options, callSite()).result;
+  }
+
+  /** Like {@link chat}, with the text as it comes. */
+  chatStream(messages: readonly ChatMessage[], options?: ChatOptions): GenerateStream {
+    return this.#startChat(messages, options, callSite());
+  }
+
+  /** A conversation that keeps its messages, and learns from its own text first. */
+  session(options?: SessionOptions): Session {
+    return new Session(this, options);
+  }
+
+  /**
+   * The tokens of a text.
+   *
+   * @param options `special`: text of special tokens becomes those tokens (default `false`); `addBos`: begin as the model
+   *   expects a prompt to begin (default `false`).
+   */
+  tokenize(text: string, options: { special?: boolean; addBos?: boolean } = {}): number[] {
+    if (typeof text !== 'string') throw invalidOption('text', 'a string', text);
+    const { special = false, addBos = false } = options;
+    return this.#tokenizer.encode(text, { special, addBos: addBos && this.#tokenizer.addBos });
+  }
+
+  /** The text of tokens; special tokens are left out unless `special` is true. */
+  detokenize(tokens: readonly number[] | Int32Array, options: { special?: boolean } = {}): string {
+    return this.#tokenizer.decode(checkTokens(tokens, this.#tokenizer.size), {
+      special: options.special ?? false,
+    });
+  }
+
+  /** What the engine has done and holds. */
+  stats(): EngineStats {
+    const native = this.#native.stats();
+    const ledger = this.#controller?.ledger;
+    return {
+      ...native,
+      acceptanceLength:
+        ledger && ledger.total.sequenceRounds > 0 ? ledger.total.emitted / ledger.total.sequenceRounds : 1,
+      speedup: ledger?.speedup ?? 1,
+      roundSeconds: ledger?.total.seconds ?? native.decodeSeconds,
+      plainSeconds: ledger?.total.plainSeconds ?? native.decodeSeconds,
+      tenants: this.#tenants.toObject(),
+    };
+  }
+
+  /** What the controller believes, chose and gained, in plain text for people. */
+  explain(): string {
+    return this.#controller ? explain(this.#controller) : 'Speculation is disabled: every pass decodes one token.';
+  }
+
+  /**
+   * Forgets what was learned from text: of one session, of one tenant (its cached prefixes too), or of all.
+   */
+  forget(what: { tenant?: string; session?: string } = {}): void {
+    this.#native.forget(what);
+  }
+
+  /**
+   * Closes the engine: takes no more requests, lets those that run come to their end (also streams that nobody reads),
+   * and frees everything. Can be called again; every call waits for the same end.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(): Promise<void> {
+    await this.#loop.drain();
+    await this.#native.close();
+  }
+
+  get #tokenizer(): Tokenizer {
+    return this.#source.tokenizer;
+  }
+
+  #startPrompt(prompt: Prompt, options: RequestOptions | undefined, site: CallSite): GenerateStream {
+    const checked = this.#check(options);
+    if (typeof prompt !== 'string' && !Array.isArray(prompt) && !(prompt instanceof Int32Array)) {
+      throw invalidOption('prompt', 'a string or an array of token ids', prompt);
+    }
+    return this.#start(checked, site, () => this.#encodePrompt(prompt, checked.signal));
+  }
+
+  #startChat(messages: readonly ChatMessage[], options: ChatOptions | undefined, site: CallSite): GenerateStream {
+    const { tools, variables, ...request } = options ?? {};
+    const checked = this.#check(request);
+    return this.#start(checked, site, () => {
+      this.#chat ??= new Chat(this.#source.metadata, this.#tokenizer);
+      return this.#chat.encode(messages, { tools, variables }, checked.signal);
+    });
+  }
+
+  #check(options: RequestOptions | undefined): CheckedRequestOptions {
+    if (this.#closing) throw new ForetokenError('ENGINE_CLOSED', 'The engine is closed or closing.');
+    return checkRequestOptions(options, this.#tokenizer.size);
+  }
+
+  async #encodePrompt(prompt: Prompt, signal: AbortSignal | undefined): Promise<ArrayLike<number>> {
+    if (typeof prompt !== 'string') return checkTokens(prompt, this.#tokenizer.size);
+    return this.#tokenizer.encodeAsync(prompt, { addBos: this.#tokenizer.addBos }, signal);
+  }
+
+  #start(options: CheckedRequestOptions, site: CallSite, encode: () => Promise<ArrayLike<number>>): GenerateStream {
+    const generation = this.#begin(options, site, encode).catch((error: unknown) => {
+      if (options.signal?.aborted && !(error instanceof ForetokenError)) throw abortedError(options.signal);
+      throw error;
+    });
+    return new GenerateStream(generation);
+  }
+
+  async #begin(
+    options: CheckedRequestOptions,
+    site: CallSite,
+    encode: () => Promise<ArrayLike<number>>,
+  ): Promise<Generation> {
+    const prompt = Int32Array.from(await encode());
+    if (prompt.length === 0)
+      throw new ForetokenError('INVALID_PROMPT', 'The prompt has no tokens; give it at least one');
+    const prediction = await this.#tokenizer.encodeAsync(options.prediction, {}, options.signal);
+    if (this.#closing) throw new ForetokenError('ENGINE_CLOSED', 'The engine is closed or closing.');
+    const stopTokens = [...options.stopTokens, ...(options.ignoreEos ? [] : this.#tokenizer.eosIds)];
+    const request = toNative(options, prompt, Int32Array.from(prediction), Int32Array.from(new Set(stopTokens)));
+    const text = new TextStream(this.#tokenizer);
+    const generation = this.#loop.start(
+      request,
+      {
+        promptTokens: prompt.length,
+        stopTokens: new Set(stopTokens),
+        stop: options.stop,
+        logprobs: options.logprobs,
+        explain: options.explain,
+        kind: kindOf(options),
+      },
+      { push: (token) => text.push([token]), end: () => text.end() },
+      site,
+      options.signal,
+    );
+    generation.result.then(
+      (result) => this.#tenants.add(options.tenant, result),
+      () => undefined,
+    );
+    return generation;
+  }
+
+  #onOutcomes(outcomes: NativeOutcomes): void {
+    const controller = this.#controller;
+    controller?.observe(outcomes, (sequence) => this.#loop.kindOf(sequence));
+    this.#loop.onOutcomes(outcomes);
+    const policy = controller?.nextPolicy();
+    if (policy) this.#native.setPolicy(policy);
+  }
+}
+
+async function startController(native: NativeEngine, cacheFolder: string): Promise<Controller> {
+  const controller = new Controller(await loadProfile(native, cacheFolder));
+  native.setPolicy(controller.nextPolicy()!);
+  return controller;
+}
+
+function kindOf(options: CheckedRequestOptions): 'greedy' | 'sampled' | undefined {
+  const penalised = options.repetitionPenalty !== 1 || options.presencePenalty !== 0 || options.frequencyPenalty !== 0;
+  if (penalised || options.biasTokens.length > 0) return undefined;
+  return options.temperature === 0 ? 'greedy' : 'sampled';
+}
+
+function toNative(
+  options: CheckedRequestOptions,
+  prompt: Int32Array,
+  prediction: Int32Array,
+  stopTokens: Int32Array,
+): NativeRequest {
+  return {
+    tenant: options.tenant,
+    session: options.session,
+    prompt,
+    maxTokens: Math.min(options.maxTokens, 2 ** 31 - 1),
+    stopTokens,
+    temperature: options.temperature,
+    topK: options.topK,
+    topP: options.topP,
+    minP: options.minP,
+    repetitionPenalty: options.repetitionPenalty,
+    presencePenalty: options.presencePenalty,
+    frequencyPenalty: options.frequencyPenalty,
+    penaltyWindow: options.penaltyWindow,
+    biasTokens: options.biasTokens,
+    biasValues: options.biasValues,
+    seed: options.seed,
+    logprobs: options.logprobs,
+    prediction,
+    speculation: { ...options.speculation, force: -1 },
+  };
+}
+
+function abortedError(signal: AbortSignal): ForetokenError {
+  return new ForetokenError('ABORTED', 'The request was aborted by its signal.', { cause: signal.reason });
+}
+
+/** Remembers where it was called: a few microseconds per request. */
+function callSite(): CallSite {
+  const site: CallSite = {};
+  Error.captureStackTrace(site, callSite);
+  return site;
+}

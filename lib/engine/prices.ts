@@ -1,0 +1,99 @@
+import { createHash } from 'node:crypto';
+import { readFile, rename, rm, writeFile, mkdir } from 'node:fs/promises';
+import { cpus } from 'node:os';
+import { join } from 'node:path';
+import type { Profile } from '../controller/cost';
+import { drafterCount } from '../native';
+import type { NativeEngine, NativeModelInfo } from '../native';
+
+/** Widest pass that is measured; the controller continues the curve beyond. */
+const rows = 64;
+const repeats = 3;
+/** Rows of the two short measurements that tell the price of context. */
+const contextRows = 4;
+/** Part of the file's name: another way of measuring must not read old files. */
+const version = 1;
+
+/**
+ * What passes of this model cost on this machine: from the cache folder if they were measured before, else measured now
+ * (about a third of a second for the default model) and kept.
+ *
+ * @param folder Where prices are kept; undefined = nowhere.
+ */
+export async function loadProfile(native: NativeEngine, folder: string | undefined): Promise<Profile> {
+  const info = native.info();
+  const path = folder === undefined ? undefined : join(folder, 'profiles', `${keyOf(info)}.json`);
+  const known = path === undefined ? undefined : await readProfile(path);
+  if (known) return known;
+  const profile = await measure(native, info.contextLength);
+  if (path !== undefined) await writeProfile(path, profile);
+  return profile;
+}
+
+async function measure(native: NativeEngine, contextLength: number): Promise<Profile> {
+  const short = Math.min(128, contextLength >> 2);
+  const long = Math.min(1024, contextLength - contextRows);
+  const { passSeconds, draftSeconds } = await native.profile(Math.min(rows, contextLength >> 1), short, repeats);
+  const far = await native.profile(contextRows, long, repeats);
+  const added = (width: number): number => {
+    return (far.passSeconds[width - 1] - passSeconds[width - 1]) / (width * Math.max(1, long - short));
+  };
+  return {
+    passSeconds: Array.from(passSeconds),
+    context: short,
+    secondsPerContextToken: Math.max(0, (added(1) + added(contextRows)) / 2),
+    draftSeconds: Array.from(draftSeconds),
+  };
+}
+
+/** Everything that changes what a pass costs. */
+function keyOf(info: NativeModelInfo): string {
+  const machine = cpus();
+  const facts = [
+    version,
+    info.sourceHash,
+    info.weightsDescription,
+    info.isa,
+    info.threads,
+    info.contextLength,
+    machine[0]?.model,
+    machine.length,
+  ];
+  return createHash('sha256').update(JSON.stringify(facts)).digest('hex').slice(0, 32);
+}
+
+/** A profile that was kept, if it is there and whole. */
+async function readProfile(path: string): Promise<Profile | undefined> {
+  try {
+    const profile = JSON.parse(await readFile(path, 'utf8')) as Profile;
+    return isProfile(profile) ? profile : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isProfile({ passSeconds, context, secondsPerContextToken, draftSeconds }: Profile): boolean {
+  const nonNegative = (value: unknown): boolean => typeof value === 'number' && value >= 0 && Number.isFinite(value);
+  return (
+    Array.isArray(passSeconds) &&
+    passSeconds.length > 0 &&
+    passSeconds.every((seconds) => nonNegative(seconds) && seconds > 0) &&
+    nonNegative(context) &&
+    nonNegative(secondsPerContextToken) &&
+    Array.isArray(draftSeconds) &&
+    draftSeconds.length === drafterCount &&
+    draftSeconds.every(nonNegative)
+  );
+}
+
+/** Keeps a profile: whole or not at all. A folder that can't be written costs a measurement at the next start. */
+async function writeProfile(path: string, profile: Profile): Promise<void> {
+  const temporary = `${path}.${process.pid}.tmp`;
+  try {
+    await mkdir(join(path, '..'), { recursive: true });
+    await writeFile(temporary, JSON.stringify(profile));
+    await rename(temporary, path);
+  } catch {
+    await rm(temporary, { force: true });
+  }
+}

@@ -1,0 +1,88 @@
+import { randomUUID } from 'node:crypto';
+import type { GenerateResult } from '../decode/result';
+import type { GenerateStream } from '../decode/stream';
+import { ForetokenError } from '../error';
+import type { ChatMessage } from '../models/chat-template';
+import type { ChatOptions, Engine } from './engine';
+
+/** Options of a session: defaults for its requests, and how it begins. */
+export interface SessionOptions extends Omit<ChatOptions, 'session' | 'signal' | 'prediction'> {
+  /** Name under which the session's text is learned from. Defaults to a random one. */
+  id?: string;
+  /** A first message with the role 'system'. Defaults to none. */
+  system?: string;
+  /** Messages to go on from. Defaults to none. */
+  messages?: readonly ChatMessage[];
+}
+
+/** What a single turn may change. */
+export type TurnOptions = Omit<ChatOptions, 'session' | 'tenant'>;
+
+/**
+ * A conversation. Its earlier turns stay in the cache as long as there is room, and what was said in it is what drafts
+ * come from first.
+ *
+ * @example
+ * const session = engine.session({ system: 'You answer in one sentence.' });
+ * const { text } = await session.prompt('Who wrote Faust?');
+ * await session.prompt('And when?');
+ * session.close();
+ */
+export class Session {
+  /** Name under which the session's text is learned from. */
+  readonly id: string;
+  readonly #engine: Engine;
+  readonly #defaults: Omit<SessionOptions, 'id' | 'system' | 'messages'>;
+  readonly #messages: ChatMessage[] = [];
+  #busy = false;
+  #closed = false;
+
+  /** Made by `engine.session`. */
+  constructor(engine: Engine, options: SessionOptions = {}) {
+    const { id = randomUUID(), system, messages = [], ...defaults } = options;
+    this.id = id;
+    this.#engine = engine;
+    this.#defaults = defaults;
+    if (system !== undefined) this.#messages.push({ role: 'system', content: system });
+    this.#messages.push(...messages);
+  }
+
+  /** The conversation so far. */
+  get messages(): readonly ChatMessage[] {
+    return this.#messages;
+  }
+
+  /**
+   * Says something and waits for the answer; both then belong to the conversation. A turn that fails leaves no trace.
+   *
+   * @throws ForetokenError as `engine.chat`, SESSION_BUSY while another turn runs, SESSION_CLOSED
+   */
+  prompt(text: string, options?: TurnOptions): Promise<GenerateResult> {
+    return this.stream(text, options).result;
+  }
+
+  /** Like {@link prompt}, with the answer as it comes. A turn that is left early keeps what came so far. */
+  stream(text: string, options?: TurnOptions): GenerateStream {
+    if (this.#closed) throw new ForetokenError('SESSION_CLOSED', 'The session is closed.');
+    if (this.#busy) throw new ForetokenError('SESSION_BUSY', 'The session is answering; wait for that answer first.');
+    const said: ChatMessage = { role: 'user', content: text };
+    const all = { ...this.#defaults, ...options, session: this.id };
+    const stream = this.#engine.chatStream([...this.#messages, said], all);
+    this.#busy = true;
+    stream.ended.then(
+      (result) => {
+        this.#busy = false;
+        this.#messages.push(said, { role: 'assistant', content: result.text });
+      },
+      () => (this.#busy = false),
+    );
+    return stream;
+  }
+
+  /** Ends the session: what was learned from it alone is forgotten. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#engine.forget({ tenant: this.#defaults.tenant ?? 'default', session: this.id });
+  }
+}

@@ -1,0 +1,61 @@
+import type { GenerateResult } from '../decode/result';
+import type { NativeStats } from '../native';
+
+/** What a tenant has used since the engine was loaded. */
+export interface TenantStats {
+  requests: number;
+  promptTokens: number;
+  cachedPromptTokens: number;
+  completionTokens: number;
+  acceptedDraftTokens: number;
+  rejectedDraftTokens: number;
+}
+
+/** What an engine has done since it was loaded, and what it holds. */
+export interface EngineStats extends NativeStats {
+  /** Mean tokens per pass of a sequence after its first token: 1 = plain decoding. */
+  acceptanceLength: number;
+  /** Plain decoding's seconds at measured prices, by the seconds taken; 1 with speculation disabled. */
+  speedup: number;
+  /** Seconds of decoding rounds, and what plain decoding would have taken for their tokens at measured prices. */
+  roundSeconds: number;
+  plainSeconds: number;
+  /** By tenant; the busiest of late, at most 1000. */
+  tenants: Record<string, TenantStats>;
+}
+
+const maxTenants = 1000;
+
+/** Adds up what tenants use; forgets those that have not been heard of for longest. */
+export class TenantLedger {
+  readonly #tenants = new Map<string, TenantStats>();
+
+  add(tenant: string, { usage }: GenerateResult): void {
+    const stats = this.#tenants.get(tenant) ?? emptyStats();
+    this.#tenants.delete(tenant);
+    this.#tenants.set(tenant, stats);
+    stats.requests += 1;
+    stats.promptTokens += usage.promptTokens;
+    stats.cachedPromptTokens += usage.cachedPromptTokens;
+    stats.completionTokens += usage.completionTokens;
+    stats.acceptedDraftTokens += usage.acceptedDraftTokens;
+    stats.rejectedDraftTokens += usage.rejectedDraftTokens;
+    if (this.#tenants.size > maxTenants) this.#tenants.delete(this.#tenants.keys().next().value!);
+  }
+
+  /** A copy. */
+  toObject(): Record<string, TenantStats> {
+    return Object.fromEntries(Array.from(this.#tenants, ([tenant, stats]) => [tenant, { ...stats }]));
+  }
+}
+
+function emptyStats(): TenantStats {
+  return {
+    requests: 0,
+    promptTokens: 0,
+    cachedPromptTokens: 0,
+    completionTokens: 0,
+    acceptedDraftTokens: 0,
+    rejectedDraftTokens: 0,
+  };
+}
