@@ -1,7 +1,5 @@
-// The CpuBackend operations over keys and values.
+// The CpuBackend operations over keys and values, and sampling.
 #include "cpu/attention_backend.h"
-
-#include <string>
 
 #include "common/error.h"
 #include "cpu/cpu_backend.h"
@@ -15,12 +13,14 @@ constexpr size_t kSerialCopies = 2;
 }  // namespace
 
 void CpuBackend::allocateKv(const KvShape& shape) {
-  if (attention_) throw Error("INVALID_ARGUMENT", "the KV pool of this backend is allocated already");
-  attention_ = std::make_shared<CpuAttention>(shape, isa_, threads_);
+  if (!attention_) attention_ = std::make_shared<CpuAttention>(isa_, threads_);
+  if (attention_->pool) throw Error("INVALID_ARGUMENT", "the KV pool of this backend is allocated already");
+  attention_->pool = std::make_unique<KvPool>(shape);
+  attention_->attention = std::make_unique<Attention>(attentionKernels(isa_), shape, threads_);
 }
 
 void CpuBackend::copySlots(std::span<const int32_t> from, std::span<const int32_t> to) {
-  KvPool& pool = attention_->pool;
+  KvPool& pool = *attention_->pool;
   const int layers = pool.shape().layers;
   if (from.size() <= kSerialCopies) {
     pool.copyLayers(from, to, 0, layers);
@@ -33,11 +33,17 @@ void CpuBackend::copySlots(std::span<const int32_t> from, std::span<const int32_
   pool.copySides(from, to);
 }
 
-uint8_t* CpuBackend::side(int32_t slot) { return attention_->pool.side(slot); }
+uint8_t* CpuBackend::side(int32_t slot) { return attention_->pool->side(slot); }
 
 void CpuBackend::attention(const Pass& pass, int layer, int heads, const Rope& rope, Tensor& qkv, Tensor& out) {
-  attention_->attention.run(pass, attention_->pool, layer, heads, rope, static_cast<CpuTensor&>(qkv).data(),
-                            static_cast<CpuTensor&>(out).data());
+  attention_->attention->run(pass, *attention_->pool, layer, heads, rope, static_cast<CpuTensor&>(qkv).data(),
+                             static_cast<CpuTensor&>(out).data());
+}
+
+void CpuBackend::sample(const Tensor& logits, int vocabulary, std::span<const SampleRow> rows,
+                        std::span<SampleResult> out) {
+  if (!attention_) attention_ = std::make_shared<CpuAttention>(isa_, threads_);
+  attention_->sampler.sample(static_cast<const CpuTensor&>(logits).data(), logits.width(), vocabulary, rows, out);
 }
 
 }  // namespace foretoken

@@ -1,16 +1,19 @@
-// What attention and KV keep for a CpuBackend between calls.
+// What attention, KV and sampling keep for a CpuBackend between calls.
 #pragma once
+#include <memory>
+
 #include "cpu/attention.h"
 #include "cpu/kv.h"
+#include "cpu/sample.h"
 
 namespace foretoken {
 
 struct CpuAttention {
-  KvPool pool;
-  Attention attention;
+  std::unique_ptr<KvPool> pool;  ///< null until allocateKv
+  std::unique_ptr<Attention> attention;
+  Sampler sampler;
 
-  CpuAttention(const KvShape& shape, Isa isa, ThreadPool& threads)
-      : pool(shape), attention(attentionKernels(isa), shape, threads) {}
+  CpuAttention(Isa isa, ThreadPool& threads) : sampler(sampleKernels(isa), threads) {}
 };
 
 }  // namespace foretoken

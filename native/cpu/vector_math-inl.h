@@ -41,8 +41,8 @@ inline V16 max(V16 a, V16 b) { return {_mm512_max_ps(a.x, b.x)}; }
 inline V16 whereAtLeast(V16 x, V16 bound, V16 value) {
   return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x.x, bound.x, _CMP_GE_OQ), value.x)};
 }
-/// Bit i: a > b in lane i.
-inline uint32_t maskGreater(V16 a, V16 b) { return _mm512_cmp_ps_mask(a.x, b.x, _CMP_GT_OQ); }
+/// Bit i: a >= b in lane i.
+inline uint32_t maskAtLeast(V16 a, V16 b) { return _mm512_cmp_ps_mask(a.x, b.x, _CMP_GE_OQ); }
 /// value * 2^n, where n is the integer in the low mantissa bits of `shifted`.
 inline V16 scaleByPower(V16 value, V16 shifted) {
   __m512i n = _mm512_slli_epi32(_mm512_castps_si512(shifted.x), 23);
@@ -109,9 +109,9 @@ inline V16 whereAtLeast(V16 x, V16 bound, V16 value) {
   return {_mm256_and_ps(_mm256_cmp_ps(x.lo, bound.lo, _CMP_GE_OQ), value.lo),
           _mm256_and_ps(_mm256_cmp_ps(x.hi, bound.hi, _CMP_GE_OQ), value.hi)};
 }
-inline uint32_t maskGreater(V16 a, V16 b) {
-  uint32_t lo = static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a.lo, b.lo, _CMP_GT_OQ)));
-  uint32_t hi = static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a.hi, b.hi, _CMP_GT_OQ)));
+inline uint32_t maskAtLeast(V16 a, V16 b) {
+  uint32_t lo = static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a.lo, b.lo, _CMP_GE_OQ)));
+  uint32_t hi = static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a.hi, b.hi, _CMP_GE_OQ)));
   return lo | hi << 8;
 }
 inline __m256 scaleByPower(__m256 value, __m256 shifted) {
@@ -214,9 +214,9 @@ inline V16 max(const V16& a, const V16& b) {
 inline V16 whereAtLeast(const V16& x, const V16& bound, const V16& value) {
   return lanes([&](int i) { return x.x[i] >= bound.x[i] ? value.x[i] : 0.0f; });
 }
-inline uint32_t maskGreater(const V16& a, const V16& b) {
+inline uint32_t maskAtLeast(const V16& a, const V16& b) {
   uint32_t mask = 0;
-  for (int i = 0; i < kLanes; ++i) mask |= static_cast<uint32_t>(a.x[i] > b.x[i]) << i;
+  for (int i = 0; i < kLanes; ++i) mask |= static_cast<uint32_t>(a.x[i] >= b.x[i]) << i;
   return mask;
 }
 inline V16 scaleByPower(const V16& value, const V16& shifted) {

@@ -1,0 +1,7 @@
+// The sampler's loops compiled for this file's instruction set.
+#define FORETOKEN_VECTOR_AVX512
+#include "cpu/sample-inl.h"
+
+namespace foretoken {
+const SampleKernels kSampleAvx512 = {maxima, weigh, keep, collect};
+}  // namespace foretoken
