@@ -77,7 +77,7 @@ function behaviorOf(value: unknown): Behavior {
 }
 
 function* prefixSpace(text: string): Iterable<string> {
-  yield /^\s/u.test(text) ? text : ` ${text}`;
+  yield text.startsWith(' ') ? text : ` ${text}`;
 }
 
 /** A piece, and whether it is a match. */
