@@ -23,38 +23,17 @@ T load(const uint8_t* bytes) {
 template <typename Use>
 bool withNumber(GgufType type, const uint8_t* bytes, Use use) {
   switch (type) {
-    case GgufType::u8:
-      use(load<uint8_t>(bytes));
-      return true;
-    case GgufType::i8:
-      use(load<int8_t>(bytes));
-      return true;
-    case GgufType::u16:
-      use(load<uint16_t>(bytes));
-      return true;
-    case GgufType::i16:
-      use(load<int16_t>(bytes));
-      return true;
-    case GgufType::u32:
-      use(load<uint32_t>(bytes));
-      return true;
-    case GgufType::i32:
-      use(load<int32_t>(bytes));
-      return true;
-    case GgufType::u64:
-      use(load<uint64_t>(bytes));
-      return true;
-    case GgufType::i64:
-      use(load<int64_t>(bytes));
-      return true;
-    case GgufType::f32:
-      use(load<float>(bytes));
-      return true;
-    case GgufType::f64:
-      use(load<double>(bytes));
-      return true;
-    default:
-      return false;
+    case GgufType::u8: use(load<uint8_t>(bytes)); return true;
+    case GgufType::i8: use(load<int8_t>(bytes)); return true;
+    case GgufType::u16: use(load<uint16_t>(bytes)); return true;
+    case GgufType::i16: use(load<int16_t>(bytes)); return true;
+    case GgufType::u32: use(load<uint32_t>(bytes)); return true;
+    case GgufType::i32: use(load<int32_t>(bytes)); return true;
+    case GgufType::u64: use(load<uint64_t>(bytes)); return true;
+    case GgufType::i64: use(load<int64_t>(bytes)); return true;
+    case GgufType::f32: use(load<float>(bytes)); return true;
+    case GgufType::f64: use(load<double>(bytes)); return true;
+    default: return false;
   }
 }
 

@@ -34,35 +34,16 @@ constexpr std::string_view kTensorTypeNames[] = {
 
 bool fileTypeOf(uint32_t ggmlType, FileType& out) {
   switch (ggmlType) {
-    case 0:
-      out = FileType::f32;
-      return true;
-    case 1:
-      out = FileType::f16;
-      return true;
-    case 2:
-      out = FileType::q4_0;
-      return true;
-    case 3:
-      out = FileType::q4_1;
-      return true;
-    case 8:
-      out = FileType::q8_0;
-      return true;
-    case 12:
-      out = FileType::q4_k;
-      return true;
-    case 13:
-      out = FileType::q5_k;
-      return true;
-    case 14:
-      out = FileType::q6_k;
-      return true;
-    case 30:
-      out = FileType::bf16;
-      return true;
-    default:
-      return false;
+    case 0: out = FileType::f32; return true;
+    case 1: out = FileType::f16; return true;
+    case 2: out = FileType::q4_0; return true;
+    case 3: out = FileType::q4_1; return true;
+    case 8: out = FileType::q8_0; return true;
+    case 12: out = FileType::q4_k; return true;
+    case 13: out = FileType::q5_k; return true;
+    case 14: out = FileType::q6_k; return true;
+    case 30: out = FileType::bf16; return true;
+    default: return false;
   }
 }
 
@@ -76,22 +57,17 @@ uint64_t scalarBytes(GgufType type) {
   switch (type) {
     case GgufType::u8:
     case GgufType::i8:
-    case GgufType::boolean:
-      return 1;
+    case GgufType::boolean: return 1;
     case GgufType::u16:
-    case GgufType::i16:
-      return 2;
+    case GgufType::i16: return 2;
     case GgufType::u32:
     case GgufType::i32:
-    case GgufType::f32:
-      return 4;
+    case GgufType::f32: return 4;
     case GgufType::u64:
     case GgufType::i64:
-    case GgufType::f64:
-      return 8;
+    case GgufType::f64: return 8;
     case GgufType::string:
-    case GgufType::array:
-      return 0;
+    case GgufType::array: return 0;
   }
   return 0;
 }

@@ -61,26 +61,13 @@ class JsonParser {
     result.offset_ = base_ + at_;
     result.file_ = &file_;
     switch (peek()) {
-      case '{':
-        result.value_ = object(depth);
-        break;
-      case '[':
-        result.value_ = array(depth);
-        break;
-      case '"':
-        result.value_ = string();
-        break;
-      case 't':
-        keyword("true"), result.value_ = true;
-        break;
-      case 'f':
-        keyword("false"), result.value_ = false;
-        break;
-      case 'n':
-        keyword("null");
-        break;
-      default:
-        number(result);
+      case '{': result.value_ = object(depth); break;
+      case '[': result.value_ = array(depth); break;
+      case '"': result.value_ = string(); break;
+      case 't': keyword("true"), result.value_ = true; break;
+      case 'f': keyword("false"), result.value_ = false; break;
+      case 'n': keyword("null"); break;
+      default: number(result);
     }
     return result;
   }

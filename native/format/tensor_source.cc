@@ -40,20 +40,15 @@ struct FloatsOfBlock {
 
 FloatsOfBlock floatsOfBlock(FileType type) {
   switch (type) {
-    case FileType::f32:
-      return {{0, 0}, 1, finiteF32};
-    case FileType::bf16:
-      return {{0, 0}, 1, finiteBf16};
+    case FileType::f32: return {{0, 0}, 1, finiteF32};
+    case FileType::bf16: return {{0, 0}, 1, finiteBf16};
     case FileType::f16:
     case FileType::q8_0:
-    case FileType::q4_0:
-      return {{0, 0}, 1, finiteF16};
+    case FileType::q4_0: return {{0, 0}, 1, finiteF16};
     case FileType::q4_1:
     case FileType::q4_k:
-    case FileType::q5_k:
-      return {{0, 2}, 2, finiteF16};
-    case FileType::q6_k:
-      return {{208, 0}, 1, finiteF16};
+    case FileType::q5_k: return {{0, 2}, 2, finiteF16};
+    case FileType::q6_k: return {{208, 0}, 1, finiteF16};
   }
   return {{0, 0}, 0, finiteF16};
 }

@@ -99,25 +99,15 @@ void expandBlocks(const void* blocks, float* out, int64_t count, int elements) {
 void dequantize(FileType type, const void* blocks, float* out, int64_t count) {
   const auto* bytes = static_cast<const uint8_t*>(blocks);
   switch (type) {
-    case FileType::f32:
-      std::memcpy(out, bytes, static_cast<size_t>(count) * sizeof(float));
-      return;
-    case FileType::f16:
-      return expandHalves(bytes, out, count);
-    case FileType::bf16:
-      return expandBf16(bytes, out, count);
-    case FileType::q8_0:
-      return expandBlocks<BlockQ8_0>(blocks, out, count, 32);
-    case FileType::q4_0:
-      return expandBlocks<BlockQ4_0>(blocks, out, count, 32);
-    case FileType::q4_1:
-      return expandBlocks<BlockQ4_1>(blocks, out, count, 32);
-    case FileType::q4_k:
-      return expandBlocks<BlockQ4_K>(blocks, out, count, 256);
-    case FileType::q5_k:
-      return expandBlocks<BlockQ5_K>(blocks, out, count, 256);
-    case FileType::q6_k:
-      return expandBlocks<BlockQ6_K>(blocks, out, count, 256);
+    case FileType::f32: std::memcpy(out, bytes, static_cast<size_t>(count) * sizeof(float)); return;
+    case FileType::f16: return expandHalves(bytes, out, count);
+    case FileType::bf16: return expandBf16(bytes, out, count);
+    case FileType::q8_0: return expandBlocks<BlockQ8_0>(blocks, out, count, 32);
+    case FileType::q4_0: return expandBlocks<BlockQ4_0>(blocks, out, count, 32);
+    case FileType::q4_1: return expandBlocks<BlockQ4_1>(blocks, out, count, 32);
+    case FileType::q4_k: return expandBlocks<BlockQ4_K>(blocks, out, count, 256);
+    case FileType::q5_k: return expandBlocks<BlockQ5_K>(blocks, out, count, 256);
+    case FileType::q6_k: return expandBlocks<BlockQ6_K>(blocks, out, count, 256);
   }
 }
 

@@ -33,24 +33,15 @@ bool parseFormat(std::string_view text, Format& out) {
 
 BlockShape blockShape(FileType type) {
   switch (type) {
-    case FileType::f32:
-      return {1, 4};
-    case FileType::f16:
-      return {1, 2};
-    case FileType::bf16:
-      return {1, 2};
-    case FileType::q8_0:
-      return {32, 34};
-    case FileType::q4_0:
-      return {32, 18};
-    case FileType::q4_1:
-      return {32, 20};
-    case FileType::q4_k:
-      return {256, 144};
-    case FileType::q5_k:
-      return {256, 176};
-    case FileType::q6_k:
-      return {256, 210};
+    case FileType::f32: return {1, 4};
+    case FileType::f16: return {1, 2};
+    case FileType::bf16: return {1, 2};
+    case FileType::q8_0: return {32, 34};
+    case FileType::q4_0: return {32, 18};
+    case FileType::q4_1: return {32, 20};
+    case FileType::q4_k: return {256, 144};
+    case FileType::q5_k: return {256, 176};
+    case FileType::q6_k: return {256, 210};
   }
   return {1, 0};
 }
@@ -58,23 +49,15 @@ BlockShape blockShape(FileType type) {
 size_t unpaddedBytes(Format format, int64_t rows, int64_t cols) {
   const size_t count = static_cast<size_t>(rows);
   switch (format) {
-    case Format::f32:
-      return count * cols * 4;
+    case Format::f32: return count * cols * 4;
     case Format::f16:
-    case Format::bf16:
-      return count * cols * 2;
-    case Format::fp8:
-      return count * (cols + sizeof(float));
-    case Format::nvfp4:
-      return count * (ceilDiv(cols, 2) + ceilDiv(cols, 16)) + sizeof(float);
-    case Format::mxfp4:
-      return count * (ceilDiv(cols, 2) + ceilDiv(cols, 32));
-    case Format::q8_0:
-      return count * blockBytes(cols, 32, 34);
-    case Format::q4_0:
-      return count * blockBytes(cols, 32, 18);
-    case Format::q4_1:
-      return count * blockBytes(cols, 32, 20);
+    case Format::bf16: return count * cols * 2;
+    case Format::fp8: return count * (cols + sizeof(float));
+    case Format::nvfp4: return count * (ceilDiv(cols, 2) + ceilDiv(cols, 16)) + sizeof(float);
+    case Format::mxfp4: return count * (ceilDiv(cols, 2) + ceilDiv(cols, 32));
+    case Format::q8_0: return count * blockBytes(cols, 32, 34);
+    case Format::q4_0: return count * blockBytes(cols, 32, 18);
+    case Format::q4_1: return count * blockBytes(cols, 32, 20);
   }
   return 0;
 }
