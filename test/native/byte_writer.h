@@ -14,19 +14,14 @@ class ByteWriter {
 
   template <typename T>
   ByteWriter& number(T value) {
-    const auto* from = reinterpret_cast<const uint8_t*>(&value);
-    bytes.insert(bytes.end(), from, from + sizeof value);
-    return *this;
+    return append(&value, sizeof value);
   }
   ByteWriter& u8(uint8_t value) { return number(value); }
   ByteWriter& u32(uint32_t value) { return number(value); }
   ByteWriter& u64(uint64_t value) { return number(value); }
   ByteWriter& f32(float value) { return number(value); }
 
-  ByteWriter& text(std::string_view value) {
-    bytes.insert(bytes.end(), value.begin(), value.end());
-    return *this;
-  }
+  ByteWriter& text(std::string_view value) { return append(value.data(), value.size()); }
   /// A GGUF string: its length in 64 bits, then its bytes.
   ByteWriter& string(std::string_view value) { return u64(value.size()).text(value); }
 
@@ -46,6 +41,14 @@ class ByteWriter {
     string(name).u32(static_cast<uint32_t>(dimensions.size()));
     for (const uint64_t dimension : dimensions) u64(dimension);
     return u32(type).u64(offset);
+  }
+
+ private:
+  ByteWriter& append(const void* from, size_t count) {
+    const size_t size = bytes.size();
+    bytes.resize(size + count);
+    if (count > 0) std::memcpy(bytes.data() + size, from, count);
+    return *this;
   }
 };
 

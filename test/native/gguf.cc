@@ -13,16 +13,13 @@
 #include "../fuzz/touch.h"
 #include "byte_writer.h"
 #include "check.h"
+#include "fixtures.h"
 #include "refusal.h"
 
 using namespace foretoken;
 using test::ByteWriter;
 
 namespace {
-
-std::string fixture() {
-  return (std::filesystem::path(__FILE__).parent_path().parent_path() / "fixtures" / "blocks.gguf").string();
-}
 
 void metadata(const GgufFile& file) {
   CHECK(file.version() == 3);
@@ -119,8 +116,7 @@ void builtByHand() {
 /// The seeds of the fuzz target are valid files: mutations of them get past the first checks.
 void fuzzSeeds() {
   int files = 0;
-  const auto corpus = std::filesystem::path(__FILE__).parent_path().parent_path() / "fuzz" / "corpus" / "gguf";
-  for (const auto& entry : std::filesystem::directory_iterator(corpus)) {
+  for (const auto& entry : std::filesystem::directory_iterator(test::fuzzCorpus("gguf"))) {
     const auto file = GgufFile::open(entry.path().string());
     CHECK(test::touchMetadata(*file) + file->tensors().size() > 0);
     CHECK(test::touchTensors(*file) != 0 || file->tensors().empty());
@@ -152,7 +148,7 @@ void onDisk() {
 }  // namespace
 
 int main() {
-  const auto file = GgufFile::open(fixture());
+  const auto file = GgufFile::open(test::fixture("blocks.gguf"));
   metadata(*file);
   accessors(*file);
   expansion(*file);

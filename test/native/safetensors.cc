@@ -14,6 +14,7 @@
 #include "allocation_meter.h"
 #include "byte_writer.h"
 #include "check.h"
+#include "fixtures.h"
 #include "refusal.h"
 
 using namespace foretoken;
@@ -21,9 +22,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-std::string fixture(const std::string& name) {
-  return (fs::path(__FILE__).parent_path().parent_path() / "fixtures" / "models" / name).string();
-}
+std::string model(const std::string& name) { return test::fixture("models/" + name); }
 
 /// A file with this header and so many bytes of data.
 std::vector<uint8_t> fileOf(std::string_view header, size_t dataBytes) {
@@ -49,22 +48,22 @@ std::string one(const std::string& dtype, const std::string& shape, const std::s
 }
 
 void fixtures() {
-  const auto single = SafetensorsFile::open(fixture("tied-f16"));
+  const auto single = SafetensorsFile::open(model("tied-f16"));
   const TensorInfo* embedding = single->find("model.embed_tokens.weight");
   CHECK(embedding != nullptr && embedding->type == FileType::f16 && embedding->shape.size() == 2);
   CHECK(embedding->bytes == static_cast<uint64_t>(embedding->elements()) * 2);
   CHECK(single->files().size() == 1 && single->metadata().at("format") == "pt");
   for (const TensorInfo& tensor : single->tensors()) validateScales(tensor);
-  const auto direct = SafetensorsFile::open(fixture("tied-f16/model.safetensors"));
+  const auto direct = SafetensorsFile::open(model("tied-f16/model.safetensors"));
   CHECK(direct->tensors().size() == single->tensors().size());
 
-  const auto sharded = SafetensorsFile::open(fixture("llama3-bf16"));
+  const auto sharded = SafetensorsFile::open(model("llama3-bf16"));
   CHECK(sharded->files().size() == 2);
   CHECK(sharded->find("lm_head.weight") != nullptr && sharded->find("lm_head.weight")->type == FileType::bf16);
   CHECK(sharded->tensors().front().file != sharded->tensors().back().file);
   CHECK(std::isfinite(test::touchTensors(*sharded)));
 
-  const fs::path seeds = fs::path(__FILE__).parent_path().parent_path() / "fuzz" / "corpus" / "safetensors";
+  const fs::path seeds = test::fuzzCorpus("safetensors");
   for (const char* name : {"types.safetensors", "empty.safetensors"}) {
     CHECK(std::isfinite(test::touchTensors(*SafetensorsFile::open((seeds / name).string()))));
   }
