@@ -98,5 +98,5 @@ runMain(async () => {
     registry.close();
     fs.rmSync(folder, { recursive: true, force: true });
   }
-  process.stdout.write('The packed tarball installs, loads and decodes.\n');
+  process.stdout.write('The packed tarball installs without compiler or network, loads and decodes.\n');
 });

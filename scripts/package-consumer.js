@@ -3,6 +3,7 @@
 
 const assert = require('node:assert');
 const { spawnSync } = require('node:child_process');
+const fs = require('node:fs');
 const path = require('node:path');
 
 const installed = path.join(__dirname, 'node_modules', 'foretoken');
@@ -33,10 +34,43 @@ async function checkEntries() {
   assert.strictEqual(imported.default, required);
 }
 
+/** The tiny model that the package writes itself, and the default one where it was fetched before. */
+function models() {
+  const { writeTinyModel } = require(path.join(installed, 'dist', 'models', 'tiny-model.js'));
+  const { defaultModelPath } = require(path.join(installed, 'dist', 'models', 'default-model.js'));
+  const tiny = path.join(__dirname, 'tiny.gguf');
+  writeTinyModel(tiny);
+  if (fs.existsSync(defaultModelPath())) return [tiny, 'default'];
+  assert.notStrictEqual(process.env.FORETOKEN_REQUIRE_MODEL, '1', `the default model is not at ${defaultModelPath()}`);
+  process.stdout.write('The default model is not at hand: decoding with a tiny one alone.\n');
+  return [tiny];
+}
+
+/** Decodes a text that invites drafts, with speculation and without, and compares. */
+async function checkDecoding(model) {
+  const { Engine } = require('foretoken');
+  const answers = [];
+  for (const speculation of [true, false]) {
+    const engine = await Engine.load(model, { speculation, contextLength: 512, maxSequences: 1 });
+    answers.push(await engine.generate('one two three, one two three, one two', { maxTokens: 32, temperature: 0 }));
+    await engine.close();
+  }
+  const [drafted, plain] = answers;
+  assert.ok(plain.tokens.length > 0);
+  assert.deepStrictEqual(drafted.tokens, plain.tokens);
+  process.stdout.write(
+    `${path.basename(model)}: ${plain.tokens.length} tokens, the same with and without speculation\n`,
+  );
+}
+
 async function main() {
   checkSurroundings();
   checkAddon();
   await checkEntries();
+  for (const model of models()) await checkDecoding(model);
 }
 
-main();
+main().catch((error) => {
+  process.stderr.write(`${error.stack}\n`);
+  process.exit(1);
+});
