@@ -1,9 +1,9 @@
 // The one interface that cpu/ and cuda/ implement; engine and model code see nothing else.
 //
-// A forward pass runs over *rows*: one row is one token at one position of one sequence. Prompt tokens, a plain decode step and
-// the nodes of a draft tree are all rows. What a row computes never depends on which other rows are in the pass, on how
-// they are ordered, or on how many threads run (docs/architecture.md, promise 3): every operation below is defined per row,
-// with its reduction order fixed by that definition.
+// A forward pass runs over *rows*: one row is one token at one position of one sequence. Prompt tokens, a plain decode
+// step and the nodes of a draft tree are all rows. What a row computes never depends on which other rows are in the
+// pass, on how they are ordered, or on how many threads run (docs/architecture.md, promise 3): every operation below is
+// defined per row, with its reduction order fixed by that definition.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -46,15 +46,15 @@ struct MatrixSource {
   int64_t rows, cols;
 };
 
-/// Rotary embedding: angle(position, i) = position * frequency[i], i < headDim / 2. The pair of i is (i, i + headDim / 2)
-/// ("neox", as Hugging Face stores Llama weights) or (2i, 2i + 1) ("interleaved", as GGUF stores them).
+/// Rotary embedding: angle(position, i) = position * frequency[i], i < headDim / 2. The pair of i is
+/// (i, i + headDim / 2) ("neox", as Hugging Face stores Llama weights) or (2i, 2i + 1) ("interleaved", as GGUF does).
 struct Rope {
   std::span<const float> frequency;
   bool interleaved;
 };
 
-/// Paged keys and values, bf16, of every layer. One slot holds one position of one sequence; slot = page * kPageSize + offset.
-/// Besides K and V a slot may carry `sideBytes` bytes of whatever drafters keep of the position.
+/// Paged keys and values, bf16, of every layer. One slot holds one position of one sequence; slot = page * kPageSize +
+/// offset. Besides K and V a slot may carry `sideBytes` bytes of whatever drafters keep of the position.
 struct KvShape {
   int layers, kvHeads, headDim, pages, sideBytes;
 };
@@ -68,17 +68,19 @@ struct Pass {
   const int32_t* slot = nullptr;      ///< KV slot the row's key and value are written to
   const int32_t* sequence = nullptr;  ///< index into `pages`
   const int32_t* base = nullptr;      ///< the row attends to positions [0, base) through its sequence's pages …
-  const int32_t* ancestorBegin = nullptr;  ///< [rows + 1] … then to `ancestors[ancestorBegin[r] .. ancestorBegin[r + 1])`, in order
-  const int32_t* ancestors = nullptr;      ///< KV slots of positions base, base + 1, …; a tree node ends with its own slot
-  const int32_t* const* pages = nullptr;   ///< [sequences] page table of each sequence: page of positions 16 i .. 16 i + 15
+  /// [rows + 1] … then to `ancestors[ancestorBegin[r] .. ancestorBegin[r + 1])`, in order
+  const int32_t* ancestorBegin = nullptr;
+  const int32_t* ancestors = nullptr;  ///< KV slots of positions base, base + 1, …; a tree node ends with its own slot
+  /// [sequences] page table of each sequence: page of positions 16 i .. 16 i + 15
+  const int32_t* const* pages = nullptr;
   int logitRows = 0;
   const int32_t* logitRow = nullptr;  ///< [logitRows] rows whose logits are wanted, ascending
-  bool prefill = false;  ///< a hint for blocking only; it must not change a bit of any row
+  bool prefill = false;               ///< a hint for blocking only; it must not change a bit of any row
 };
 
 /// How one row's token is drawn. Noise is addressed by (seed, position) alone (promise 2).
 struct SampleRow {
-  int32_t logitRow;       ///< row of the logits tensor
+  int32_t logitRow;  ///< row of the logits tensor
   uint64_t seed;
   int64_t position;       ///< position of the token being drawn
   float temperature = 0;  ///< 0 = greedy (highest logit, lowest id on ties)
@@ -92,7 +94,8 @@ struct SampleRow {
   const int32_t* biasToken = nullptr;  ///< [biasCount] logit bias
   const float* biasValue = nullptr;
   int32_t biasCount = 0;
-  int32_t logprobs = -1;  ///< -1 = none, else how many alternatives to return besides the drawn token (at most kMaxLogprobs)
+  /// -1 = none, else how many alternatives to return besides the drawn token (at most kMaxLogprobs)
+  int32_t logprobs = -1;
 };
 constexpr int kMaxLogprobs = 20;
 
@@ -128,7 +131,8 @@ class Backend {
 
   // --- memory ------------------------------------------------------------------------------------------------------
   virtual std::unique_ptr<Tensor> tensor(int64_t rows, int64_t width) = 0;
-  /// Allocates the KV pool (once per backend instance). Throws OUT_OF_MEMORY instead of letting the kernel kill the process.
+  /// Allocates the KV pool (once per backend instance). Throws OUT_OF_MEMORY instead of letting the kernel kill the
+  /// process.
   virtual void allocateKv(const KvShape&) = 0;
   /// Copies slots (all layers, K, V and side bytes): an accepted branch moving to its place.
   virtual void copySlots(std::span<const int32_t> from, std::span<const int32_t> to) = 0;
@@ -142,19 +146,22 @@ class Backend {
   /// out[r] = table[token[r]], dequantised.
   virtual void embed(const Pass&, const Matrix& table, Tensor& out) = 0;
   /// out (epilogue)= W · norm(in); `norm` null = in as it is, else RMSNorm with that weight [cols] and `eps`.
-  virtual void linear(const Pass&, const Matrix& w, const Tensor& in, const float* norm, float eps, Tensor& out, Epilogue) = 0;
+  virtual void linear(const Pass&, const Matrix& w, const Tensor& in, const float* norm, float eps, Tensor& out,
+                      Epilogue) = 0;
   /// The head: out[i] = W · norm(in[logitRow[i]]) for i < pass.logitRows.
   virtual void logits(const Pass&, const Matrix& w, const Tensor& in, const float* norm, float eps, Tensor& out) = 0;
   /// qkv [rows][(heads + 2 kvHeads) * headDim]: rotates q and k, writes k and v to the KV slots of `layer`, then
   /// out [rows][heads * headDim] = softmax(q kᵀ / sqrt(headDim)) v over the row's positions in logical order.
   virtual void attention(const Pass&, int layer, int heads, const Rope&, Tensor& qkv, Tensor& out) = 0;
   /// Draws a token for each row of `logits` named in `rows`.
-  virtual void sample(const Tensor& logits, int vocabulary, std::span<const SampleRow> rows, std::span<SampleResult> out) = 0;
+  virtual void sample(const Tensor& logits, int vocabulary, std::span<const SampleRow> rows,
+                      std::span<SampleResult> out) = 0;
 };
 
 struct CpuOptions {
-  int threads = 0;       ///< 0 = physical cores this process may run on
-  std::string isa = "";  ///< "" = best; "portable", "avx2", "avx512" force a path (tests); ISA_UNAVAILABLE if the CPU lacks it
+  int threads = 0;  ///< 0 = physical cores this process may run on
+  /// "" = best; "portable", "avx2", "avx512" force a path (tests); ISA_UNAVAILABLE if the CPU lacks it
+  std::string isa = "";
 };
 std::unique_ptr<Backend> createCpuBackend(const CpuOptions&);
 /// Instruction-set paths this CPU can run, best first.

@@ -19,7 +19,7 @@ export enum NodeOutcome {
 export function unpackNode(packed: number): DraftedNode {
   return {
     depth: packed & 255,
-    outcome: ((packed >>> 8) & 255),
+    outcome: (packed >>> 8) & 255,
     shadow: ((packed >>> 16) & 1) === 1,
     drafter: packed >>> 24,
   };

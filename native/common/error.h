@@ -1,4 +1,5 @@
-// Errors that cross the Node border. `code` is stable and documented; `message` says what was wrong, where, and what to do.
+// Errors that cross the Node border. `code` is stable and documented; `message` says what was wrong, where, and what to
+// do.
 #pragma once
 #include <cstdint>
 #include <stdexcept>

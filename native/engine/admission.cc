@@ -10,7 +10,8 @@ void EngineCore::admit() {
   if (!admissible_) return;
   admissible_ = false;
   while (static_cast<int32_t>(active_.size()) < options_.maxSequences) {
-    const auto next = std::find_if(waiting_.begin(), waiting_.end(), [&](const Sequence* s) { return !tooFarAhead(*s); });
+    const auto next =
+        std::find_if(waiting_.begin(), waiting_.end(), [&](const Sequence* s) { return !tooFarAhead(*s); });
     if (next == waiting_.end()) return;
     Sequence& sequence = **next;
     int32_t pledged = static_cast<int32_t>(active_.size());
@@ -18,7 +19,8 @@ void EngineCore::admit() {
     if (!active_.empty() && pool_.available() < pagesFor(sequence) + pledged) return;
     waiting_.erase(next);
     sequence.state = Sequence::State::prefilling;
-    const auto place = std::find_if(active_.begin(), active_.end(), [&](const Sequence* s) { return s->id > sequence.id; });
+    const auto place =
+        std::find_if(active_.begin(), active_.end(), [&](const Sequence* s) { return s->id > sequence.id; });
     active_.insert(place, &sequence);
   }
 }
@@ -30,8 +32,8 @@ bool EngineCore::tooFarAhead(const Sequence& sequence) const {
 
 int32_t EngineCore::pagesFor(const Sequence& sequence) const { return sequence.length() / kPageSize + 1; }
 
-/// Makes room for `positions` positions, taking pages from ended and then from younger sequences. False: the sequence itself
-/// had to step back.
+/// Makes room for `positions` positions, taking pages from ended and then from younger sequences. False: the sequence
+/// itself had to step back.
 bool EngineCore::ensureRoom(Sequence& sequence, int32_t positions) {
   while (!sequence.table.reserve(pool_, positions)) {
     if (!reclaim(sequence)) return false;

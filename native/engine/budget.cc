@@ -31,8 +31,9 @@ KvBudget kvBudget(const EngineOptions& options, const ModelConfig& config, size_
   const size_t granted = options.kvBytes > 0 ? wanted : std::min(wanted, availableBytes / 2);
   const size_t needed = (onePages + scratch) * page;
   if (granted < needed || granted > availableBytes) {
-    throw Error("OUT_OF_MEMORY", "a context of " + std::to_string(context) + " tokens needs " + megabytes(needed) + " for its KV pages, " +
-                                     megabytes(std::min(granted, availableBytes)) + " are to be had; give a smaller contextLength" +
+    throw Error("OUT_OF_MEMORY", "a context of " + std::to_string(context) + " tokens needs " + megabytes(needed) +
+                                     " for its KV pages, " + megabytes(std::min(granted, availableBytes)) +
+                                     " are to be had; give a smaller contextLength" +
                                      (options.kvBytes > 0 ? " or another kvBytes" : ""));
   }
   const size_t pages = std::min<size_t>(granted / page, INT32_MAX / kPageSize);

@@ -1,4 +1,5 @@
-// The engine without its thread: sequences, admission, prefill, the decode round. One thread calls it; engine.h wraps it.
+// The engine without its thread: sequences, admission, prefill, the decode round. One thread calls it; engine.h wraps
+// it.
 #pragma once
 #include <array>
 #include <chrono>
@@ -149,8 +150,8 @@ class EngineCore {
   bool backPressure_ = true;
 
   std::unordered_map<int32_t, std::unique_ptr<Sequence>> sequences_;
-  std::deque<Sequence*> waiting_;    ///< oldest first
-  std::vector<Sequence*> active_;    ///< admitted and not ended, oldest first
+  std::deque<Sequence*> waiting_;  ///< oldest first
+  std::vector<Sequence*> active_;  ///< admitted and not ended, oldest first
   std::unordered_map<std::string, int32_t> tenants_;
   bool admissible_ = false;  ///< something changed since admit() last gave up
 

@@ -4,7 +4,8 @@
 
 namespace foretoken {
 
-Engine::Engine(std::unique_ptr<Backend> backend, std::unique_ptr<Model> model, const EngineOptions& options, OutcomeSink* sink)
+Engine::Engine(std::unique_ptr<Backend> backend, std::unique_ptr<Model> model, const EngineOptions& options,
+               OutcomeSink* sink)
     : backend_(std::move(backend)),
       model_(std::move(model)),
       speculation_(options.speculation),
@@ -50,9 +51,8 @@ void Engine::setPolicy(Policy policy) {
 }
 
 void Engine::forget(const std::string* tenant, const std::string* session) {
-  post([this, all = tenant == nullptr, ofTenant = tenant ? *tenant : "", any = session == nullptr, ofSession = session ? *session : ""] {
-    core_.forget(all ? nullptr : &ofTenant, any ? nullptr : &ofSession);
-  });
+  post([this, all = tenant == nullptr, ofTenant = tenant ? *tenant : "", any = session == nullptr,
+        ofSession = session ? *session : ""] { core_.forget(all ? nullptr : &ofTenant, any ? nullptr : &ofSession); });
 }
 
 void Engine::profile(int rows, int context, int repeats, Reply<Profile> reply) {

@@ -1,8 +1,8 @@
 // An engine: one model, one thread that runs round after round and never waits for its callers.
 //
-// Calls from any one other thread queue commands and return at once; the thread takes them between passes. What happened comes back as
-// batches of outcomes through an OutcomeSink. While the receiver is busy with the batches it has, further rounds are added to one
-// batch, so a slow receiver costs crossings, not rounds.
+// Calls from any one other thread queue commands and return at once; the thread takes them between passes. What
+// happened comes back as batches of outcomes through an OutcomeSink. While the receiver is busy with the batches it
+// has, further rounds are added to one batch, so a slow receiver costs crossings, not rounds.
 #pragma once
 #include <array>
 #include <atomic>
@@ -30,7 +30,8 @@ using Reply = std::function<void(T* result, std::exception_ptr error)>;
 class Engine {
  public:
   /// Starts the thread. `sink` must outlive the engine. Throws what EngineCore's constructor throws.
-  Engine(std::unique_ptr<Backend> backend, std::unique_ptr<Model> model, const EngineOptions& options, OutcomeSink* sink);
+  Engine(std::unique_ptr<Backend> backend, std::unique_ptr<Model> model, const EngineOptions& options,
+         OutcomeSink* sink);
   /// Stops after the pass that is running; what is not delivered yet is lost.
   ~Engine();
 
@@ -42,8 +43,8 @@ class Engine {
   void forget(const std::string* tenant, const std::string* session);
   void profile(int rows, int context, int repeats, Reply<Profile> reply);
   void score(std::vector<int32_t> tokens, Reply<Score> reply);
-  /// Takes no more requests, runs what there is to its end (no longer minding back-pressure), delivers all outcomes, stops the thread,
-  /// and calls `done` as the thread's last act.
+  /// Takes no more requests, runs what there is to its end (no longer minding back-pressure), delivers all outcomes,
+  /// stops the thread, and calls `done` as the thread's last act.
   void close(std::function<void()> done);
   /// Gives a delivered batch back.
   void recycle(Outcomes* batch);

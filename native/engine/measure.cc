@@ -17,7 +17,8 @@ class BorrowedPages {
   BorrowedPages(PagePool& pool, int32_t positions) : pool_(pool), table_(positions) {
     if (table_.reserve(pool, positions)) return;
     table_.clear(pool);
-    throw Error("KV_EXHAUSTED", "running sequences leave no KV pages for " + std::to_string(positions) + " tokens; try again later");
+    throw Error("KV_EXHAUSTED",
+                "running sequences leave no KV pages for " + std::to_string(positions) + " tokens; try again later");
   }
   ~BorrowedPages() { table_.clear(pool_); }
   BorrowedPages(const BorrowedPages&) = delete;
@@ -63,7 +64,8 @@ Profile EngineCore::profile(int rows, int context, int repeats) {
   rows = std::clamp(rows, 1, kMaxDraftRows);
   context = std::clamp(context, 0, contextLength_ - rows);
   const BorrowedPages pages(pool_, context + rows);
-  Profile result{std::vector<float>(rows, std::numeric_limits<float>::infinity()), std::vector<float>(kDrafterCount, 0)};
+  Profile result{std::vector<float>(rows, std::numeric_limits<float>::infinity()),
+                 std::vector<float>(kDrafterCount, 0)};
   const std::vector<int> widths = measuredWidths(rows);
   for (int repeat = 0; repeat < std::max(repeats, 1); ++repeat) {
     for (const int width : widths) {
@@ -116,10 +118,12 @@ float EngineCore::timeDraft() const {
 
 Score EngineCore::score(const std::vector<int32_t>& tokens) {
   if (tokens.size() < 2 || tokens.size() > static_cast<size_t>(contextLength_)) {
-    throw Error("INVALID_REQUEST", "score takes 2 to " + std::to_string(contextLength_) + " tokens, got " + std::to_string(tokens.size()));
+    throw Error("INVALID_REQUEST",
+                "score takes 2 to " + std::to_string(contextLength_) + " tokens, got " + std::to_string(tokens.size()));
   }
   for (const int32_t token : tokens) {
-    if (token < 0 || token >= vocabulary_) throw Error("INVALID_REQUEST", "token " + std::to_string(token) + " is not in the vocabulary");
+    if (token < 0 || token >= vocabulary_)
+      throw Error("INVALID_REQUEST", "token " + std::to_string(token) + " is not in the vocabulary");
   }
   const auto count = static_cast<int32_t>(tokens.size()) - 1;
   const BorrowedPages pages(pool_, count);

@@ -12,8 +12,8 @@ constexpr int kMaxDraftRows = 96;
 /// Most nodes one drafter proposes for one sequence and round.
 constexpr int kMaxDraftNodes = 48;
 
-/// Sees the target's hidden states of rows that became part of a sequence: prompt tokens and verified tokens, never rejected drafts.
-/// Called on the engine thread after each pass; must not block.
+/// Sees the target's hidden states of rows that became part of a sequence: prompt tokens and verified tokens, never
+/// rejected drafts. Called on the engine thread after each pass; must not block.
 class CaptureSink {
  public:
   virtual ~CaptureSink() = default;
@@ -22,13 +22,13 @@ class CaptureSink {
 };
 
 struct EngineOptions {
-  int32_t contextLength = 0;     ///< tokens a sequence may hold; 0 = the model's own, at most 8192
-  int32_t maxSequences = 8;      ///< sequences decoded together, 1..64
-  size_t kvBytes = 0;            ///< bytes for KV pages; 0 = maxSequences full contexts, at most half of the free memory
-  bool speculation = true;       ///< false: never drafts and keeps no index
-  size_t indexBytes = 64 << 20;  ///< bytes that suffix indexes may take together
-  int32_t runAhead = 64;         ///< unconsumed tokens after which a sequence is paused
-  int32_t prefillChunk = 256;    ///< prompt rows of one pass when no sequence is decoding …
+  int32_t contextLength = 0;  ///< tokens a sequence may hold; 0 = the model's own, at most 8192
+  int32_t maxSequences = 8;   ///< sequences decoded together, 1..64
+  size_t kvBytes = 0;         ///< bytes for KV pages; 0 = maxSequences full contexts, at most half of the free memory
+  bool speculation = true;    ///< false: never drafts and keeps no index
+  size_t indexBytes = 64 << 20;     ///< bytes that suffix indexes may take together
+  int32_t runAhead = 64;            ///< unconsumed tokens after which a sequence is paused
+  int32_t prefillChunk = 256;       ///< prompt rows of one pass when no sequence is decoding …
   int32_t prefillChunkBeside = 64;  ///< … and when one is: bounds its stall
   int32_t maxRows = 512;            ///< largest pass the model was loaded for
   int32_t sideBytes = 0;            ///< bytes per KV slot for what drafters keep of a position

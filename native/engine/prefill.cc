@@ -1,4 +1,5 @@
-// Computing the keys and values of tokens that are already known: prompts, and everything of a sequence that was preempted.
+// Computing the keys and values of tokens that are already known: prompts, and everything of a sequence that was
+// preempted.
 #include <algorithm>
 #include <exception>
 
@@ -21,7 +22,8 @@ bool EngineCore::prefill() {
     recordPrefill(begin, passed, Clock::now());
   } catch (const std::exception& error) {
     const auto* own = dynamic_cast<const Error*>(&error);
-    for (const PrefillPart& part : prefillParts_) fail(*part.sequence, own ? own->code() : "INTERNAL_ERROR", error.what());
+    for (const PrefillPart& part : prefillParts_)
+      fail(*part.sequence, own ? own->code() : "INTERNAL_ERROR", error.what());
   }
   return true;
 }
@@ -30,7 +32,8 @@ void EngineCore::planPrefill() {
   prefillParts_.clear();
   sampleRows_.clear();
   pass_.begin(true);
-  const bool decoding = std::any_of(active_.begin(), active_.end(), [](const Sequence* s) { return s->state == Sequence::State::decoding; });
+  const bool decoding = std::any_of(active_.begin(), active_.end(),
+                                    [](const Sequence* s) { return s->state == Sequence::State::decoding; });
   int32_t room = decoding ? options_.prefillChunkBeside : options_.prefillChunk;
   for (size_t i = 0; i < active_.size() && room > 0; ++i) {
     Sequence& sequence = *active_[i];
@@ -50,8 +53,8 @@ void EngineCore::planPrefill() {
   }
 }
 
-/// Before the first chunk: shares what the prefix cache has and takes pages for the rest. At least the last token is always
-/// computed, because its logits are wanted. False: no pages, the sequence waits again.
+/// Before the first chunk: shares what the prefix cache has and takes pages for the rest. At least the last token is
+/// always computed, because its logits are wanted. False: no pages, the sequence waits again.
 bool EngineCore::startPrefill(Sequence& sequence) {
   if (sequence.table.size() > 0) return true;
   sequence.computed = sequence.table.adoptPrefix(pool_, sequence.tenant, sequence.tokens, sequence.length() - 1);
@@ -67,7 +70,8 @@ void EngineCore::recordPrefill(Clock::time_point begin, Clock::time_point passed
     for (int32_t k = 0; k < part.rows; ++k) capture(sequence, part.firstRow + k);
     sequence.computed += part.rows;
     if (sequence.remembered) {
-      sequence.table.enroll(pool_, sequence.tenant, sequence.tokens, std::min(sequence.computed, sequence.promptLength));
+      sequence.table.enroll(pool_, sequence.tenant, sequence.tokens,
+                            std::min(sequence.computed, sequence.promptLength));
     }
     if (part.logitRow < 0) continue;
     const auto offset = static_cast<int32_t>(out_->tokens.size());
@@ -78,8 +82,8 @@ void EngineCore::recordPrefill(Clock::time_point begin, Clock::time_point passed
   }
   const double pass = seconds(passed - begin), sample = seconds(sampled - passed);
   const auto rows = static_cast<double>(pass_.rows());
-  out_->rounds.push_back({rows, static_cast<double>(prefillParts_.size()), static_cast<double>(pass_.contextTokens()), rows, 0,
-                          pass, sample, seconds(Clock::now() - sampled)});
+  out_->rounds.push_back({rows, static_cast<double>(prefillParts_.size()), static_cast<double>(pass_.contextTokens()),
+                          rows, 0, pass, sample, seconds(Clock::now() - sampled)});
   counters_.prefillSeconds += seconds(Clock::now() - begin);
   ++counters_.rounds;
 }

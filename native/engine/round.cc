@@ -1,5 +1,5 @@
-// One decode round: draft, plan, one pass over all rows of all sequences, draw a token for every row, walk down each tree as long
-// as the target agrees, commit.
+// One decode round: draft, plan, one pass over all rows of all sequences, draw a token for every row, walk down each
+// tree as long as the target agrees, commit.
 #include <algorithm>
 #include <exception>
 
@@ -70,7 +70,8 @@ void EngineCore::draft() {
       continue;
     }
     if (policy_.allowed[static_cast<int>(DrafterId::suffix)]) draftWith(*entry, entry->drafts[0], DrafterId::suffix);
-    if (policy_.allowed[static_cast<int>(DrafterId::prediction)]) draftWith(*entry, entry->drafts[1], DrafterId::prediction);
+    if (policy_.allowed[static_cast<int>(DrafterId::prediction)])
+      draftWith(*entry, entry->drafts[1], DrafterId::prediction);
   }
 }
 
@@ -81,15 +82,16 @@ void EngineCore::draftWith(Entry& entry, Draft& draft, DrafterId which) {
   const auto share = static_cast<size_t>(kMaxDraftRows) / entries_.size();
   const size_t most = sequence.request.force >= 0 ? std::min<size_t>(share, kMaxDraftNodes) : kMaxDraftNodes;
   draft.drafter = which;
-  draft.count = drafter->draft({sequence.tokens, sequence.promptLength, sequence.draftDepth()}, std::span(draft.nodes).first(most));
+  draft.count = drafter->draft({sequence.tokens, sequence.promptLength, sequence.draftDepth()},
+                               std::span(draft.nodes).first(most));
 }
 
 /// Chooses each sequence's drafter, then the nodes of all of them that are worth their rows.
 void EngineCore::plan() {
   planEntries_.clear();
   const auto planEntry = [](Entry& entry, Draft& draft) {
-    return PlanEntry{std::span(draft.nodes).first(draft.count), draft.drafter, entry.sequence->length(),
-                     entry.sequence->request.force >= 0, draft.selected.data(), draft.survival.data()};
+    return PlanEntry{std::span(draft.nodes).first(draft.count), draft.drafter,         entry.sequence->length(),
+                     entry.sequence->request.force >= 0,        draft.selected.data(), draft.survival.data()};
   };
   for (Entry* entry : entries_) {
     auto& drafts = entry->drafts;
@@ -111,8 +113,8 @@ void EngineCore::layOut() {
   for (Entry* entry : entries_) layOut(*entry);
 }
 
-/// Gives every selected node a row. The likeliest path takes the places its tokens will have if accepted; the other nodes take side slots
-/// and move if they are. A node that finds no place is left out, with everything below it.
+/// Gives every selected node a row. The likeliest path takes the places its tokens will have if accepted; the other
+/// nodes take side slots and move if they are. A node that finds no place is left out, with everything below it.
 void EngineCore::layOut(Entry& entry) {
   Sequence& sequence = *entry.sequence;
   Draft& draft = entry.chosen();
@@ -157,7 +159,8 @@ void EngineCore::prepareSampling() {
     for (int32_t n = 0; n < draft.count; ++n) {
       const int32_t row = entry->row[n];
       if (row < 0) continue;
-      const auto path = std::span(paths_).subspan(static_cast<size_t>(row) * kMaxDraftNodes, pass_.position(row) - sequence.length() + 1);
+      const auto path = std::span(paths_).subspan(static_cast<size_t>(row) * kMaxDraftNodes,
+                                                  pass_.position(row) - sequence.length() + 1);
       if (penalties) {
         size_t at = path.size();
         for (int32_t above = n; above >= 0; above = draft.nodes[above].parent) path[--at] = draft.nodes[above].token;
@@ -174,7 +177,8 @@ void EngineCore::acceptAll() {
   if (!copyFrom_.empty()) backend_.copySlots(copyFrom_, copyTo_);
 }
 
-/// Walks down the tree as long as the drawn token is one of the drafted children. Every token emitted is the target's own.
+/// Walks down the tree as long as the drawn token is one of the drafted children. Every token emitted is the target's
+/// own.
 void EngineCore::accept(Entry& entry) {
   Sequence& sequence = *entry.sequence;
   const auto offset = static_cast<int32_t>(out_->tokens.size());
@@ -202,7 +206,8 @@ int32_t EngineCore::acceptedChild(const Entry& entry, int32_t parent, int32_t to
   return -1;
 }
 
-/// Brings an accepted row's keys and values to their place. False: there is no page for it; the token is then computed again.
+/// Brings an accepted row's keys and values to their place. False: there is no page for it; the token is then computed
+/// again.
 bool EngineCore::commit(Sequence& sequence, int32_t row) {
   if (!pass_.beside(row)) return true;
   const int32_t position = pass_.position(row);
@@ -220,16 +225,17 @@ void EngineCore::recordStep(Entry& entry, int32_t tokenOffset) {
   for (size_t d = 0; d < entry.drafts.size(); ++d) {
     const bool chosen = static_cast<int>(d) == entry.best;
     accepted += recordNodes(entry.drafts[d], chosen ? entry.row.data() : nullptr, emitted);
-    verified |= chosen && std::any_of(entry.row.begin(), entry.row.begin() + entry.drafts[d].count, [](int32_t row) { return row >= 0; });
+    verified |= chosen && std::any_of(entry.row.begin(), entry.row.begin() + entry.drafts[d].count,
+                                      [](int32_t row) { return row >= 0; });
   }
   const auto count = static_cast<int32_t>(out_->draftOutcome.size()) - draftOffset;
   const auto drafter = static_cast<int32_t>(verified ? entry.chosen().drafter : DrafterId::none);
-  out_->steps.push_back({static_cast<int32_t>(out_->rounds.size()), entry.sequence->id, tokenOffset, static_cast<int32_t>(emitted.size()),
-                         draftOffset, count, accepted, drafter});
+  out_->steps.push_back({static_cast<int32_t>(out_->rounds.size()), entry.sequence->id, tokenOffset,
+                         static_cast<int32_t>(emitted.size()), draftOffset, count, accepted, drafter});
 }
 
-/// Says of every node what became of it, and of nodes outside of the pass (`row` null or -1) what would have. Returns how many
-/// verified ones were right.
+/// Says of every node what became of it, and of nodes outside of the pass (`row` null or -1) what would have. Returns
+/// how many verified ones were right.
 int32_t EngineCore::recordNodes(const Draft& draft, const int32_t* row, std::span<const int32_t> emitted) {
   std::array<bool, kMaxDraftNodes> right;
   int32_t accepted = 0;
@@ -239,7 +245,9 @@ int32_t EngineCore::recordNodes(const Draft& draft, const int32_t* row, std::spa
     const bool reached = (node.parent < 0 || right[node.parent]) && node.depth <= static_cast<int32_t>(emitted.size());
     right[n] = reached && emitted[node.depth - 1] == node.token;
     if (shadow && !reached) continue;
-    const NodeOutcome outcome = right[n] ? NodeOutcome::accepted : reached ? NodeOutcome::rejected : NodeOutcome::unreached;
+    const NodeOutcome outcome = right[n]  ? NodeOutcome::accepted
+                                : reached ? NodeOutcome::rejected
+                                          : NodeOutcome::unreached;
     out_->draftConfidence.push_back(node.confidence);
     out_->draftOutcome.push_back(packNode(node.depth, outcome, shadow, static_cast<int>(draft.drafter)));
     accepted += !shadow && right[n];

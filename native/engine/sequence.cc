@@ -18,7 +18,8 @@ Sequence::Sequence(int32_t id, Request r, int32_t contextLength, int32_t vocabul
   suffix_ = std::make_unique<SuffixDrafter>(own_.get());
   if (!request.prediction.empty()) prediction_ = std::make_unique<PredictionDrafter>(request.prediction);
   if (request.force == static_cast<int32_t>(DrafterId::adversarial)) {
-    adversarial_ = std::make_unique<AdversarialDrafter>(suffix_.get(), vocabulary, request.seed + static_cast<uint64_t>(id));
+    adversarial_ =
+        std::make_unique<AdversarialDrafter>(suffix_.get(), vocabulary, request.seed + static_cast<uint64_t>(id));
   }
 }
 

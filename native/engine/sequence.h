@@ -18,7 +18,8 @@ class Sequence {
  public:
   enum class State { waiting, prefilling, decoding, ended };
 
-  /// Takes a validated request; allocates everything the sequence will ever need. `drafts`: the engine speculates at all.
+  /// Takes a validated request; allocates everything the sequence will ever need. `drafts`: the engine speculates at
+  /// all.
   Sequence(int32_t id, Request request, int32_t contextLength, int32_t vocabulary, bool drafts);
 
   int32_t length() const { return static_cast<int32_t>(tokens.size()); }
@@ -49,10 +50,10 @@ class Sequence {
   std::vector<int32_t> tokens;  ///< prompt and output
   int32_t computed = 0;         ///< positions whose keys and values are in `table`
   PageTable table;
-  int32_t tenant = -1;                ///< the engine's number of the tenant
-  int32_t cachedPromptTokens = -1;    ///< found in the prefix cache at the first admission
-  int32_t consumed = 0;               ///< tokens the caller has taken
-  bool remembered = true;             ///< may enter prefix cache and indexes when it ends
+  int32_t tenant = -1;              ///< the engine's number of the tenant
+  int32_t cachedPromptTokens = -1;  ///< found in the prefix cache at the first admission
+  int32_t consumed = 0;             ///< tokens the caller has taken
+  bool remembered = true;           ///< may enter prefix cache and indexes when it ends
   std::shared_ptr<SuffixShelf> sessionShelf, tenantShelf;
 
  private:

@@ -31,7 +31,8 @@ struct ModelOptions {
   LoadProgress progress;
 };
 
-/// Hidden states read after a pass: the residual stream after `layer` (0 = after the embedding, `layers` = before the final norm).
+/// Hidden states read after a pass: the residual stream after `layer` (0 = after the embedding, `layers` = before the
+/// final norm).
 struct Capture {
   std::vector<int> layers;
   float* out;  ///< [layers.size()][pass.rows][width], host memory

@@ -18,14 +18,10 @@ AdversarialDrafter::AdversarialDrafter(SuffixDrafter* suffix, int32_t vocabulary
 
 int AdversarialDrafter::draft(const DraftInput& input, std::span<DraftNode> out) {
   switch (round_++ % 4) {
-    case 0:
-      return nearMiss(input, out);
-    case 1:
-      return hiddenPath(input, out);
-    case 2:
-      return randomTree(input, out);
-    default:
-      return randomChain(input, out);
+    case 0: return nearMiss(input, out);
+    case 1: return hiddenPath(input, out);
+    case 2: return randomTree(input, out);
+    default: return randomChain(input, out);
   }
 }
 

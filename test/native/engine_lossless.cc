@@ -23,11 +23,13 @@ struct Random {
 Policy generousPolicy(Random& random) {
   Policy policy;
   policy.rowBudget = 1 + random.below(40);
-  for (int rows = 1; rows <= 32; ++rows) policy.passSeconds.push_back(1.0f + 0.02f * static_cast<float>(rows * random.below(4)));
+  for (int rows = 1; rows <= 32; ++rows)
+    policy.passSeconds.push_back(1.0f + 0.02f * static_cast<float>(rows * random.below(4)));
   policy.allowed = {false, true, true, false};
   for (auto& drafter : policy.acceptance) {
     for (auto& depth : drafter) {
-      for (int bucket = 0; bucket < kPolicyBuckets; ++bucket) depth[bucket] = static_cast<float>(bucket + random.below(3)) / 18.0f;
+      for (int bucket = 0; bucket < kPolicyBuckets; ++bucket)
+        depth[bucket] = static_cast<float>(bucket + random.below(3)) / 18.0f;
     }
   }
   return policy;
@@ -261,9 +263,10 @@ int main(int argc, char** argv) {
     foretoken::Scenario(static_cast<uint64_t>(seed), totals).run();
     if (foretoken::test::failureCount() > before) std::printf("  in scenario %d\n", seed);
   }
-  std::printf("sequences %lld, tokens %lld, drafted %lld, accepted %lld, rejected %lld, moved %lld, cached prompt %lld\n",
-              (long long)totals.sequences, (long long)totals.tokens, (long long)totals.drafted, (long long)totals.accepted,
-              (long long)totals.rejected, (long long)totals.copies, (long long)totals.cachedPrompt);
+  std::printf(
+      "sequences %lld, tokens %lld, drafted %lld, accepted %lld, rejected %lld, moved %lld, cached prompt %lld\n",
+      (long long)totals.sequences, (long long)totals.tokens, (long long)totals.drafted, (long long)totals.accepted,
+      (long long)totals.rejected, (long long)totals.copies, (long long)totals.cachedPrompt);
   if (argc == 1) {
     CHECK(totals.accepted > 10000 && totals.rejected > 10000 && totals.copies > 1000 && totals.cachedPrompt > 1000);
   }

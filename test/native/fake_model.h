@@ -1,6 +1,7 @@
-// A target whose every answer can be known without running it: the next token is a function of a hash of the whole context. Its "keys and
-// values" are the hash of the prefix up to a slot's position, so a row that attends to one wrong, stale or missing slot is
-// caught at once. It lets the engine's own logic (pages, trees, commits, preemption) be tested by the million.
+// A target whose every answer can be known without running it: the next token is a function of a hash of the whole
+// context. Its "keys and values" are the hash of the prefix up to a slot's position, so a row that attends to one
+// wrong, stale or missing slot is caught at once. It lets the engine's own logic (pages, trees, commits, preemption) be
+// tested by the million.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -23,8 +24,8 @@ inline uint64_t mix(uint64_t a, uint64_t b) {
 
 constexpr int kFakeVocabulary = 23;
 
-/// Mostly a function of the last two tokens (so that drafts can be right), sometimes of the whole context (so that they cannot
-/// always be).
+/// Mostly a function of the last two tokens (so that drafts can be right), sometimes of the whole context (so that they
+/// cannot always be).
 inline void fakeLogits(uint64_t context, int32_t last, int32_t beforeLast, float* out) {
   const uint64_t habit = mix(static_cast<uint64_t>(last) + 1, static_cast<uint64_t>(beforeLast) + 1);
   for (int t = 0; t < kFakeVocabulary; ++t) {
@@ -81,8 +82,12 @@ class FakeBackend final : public Backend {
  public:
   size_t packedBytes(Format, int64_t, int64_t) const override { throw std::logic_error("unused"); }
   void pack(Format, std::span<const MatrixSource>, bool, uint8_t*) override { throw std::logic_error("unused"); }
-  std::unique_ptr<Matrix> matrix(Format, int64_t, int64_t, const uint8_t*) override { throw std::logic_error("unused"); }
-  std::unique_ptr<Tensor> tensor(int64_t rows, int64_t width) override { return std::make_unique<FakeTensor>(rows, width); }
+  std::unique_ptr<Matrix> matrix(Format, int64_t, int64_t, const uint8_t*) override {
+    throw std::logic_error("unused");
+  }
+  std::unique_ptr<Tensor> tensor(int64_t rows, int64_t width) override {
+    return std::make_unique<FakeTensor>(rows, width);
+  }
   void allocateKv(const KvShape& shape) override {
     slots.resize(static_cast<size_t>(shape.pages) * kPageSize);
     sideBytes = shape.sideBytes;
@@ -96,15 +101,22 @@ class FakeBackend final : public Backend {
     copies += static_cast<int64_t>(from.size());
   }
   uint8_t* side(int32_t slot) override { return sides.data() + static_cast<size_t>(slot) * sideBytes; }
-  const float* read(const Tensor& tensor, int64_t) override { return static_cast<const FakeTensor&>(tensor).values.data(); }
+  const float* read(const Tensor& tensor, int64_t) override {
+    return static_cast<const FakeTensor&>(tensor).values.data();
+  }
   void write(Tensor&, const float*, int64_t) override { throw std::logic_error("unused"); }
   void embed(const Pass&, const Matrix&, Tensor&) override { throw std::logic_error("unused"); }
-  void linear(const Pass&, const Matrix&, const Tensor&, const float*, float, Tensor&, Epilogue) override { throw std::logic_error("unused"); }
-  void logits(const Pass&, const Matrix&, const Tensor&, const float*, float, Tensor&) override { throw std::logic_error("unused"); }
+  void linear(const Pass&, const Matrix&, const Tensor&, const float*, float, Tensor&, Epilogue) override {
+    throw std::logic_error("unused");
+  }
+  void logits(const Pass&, const Matrix&, const Tensor&, const float*, float, Tensor&) override {
+    throw std::logic_error("unused");
+  }
   void attention(const Pass&, int, int, const Rope&, Tensor&, Tensor&) override { throw std::logic_error("unused"); }
   void sample(const Tensor& logits, int, std::span<const SampleRow> rows, std::span<SampleResult> out) override {
     const auto& values = static_cast<const FakeTensor&>(logits).values;
-    for (size_t i = 0; i < rows.size(); ++i) out[i] = fakeSample(values.data() + rows[i].logitRow * kFakeVocabulary, rows[i]);
+    for (size_t i = 0; i < rows.size(); ++i)
+      out[i] = fakeSample(values.data() + rows[i].logitRow * kFakeVocabulary, rows[i]);
   }
 
   std::vector<FakeSlot> slots;
