@@ -247,6 +247,28 @@ export interface TensorDescription {
   bytes: number;
 }
 
+/** What `benchKernel` runs. */
+export interface NativeKernel {
+  format: string;
+  rows: number;
+  cols: number;
+  count: number;
+  repeats: number;
+  /** 0 = physical cores. */
+  threads: number;
+  /** '' = best available path. */
+  isa: string;
+}
+
+export interface NativeKernelTimes {
+  /** One figure per repeat. */
+  seconds: Float64Array;
+  /** Unpadded bytes of W. */
+  bytes: number;
+  /** Multiply-adds of one product. */
+  macs: number;
+}
+
 export interface Binding {
   readGgufMetadata(path: string): Record<string, GgufValue>;
   /** The tensors of a GGUF file or a safetensors folder, in the file's order. */
@@ -265,4 +287,9 @@ export interface Binding {
   cudaInfo(): CudaInfo;
   /** Bench primitives, see native/cpu/probe.h. */
   probe(threads: number, isa: string): Promise<{ readGBs: number; int8GMACs: number; bf16GMACs: number }>;
+  /**
+   * Times one matrix product alone, `repeats` times: W [rows, cols] in `format` times `count` input rows, weights rotated over more
+   * than the caches hold.
+   */
+  benchKernel(kernel: NativeKernel): Promise<NativeKernelTimes>;
 }

@@ -98,11 +98,11 @@ std::vector<std::string_view> GgufValue::strings() const {
 }
 
 std::vector<int64_t> GgufValue::integers() const {
-  elementType();  // refuses what is no array
+  const GgufType read = elementType() == GgufType::boolean ? GgufType::u8 : elementType();
   std::vector<int64_t> out(count_);
   const uint64_t stride = count_ == 0 ? 0 : data_.size() / count_;
   for (uint64_t i = 0; i < count_; ++i) {
-    if (!readInteger(elementType_, data_.data() + i * stride, out[i])) wrongType("an array of integers of 64 bits");
+    if (!readInteger(read, data_.data() + i * stride, out[i])) wrongType("an array of integers of 64 bits");
   }
   return out;
 }

@@ -41,7 +41,7 @@ class GgufValue {
   /// Of an array: what it holds and how many.
   GgufType elementType() const;
   uint64_t count() const;
-  /// The elements of an array, decoded into a vector; strings stay views into the file.
+  /// The elements of an array, decoded into a vector; strings stay views into the file, booleans are integers 0 and 1.
   std::vector<std::string_view> strings() const;
   std::vector<int64_t> integers() const;
   std::vector<double> numbers() const;

@@ -1,0 +1,122 @@
+#include "addon/convert.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <type_traits>
+#include <utility>
+
+namespace foretoken::addon {
+namespace {
+
+constexpr int64_t kMostBytes = int64_t{1} << 46;
+
+/// A table of records as one flat typed array.
+template <typename Array, typename Record, typename Number = std::remove_pointer_t<decltype(std::declval<Array>().Data())>>
+Array table(Napi::Env env, const std::vector<Record>& records) {
+  constexpr size_t kFields = sizeof(Record) / sizeof(Number);
+  Array result = Array::New(env, records.size() * kFields);
+  if (!records.empty()) std::memcpy(result.Data(), records.data(), records.size() * sizeof(Record));
+  return result;
+}
+
+template <typename T>
+void requireShape(const std::vector<T>& values, size_t count, const char* name, const Napi::Env& env) {
+  if (values.size() == count) return;
+  throw invalidArgument(env, std::string("policy.") + name + " must hold " + std::to_string(count) + " numbers, not " +
+                                 std::to_string(values.size()));
+}
+
+void requireFinite(const std::vector<float>& values, const char* name, const Napi::Env& env) {
+  if (std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); })) return;
+  throw invalidArgument(env, std::string("policy.") + name + " must hold finite numbers");
+}
+
+}  // namespace
+
+LoadOptions loadOptions(const Fields& fields) {
+  LoadOptions result;
+  result.weights = fields.string("weights");
+  result.isa = fields.string("isa");
+  result.cacheFolder = fields.string("cacheFolder");
+  result.threads = static_cast<int>(fields.integer("threads", 0, 1024));
+  result.engine.contextLength = static_cast<int32_t>(fields.integer("contextLength", 0, 1 << 26));
+  result.engine.maxSequences = static_cast<int32_t>(fields.integer("maxSequences", 1, 64));
+  result.engine.kvBytes = static_cast<size_t>(fields.integer("kvBytes", 0, kMostBytes));
+  result.engine.speculation = fields.boolean("speculation");
+  result.engine.indexBytes = static_cast<size_t>(fields.integer("indexBytes", 0, kMostBytes));
+  result.engine.runAhead = static_cast<int32_t>(fields.integer("runAhead", 1, 1 << 20));
+  return result;
+}
+
+Request request(const Fields& fields) {
+  Request result;
+  result.tenant = fields.string("tenant");
+  result.session = fields.string("session");
+  result.prompt = fields.int32s("prompt");
+  result.maxTokens = fields.int32("maxTokens");
+  result.stopTokens = fields.int32s("stopTokens");
+  result.temperature = static_cast<float>(fields.number("temperature"));
+  result.topK = fields.int32("topK");
+  result.topP = static_cast<float>(fields.number("topP"));
+  result.minP = static_cast<float>(fields.number("minP"));
+  result.repetitionPenalty = static_cast<float>(fields.number("repetitionPenalty"));
+  result.presencePenalty = static_cast<float>(fields.number("presencePenalty"));
+  result.frequencyPenalty = static_cast<float>(fields.number("frequencyPenalty"));
+  result.penaltyWindow = fields.int32("penaltyWindow");
+  result.biasTokens = fields.int32s("biasTokens");
+  result.biasValues = fields.floats("biasValues");
+  result.seed = fields.bits64("seed");
+  result.logprobs = fields.int32("logprobs");
+  result.prediction = fields.int32s("prediction");
+  const Fields speculation = fields.object("speculation");
+  result.speculate = speculation.boolean("enabled");
+  result.maxLookahead = speculation.int32("maxLookahead");
+  result.force = speculation.int32("force");
+  return result;
+}
+
+Policy policy(const Fields& fields) {
+  const Napi::Env env = fields.env();
+  Policy result;
+  result.rowBudget = static_cast<int>(fields.integer("rowBudget", 1, 1 << 20));
+  result.passSeconds = fields.floats("passSeconds");
+  requireFinite(result.passSeconds, "passSeconds", env);
+  result.secondsPerContextToken = static_cast<float>(fields.number("secondsPerContextToken"));
+  result.overheadSeconds = static_cast<float>(fields.number("overheadSeconds"));
+  const auto draftSeconds = fields.floats("draftSeconds");
+  requireShape(draftSeconds, kDrafterCount, "draftSeconds", env);
+  requireFinite(draftSeconds, "draftSeconds", env);
+  std::copy(draftSeconds.begin(), draftSeconds.end(), result.draftSeconds.begin());
+  const auto acceptance = fields.floats("acceptance");
+  requireShape(acceptance, sizeof(result.acceptance) / sizeof(float), "acceptance", env);
+  requireFinite(acceptance, "acceptance", env);
+  std::memcpy(result.acceptance.data(), acceptance.data(), sizeof(result.acceptance));
+  const auto allowed = fields.bytes("allowed");
+  requireShape(allowed, kDrafterCount, "allowed", env);
+  for (int i = 0; i < kDrafterCount; ++i) result.allowed[i] = allowed[i] != 0;
+  return result;
+}
+
+Napi::Object toJs(Napi::Env env, const Outcomes& batch) {
+  auto result = Napi::Object::New(env);
+  result.Set("rounds", table<Napi::Float64Array>(env, batch.rounds));
+  result.Set("steps", table<Napi::Int32Array>(env, batch.steps));
+  result.Set("tokens", toJs(env, batch.tokens));
+  result.Set("draftConfidence", toJs(env, batch.draftConfidence));
+  result.Set("draftOutcome", toJs(env, batch.draftOutcome));
+  result.Set("logprobs", toJs(env, batch.logprobs));
+  result.Set("finished", table<Napi::Int32Array>(env, batch.finished));
+  auto errors = Napi::Array::New(env, batch.errors.size());
+  for (uint32_t i = 0; i < batch.errors.size(); ++i) {
+    auto error = Napi::Object::New(env);
+    error.Set("sequence", batch.errors[i].sequence);
+    error.Set("code", batch.errors[i].code);
+    error.Set("message", batch.errors[i].message);
+    errors.Set(i, error);
+  }
+  result.Set("errors", errors);
+  return result;
+}
+
+}  // namespace foretoken::addon

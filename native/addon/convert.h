@@ -1,0 +1,22 @@
+// Between the shapes of lib/native.ts and those of the engine.
+#pragma once
+#include <napi.h>
+
+#include "addon/arguments.h"
+#include "engine/engine.h"
+
+namespace foretoken::addon {
+
+struct LoadOptions {
+  std::string weights, isa, cacheFolder;
+  int threads;
+  EngineOptions engine;
+};
+
+LoadOptions loadOptions(const Fields& fields);
+Request request(const Fields& fields);
+/// Checks the table's shape and that its numbers are finite: a policy can slow the engine down, never break it.
+Policy policy(const Fields& fields);
+Napi::Object toJs(Napi::Env env, const Outcomes& batch);
+
+}  // namespace foretoken::addon

@@ -1,0 +1,198 @@
+#include "addon/engine.h"
+
+#include "addon/engine_handle.h"
+#include "addon/errors.h"
+#include "common/error.h"
+#include "cpu/cpu_backend.h"
+
+namespace foretoken::addon {
+namespace {
+
+using SharedHandle = std::shared_ptr<EngineHandle>;
+
+/// Marks objects whose wrapped pointer is a SharedHandle, so that a method called on anything else is an error and no crash.
+constexpr napi_type_tag kEngineTag = {0x8b1d6a3f52c94e07ull, 0xa6f03c1e9d274b58ull};
+
+EngineHandle& self(const Napi::CallbackInfo& call) {
+  bool tagged = false;
+  void* wrapped = nullptr;
+  if (call.This().IsObject() && napi_check_object_type_tag(call.Env(), call.This(), &kEngineTag, &tagged) == napi_ok && tagged &&
+      napi_unwrap(call.Env(), call.This(), &wrapped) == napi_ok) {
+    return **static_cast<SharedHandle*>(wrapped);
+  }
+  throw invalidArgument(call.Env(), "this method belongs to an engine that loadEngine returned");
+}
+
+int32_t sequenceArgument(const Napi::CallbackInfo& call) {
+  return static_cast<int32_t>(integerArgument(call, 0, "sequence", 1, INT32_MAX));
+}
+
+int32_t countArgument(const Napi::CallbackInfo& call, size_t index, const char* name) {
+  return static_cast<int32_t>(integerArgument(call, index, name, 0, INT32_MAX));
+}
+
+Napi::Value info(const Napi::CallbackInfo& call) { return self(call).info(call.Env()); }
+
+Napi::Value submit(const Napi::CallbackInfo& call) {
+  return Napi::Number::New(call.Env(), self(call).submit(call.Env(), request(Fields(call[0], "request"))));
+}
+
+Napi::Value consumed(const Napi::CallbackInfo& call) {
+  self(call).consumed(sequenceArgument(call), countArgument(call, 1, "count"));
+  return call.Env().Undefined();
+}
+
+Napi::Value finish(const Napi::CallbackInfo& call) {
+  self(call).finish(sequenceArgument(call), countArgument(call, 1, "keep"));
+  return call.Env().Undefined();
+}
+
+Napi::Value setPolicy(const Napi::CallbackInfo& call) {
+  self(call).setPolicy(policy(Fields(call[0], "policy")));
+  return call.Env().Undefined();
+}
+
+Napi::Value stats(const Napi::CallbackInfo& call) { return self(call).stats(call.Env()); }
+
+Napi::Value forget(const Napi::CallbackInfo& call) {
+  const Fields what(call[0], "what");
+  const std::string tenant = what.has("tenant") ? what.string("tenant") : "";
+  const std::string session = what.has("session") ? what.string("session") : "";
+  self(call).forget(what.has("tenant") ? &tenant : nullptr, what.has("session") ? &session : nullptr);
+  return call.Env().Undefined();
+}
+
+Napi::Value profile(const Napi::CallbackInfo& call) {
+  return self(call).profile(call.Env(), static_cast<int>(integerArgument(call, 0, "rows", 1, kMaxDraftRows)),
+                            countArgument(call, 1, "context"), static_cast<int>(integerArgument(call, 2, "repeats", 1, 1000)));
+}
+
+Napi::Value score(const Napi::CallbackInfo& call) { return self(call).score(call.Env(), int32sArgument(call, 0, "tokens")); }
+
+Napi::Value close(const Napi::CallbackInfo& call) { return self(call).close(call.Env()); }
+
+template <Napi::Value (*method)(const Napi::CallbackInfo&)>
+Napi::Value guardedMethod(const Napi::CallbackInfo& call) {
+  return guarded(call.Env(), [&] { return method(call); });
+}
+
+template <Napi::Value (*method)(const Napi::CallbackInfo&)>
+void addMethod(Napi::Object object, const char* name) {
+  object.Set(name, Napi::Function::New(object.Env(), guardedMethod<method>, name));
+}
+
+Napi::Object engineObject(Napi::Env env, const SharedHandle& handle) {
+  auto object = Napi::Object::New(env);
+  auto* kept = new SharedHandle(handle);
+  napi_wrap(env, object, kept, [](napi_env, void* data, void*) { delete static_cast<SharedHandle*>(data); }, nullptr, nullptr);
+  napi_type_tag_object(env, object, &kEngineTag);
+  addMethod<info>(object, "info");
+  addMethod<submit>(object, "submit");
+  addMethod<consumed>(object, "consumed");
+  addMethod<finish>(object, "finish");
+  addMethod<setPolicy>(object, "setPolicy");
+  addMethod<stats>(object, "stats");
+  addMethod<forget>(object, "forget");
+  addMethod<profile>(object, "profile");
+  addMethod<score>(object, "score");
+  addMethod<close>(object, "close");
+  return object;
+}
+
+/// How far loading has come, copied for the JavaScript thread.
+struct Progress {
+  std::string stage;
+  double done, total;
+};
+void callProgress(Napi::Env env, Napi::Function callback, std::nullptr_t*, Progress* progress) {
+  const std::unique_ptr<Progress> owned(progress);
+  if (env == nullptr) return;
+  try {
+    callback.Call({Napi::String::New(env, owned->stage), Napi::Number::New(env, owned->done), Napi::Number::New(env, owned->total)});
+  } catch (const Napi::Error& error) {
+    napi_fatal_exception(env, error.Value());
+  }
+}
+using ProgressChannel = Napi::TypedThreadSafeFunction<std::nullptr_t, Progress, callProgress>;
+
+/// Opens and packs the model off the JavaScript thread.
+class LoadWorker final : public Napi::AsyncWorker {
+ public:
+  LoadWorker(Napi::Env env, std::string path, LoadOptions options, Napi::Function onOutcomes, Napi::Function onProgress)
+      : Napi::AsyncWorker(env, "foretoken load"),
+        deferred_(Napi::Promise::Deferred::New(env)),
+        path_(std::move(path)),
+        options_(std::move(options)),
+        handle_(EngineHandle::create(env, onOutcomes)),
+        progress_(ProgressChannel::New(env, onProgress, "foretoken load", 0, 1, nullptr)) {}
+
+  Napi::Promise promise() const { return deferred_.Promise(); }
+
+  void Execute() override {
+    try {
+      load();
+    } catch (...) {
+      failure_ = std::current_exception();
+    }
+  }
+
+  void OnOK() override {
+    progress_.Release();
+    if (!failure_) {
+      const CpuBackend& backend = static_cast<CpuBackend&>(engine_->backend());
+      const int threads = static_cast<CpuBackend&>(engine_->backend()).threads().size();
+      handle_->start(std::move(engine_), threads, name(backend.isa()));
+      deferred_.Resolve(engineObject(Env(), handle_));
+      return;
+    }
+    handle_->abandon(Env());
+    try {
+      std::rethrow_exception(failure_);
+    } catch (const std::exception& error) {
+      deferred_.Reject(toJsError(Env(), error).Value());
+    }
+  }
+
+ private:
+  void load() {
+    std::unique_ptr<Backend> backend = createCpuBackend({options_.threads, options_.isa});
+    ModelOptions model;
+    model.weights = options_.weights;
+    model.cacheFolder = options_.cacheFolder;
+    model.maxRows = options_.engine.maxRows;
+    model.maxLogitRows = options_.engine.maxSequences + kMaxDraftRows;
+    model.progress = [this](const char* stage, int64_t done, int64_t total) {
+      progress_.NonBlockingCall(new Progress{stage, static_cast<double>(done), static_cast<double>(total)});
+    };
+    std::unique_ptr<Model> loaded = loadModel(path_, *backend, model);
+    engine_ = std::make_unique<Engine>(std::move(backend), std::move(loaded), options_.engine, handle_.get());
+  }
+
+  Napi::Promise::Deferred deferred_;
+  std::string path_;
+  LoadOptions options_;
+  SharedHandle handle_;
+  ProgressChannel progress_;
+  std::unique_ptr<Engine> engine_;
+  std::exception_ptr failure_;
+};
+
+Napi::Value loadEngine(const Napi::CallbackInfo& call) {
+  return guarded(call.Env(), [&]() -> Napi::Value {
+    std::string path = stringArgument(call, 0, "path");
+    LoadOptions options = loadOptions(Fields(call[1], "options"));
+    auto* worker = new LoadWorker(call.Env(), std::move(path), std::move(options), functionArgument(call, 2, "onOutcomes"),
+                                  functionArgument(call, 3, "onProgress"));
+    const Napi::Promise promise = worker->promise();
+    worker->Queue();
+    return promise;
+  });
+}
+
+}  // namespace
+
+void initEngine(Napi::Env env, Napi::Object exports) {
+  exports.Set("loadEngine", Napi::Function::New(env, loadEngine, "loadEngine"));
+}
+
+}  // namespace foretoken::addon

@@ -1,0 +1,250 @@
+#include "addon/engine_handle.h"
+
+#include <unistd.h>
+
+#include <fstream>
+
+#include "addon/errors.h"
+#include "common/error.h"
+
+namespace foretoken::addon {
+namespace {
+
+/// Bytes of this process in memory; 0 where the system does not tell.
+int64_t residentBytes() {
+  std::ifstream file("/proc/self/statm");
+  int64_t total = 0, resident = 0;
+  file >> total >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
+}  // namespace
+
+std::shared_ptr<EngineHandle> EngineHandle::create(Napi::Env env, Napi::Function onOutcomes) {
+  std::shared_ptr<EngineHandle> handle(new EngineHandle());
+  // The channel keeps the handle alive: messages may still be queued when everybody else has let go.
+  auto* keeper = new std::shared_ptr<EngineHandle>(handle);
+  handle->channel_ = Channel::New(
+      env, onOutcomes, "foretoken engine", 0, 1, handle.get(),
+      [](Napi::Env, std::shared_ptr<EngineHandle>* kept, EngineHandle*) { delete kept; }, keeper);
+  handle->channel_.Unref(env);
+  // Hooks run last in, first out: this one before the channel's own, so the thread is gone when the channel goes.
+  handle->hook_ = std::make_unique<Hook>(env.AddCleanupHook(+[](EngineHandle* h) { h->teardown(); }, handle.get()));
+  return handle;
+}
+
+EngineHandle::~EngineHandle() = default;
+
+void EngineHandle::start(std::unique_ptr<Engine> engine, int threads, const char* isa) {
+  engine_ = std::move(engine);
+  threads_ = threads;
+  isa_ = isa;
+}
+
+void EngineHandle::abandon(Napi::Env env) {
+  hook_->Remove(env);
+  channel_.Release();
+}
+
+/// On the engine's thread.
+void EngineHandle::deliver(Outcomes* batch) {
+  for (Message& message : batchMessages_) {
+    if (message.batch != nullptr && message.batch != batch) continue;
+    message.batch = batch;
+    channel_.NonBlockingCall(&message);
+    return;
+  }
+}
+
+/// On any thread: runs `task` on the JavaScript thread.
+void EngineHandle::post(Task task) {
+  auto* message = new Message{nullptr, std::move(task)};
+  if (channel_.NonBlockingCall(message) != napi_ok) delete message;
+}
+
+void EngineHandle::callJs(Napi::Env env, Napi::Function callback, EngineHandle* handle, Message* message) {
+  if (message->batch == nullptr) {
+    const std::unique_ptr<Message> owned(message);
+    if (env != nullptr) owned->task(env);
+  } else if (env != nullptr) {
+    handle->receive(env, callback, message->batch);
+  }
+}
+
+void EngineHandle::receive(Napi::Env env, Napi::Function callback, Outcomes* batch) {
+  if (!engine_) return;
+  const Napi::HandleScope scope(env);
+  ledger_.observe(*batch);
+  const Napi::Object outcomes = toJs(env, *batch);
+  engine_->recycle(batch);
+  letGoIfIdle(env);
+  try {
+    callback.Call({outcomes});
+  } catch (const Napi::Error& error) {
+    napi_fatal_exception(env, error.Value());  // as if the callback had been called by the event loop itself
+  }
+}
+
+Engine& EngineHandle::open() {
+  if (!engine_ || closing_) throw Error("ENGINE_CLOSED", "the engine is closed");
+  return *engine_;
+}
+
+void EngineHandle::hold(Napi::Env env) {
+  if (!held_) channel_.Ref(env);
+  held_ = true;
+}
+
+void EngineHandle::letGoIfIdle(Napi::Env env) {
+  if (!held_ || ledger_.running() > 0 || promises_ > 0) return;
+  channel_.Unref(env);
+  held_ = false;
+}
+
+Napi::Object EngineHandle::info(Napi::Env env) {
+  const Model& model = open().model();
+  const ModelConfig& config = model.config();
+  auto result = Napi::Object::New(env);
+  result.Set("architecture", config.architecture);
+  result.Set("layers", config.layers);
+  result.Set("width", config.width);
+  result.Set("heads", config.heads);
+  result.Set("kvHeads", config.kvHeads);
+  result.Set("headDim", config.headDim);
+  result.Set("ffn", config.ffn);
+  result.Set("vocabulary", config.vocabulary);
+  result.Set("contextLength", engine_->contextLength());
+  result.Set("weightsDescription", model.weightsDescription());
+  result.Set("weightBytes", static_cast<double>(model.weightBytes()));
+  result.Set("sourceHash", model.sourceHash());
+  result.Set("isa", isa_);
+  result.Set("threads", threads_);
+  return result;
+}
+
+int32_t EngineHandle::submit(Napi::Env env, Request request) {
+  const auto promptTokens = static_cast<int32_t>(request.prompt.size());
+  const int32_t id = open().submit(std::move(request));
+  ledger_.open(id, promptTokens);
+  hold(env);
+  return id;
+}
+
+void EngineHandle::consumed(int32_t sequence, int32_t count) {
+  ledger_.consumed(sequence, count);
+  if (engine_) engine_->consumed(sequence, count);
+}
+
+void EngineHandle::finish(int32_t sequence, int32_t keep) {
+  ledger_.finish(sequence, keep);
+  if (engine_) engine_->finish(sequence, keep);
+}
+
+void EngineHandle::setPolicy(Policy policy) { open().setPolicy(std::move(policy)); }
+
+void EngineHandle::forget(const std::string* tenant, const std::string* session) { open().forget(tenant, session); }
+
+Napi::Object EngineHandle::stats(Napi::Env env) {
+  const EngineCounters counters = open().counters();
+  const Ledger::Counts& counts = ledger_.counts();
+  auto result = Napi::Object::New(env);
+  const auto set = [&](const char* name, double value) { result.Set(name, value); };
+  set("tokens", static_cast<double>(counts.tokens));
+  set("promptTokens", static_cast<double>(counts.promptTokens));
+  set("cachedPromptTokens", static_cast<double>(counts.cachedPromptTokens));
+  set("rounds", static_cast<double>(counters.rounds));
+  set("drafted", static_cast<double>(counts.drafted));
+  set("accepted", static_cast<double>(counts.accepted));
+  set("rejected", static_cast<double>(counts.rejected));
+  set("active", counters.active);
+  set("waiting", counters.waiting);
+  set("kvPagesTotal", counters.pagesTotal);
+  set("kvPagesUsed", counters.pagesUsed);
+  set("kvPagesCached", counters.pagesCached);
+  set("indexBytes", static_cast<double>(counters.indexBytes));
+  set("weightBytes", static_cast<double>(engine_->model().weightBytes()));
+  set("residentBytes", static_cast<double>(residentBytes()));
+  set("prefillSeconds", counters.prefillSeconds);
+  set("decodeSeconds", counters.decodeSeconds);
+  return result;
+}
+
+/// A promise of what the engine's thread will answer. `convert` makes a JavaScript object of it.
+template <typename T>
+Napi::Promise EngineHandle::answer(Napi::Env env, const std::function<void(Reply<T>)>& ask,
+                                   Napi::Object (*convert)(Napi::Env, const T&)) {
+  auto deferred = std::make_shared<Napi::Promise::Deferred>(env);
+  const Napi::Promise promise = deferred->Promise();
+  ++promises_;
+  hold(env);
+  ask([this, deferred, convert](T* result, std::exception_ptr failure) {
+    auto value = result != nullptr ? std::make_shared<T>(std::move(*result)) : nullptr;
+    post([this, deferred, convert, value, failure](Napi::Env jsEnv) {
+      const Napi::HandleScope scope(jsEnv);
+      --promises_;
+      letGoIfIdle(jsEnv);
+      if (value) return deferred->Resolve(convert(jsEnv, *value));
+      try {
+        std::rethrow_exception(failure);
+      } catch (const std::exception& error) {
+        deferred->Reject(toJsError(jsEnv, error).Value());
+      }
+    });
+  });
+  return promise;
+}
+
+Napi::Promise EngineHandle::profile(Napi::Env env, int rows, int context, int repeats) {
+  Engine& engine = open();
+  return answer<Profile>(
+      env, [&](Reply<Profile> reply) { engine.profile(rows, context, repeats, std::move(reply)); },
+      [](Napi::Env jsEnv, const Profile& profile) {
+        auto result = Napi::Object::New(jsEnv);
+        result.Set("passSeconds", toJs(jsEnv, profile.passSeconds));
+        result.Set("draftSeconds", toJs(jsEnv, profile.draftSeconds));
+        return result;
+      });
+}
+
+Napi::Promise EngineHandle::score(Napi::Env env, std::vector<int32_t> tokens) {
+  Engine& engine = open();
+  return answer<Score>(
+      env, [&](Reply<Score> reply) { engine.score(std::move(tokens), std::move(reply)); },
+      [](Napi::Env jsEnv, const Score& score) {
+        auto result = Napi::Object::New(jsEnv);
+        result.Set("logprob", toJs(jsEnv, score.logprob));
+        result.Set("argmax", toJs(jsEnv, score.argmax));
+        return result;
+      });
+}
+
+/// Every call gets a promise; the first one closes.
+Napi::Promise EngineHandle::close(Napi::Env env) {
+  auto deferred = Napi::Promise::Deferred::New(env);
+  if (!engine_) {
+    deferred.Resolve(env.Undefined());
+    return deferred.Promise();
+  }
+  closers_.push_back(deferred);
+  if (!closing_) {
+    closing_ = true;
+    ++promises_;
+    hold(env);
+    engine_->close([this] { post([this](Napi::Env jsEnv) { finishClosing(jsEnv); }); });
+  }
+  return deferred.Promise();
+}
+
+void EngineHandle::finishClosing(Napi::Env env) {
+  const Napi::HandleScope scope(env);
+  engine_.reset();
+  hook_->Remove(env);
+  for (const auto& closer : closers_) closer.Resolve(env.Undefined());
+  closers_.clear();
+  channel_.Release();  // the last use: the handle may go with it
+}
+
+/// The environment ends: stops the thread, whatever it is doing, and answers nobody.
+void EngineHandle::teardown() { engine_.reset(); }
+
+}  // namespace foretoken::addon

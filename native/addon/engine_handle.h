@@ -1,0 +1,82 @@
+// One engine on JavaScript's side: it owns the native engine, receives its batches, and keeps the counts.
+//
+// Rules of this border:
+// - Everything but deliver() and what runs on the engine's thread runs on the JavaScript thread that loaded the engine.
+// - One thread-safe function carries everything back. It holds the event loop only while a sequence runs or a promise is pending, so
+//   an idle engine never keeps a process alive.
+// - When the environment ends (worker thread or process), a clean-up hook stops the engine's thread before the
+//   thread-safe function goes; nothing is called afterwards.
+#pragma once
+#include <napi.h>
+
+#include <array>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "addon/convert.h"
+#include "engine/engine.h"
+#include "engine/ledger.h"
+
+namespace foretoken::addon {
+
+class EngineHandle final : public OutcomeSink {
+ public:
+  /// Prepares the way back to JavaScript; the engine itself is added by start().
+  static std::shared_ptr<EngineHandle> create(Napi::Env env, Napi::Function onOutcomes);
+  ~EngineHandle() override;
+
+  /// Takes an engine over, made (on any thread) with this handle as its sink.
+  void start(std::unique_ptr<Engine> engine, int threads, const char* isa);
+  /// No engine will come: loading failed.
+  void abandon(Napi::Env env);
+
+  void deliver(Outcomes* batch) override;
+
+  Napi::Object info(Napi::Env env);
+  int32_t submit(Napi::Env env, Request request);
+  void consumed(int32_t sequence, int32_t count);
+  void finish(int32_t sequence, int32_t keep);
+  void setPolicy(Policy policy);
+  Napi::Object stats(Napi::Env env);
+  void forget(const std::string* tenant, const std::string* session);
+  Napi::Promise profile(Napi::Env env, int rows, int context, int repeats);
+  Napi::Promise score(Napi::Env env, std::vector<int32_t> tokens);
+  Napi::Promise close(Napi::Env env);
+
+ private:
+  using Task = std::function<void(Napi::Env)>;
+  /// What travels through the thread-safe function: a batch, or something to do on the JavaScript thread.
+  struct Message {
+    Outcomes* batch = nullptr;
+    Task task;
+  };
+  static void callJs(Napi::Env env, Napi::Function callback, EngineHandle* handle, Message* message);
+  using Hook = Napi::Env::CleanupHook<void (*)(EngineHandle*), EngineHandle>;
+  using Channel = Napi::TypedThreadSafeFunction<EngineHandle, Message, callJs>;
+
+  EngineHandle() = default;
+  Engine& open();
+  void receive(Napi::Env env, Napi::Function callback, Outcomes* batch);
+  void post(Task task);
+  template <typename T>
+  Napi::Promise answer(Napi::Env env, const std::function<void(Reply<T>)>& ask, Napi::Object (*convert)(Napi::Env, const T&));
+  void hold(Napi::Env env);
+  void letGoIfIdle(Napi::Env env);
+  void finishClosing(Napi::Env env);
+  void teardown();
+
+  Channel channel_;
+  std::unique_ptr<Hook> hook_;
+  std::unique_ptr<Engine> engine_;
+  bool closing_ = false;
+  int promises_ = 0;   ///< pending
+  bool held_ = false;  ///< whether channel_ holds the event loop now
+  std::vector<Napi::Promise::Deferred> closers_;
+  Ledger ledger_;
+  std::array<Message, 4> batchMessages_;
+  std::string isa_;
+  int threads_ = 0;
+};
+
+}  // namespace foretoken::addon
