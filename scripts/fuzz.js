@@ -8,7 +8,7 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 const { parseArgs } = require('node:util');
-const { SetupError, checkTools, root, runForeground, runMain, step, works } = require('./setup');
+const { SetupError, buildDir, checkTools, root, runMain, step, works } = require('./setup');
 
 const { values: options, positionals: wanted } = parseArgs({
   options: {
@@ -58,6 +58,23 @@ function driverArgs(folder, name, seeds) {
   return [...run, '--crash', path.join(folder, `${name}.crash`), ...seeds];
 }
 
+/** Runs one target with its output in build/fuzz-<name>.log; whether it found nothing. */
+async function fuzz(folder, name, args) {
+  const log = `fuzz-${name}`;
+  try {
+    await step(`fuzzing ${name} for ${options.seconds} s`, log, path.join(folder, `fuzz_${name}`), args, {
+      cwd: folder,
+    });
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    process.stderr.write(`${error.message}\n`);
+    return false;
+  }
+  const runs = fs.readFileSync(path.join(buildDir, `${log}.log`), 'utf8').match(/(\d+) (?:runs in|inputs run)/);
+  process.stdout.write(`${name}: ${runs?.[1] ?? 'unknown'} inputs\n`);
+  return true;
+}
+
 /** Names of the targets, from the sources, so that a stale program in the build folder is never run. */
 function targets() {
   const all = fs
@@ -77,14 +94,14 @@ runMain(async () => {
   const compiler = options.compiler ?? (linksLibFuzzer() ? 'clang++' : 'g++');
   const isClang = path.basename(compiler).startsWith('clang');
   const folder = await build(compiler);
-  process.stderr.write(`- fuzzing with ${isClang ? "clang's libFuzzer" : 'the seeded driver (no libFuzzer here)'}\n`);
-  const failed = names.filter((name) => {
+  process.stderr.write(`- fuzzing with ${isClang ? "clang's libFuzzer" : 'the seeded driver'}\n`);
+  const failed = [];
+  for (const name of names) {
     const corpus = path.join(root, 'test', 'fuzz', 'corpus', name);
     const seeds = fs.existsSync(corpus) ? [corpus] : [];
-    process.stderr.write(`- ${name}, ${options.seconds} s\n`);
     const args = isClang ? libFuzzerArgs(folder, name, seeds) : driverArgs(folder, name, seeds);
-    return runForeground(path.join(folder, `fuzz_${name}`), args, { cwd: folder }) !== 0;
-  });
+    if (!(await fuzz(folder, name, args))) failed.push(name);
+  }
   process.stdout.write(`${names.length - failed.length} of ${names.length} fuzz targets found nothing wrong\n`);
   if (failed.length > 0) process.stdout.write(`failed: ${failed.join(', ')}\n`);
   return failed.length > 0 ? 1 : 0;
