@@ -1,0 +1,221 @@
+// The planner against brute force, on thousands of random tables and trees.
+#include "speculate/plan.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "check.h"
+
+namespace foretoken {
+namespace {
+
+struct Random {
+  uint64_t state;
+  int below(int bound) {
+    state = state * 6364136223846793005ull + 1442695040888963407ull;
+    return static_cast<int>((state >> 33) % static_cast<uint64_t>(bound));
+  }
+  float unit() { return static_cast<float>(below(10001)) / 10000.0f; }
+};
+
+Policy randomPolicy(Random& random) {
+  Policy policy;
+  policy.rowBudget = 1 + random.below(30);
+  float seconds = 1;
+  for (int rows = 1; rows <= 1 + random.below(24); ++rows) {
+    policy.passSeconds.push_back(seconds);
+    seconds += random.below(4) == 0 ? 0.5f * random.unit() : 0.02f * random.unit();  // knees
+  }
+  policy.overheadSeconds = 0.05f * random.unit();
+  policy.secondsPerContextToken = random.below(2) == 0 ? 0 : 1e-5f * random.unit();
+  policy.draftSeconds = {0, 0.01f, 0.02f, 0};
+  for (auto& drafter : policy.acceptance) {
+    for (auto& depth : drafter) {
+      for (float& chance : depth) chance = random.unit();
+    }
+  }
+  return policy;
+}
+
+struct Sequence {
+  std::vector<DraftNode> nodes;
+  std::vector<uint8_t> selected;
+  std::vector<float> survival;
+  bool forced = false;
+  int context = 0;
+};
+
+Sequence randomSequence(Random& random, int most) {
+  Sequence sequence;
+  sequence.context = random.below(2000);
+  const int count = random.below(most + 1);
+  for (int n = 0; n < count; ++n) {
+    const int parent = random.below(n + 1) - 1;
+    const int depth = parent < 0 ? 1 : sequence.nodes[parent].depth + 1;
+    sequence.nodes.push_back({n, parent, depth, random.unit()});
+  }
+  sequence.selected.assign(count, 9);
+  sequence.survival.assign(count, -1);
+  return sequence;
+}
+
+std::vector<PlanEntry> entriesOf(std::vector<Sequence>& sequences) {
+  std::vector<PlanEntry> entries;
+  for (Sequence& s : sequences) {
+    entries.push_back({s.nodes, s.nodes.empty() ? DrafterId::none : DrafterId::suffix, s.context, s.forced, s.selected.data(), s.survival.data()});
+  }
+  return entries;
+}
+
+double rateOf(const Policy& policy, const std::vector<Sequence>& sequences, const std::vector<std::vector<uint8_t>>& selected) {
+  double tokens = static_cast<double>(sequences.size()), context = 0, draft = 0;
+  int rows = static_cast<int>(sequences.size());
+  for (size_t s = 0; s < sequences.size(); ++s) {
+    context += sequences[s].context;
+    draft += sequences[s].nodes.empty() ? 0 : policy.draftSeconds[1];
+    for (size_t n = 0; n < sequences[s].nodes.size(); ++n) {
+      if (!selected[s][n]) continue;
+      tokens += sequences[s].survival[n];
+      context += sequences[s].context;
+      ++rows;
+    }
+  }
+  return tokens / (policy.overheadSeconds + draft + policy.pass(rows) + policy.secondsPerContextToken * context);
+}
+
+/// All sets of nodes that are closed upwards, up to the budget.
+double bestByBruteForce(const Policy& policy, const Sequence& sequence) {
+  const auto count = static_cast<int>(sequence.nodes.size());
+  double best = 0;
+  for (uint32_t set = 0; set < (1u << count); ++set) {
+    bool closed = true;
+    std::vector<uint8_t> selected(count);
+    for (int n = 0; n < count; ++n) {
+      selected[n] = set >> n & 1;
+      closed &= !selected[n] || sequence.nodes[n].parent < 0 || selected[sequence.nodes[n].parent];
+    }
+    const int rows = 1 + std::count(selected.begin(), selected.end(), 1);
+    if (closed && (rows == 1 || rows <= policy.rowBudget)) best = std::max(best, rateOf(policy, {sequence}, {selected}));
+  }
+  return best;
+}
+
+void isOptimalForOneSequence(Random& random) {
+  Planner planner(64);
+  for (int round = 0; round < 1500; ++round) {
+    Policy policy = randomPolicy(random);
+    policy.secondsPerContextToken = 0;
+    std::vector<Sequence> sequences = {randomSequence(random, 9)};
+    const auto entries = entriesOf(sequences);
+    planner.plan(policy, entries, 96);
+    const double got = rateOf(policy, sequences, {sequences[0].selected});
+    CHECK(std::abs(got - bestByBruteForce(policy, sequences[0])) < 1e-6 * got);
+    CHECK(std::abs(planner.rate(policy, entries[0], 96) - got) < 1e-6 * got);
+  }
+}
+
+void keepsItsRules(Random& random) {
+  Planner planner(6 * 48);
+  for (int round = 0; round < 4000; ++round) {
+    const Policy policy = randomPolicy(random);
+    std::vector<Sequence> sequences;
+    for (int s = 0, count = 1 + random.below(6); s < count; ++s) {
+      sequences.push_back(randomSequence(random, 48));
+      sequences.back().forced = random.below(8) == 0;
+    }
+    const int most = random.below(96);
+    const int taken = planner.plan(policy, entriesOf(sequences), most);
+    int counted = 0, forced = 0;
+    float worstIn = 2, bestOut = -1;
+    for (const Sequence& s : sequences) {
+      for (size_t n = 0; n < s.nodes.size(); ++n) {
+        CHECK(s.selected[n] <= 1 && s.survival[n] >= 0 && s.survival[n] <= 1);
+        const int32_t parent = s.nodes[n].parent;
+        CHECK(parent < 0 || (s.survival[n] <= s.survival[parent] && s.selected[n] <= s.selected[parent]));
+        counted += s.selected[n];
+        forced += s.forced && s.selected[n];
+        if (s.forced) continue;
+        if (s.selected[n]) worstIn = std::min(worstIn, s.survival[n]);
+        if (!s.selected[n]) bestOut = std::max(bestOut, s.survival[n]);
+      }
+    }
+    CHECK(taken == counted && taken <= most);
+    CHECK(worstIn >= bestOut);
+    CHECK(counted - forced == 0 || counted + static_cast<int>(sequences.size()) <= policy.rowBudget);
+  }
+}
+
+/// The set depends on nothing but its arguments, and cheaper rows never make it smaller.
+void isDeterministicAndMonotone(Random& random) {
+  Planner planner(6 * 48);
+  for (int round = 0; round < 1000; ++round) {
+    Policy policy = randomPolicy(random);
+    std::vector<Sequence> sequences = {randomSequence(random, 40), randomSequence(random, 40)};
+    const int first = planner.plan(policy, entriesOf(sequences), 96);
+    auto again = sequences;
+    CHECK(planner.plan(policy, entriesOf(again), 96) == first);
+    CHECK(again[0].selected == sequences[0].selected && again[1].selected == sequences[1].selected);
+    const float base = policy.passSeconds[0];
+    policy.secondsPerContextToken = 0;
+    const int priced = planner.plan(policy, entriesOf(sequences), 96);
+    for (float& seconds : policy.passSeconds) seconds = base + 0.5f * (seconds - base);
+    CHECK(planner.plan(policy, entriesOf(sequences), 96) >= priced);
+    policy.passSeconds.assign(100, base);
+    policy.rowBudget = 1000;
+    const int all = static_cast<int>(sequences[0].nodes.size() + sequences[1].nodes.size());
+    int lost = 0;  // what adds nothing that a double could see may be left out
+    for (const Sequence& s : sequences) lost += std::count_if(s.survival.begin(), s.survival.end(), [](float v) { return v < 1e-12f; });
+    CHECK(planner.plan(policy, entriesOf(sequences), 96) >= all - lost);
+  }
+}
+
+void choosesNoneWhereNothingPays() {
+  Policy policy;
+  policy.rowBudget = 16;
+  for (int rows = 1; rows <= 16; ++rows) policy.passSeconds.push_back(static_cast<float>(rows));
+  for (auto& depth : policy.acceptance[1]) depth.fill(0.9f);
+  std::vector<Sequence> sequences(1);
+  for (int n = 0; n < 8; ++n) sequences[0].nodes.push_back({n, n - 1, n + 1, 0.9f});
+  sequences[0].selected.assign(8, 9);
+  sequences[0].survival.assign(8, -1);
+  Planner planner(48);
+  CHECK(planner.plan(policy, entriesOf(sequences), 96) == 0);
+  CHECK(std::count(sequences[0].selected.begin(), sequences[0].selected.end(), 0) == 8);
+  // A knee: rows 2..4 cost as much as five and pay only together.
+  policy.passSeconds = {1.0f, 1.95f, 1.95f, 1.95f, 1.95f, 1.95f, 9.0f};
+  CHECK(planner.plan(policy, entriesOf(sequences), 96) == 5);
+}
+
+void extrapolatesPrices() {
+  Policy policy;
+  policy.passSeconds = {1.0f, 1.5f, 2.5f};
+  CHECK(policy.pass(1) == 1 && policy.pass(3) == 2.5 && policy.pass(5) == 4.5);
+  policy.passSeconds = {2.0f};
+  CHECK(policy.pass(3) == 6);
+}
+
+void readsTheRightBucket() {
+  Policy policy;
+  policy.acceptance[1][0][0] = 0.1f;
+  policy.acceptance[1][0][15] = 0.9f;
+  policy.acceptance[1][7][8] = 0.5f;
+  CHECK(policy.acceptanceOf(DrafterId::suffix, 1, 0.0f) == 0.1f);
+  CHECK(policy.acceptanceOf(DrafterId::suffix, 1, 1.0f) == 0.9f);
+  CHECK(policy.acceptanceOf(DrafterId::suffix, 8, 0.5f) == 0.5f);
+  CHECK(policy.acceptanceOf(DrafterId::suffix, 30, 0.5f) == 0.5f);
+}
+
+}  // namespace
+}  // namespace foretoken
+
+int main() {
+  using namespace foretoken;
+  Random random{2024};
+  isOptimalForOneSequence(random);
+  keepsItsRules(random);
+  isDeterministicAndMonotone(random);
+  choosesNoneWhereNothingPays();
+  extrapolatesPrices();
+  readsTheRightBucket();
+  return test::finish("plan");
+}

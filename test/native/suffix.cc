@@ -1,0 +1,268 @@
+// The drafters on their own: what they find, what they must not find, what they cost.
+#include "speculate/suffix.h"
+
+#include <chrono>
+
+#include "check.h"
+#include "speculate/adversarial.h"
+#include "speculate/library.h"
+#include "speculate/prediction.h"
+
+namespace foretoken {
+namespace {
+
+std::vector<int32_t> repeated(std::vector<int32_t> unit, int times) {
+  std::vector<int32_t> result;
+  for (int i = 0; i < times; ++i) result.insert(result.end(), unit.begin(), unit.end());
+  return result;
+}
+
+SuffixSegment segmentOf(std::span<const int32_t> tokens, int capacity = 4096) {
+  SuffixSegment segment(capacity);
+  for (const int32_t token : tokens) segment.append(token);
+  return segment;
+}
+
+/// The likeliest chain of a draft: always the best child.
+std::vector<int32_t> mainChain(std::span<const DraftNode> nodes) {
+  std::vector<int32_t> chain;
+  for (int32_t parent = -1;;) {
+    int32_t best = -1;
+    for (int32_t n = 0; n < static_cast<int32_t>(nodes.size()); ++n) {
+      if (nodes[n].parent == parent && (best < 0 || nodes[n].confidence > nodes[best].confidence)) best = n;
+    }
+    if (best < 0) return chain;
+    chain.push_back(nodes[best].token);
+    parent = best;
+  }
+}
+
+void checkTree(std::span<const DraftNode> nodes, int maxDepth) {
+  for (size_t n = 0; n < nodes.size(); ++n) {
+    const DraftNode& node = nodes[n];
+    CHECK(node.parent >= -1 && node.parent < static_cast<int32_t>(n));
+    CHECK(node.depth == (node.parent < 0 ? 1 : nodes[node.parent].depth + 1) && node.depth <= maxDepth);
+    CHECK(node.token >= 0 && node.confidence >= 0 && node.confidence <= 1);
+    for (size_t m = 0; m < n; ++m) CHECK(nodes[m].parent != node.parent || nodes[m].token != node.token);
+  }
+}
+
+void findsTheContinuation() {
+  const auto tokens = std::vector<int32_t>{1, 2, 3, 4, 5, 6, 7, 8, 9, 50, 2, 3, 4};
+  const SuffixSegment own = segmentOf(tokens);
+  SuffixDrafter drafter(&own);
+  std::array<DraftNode, 16> nodes;
+  const int count = drafter.draft({tokens, 0, 5}, nodes);
+  checkTree(std::span(nodes).first(count), 5);
+  CHECK((mainChain(std::span(nodes).first(count)) == std::vector<int32_t>{5, 6, 7, 8, 9}));
+}
+
+/// A loop shorter than the draft: the drafter goes round it.
+void goesRoundALoop() {
+  const auto tokens = repeated({7, 8, 9}, 6);
+  const SuffixSegment own = segmentOf(tokens);
+  SuffixDrafter drafter(&own);
+  std::array<DraftNode, 24> nodes;
+  const int count = drafter.draft({tokens, 0, 12}, nodes);
+  CHECK(mainChain(std::span(nodes).first(count)) == repeated({7, 8, 9}, 4));
+}
+
+void knowsNothingOfTheUnseen() {
+  const auto tokens = std::vector<int32_t>{1, 2, 3, 4, 5};
+  const SuffixSegment own = segmentOf(tokens);
+  SuffixDrafter drafter(&own);
+  std::array<DraftNode, 8> nodes;
+  CHECK(drafter.draft({tokens, 0, 8}, nodes) == 0);
+}
+
+/// The same place, known by longer and longer matches: confidence may only grow.
+void longerMatchesAreMoreConfident() {
+  float last = 0;
+  for (int length = 1; length <= 24; ++length) {
+    std::vector<int32_t> tokens;
+    for (int i = 0; i < length; ++i) tokens.push_back(100 + i);
+    tokens.push_back(7);
+    tokens.push_back(999);
+    for (int i = 0; i < length; ++i) tokens.push_back(100 + i);
+    const SuffixSegment own = segmentOf(tokens);
+    SuffixDrafter drafter(&own);
+    std::array<DraftNode, 1> nodes;
+    CHECK(drafter.draft({tokens, 0, 1}, nodes) == 1 && nodes[0].token == 7);
+    CHECK(nodes[0].confidence > last);
+    last = nodes[0].confidence;
+  }
+  CHECK(last > 0.95f);
+}
+
+void branchesWhereVotesSplit() {
+  const std::vector<int32_t> tokens = {1, 2, 3, 10, 41, 1, 2, 3, 20, 42, 1, 2, 3, 10, 43, 1, 2, 3};
+  const SuffixSegment own = segmentOf(tokens);
+  SuffixDrafter drafter(&own);
+  std::array<DraftNode, 16> nodes;
+  const int count = drafter.draft({tokens, 0, 2}, nodes);
+  checkTree(std::span(nodes).first(count), 2);
+  float ten = 0, twenty = 0;
+  for (int n = 0; n < count; ++n) {
+    if (nodes[n].depth == 1 && nodes[n].token == 10) ten = nodes[n].confidence;
+    if (nodes[n].depth == 1 && nodes[n].token == 20) twenty = nodes[n].confidence;
+  }
+  CHECK(ten > twenty && twenty > 0);
+}
+
+void documentsDoNotTouch() {
+  SuffixSegment text(64);
+  for (const int32_t token : {1, 2, 3}) text.append(token);
+  text.endDocument();
+  for (const int32_t token : {4, 5, 6}) text.append(token);
+  text.endDocument();
+  std::array<SuffixVoter, 8> room;
+  for (int order = 0; order < static_cast<int>(kSuffixOrders.size()); ++order) {
+    SuffixVoters voters{room};
+    text.lookup(std::vector<int32_t>{1, 2, 3}, order, 8, voters);  // ends at the border: nothing follows
+    text.lookup(std::vector<int32_t>{3, 4}, order, 8, voters);
+    for (int i = 0; i < voters.count; ++i) CHECK(*voters.room[i].next == 5 && voters.room[i].length == 1);
+  }
+}
+
+/// Every voter's tokens really are the end of the context, however the hashes fall.
+void votersAreVerified() {
+  uint32_t state = 7;
+  std::vector<int32_t> tokens;
+  for (int i = 0; i < 3000; ++i) {
+    state = state * 1664525u + 1013904223u;
+    tokens.push_back(static_cast<int32_t>(state >> 29));
+  }
+  const SuffixSegment text = segmentOf(tokens, 3000);
+  std::array<SuffixVoter, 64> room;
+  for (int end = 1; end < 3000; end += 37) {
+    const auto context = std::span<const int32_t>(tokens).first(end);
+    for (int order = 0; order < static_cast<int>(kSuffixOrders.size()); ++order) {
+      SuffixVoters voters{room};
+      text.lookup(context, order, 64, voters);
+      for (int i = 0; i < voters.count; ++i) {
+        const int64_t at = voters.room[i].next - text.data();
+        CHECK(voters.room[i].length >= kSuffixOrders[order]);
+        CHECK(std::equal(context.end() - voters.room[i].length, context.end(), text.data() + at - voters.room[i].length));
+      }
+    }
+  }
+}
+
+void fullSegmentsStopGrowing() {
+  SuffixSegment text(10);
+  for (int i = 0; i < 100; ++i) text.append(i % 5);
+  CHECK(text.size() == 10 && text.room() == 0);
+  text.endDocument();
+  CHECK(text.size() == 10);
+}
+
+void tenantsAndSessionsAreApart() {
+  SuffixLibrary library(64 << 20);
+  const auto secret = repeated({11, 22, 33, 44, 55}, 3);
+  library.add(*library.shelf("a", ""), secret);
+  const auto drafted = [&](const std::string& tenant) {
+    const auto context = std::vector<int32_t>{11, 22, 33};
+    const SuffixSegment own = segmentOf(context);
+    SuffixDrafter drafter(&own);
+    const auto shelf = library.shelf(tenant, "");
+    drafter.share(nullptr, shelf.get());
+    std::array<DraftNode, 8> nodes;
+    return drafter.draft({context, 0, 4}, nodes);
+  };
+  CHECK(drafted("a") > 0);
+  CHECK(drafted("b") == 0);
+  const std::string tenant = "a";
+  library.forget(&tenant, nullptr);
+  CHECK(drafted("a") == 0);
+  CHECK(library.bytes() == 0);
+}
+
+void libraryKeepsItsBudget() {
+  constexpr size_t kBudget = 3 << 20;
+  SuffixLibrary library(kBudget);
+  std::vector<int32_t> document(5000);
+  for (int round = 0; round < 200; ++round) {
+    for (size_t i = 0; i < document.size(); ++i) document[i] = static_cast<int32_t>((i * 31 + round * 7919) % 5000);
+    library.add(*library.shelf("t" + std::to_string(round % 7), round % 3 ? "s" : ""), document);
+    CHECK(library.bytes() <= kBudget);
+  }
+  CHECK(library.bytes() > kBudget / 2);
+  library.charge(kBudget);  // running requests come first
+  CHECK(library.bytes() == kBudget);
+  library.charge(-static_cast<int64_t>(kBudget));
+  CHECK(library.bytes() == 0);
+}
+
+void predictionFollowsAndFindsBack() {
+  std::vector<int32_t> prediction;
+  for (int i = 0; i < 60; ++i) prediction.push_back(100 + i);
+  PredictionDrafter drafter(prediction);
+  std::array<DraftNode, 8> nodes;
+  std::vector<int32_t> tokens = {1, 2, 3};
+  CHECK(drafter.draft({tokens, 3, 4}, nodes) == 4 && nodes[0].token == 100 && nodes[3].token == 103);
+  const float unsure = nodes[0].confidence;
+  for (int i = 0; i < 10; ++i) tokens.push_back(100 + i);
+  CHECK(drafter.draft({tokens, 3, 4}, nodes) == 4 && nodes[0].token == 110);
+  CHECK(nodes[0].confidence > unsure);
+  tokens.push_back(7);  // something else was said instead of 110 ..
+  CHECK(drafter.draft({tokens, 3, 4}, nodes) == 0);
+  for (int i = 20; i < 23; ++i) tokens.push_back(100 + i);  // .. and from 120 on it goes on as predicted
+  CHECK(drafter.draft({tokens, 3, 4}, nodes) == 4 && nodes[0].token == 123);
+  for (int i = 23; i < 60; ++i) tokens.push_back(100 + i);
+  CHECK(drafter.draft({tokens, 3, 4}, nodes) == 0);  // at its end
+}
+
+void adversaryMakesValidTrees() {
+  const auto tokens = repeated({1, 2, 3, 4, 5, 6}, 8);
+  const SuffixSegment own = segmentOf(tokens);
+  SuffixDrafter suffix(&own);
+  AdversarialDrafter adversary(&suffix, 50, 1);
+  std::array<DraftNode, 20> nodes;
+  for (int round = 0; round < 400; ++round) {
+    const int depth = 1 + round % 9;
+    const int count = adversary.draft({tokens, 0, depth}, std::span(nodes).first(1 + round % 20));
+    CHECK(count <= 1 + round % 20);
+    checkTree(std::span<const DraftNode>(nodes).first(count), depth);
+  }
+}
+
+void printsItsCost() {
+  std::vector<int32_t> tokens;
+  uint32_t state = 3;
+  for (int i = 0; i < 20000; ++i) {
+    state = state * 1664525u + 1013904223u;
+    tokens.push_back(static_cast<int32_t>(((state >> 16) * (state >> 24)) % 2000));
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  const SuffixSegment own = segmentOf(tokens, 20000);
+  const auto filled = std::chrono::steady_clock::now();
+  SuffixDrafter drafter(&own);
+  std::array<DraftNode, 16> nodes;
+  int total = 0;
+  for (int end = 1000; end < 20000; end += 10) total += drafter.draft({std::span<const int32_t>(tokens).first(end), 0, 8}, nodes);
+  const auto done = std::chrono::steady_clock::now();
+  const auto micros = [](auto duration) { return std::chrono::duration<double, std::micro>(duration).count(); };
+  std::printf("append %.3f us a token, draft %.2f us a call (%.1f nodes)\n", micros(filled - begin) / 20000, micros(done - filled) / 1900,
+              total / 1900.0);
+}
+
+}  // namespace
+}  // namespace foretoken
+
+int main() {
+  using namespace foretoken;
+  findsTheContinuation();
+  goesRoundALoop();
+  knowsNothingOfTheUnseen();
+  longerMatchesAreMoreConfident();
+  branchesWhereVotesSplit();
+  documentsDoNotTouch();
+  votersAreVerified();
+  fullSegmentsStopGrowing();
+  tenantsAndSessionsAreApart();
+  libraryKeepsItsBudget();
+  predictionFollowsAndFindsBack();
+  adversaryMakesValidTrees();
+  printsItsCost();
+  return test::finish("suffix");
+}
