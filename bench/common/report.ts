@@ -1,0 +1,88 @@
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { cpus, totalmem } from 'node:os';
+
+/** What every suite returns: a flat `summary` of numbers that other programs read, and whatever rows explain it. */
+export interface Report {
+  suite: string;
+  summary: Record<string, number>;
+  /** Suite-specific detail: per prompt, per shape, per domain. */
+  rows: Record<string, unknown>[];
+}
+
+/** Where and on what a report was measured. */
+export interface Provenance {
+  machine: { cpu: string; cores: number; memoryGB: number; node: string; isa: string };
+  threads: number;
+  model: string;
+  modelHash: string;
+  commit: string;
+  date: string;
+}
+
+export function provenance(details: { threads: number; isa: string; model: string; modelHash: string }): Provenance {
+  return {
+    machine: {
+      cpu: cpus()[0]?.model ?? 'unknown',
+      cores: cpus().length,
+      memoryGB: Math.round(totalmem() / 2 ** 30),
+      node: process.version,
+      isa: details.isa,
+    },
+    threads: details.threads,
+    model: details.model,
+    modelHash: details.modelHash,
+    commit: commit(),
+    date: new Date().toISOString(),
+  };
+}
+
+function commit(): string {
+  try {
+    const head = execFileSync('git', ['rev-parse', 'HEAD'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+    const dirty = execFileSync('git', ['status', '--porcelain'], { encoding: 'utf8' }).trim() ? '-dirty' : '';
+    return head.trim() + dirty;
+  } catch {
+    return 'unknown';
+  }
+}
+
+/** Writes the report where `--json FILE` says ('-' = standard output, one line). */
+export function writeJson(file: string | undefined, report: Report, where: Provenance): void {
+  if (file === undefined) return;
+  const body = { suite: report.suite, ...where, summary: report.summary, rows: report.rows };
+  if (file === '-') process.stdout.write(JSON.stringify(body) + '\n');
+  else writeFileSync(file, JSON.stringify(body, null, 1) + '\n');
+}
+
+/** A table for people: columns padded, numbers right-aligned. Goes to standard error so that `--json -` stays clean. */
+export function table(header: string[], rows: (string | number)[][]): void {
+  const cells = [header, ...rows.map((row) => row.map((cell) => (typeof cell === 'number' ? figure(cell) : cell)))];
+  const width = header.map((_, column) => Math.max(...cells.map((row) => (row[column] ?? '').length)));
+  cells.forEach((row, index) => {
+    const line = row.map((cell, column) => (column === 0 ? cell.padEnd(width[0]!) : cell.padStart(width[column]!)));
+    say(line.join('  '));
+    if (index === 0) say(width.map((count) => '-'.repeat(count)).join('  '));
+  });
+}
+
+/** Three significant digits, no exponent for everyday sizes. */
+export function figure(value: number): string {
+  if (!Number.isFinite(value)) return '-';
+  if (Number.isInteger(value)) return String(value);
+  const digits = Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value) || 1)));
+  return value.toFixed(Math.min(digits, 4));
+}
+
+export function say(line: string): void {
+  process.stderr.write(line + '\n');
+}
+
+/** A line that is rewritten on a terminal and stays silent elsewhere. */
+export function progress(line: string): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[2K${line.slice(0, (process.stderr.columns ?? 80) - 1)}`);
+}
+
+export function progressDone(): void {
+  if (process.stderr.isTTY) process.stderr.write('\r\x1b[2K');
+}
