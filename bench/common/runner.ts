@@ -1,0 +1,149 @@
+import { performance } from 'node:perf_hooks';
+import { loadBinding } from '../../lib/binding';
+import {
+  FinishReason,
+  stepFields,
+  type NativeEngine,
+  type NativeLoadOptions,
+  type NativeModelInfo,
+  type NativeOutcomes,
+  type NativeRequest,
+} from '../../lib/native';
+
+/** What one request did, seen from JavaScript. */
+export interface Run {
+  tokens: number[];
+  /** Seconds from submit to the first token. */
+  ttft: number;
+  /** Seconds from the first token to the last, as outcomes arrive in JavaScript. */
+  seconds: number;
+  /** Tokens that came with the first outcome and so outside `seconds`. */
+  firstTokens: number;
+  rounds: number;
+  drafted: number;
+  accepted: number;
+  rejected: number;
+}
+
+interface Running extends Run {
+  submitted: number;
+  first: number;
+  last: number;
+  resolve(run: Run): void;
+  reject(error: Error): void;
+}
+
+const defaults: NativeLoadOptions = {
+  weights: 'auto',
+  threads: 0,
+  isa: '',
+  contextLength: 2048,
+  maxSequences: 1,
+  kvBytes: 0,
+  speculation: false,
+  indexBytes: 64 << 20,
+  cacheFolder: '',
+  runAhead: 1 << 20,
+};
+
+const plainRequest: Omit<NativeRequest, 'prompt'> = {
+  tenant: 'bench',
+  session: '',
+  maxTokens: 128,
+  stopTokens: new Int32Array(0),
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  repetitionPenalty: 1,
+  presencePenalty: 0,
+  frequencyPenalty: 0,
+  penaltyWindow: 0,
+  biasTokens: new Int32Array(0),
+  biasValues: new Float32Array(0),
+  seed: 0n,
+  logprobs: -1,
+  prediction: new Int32Array(0),
+  speculation: { enabled: true, maxLookahead: 16, force: -1 },
+};
+
+/**
+ * The engine without the TypeScript above the border: for suites that time single passes or force drafters, which the
+ * public API has no business offering.
+ */
+export class NativeRunner {
+  readonly #running = new Map<number, Running>();
+  /** The engine itself; set once loading has finished. */
+  engine!: NativeEngine;
+  info!: NativeModelInfo;
+
+  static async load(path: string, options: Partial<NativeLoadOptions> = {}): Promise<NativeRunner> {
+    const runner = new NativeRunner();
+    runner.engine = await loadBinding().loadEngine(
+      path,
+      { ...defaults, ...options },
+      (outcomes) => runner.#take(outcomes),
+      () => undefined,
+    );
+    runner.info = runner.engine.info();
+    return runner;
+  }
+
+  run(request: Partial<NativeRequest> & { prompt: Int32Array }): Promise<Run> {
+    return new Promise((resolve, reject) => {
+      const submitted = performance.now();
+      const sequence = this.engine.submit({ ...plainRequest, ...request });
+      this.#running.set(sequence, {
+        ...{ tokens: [], ttft: 0, seconds: 0, firstTokens: 0, rounds: 0, drafted: 0, accepted: 0, rejected: 0 },
+        ...{ submitted, first: 0, last: 0, resolve, reject },
+      });
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.engine.close();
+  }
+
+  #take(outcomes: NativeOutcomes): void {
+    const now = performance.now();
+    for (let at = 0; at < outcomes.steps.length; at += stepFields) this.#step(outcomes, at, now);
+    for (const error of outcomes.errors) {
+      const run = this.#running.get(error.sequence);
+      this.#running.delete(error.sequence);
+      run?.reject(new Error(`${error.code}: ${error.message}`));
+    }
+    for (let at = 0; at < outcomes.finished.length; at += 3) this.#finish(outcomes.finished, at);
+  }
+
+  #step(outcomes: NativeOutcomes, at: number, now: number): void {
+    const [, sequence, tokenOffset, tokenCount, draftOffset, draftCount] = outcomes.steps.subarray(at, at + stepFields);
+    const run = this.#running.get(sequence!);
+    if (run === undefined || tokenCount === 0) return;
+    if (run.tokens.length === 0) {
+      run.first = now;
+      run.firstTokens = tokenCount!;
+    } else {
+      run.rounds += 1;
+    }
+    run.last = now;
+    run.tokens.push(...outcomes.tokens.subarray(tokenOffset, tokenOffset! + tokenCount!));
+    for (const outcome of outcomes.draftOutcome.subarray(draftOffset, draftOffset! + draftCount!)) {
+      run.drafted += 1;
+      if (outcome >> 8 === 1) run.accepted += 1;
+      if (outcome >> 8 === 0) run.rejected += 1;
+    }
+    this.engine.consumed(sequence!, run.tokens.length);
+  }
+
+  #finish(finished: Int32Array, at: number): void {
+    const sequence = finished[at]!;
+    const run = this.#running.get(sequence);
+    if (run === undefined) return;
+    this.#running.delete(sequence);
+    this.engine.finish(sequence, run.tokens.length);
+    run.ttft = (run.first - run.submitted) / 1000;
+    run.seconds = (run.last - run.first) / 1000;
+    if (finished[at + 1] === FinishReason.error) run.reject(new Error('the sequence failed'));
+    else run.resolve(run);
+  }
+}
