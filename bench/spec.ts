@@ -1,0 +1,187 @@
+import { performance } from 'node:perf_hooks';
+import type { ChatMessage, Engine } from '../lib/index';
+import type { BenchOptions } from './common/options';
+import type { Prompt } from './common/data';
+import { progress, progressDone, say, table, type Report } from './common/report';
+import { bootstrapRatio, isDegenerate, random, sum } from './common/stats';
+
+/** One answer, timed as JavaScript received it. */
+interface Answer {
+  text: string;
+  tokens: number[];
+  seconds: number;
+  /** Tokens inside `seconds`: all but those of the first chunk. */
+  counted: number;
+  prefillSeconds: number;
+  rounds: number;
+}
+
+/** The same turn answered by every arm. */
+interface Turn {
+  group: string;
+  plain: Answer;
+  arms: Record<string, Answer>;
+}
+
+const newTokens = 128;
+
+/** How an arm asks for its answers. `all` is everything on: drafters and controller. */
+const arms: Record<string, { speculation: { enabled: boolean; maxLookahead?: number } }> = {
+  all: { speculation: { enabled: true } },
+};
+
+/**
+ * Spec-Bench's questions (its part in the data folder), batch 1, greedy, 128 tokens, stop at the end token, what was learned
+ * forgotten before every prompt. Plain is an engine loaded with speculation disabled. Seconds run from the first to the last chunk that
+ * `engine.stream` gives; both arms answer each turn back to back.
+ *
+ * Summary: `speedup` plain seconds / seconds over all turns (same tokens); `acceptanceLength` tokens per round, the target's own token
+ * included; `group.<g>.speedup`; `drafter.suffix.speedup` (the only drafter of this suite, so the same run); `clean.speedup` without degenerate answers;
+ * `degenerateShare` of answers in which a 16-gram occurs three times; `nothingToGain.ratio` plain over spec seconds on random text;
+ * `plain.tokS`, `tokS`, `prefillTokS`; `mismatches` tokens that differ.
+ */
+export async function spec(
+  options: BenchOptions,
+  plain: Engine,
+  fast: Engine,
+  prompts: Prompt[],
+): Promise<Report> {
+  const turns: Turn[] = [];
+  for (const [index, prompt] of prompts.entries()) {
+    const done = turns.length > 0 ? `, so far ${ratio(turns, 'all').toFixed(3)}x` : '';
+    progress(`${index + 1} of ${prompts.length} (${prompt.group})${done}`);
+    turns.push(...(await answerAll(plain, fast, prompt, index)));
+  }
+  progressDone();
+  const nothing = await nothingToGain(plain, fast, Math.max(4, options.repeats));
+  return summarise(turns, nothing);
+}
+
+async function answerAll(plain: Engine, fast: Engine, prompt: Prompt, index: number): Promise<Turn[]> {
+  await Promise.all([plain.forget(), fast.forget()]);
+  const history: ChatMessage[] = [];
+  const turns: Turn[] = [];
+  for (const question of prompt.turns) {
+    history.push({ role: 'user', content: question });
+    const turn: Turn = { group: prompt.group, plain: undefined as never, arms: {} };
+    const order = index % 2 ? ['plain', ...Object.keys(arms)] : [...Object.keys(arms), 'plain'];
+    for (const arm of order) {
+      if (arm === 'plain') turn.plain = await answer(plain, history, prompt.id, { speculation: { enabled: false } });
+      else turn.arms[arm] = await answer(fast, history, prompt.id, arms[arm]!);
+    }
+    history.push({ role: 'assistant', content: turn.plain.text });
+    turns.push(turn);
+  }
+  return turns;
+}
+
+async function answer(engine: Engine, messages: ChatMessage[], session: string, how: object): Promise<Answer> {
+  const stream = engine.chatStream(messages, { maxTokens: newTokens, temperature: 0, session, ...how });
+  return collect(stream);
+}
+
+async function collect(stream: ReturnType<Engine['stream']>): Promise<Answer> {
+  let first = 0;
+  let last = 0;
+  let firstTokens = 0;
+  for await (const chunk of stream) {
+    last = performance.now();
+    if (first === 0) {
+      first = last;
+      firstTokens = chunk.tokens.length;
+    }
+  }
+  const result = await stream.result;
+  return {
+    text: result.text,
+    tokens: result.tokens,
+    seconds: (last - first) / 1000,
+    counted: result.tokens.length - firstTokens,
+    prefillSeconds: result.timings.ttft,
+    rounds: result.speculation.rounds,
+  };
+}
+
+/** Sampled at a temperature at which text is noise: no drafter can be right, and none may cost anything. */
+async function nothingToGain(plain: Engine, fast: Engine, repeats: number): Promise<number> {
+  const next = random(3);
+  const seconds = { plain: 0, fast: 0 };
+  for (let repeat = 0; repeat < repeats; repeat++) {
+    const prompt = Array.from({ length: 64 }, () => 1000 + Math.floor(next() * 40_000));
+    const ask = { maxTokens: newTokens, temperature: 3, seed: repeat, ignoreEos: true };
+    const order = repeat % 2 ? (['plain', 'fast'] as const) : (['fast', 'plain'] as const);
+    for (const arm of order) {
+      progress(`random text ${repeat + 1} of ${repeats}`);
+      seconds[arm] += (await collect((arm === 'plain' ? plain : fast).stream(prompt, ask))).seconds;
+    }
+  }
+  progressDone();
+  return seconds.plain / seconds.fast;
+}
+
+function ratio(turns: Turn[], arm: string): number {
+  return sum(turns.map((turn) => turn.plain.seconds)) / sum(turns.map((turn) => turn.arms[arm]!.seconds));
+}
+
+function summarise(turns: Turn[], nothing: number): Report {
+  const clean = turns.filter((turn) => !isDegenerate(turn.plain.tokens));
+  const all = turns.map((turn) => turn.arms['all']!);
+  const plain = turns.map((turn) => turn.plain);
+  const report: Report = {
+    suite: 'spec',
+    summary: {
+      speedup: ratio(turns, 'all'),
+      acceptanceLength: sum(all.map((answer) => answer.counted)) / sum(all.map((answer) => answer.rounds)),
+      'clean.speedup': clean.length > 0 ? ratio(clean, 'all') : NaN,
+      'drafter.suffix.speedup': ratio(turns, 'all'),
+      'nothingToGain.ratio': nothing,
+      degenerateShare: 1 - clean.length / turns.length,
+      'plain.tokS': sum(plain.map((answer) => answer.counted)) / sum(plain.map((answer) => answer.seconds)),
+      tokS: sum(all.map((answer) => answer.counted)) / sum(all.map((answer) => answer.seconds)),
+      ttftRatio: sum(all.map((answer) => answer.prefillSeconds)) / sum(plain.map((answer) => answer.prefillSeconds)),
+      mismatches: sum(turns.map((turn) => differences(turn.plain.tokens, turn.arms['all']!.tokens))),
+    },
+    rows: [],
+  };
+  for (const group of new Set(turns.map((turn) => turn.group))) addGroup(report, group, turns);
+  show(report, turns);
+  return report;
+}
+
+function addGroup(report: Report, group: string, turns: Turn[]): void {
+  const inside = turns.filter((turn) => turn.group === group);
+  const clean = inside.filter((turn) => !isDegenerate(turn.plain.tokens));
+  const all = inside.map((turn) => turn.arms['all']!);
+  report.summary[`group.${group}.speedup`] = ratio(inside, 'all');
+  report.rows.push({
+    group,
+    turns: inside.length,
+    plainTokS: sum(inside.map((turn) => turn.plain.counted)) / sum(inside.map((turn) => turn.plain.seconds)),
+    tokS: sum(all.map((answer) => answer.counted)) / sum(all.map((answer) => answer.seconds)),
+    speedup: ratio(inside, 'all'),
+    cleanSpeedup: clean.length > 0 ? ratio(clean, 'all') : NaN,
+    acceptanceLength: sum(all.map((answer) => answer.counted)) / Math.max(1, sum(all.map((answer) => answer.rounds))),
+    degenerate: 1 - clean.length / inside.length,
+  });
+}
+
+function show(report: Report, turns: Turn[]): void {
+  table(
+    ['group', 'turns', 'plain tok/s', 'tok/s', 'speed-up', 'without loops', 'accept. length', 'loops'],
+    report.rows.map((row) => Object.values(row) as (string | number)[]),
+  );
+  const [low, high] = bootstrapRatio(
+    turns.map((turn) => turn.plain.seconds),
+    turns.map((turn) => turn.arms['all']!.seconds),
+  );
+  const { summary } = report;
+  say(
+    `overall ${summary['speedup']!.toFixed(3)}x (95 % ${low.toFixed(3)} to ${high.toFixed(3)}), without loops ` +
+      `${summary['clean.speedup']!.toFixed(3)}x; random text ${summary['nothingToGain.ratio']!.toFixed(3)}x; mismatches ${summary['mismatches']}`,
+  );
+}
+
+function differences(expected: number[], actual: number[]): number {
+  const longer = Math.max(expected.length, actual.length);
+  return sum(Array.from({ length: longer }, (_, i) => Number(expected[i] !== actual[i])));
+}
