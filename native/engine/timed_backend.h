@@ -1,0 +1,97 @@
+// A Backend that forwards to another one and, when asked to, adds up the seconds of each operation: `bench decode --profile`.
+#pragma once
+#include <array>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "backend.h"
+
+namespace foretoken {
+
+/// Where the time of a pass goes. `bytes` = packed weights that the operation reads, 0 where it reads none.
+struct OperationTime {
+  std::string name;
+  double seconds = 0;
+  double bytes = 0;
+};
+
+class TimedBackend final : public Backend {
+ public:
+  explicit TimedBackend(std::unique_ptr<Backend> inner) : inner_(std::move(inner)) {}
+
+  Backend& inner() { return *inner_; }
+  /// Starts over with all times at zero; operations are timed until `stop`. Not in the middle of a pass.
+  void start() {
+    times_.clear();
+    timing_ = true;
+  }
+  /// The operations since `start`, in order of first use.
+  std::vector<OperationTime> stop() {
+    timing_ = false;
+    return std::move(times_);
+  }
+
+  size_t packedBytes(Format format, int64_t rows, int64_t cols) const override {
+    return inner_->packedBytes(format, rows, cols);
+  }
+  void pack(Format format, std::span<const MatrixSource> sources, bool interleave, uint8_t* out) override {
+    inner_->pack(format, sources, interleave, out);
+  }
+  std::unique_ptr<Matrix> matrix(Format format, int64_t rows, int64_t cols, const uint8_t* packed) override {
+    return inner_->matrix(format, rows, cols, packed);
+  }
+  std::unique_ptr<Tensor> tensor(int64_t rows, int64_t width) override { return inner_->tensor(rows, width); }
+  void allocateKv(const KvShape& shape) override { inner_->allocateKv(shape); }
+  void copySlots(std::span<const int32_t> from, std::span<const int32_t> to) override { inner_->copySlots(from, to); }
+  uint8_t* side(int32_t slot) override { return inner_->side(slot); }
+  const float* read(const Tensor& tensor, int64_t rows) override { return inner_->read(tensor, rows); }
+  void write(Tensor& tensor, const float* values, int64_t rows) override { inner_->write(tensor, values, rows); }
+
+  void embed(const Pass& pass, const Matrix& table, Tensor& out) override {
+    timed("embed", nullptr, [&] { inner_->embed(pass, table, out); });
+  }
+  void linear(const Pass& pass, const Matrix& w, const Tensor& in, const float* norm, float eps, Tensor& out,
+              Epilogue epilogue) override {
+    timed("linear", &w, [&] { inner_->linear(pass, w, in, norm, eps, out, epilogue); });
+  }
+  void logits(const Pass& pass, const Matrix& w, const Tensor& in, const float* norm, float eps, Tensor& out) override {
+    timed("head", &w, [&] { inner_->logits(pass, w, in, norm, eps, out); });
+  }
+  void attention(const Pass& pass, int layer, int heads, const Rope& rope, Tensor& qkv, Tensor& out) override {
+    timed("attention", nullptr, [&] { inner_->attention(pass, layer, heads, rope, qkv, out); });
+  }
+  void sample(const Tensor& logits, int vocabulary, std::span<const SampleRow> rows, std::span<SampleResult> out) override {
+    timed("sample", nullptr, [&] { inner_->sample(logits, vocabulary, rows, out); });
+  }
+
+ private:
+  template <typename Operation>
+  void timed(const char* name, const Matrix* w, const Operation& operation) {
+    if (!timing_) return operation();
+    const auto begin = std::chrono::steady_clock::now();
+    operation();
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+    OperationTime& time = entry(name, w);
+    time.seconds += seconds.count();
+    if (w) time.bytes += static_cast<double>(unpaddedBytes(w->format(), w->rows(), w->cols()));
+  }
+
+  /// Matrices are told apart by shape, which in a model's layer is as good as a name.
+  OperationTime& entry(const char* name, const Matrix* w) {
+    std::string full = name;
+    if (w) full += " " + std::to_string(w->rows()) + "x" + std::to_string(w->cols());
+    for (OperationTime& time : times_) {
+      if (time.name == full) return time;
+    }
+    return times_.emplace_back(OperationTime{full});
+  }
+
+  std::unique_ptr<Backend> inner_;
+  std::vector<OperationTime> times_;
+  bool timing_ = false;
+};
+
+}  // namespace foretoken
