@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 
 /** What every suite returns: a flat `summary` of numbers that other programs read, and whatever rows explain it. */
@@ -20,7 +21,7 @@ export interface Provenance {
   date: string;
 }
 
-export function provenance(details: { threads: number; isa: string; model: string; modelHash: string }): Provenance {
+export function provenance(details: { threads: number; isa: string; model: string }): Provenance {
   return {
     machine: {
       cpu: cpus()[0]?.model ?? 'unknown',
@@ -31,10 +32,16 @@ export function provenance(details: { threads: number; isa: string; model: strin
     },
     threads: details.threads,
     model: details.model,
-    modelHash: details.modelHash,
+    modelHash: hashOf(details.model),
     commit: commit(),
     date: new Date().toISOString(),
   };
+}
+
+/** SHA-256 of a model file; a folder is known by its path alone. */
+function hashOf(path: string): string {
+  if (!statSync(path).isFile()) return '';
+  return createHash('sha256').update(readFileSync(path)).digest('hex');
 }
 
 function commit(): string {

@@ -1,0 +1,77 @@
+import { loadBinding } from '../lib/binding';
+import type { BenchOptions } from './common/options';
+import { progress, progressDone, say, table, type Report } from './common/report';
+import { median } from './common/stats';
+
+/** The default model's matrices, and a square one in which only the stream of weights matters. */
+const shapes: [name: string, rows: number, cols: number][] = [
+  ['qkv', 960, 576],
+  ['o', 576, 576],
+  ['gate/up', 3072, 576],
+  ['down', 576, 1536],
+  ['head', 49_152, 576],
+  ['4096²', 4096, 4096],
+];
+const counts = [1, 2, 4, 8, 16, 32, 512];
+
+/**
+ * Each kernel alone over shapes and row counts, weights rotated over more than the caches hold, between two readings of the
+ * bandwidth; medians over the repeats.
+ *
+ * Summary, per format `<f>`, shape `<s>` and rows `<m>`: `<f>.<s>.m<m>.us`; for one row `<f>.<s>.m1.bandwidthShare`; for the others
+ * `<f>.<s>.m<m>.cost` over one row's, and `<f>.<s>.m<m>.GMACs`.
+ */
+export async function kernels(options: BenchOptions): Promise<Report> {
+  const report: Report = { suite: 'kernels', summary: {}, rows: [] };
+  const formats = options.weights.filter((weights) => weights !== 'auto');
+  for (const format of formats.length > 0 ? formats : ['q4_1', 'q8_0']) {
+    for (const [shape, rows, cols] of shapes) await measure(report, options, format, shape, rows, cols);
+  }
+  table(
+    ['format', 'shape', 'rows', 'µs', 'GB/s', 'of read', 'GMAC/s', 'over one row'],
+    report.rows.map((row) => Object.values(row) as (string | number)[]),
+  );
+  return report;
+}
+
+async function measure(
+  report: Report,
+  options: BenchOptions,
+  format: string,
+  shape: string,
+  rows: number,
+  cols: number,
+): Promise<void> {
+  progress(`${format} ${shape}`);
+  const samples = await loadBinding().benchKernel({
+    format,
+    rows,
+    cols,
+    counts,
+    repeats: options.repeats,
+    threads: options.threads,
+    isa: '',
+  });
+  progressDone();
+  const one = median(samples.seconds[0]!);
+  for (const [index, count] of counts.entries()) {
+    const seconds = samples.seconds[index]!;
+    const us = median(seconds) * 1e6;
+    const share = median(seconds.map((value, i) => samples.bytes / value / 1e9 / samples.readGBs[i]!));
+    const macs = (count * rows * cols) / median(seconds) / 1e9;
+    const cost = median(seconds) / one;
+    const key = `${format}.${shape}.m${count}`;
+    report.summary[`${key}.us`] = us;
+    report.summary[`${key}.GMACs`] = macs;
+    if (count === 1) report.summary[`${key}.bandwidthShare`] = share;
+    else report.summary[`${key}.cost`] = cost;
+    const bandwidth = samples.bytes / median(seconds) / 1e9;
+    report.rows.push({ format, shape, rows: count, us, GBs: bandwidth, share, GMACs: macs, cost });
+  }
+}
+
+/** One line about the machine, for the head of the table. */
+export async function machineLine(threads: number): Promise<void> {
+  const { readGBs, int8GMACs, bf16GMACs } = await loadBinding().probe(threads, '');
+  say(`read ${readGBs.toFixed(1)} GB/s, int8 ${int8GMACs.toFixed(0)} GMAC/s, bf16 ${bf16GMACs.toFixed(0)} GMAC/s`);
+}

@@ -1,0 +1,167 @@
+/**
+ * `npm run bench -- <suite> …`: each suite prints a table and, with `--json FILE`, writes a report whose flat `summary` is a
+ * contract (docs/bench.md).
+ */
+import { Command } from 'commander';
+import { loadBinding } from '../lib/binding';
+import { Engine } from '../lib/index';
+import { requireData, specBench, stream } from './common/data';
+import type { BenchOptions } from './common/options';
+import { provenance, say, writeJson, type Report } from './common/report';
+import { chatTokens, openSource } from './common/source';
+import { decode } from './decode';
+import { kernels, machineLine } from './kernels';
+import { lossless, type TokenPrompt } from './lossless';
+import { peers } from './peers';
+import type { PeerPrompt } from './peers/worker';
+import { quality } from './quality';
+import { spec } from './spec';
+
+/** What commander hands over: numbers are still text. */
+interface Flags {
+  data?: string;
+  model: string;
+  weights?: string;
+  threads: string;
+  limit?: string;
+  repeats: string;
+  json?: string;
+  profile?: boolean;
+  small?: boolean;
+  llamaCpp?: string;
+}
+
+type Suite = (options: BenchOptions) => Promise<Report>;
+
+const suites: Record<string, { help: string; weights: string; limit: number; run: Suite }> = {
+  decode: {
+    help: 'plain decoding, passes of 8 and 16 rows, prefill: shares of bandwidth and peak',
+    weights: 'auto,fp8,nvfp4',
+    limit: 0,
+    run: async (options) => decode(options, (await openSource(options.model)).path),
+  },
+  kernels: {
+    help: 'each kernel alone over shapes and row counts',
+    weights: 'q4_1,q8_0,bf16,fp8,nvfp4,mxfp4',
+    limit: 0,
+    run: async (options) => {
+      await machineLine(options.threads);
+      return kernels(options);
+    },
+  },
+  quality: {
+    help: 'perplexity of each format against the file in fp32 (needs --data)',
+    weights: 'auto,bf16,fp8,nvfp4,mxfp4',
+    limit: 0,
+    run: async (options) => {
+      const source = await openSource(options.model);
+      return quality(options, source.path, source.tokenizer);
+    },
+  },
+  lossless: {
+    help: 'forced drafts of every kind against plain decoding, token for token (needs --data)',
+    weights: 'auto,fp8,nvfp4',
+    limit: 20,
+    run: runLossless,
+  },
+  spec: {
+    help: 'Spec-Bench: speculation and controller against plain decoding (needs --data)',
+    weights: 'auto',
+    limit: 0,
+    run: async (options) => {
+      const folder = requireData(options.data, 'spec');
+      return withBoth(options, (plain, fast) => spec(options, plain, fast, specBench(folder, options.limit || Infinity)));
+    },
+  },
+  peers: {
+    help: 'llama.cpp and the Node bindings on the same file, prompts and threads (needs --data)',
+    weights: 'auto,fp8,nvfp4',
+    limit: 2,
+    run: runPeers,
+  },
+};
+
+async function runLossless(options: BenchOptions): Promise<Report> {
+  const folder = requireData(options.data, 'lossless');
+  const source = await openSource(options.model);
+  const asked = [
+    ...specBench(folder, options.limit).map(({ id, turns }) => ({ id, messages: [{ role: 'user', content: turns[0]! }] })),
+    ...['narrow_sql', 'narrow_rust', 'edit', 'recall', 'narrow_tools'].flatMap((name) => stream(folder, name, options.limit)),
+  ];
+  const prompts: TokenPrompt[] = [];
+  for (const { id, messages } of asked) prompts.push({ id, tokens: await chatTokens(source, messages) });
+  return lossless(options, source.path, prompts, Int32Array.from(source.tokenizer.eosIds));
+}
+
+async function runPeers(options: BenchOptions): Promise<Report> {
+  const folder = requireData(options.data, 'peers');
+  const source = await openSource(options.model);
+  const prompts: PeerPrompt[] = [];
+  for (const { group, turns } of specBench(folder, options.limit)) {
+    const tokens = Array.from(await chatTokens(source, [{ role: 'user', content: turns[0]! }]));
+    prompts.push({ group, tokens, text: source.tokenizer.decode(tokens, { special: true }), maxTokens: 128 });
+  }
+  return withBoth(options, (plain, fast) => peers(options, source.path, plain, fast, prompts));
+}
+
+/** The plain reference, loaded with speculation disabled, and the engine with everything on. */
+async function withBoth(options: BenchOptions, work: (plain: Engine, fast: Engine) => Promise<Report>): Promise<Report> {
+  const load = { weights: options.weights[0] as 'auto', threads: options.threads || undefined, maxSequences: 1 };
+  const plain = await Engine.load(options.model, { ...load, speculation: false });
+  const fast = await Engine.load(options.model, load);
+  try {
+    return await work(plain, fast);
+  } finally {
+    await plain.close();
+    await fast.close();
+  }
+}
+
+async function runSuite(name: string, flags: Flags): Promise<void> {
+  const suite = suites[name]!;
+  const options: BenchOptions = {
+    data: flags.data,
+    model: flags.model,
+    weights: (flags.weights ?? suite.weights).split(','),
+    threads: Number(flags.threads),
+    limit: Number(flags.limit ?? suite.limit),
+    repeats: Number(flags.repeats),
+    profile: flags.profile ?? false,
+    small: flags.small ?? false,
+    llamaCpp: flags.llamaCpp,
+  };
+  const report = await suite.run(options);
+  const source = await openSource(options.model);
+  writeJson(
+    flags.json,
+    report,
+    provenance({
+      threads: options.threads || loadBinding().defaultThreads(),
+      isa: loadBinding().availableIsas()[0]!,
+      model: source.path,
+    }),
+  );
+}
+
+const program = new Command('bench').description('Measures foretoken; every suite prints a table and can write JSON.');
+for (const [name, suite] of Object.entries(suites)) {
+  program
+    .command(name)
+    .description(suite.help)
+    .option('--data <folder>', 'prompts and texts: spec_bench/, streams/, drift/')
+    .option('--model <ref>', 'model to measure', 'default')
+    .option('--weights <formats>', `comma-separated weight formats (default: ${suite.weights})`)
+    .option('--threads <n>', 'compute threads, 0 = physical cores', '0')
+    .option('--limit <n>', `prompts a group, 0 = all (default: ${suite.limit})`)
+    .option('--repeats <n>', 'timed repeats', '9')
+    .option('--json <file>', "write the report there; '-' = standard output, one line")
+    .option('--profile', 'decode: seconds by operation')
+    .option('--small', 'decode: leave out the random 1.24 B model')
+    .option('--llama-cpp <folder>', "peers: llama.cpp's build folder, to compare with its own tools")
+    .action((flags: Flags) => runSuite(name, flags));
+}
+
+program.parseAsync().catch((error: unknown) => {
+  say(error instanceof Error ? error.message : String(error));
+  process.exitCode = 1;
+});
