@@ -116,8 +116,8 @@ function summarise(report: Report, prefix: string, weights: string, info: Native
     [16, 2],
   ] as const) {
     const arithmetic = (sample: Sample) => (rows * macsPerRow(info)) / peakOf(sample.ceiling);
-    const cost = over((sample) => sample.pass[rows - 1]! / sample.pass[0]!);
-    const roof = over((sample) => Math.max(stream(sample), arithmetic(sample)) / sample.pass[rows - 1]!);
+    const cost = over((sample) => sample.pass[rows - 1] / sample.pass[0]);
+    const roof = over((sample) => Math.max(stream(sample), arithmetic(sample)) / sample.pass[rows - 1]);
     const arithmeticBinds = over((sample) => arithmetic(sample) / stream(sample)) > 1;
     summary[key(`rows${rows}`)] = cost;
     summary[key(`roof${rows}`)] = roof;
@@ -131,7 +131,7 @@ function summarise(report: Report, prefix: string, weights: string, info: Native
     format: prefix + weights,
     weights: info.weightsDescription,
     bytes,
-    passSeconds: Array.from({ length: 16 }, (_, i) => over((sample) => sample.pass[i]!)),
+    passSeconds: Array.from({ length: 16 }, (_, i) => over((sample) => sample.pass[i])),
     readGBs: over((sample) => sample.ceiling.readGBs),
   });
 }
@@ -206,14 +206,14 @@ function randomPrompt(vocabulary: number, tokens: number, seed: number): Int32Ar
 function show(report: Report): void {
   const { summary } = report;
   say(
-    `\nread ${summary['readGBs']!.toFixed(1)} GB/s, int8 ${summary['peak.int8GMACs']!.toFixed(0)} GMAC/s, ` +
-      `bf16 ${summary['peak.bf16GMACs']!.toFixed(0)} GMAC/s, TTFT with speculation ${summary['ttftRatio']!.toFixed(3)}x`,
+    `\nread ${summary['readGBs'].toFixed(1)} GB/s, int8 ${summary['peak.int8GMACs'].toFixed(0)} GMAC/s, ` +
+      `bf16 ${summary['peak.bf16GMACs'].toFixed(0)} GMAC/s, TTFT with speculation ${summary['ttftRatio'].toFixed(3)}x`,
   );
   const columns = ['tokS', 'bandwidthShare', 'stepOk', 'rows8', 'roof8', 'pass8', 'rows16', 'roof16', 'pass16'];
   const all = [...columns, 'prefillTokS', 'prefillShare'];
   const formats = report.rows.filter((row) => 'passSeconds' in row).map((row) => row['format'] as string);
   table(
     ['format', ...all],
-    formats.map((format) => [format, ...all.map((column) => summary[`${format}.${column}`]!)]),
+    formats.map((format) => [format, ...all.map((column) => summary[`${format}.${column}`])]),
   );
 }

@@ -43,31 +43,29 @@ async function measure(
   cols: number,
 ): Promise<void> {
   progress(`${format} ${shape}`);
-  const samples = await loadBinding().benchKernel({
-    format,
-    rows,
-    cols,
-    counts,
-    repeats: options.repeats,
-    threads: options.threads,
-    isa: '',
-  });
-  progressDone();
-  const one = median(samples.seconds[0]!);
-  for (const [index, count] of counts.entries()) {
-    const seconds = samples.seconds[index]!;
-    const us = median(seconds) * 1e6;
-    const share = median(seconds.map((value, i) => samples.bytes / value / 1e9 / samples.readGBs[i]!));
-    const macs = (count * rows * cols) / median(seconds) / 1e9;
-    const cost = median(seconds) / one;
+  let one = NaN;
+  for (const count of counts) {
+    const { threads, repeats } = options;
+    const kernel = { format, rows, cols, count, repeats, threads, isa: '' };
+    const samples = await loadBinding().benchKernel(kernel);
+    const seconds = median(Array.from(samples.seconds));
+    if (count === 1) one = seconds;
+    const shares = Array.from(samples.seconds, (value, i) => samples.bytes / value / 1e9 / samples.readGBs[i]);
+    const figures = {
+      us: seconds * 1e6,
+      GBs: samples.bytes / seconds / 1e9,
+      share: median(shares),
+      GMACs: samples.macs / seconds / 1e9,
+      cost: seconds / one,
+    };
     const key = `${format}.${shape}.m${count}`;
-    report.summary[`${key}.us`] = us;
-    report.summary[`${key}.GMACs`] = macs;
-    if (count === 1) report.summary[`${key}.bandwidthShare`] = share;
-    else report.summary[`${key}.cost`] = cost;
-    const bandwidth = samples.bytes / median(seconds) / 1e9;
-    report.rows.push({ format, shape, rows: count, us, GBs: bandwidth, share, GMACs: macs, cost });
+    report.summary[`${key}.us`] = figures.us;
+    report.summary[`${key}.GMACs`] = figures.GMACs;
+    if (count === 1) report.summary[`${key}.bandwidthShare`] = figures.share;
+    else report.summary[`${key}.cost`] = figures.cost;
+    report.rows.push({ format, shape, rows: count, ...figures });
   }
+  progressDone();
 }
 
 /** One line about the machine, for the head of the table. */

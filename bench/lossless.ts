@@ -81,12 +81,18 @@ async function compare(
   const request = ({ prompt, seed, maxTokens }: Case) => ({
     ...{ prompt: prompt.tokens, seed, maxTokens, stopTokens, temperature: setting.temperature },
   });
-  await inBatches(cases.filter((_, i) => i % 3 === 0), setting.batch, async (item) => {
-    references.set(item.prompt, await plain.run(request(item)));
-  });
+  await inBatches(
+    cases.filter((_, i) => i % 3 === 0),
+    setting.batch,
+    async (item) => {
+      references.set(item.prompt, await plain.run(request(item)));
+    },
+  );
   let done = 0;
   await inBatches(cases, setting.batch, async (item) => {
-    progress(`${setting.weights}, batch ${setting.batch}, temperature ${setting.temperature}: ${++done} of ${cases.length}`);
+    progress(
+      `${setting.weights}, batch ${setting.batch}, temperature ${setting.temperature}: ${++done} of ${cases.length}`,
+    );
     if (done % 2 === 0) drafting.engine.forget({});
     const reference = references.get(item.prompt)!;
     const run = await drafting.run({
@@ -120,7 +126,7 @@ function corrupted(tokens: number[], next: () => number): Int32Array {
   return Int32Array.from(
     tokens.flatMap((token) => {
       if (next() > 1 / 7) return [token];
-      return [[token + 1], [], [token, token]][Math.floor(next() * 3)]!;
+      return [[token + 1], [], [token, token]][Math.floor(next() * 3)];
     }),
   );
 }

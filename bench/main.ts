@@ -70,7 +70,9 @@ const suites: Record<string, { help: string; weights: string; limit: number; run
     limit: 0,
     run: async (options) => {
       const folder = requireData(options.data, 'spec');
-      return withBoth(options, (plain, fast) => spec(options, plain, fast, specBench(folder, options.limit || Infinity)));
+      return withBoth(options, (plain, fast) =>
+        spec(options, plain, fast, specBench(folder, options.limit || Infinity)),
+      );
     },
   },
   peers: {
@@ -85,8 +87,13 @@ async function runLossless(options: BenchOptions): Promise<Report> {
   const folder = requireData(options.data, 'lossless');
   const source = await openSource(options.model);
   const asked = [
-    ...specBench(folder, options.limit).map(({ id, turns }) => ({ id, messages: [{ role: 'user', content: turns[0]! }] })),
-    ...['narrow_sql', 'narrow_rust', 'edit', 'recall', 'narrow_tools'].flatMap((name) => stream(folder, name, options.limit)),
+    ...specBench(folder, options.limit).map(({ id, turns }) => ({
+      id,
+      messages: [{ role: 'user', content: turns[0] }],
+    })),
+    ...['narrow_sql', 'narrow_rust', 'edit', 'recall', 'narrow_tools'].flatMap((name) =>
+      stream(folder, name, options.limit),
+    ),
   ];
   const prompts: TokenPrompt[] = [];
   for (const { id, messages } of asked) prompts.push({ id, tokens: await chatTokens(source, messages) });
@@ -98,14 +105,17 @@ async function runPeers(options: BenchOptions): Promise<Report> {
   const source = await openSource(options.model);
   const prompts: PeerPrompt[] = [];
   for (const { group, turns } of specBench(folder, options.limit)) {
-    const tokens = Array.from(await chatTokens(source, [{ role: 'user', content: turns[0]! }]));
+    const tokens = Array.from(await chatTokens(source, [{ role: 'user', content: turns[0] }]));
     prompts.push({ group, tokens, text: source.tokenizer.decode(tokens, { special: true }), maxTokens: 128 });
   }
   return withBoth(options, (plain, fast) => peers(options, source.path, plain, fast, prompts));
 }
 
 /** The plain reference, loaded with speculation disabled, and the engine with everything on. */
-async function withBoth(options: BenchOptions, work: (plain: Engine, fast: Engine) => Promise<Report>): Promise<Report> {
+async function withBoth(
+  options: BenchOptions,
+  work: (plain: Engine, fast: Engine) => Promise<Report>,
+): Promise<Report> {
   const load = { weights: options.weights[0] as 'auto', threads: options.threads || undefined, maxSequences: 1 };
   const plain = await Engine.load(options.model, { ...load, speculation: false });
   const fast = await Engine.load(options.model, load);
@@ -118,7 +128,7 @@ async function withBoth(options: BenchOptions, work: (plain: Engine, fast: Engin
 }
 
 async function runSuite(name: string, flags: Flags): Promise<void> {
-  const suite = suites[name]!;
+  const suite = suites[name];
   const options: BenchOptions = {
     data: flags.data,
     model: flags.model,
@@ -131,16 +141,9 @@ async function runSuite(name: string, flags: Flags): Promise<void> {
     llamaCpp: flags.llamaCpp,
   };
   const report = await suite.run(options);
-  const source = await openSource(options.model);
-  writeJson(
-    flags.json,
-    report,
-    provenance({
-      threads: options.threads || loadBinding().defaultThreads(),
-      isa: loadBinding().availableIsas()[0]!,
-      model: source.path,
-    }),
-  );
+  const { threads, isa } = await loadBinding().probe(options.threads, '');
+  const model = (await openSource(options.model)).path;
+  writeJson(flags.json, report, provenance({ threads, isa, model }));
 }
 
 const program = new Command('bench').description('Measures foretoken; every suite prints a table and can write JSON.');

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { Engine } from '../lib/index';
 import { cacheFolder } from '../lib/models/cache';
 import type { BenchOptions } from './common/options';
-import { progress, progressDone, say, table, type Report } from './common/report';
+import { progress, progressDone, table, type Report } from './common/report';
 import { NativeRunner } from './common/runner';
 import { median, random, sum } from './common/stats';
 import { installPeers } from './peers/install';
@@ -32,7 +32,7 @@ export async function peers(
   addRow(report, 'foretoken', 'plain', ours.plain);
   addRow(report, 'foretoken', 'everything on', ours.best);
   const folder = installPeers(cacheFolder());
-  const threads = plain.info.threads;
+  const threads = plain.model.threads;
   const job = { folder, model, threads, context: 2048, prompts };
   for (const [peer, settings] of [
     ['node-llama-cpp', { plain: {}, 'input lookup (2, 8)': { predictor: { pattern: 2, prediction: 8 } } }],
@@ -74,7 +74,8 @@ async function compareLlamaCpp(
   const llama = new LlamaCpp(options.llamaCpp!, threads);
   for (const weights of options.weights) {
     const type = counterpart[weights];
-    const file = type === undefined ? model : llama.requantize(model, type, join(cacheFolder(), 'peers', `${type}.gguf`));
+    const file =
+      type === undefined ? model : llama.requantize(model, type, join(cacheFolder(), 'peers', `${type}.gguf`));
     const ratios = { plain: [] as number[], prefill: [] as number[] };
     for (let repeat = 0; repeat < 3; repeat++) {
       progress(`llama.cpp ${type ?? 'the file'} against ${weights}: ${repeat + 1} of 3`);
@@ -105,9 +106,9 @@ async function compareLlamaCpp(
 function bestPerGroup(byType: Map<string, PeerRun[]>, prompts: PeerPrompt[]): number {
   const best: PeerRun[] = [];
   for (const group of new Set(prompts.map((prompt) => prompt.group))) {
-    const inside = (runs: PeerRun[]) => runs.filter((_, i) => prompts[i]!.group === group);
+    const inside = (runs: PeerRun[]) => runs.filter((_, i) => prompts[i].group === group);
     const candidates = [...byType.values()].map(inside).sort((a, b) => speed(b) - speed(a));
-    best.push(...candidates[0]!);
+    best.push(...candidates[0]);
   }
   return speed(best);
 }
@@ -116,7 +117,8 @@ function bestPerGroup(byType: Map<string, PeerRun[]>, prompts: PeerPrompt[]): nu
 async function ownBench(model: string, weights: string, threads: number): Promise<{ decode: number; prefill: number }> {
   const runner = await NativeRunner.load(model, { weights, threads });
   const next = random(11);
-  const prompt = (tokens: number) => Int32Array.from({ length: tokens }, () => Math.floor(next() * runner.info.vocabulary));
+  const prompt = (tokens: number) =>
+    Int32Array.from({ length: tokens }, () => Math.floor(next() * runner.info.vocabulary));
   await runner.run({ prompt: prompt(32), maxTokens: 16 });
   const run = await runner.run({ prompt: prompt(1), maxTokens: 129 });
   const prefill = await runner.run({ prompt: prompt(512), maxTokens: 1 });
@@ -127,7 +129,7 @@ async function ownBench(model: string, weights: string, threads: number): Promis
 async function answer(engine: Engine, prompts: PeerPrompt[]): Promise<PeerRun[]> {
   const runs: PeerRun[] = [];
   for (const prompt of prompts) {
-    await engine.forget();
+    engine.forget();
     const { tokens, timings } = await engine.generate(prompt.tokens, { maxTokens: prompt.maxTokens, temperature: 0 });
     runs.push({ count: tokens.length, seconds: timings.decodeSeconds, ttft: timings.ttft });
   }

@@ -1,4 +1,4 @@
-import { Tokenizer } from '../lib/models/tokenizer';
+import type { Tokenizer } from '../lib/models/tokenizer';
 import type { BenchOptions } from './common/options';
 import { corpus, domains, requireData } from './common/data';
 import { progress, progressDone, table, type Report } from './common/report';
@@ -24,7 +24,7 @@ export async function quality(options: BenchOptions, model: string, tokenizer: T
   report.summary['f32.ppl'] = perplexity(reference, count);
   for (const weights of options.weights) {
     const scores = await scoreAll(model, weights, windows, options);
-    const same = sum(scores.map((score, i) => agreement(score.argmax, reference[i]!.argmax)));
+    const same = sum(scores.map((score, i) => agreement(score.argmax, reference[i].argmax)));
     report.summary[`${weights}.pplRatio`] = perplexity(scores, count) / report.summary['f32.ppl'];
     report.summary[`${weights}.top1`] = same / count;
     report.rows.push({ weights, ppl: perplexity(scores, count), byDomain: byDomain(windows, scores, reference) });
@@ -35,9 +35,9 @@ export async function quality(options: BenchOptions, model: string, tokenizer: T
       ['f32', report.summary['f32.ppl'].toFixed(4), '', ''],
       ...options.weights.map((weights) => [
         weights,
-        (report.summary[`${weights}.pplRatio`]! * report.summary['f32.ppl']!).toFixed(4),
-        `${((report.summary[`${weights}.pplRatio`]! - 1) * 100).toFixed(2)} %`,
-        `${(report.summary[`${weights}.top1`]! * 100).toFixed(2)} %`,
+        (report.summary[`${weights}.pplRatio`] * report.summary['f32.ppl']).toFixed(4),
+        `${((report.summary[`${weights}.pplRatio`] - 1) * 100).toFixed(2)} %`,
+        `${(report.summary[`${weights}.top1`] * 100).toFixed(2)} %`,
       ]),
     ],
   );
@@ -87,7 +87,11 @@ function byDomain(windows: Window[], scores: Score[], reference: Score[]): Recor
   const ratio = (domain: string) => {
     const inside = windows.flatMap((window, i) => (window.domain === domain ? [i] : []));
     const count = inside.length * (windowTokens - 1);
-    const pick = (all: Score[]) => perplexity(inside.map((i) => all[i]!), count);
+    const pick = (all: Score[]) =>
+      perplexity(
+        inside.map((i) => all[i]),
+        count,
+      );
     return pick(scores) / pick(reference);
   };
   return Object.fromEntries(domains.map((domain) => [domain, ratio(domain)]));

@@ -18,7 +18,9 @@ export function writeRandomModel(path: string): void {
   const ones = Buffer.from(new Float32Array(width).fill(1).buffer);
   for (const { rows, cols } of shapes) {
     if (rows === 1) writeSync(file, ones);
-    else for (let left = (rows * cols * 20) / 32; left > 0; left -= q4.length) writeSync(file, q4, 0, Math.min(left, q4.length));
+    else
+      for (let left = (rows * cols * 20) / 32; left > 0; left -= q4.length)
+        writeSync(file, q4, 0, Math.min(left, q4.length));
   }
   closeSync(file);
   renameSync(temporary, path);
@@ -73,7 +75,14 @@ function ggufHeader(shapes: Shape[]): Buffer {
   const parts: Buffer[] = [];
   const u32 = (value: number) => parts.push(Buffer.from(new Uint32Array([value]).buffer));
   const u64 = (value: number) => parts.push(Buffer.from(new BigUint64Array([BigInt(value)]).buffer));
-  const text = (value: string) => (u64(Buffer.byteLength(value)), parts.push(Buffer.from(value)));
+  const text = (value: string) => {
+    u64(Buffer.byteLength(value));
+    parts.push(Buffer.from(value));
+  };
+  const typed = (type: number, write: () => void) => {
+    u32(type);
+    write();
+  };
   const metadata: [string, string | number | { f32: number }][] = [
     ['general.architecture', 'llama'],
     ['llama.block_count', layers],
@@ -93,9 +102,9 @@ function ggufHeader(shapes: Shape[]): Buffer {
   u64(metadata.length);
   for (const [key, value] of metadata) {
     text(key);
-    if (typeof value === 'string') (u32(8), text(value));
-    else if (typeof value === 'number') (u32(4), u32(value));
-    else (u32(6), parts.push(Buffer.from(new Float32Array([value.f32]).buffer)));
+    if (typeof value === 'string') typed(8, () => text(value));
+    else if (typeof value === 'number') typed(4, () => u32(value));
+    else typed(6, () => parts.push(Buffer.from(new Float32Array([value.f32]).buffer)));
   }
   let offset = 0;
   for (const { name, rows, cols } of shapes) {

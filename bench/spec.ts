@@ -40,12 +40,7 @@ const arms: Record<string, { speculation: { enabled: boolean; maxLookahead?: num
  * `degenerateShare` of answers in which a 16-gram occurs three times; `nothingToGain.ratio` plain over spec seconds on random text;
  * `plain.tokS`, `tokS`, `prefillTokS`; `mismatches` tokens that differ.
  */
-export async function spec(
-  options: BenchOptions,
-  plain: Engine,
-  fast: Engine,
-  prompts: Prompt[],
-): Promise<Report> {
+export async function spec(options: BenchOptions, plain: Engine, fast: Engine, prompts: Prompt[]): Promise<Report> {
   const turns: Turn[] = [];
   for (const [index, prompt] of prompts.entries()) {
     const done = turns.length > 0 ? `, so far ${ratio(turns, 'all').toFixed(3)}x` : '';
@@ -58,7 +53,8 @@ export async function spec(
 }
 
 async function answerAll(plain: Engine, fast: Engine, prompt: Prompt, index: number): Promise<Turn[]> {
-  await Promise.all([plain.forget(), fast.forget()]);
+  plain.forget();
+  fast.forget();
   const history: ChatMessage[] = [];
   const turns: Turn[] = [];
   for (const question of prompt.turns) {
@@ -67,7 +63,7 @@ async function answerAll(plain: Engine, fast: Engine, prompt: Prompt, index: num
     const order = index % 2 ? ['plain', ...Object.keys(arms)] : [...Object.keys(arms), 'plain'];
     for (const arm of order) {
       if (arm === 'plain') turn.plain = await answer(plain, history, prompt.id, { speculation: { enabled: false } });
-      else turn.arms[arm] = await answer(fast, history, prompt.id, arms[arm]!);
+      else turn.arms[arm] = await answer(fast, history, prompt.id, arms[arm]);
     }
     history.push({ role: 'assistant', content: turn.plain.text });
     turns.push(turn);
@@ -120,12 +116,12 @@ async function nothingToGain(plain: Engine, fast: Engine, repeats: number): Prom
 }
 
 function ratio(turns: Turn[], arm: string): number {
-  return sum(turns.map((turn) => turn.plain.seconds)) / sum(turns.map((turn) => turn.arms[arm]!.seconds));
+  return sum(turns.map((turn) => turn.plain.seconds)) / sum(turns.map((turn) => turn.arms[arm].seconds));
 }
 
 function summarise(turns: Turn[], nothing: number): Report {
   const clean = turns.filter((turn) => !isDegenerate(turn.plain.tokens));
-  const all = turns.map((turn) => turn.arms['all']!);
+  const all = turns.map((turn) => turn.arms['all']);
   const plain = turns.map((turn) => turn.plain);
   const report: Report = {
     suite: 'spec',
@@ -139,7 +135,7 @@ function summarise(turns: Turn[], nothing: number): Report {
       'plain.tokS': sum(plain.map((answer) => answer.counted)) / sum(plain.map((answer) => answer.seconds)),
       tokS: sum(all.map((answer) => answer.counted)) / sum(all.map((answer) => answer.seconds)),
       ttftRatio: sum(all.map((answer) => answer.prefillSeconds)) / sum(plain.map((answer) => answer.prefillSeconds)),
-      mismatches: sum(turns.map((turn) => differences(turn.plain.tokens, turn.arms['all']!.tokens))),
+      mismatches: sum(turns.map((turn) => differences(turn.plain.tokens, turn.arms['all'].tokens))),
     },
     rows: [],
   };
@@ -151,7 +147,7 @@ function summarise(turns: Turn[], nothing: number): Report {
 function addGroup(report: Report, group: string, turns: Turn[]): void {
   const inside = turns.filter((turn) => turn.group === group);
   const clean = inside.filter((turn) => !isDegenerate(turn.plain.tokens));
-  const all = inside.map((turn) => turn.arms['all']!);
+  const all = inside.map((turn) => turn.arms['all']);
   report.summary[`group.${group}.speedup`] = ratio(inside, 'all');
   report.rows.push({
     group,
@@ -172,12 +168,12 @@ function show(report: Report, turns: Turn[]): void {
   );
   const [low, high] = bootstrapRatio(
     turns.map((turn) => turn.plain.seconds),
-    turns.map((turn) => turn.arms['all']!.seconds),
+    turns.map((turn) => turn.arms['all'].seconds),
   );
   const { summary } = report;
   say(
-    `overall ${summary['speedup']!.toFixed(3)}x (95 % ${low.toFixed(3)} to ${high.toFixed(3)}), without loops ` +
-      `${summary['clean.speedup']!.toFixed(3)}x; random text ${summary['nothingToGain.ratio']!.toFixed(3)}x; mismatches ${summary['mismatches']}`,
+    `overall ${summary['speedup'].toFixed(3)}x (95 % ${low.toFixed(3)} to ${high.toFixed(3)}), without loops ` +
+      `${summary['clean.speedup'].toFixed(3)}x; random text ${summary['nothingToGain.ratio'].toFixed(3)}x; mismatches ${summary['mismatches']}`,
   );
 }
 

@@ -211,10 +211,32 @@ export interface NativeEngine {
     context: number,
     repeats: number,
   ): Promise<{ passSeconds: Float32Array; draftSeconds: Float32Array }>;
+  /**
+   * Where the seconds of a pass go, by operation, in order of first use; the mean over `repeats` passes of `rows` rows at a
+   * context. `bytes` of weights an operation reads. For `bench decode --profile`.
+   */
+  profileOperations(rows: number, context: number, repeats: number): Promise<NativeOperation[]>;
   /** Teacher-forced logits for tests and `bench quality`: log-probabilities of tokens[i + 1] after tokens[..i], and the argmax. */
   score(tokens: Int32Array): Promise<{ logprob: Float32Array; argmax: Int32Array }>;
   /** Waits for running work, frees everything. */
   close(): Promise<void>;
+}
+
+/** One kind of operation of a pass: all calls of it together. */
+export interface NativeOperation {
+  name: string;
+  seconds: number;
+  bytes: number;
+}
+
+/** What the machine can do at best with `threads` and `isa`, see native/cpu/probe.h. */
+export interface NativeProbe {
+  readGBs: number;
+  int8GMACs: number;
+  bf16GMACs: number;
+  /** Those really used. */
+  threads: number;
+  isa: string;
 }
 
 /** One CUDA device as `cudaInfo` reports it. */
@@ -263,6 +285,8 @@ export interface NativeKernel {
 export interface NativeKernelTimes {
   /** One figure per repeat. */
   seconds: Float64Array;
+  /** Read bandwidth right before each of them, 10^9 bytes a second. */
+  readGBs: Float64Array;
   /** Unpadded bytes of W. */
   bytes: number;
   /** Multiply-adds of one product. */
@@ -286,7 +310,7 @@ export interface Binding {
    */
   cudaInfo(): CudaInfo;
   /** Bench primitives, see native/cpu/probe.h. */
-  probe(threads: number, isa: string): Promise<{ readGBs: number; int8GMACs: number; bf16GMACs: number }>;
+  probe(threads: number, isa: string): Promise<NativeProbe>;
   /**
    * Times one matrix product alone, `repeats` times: W [rows, cols] in `format` times `count` input rows, weights rotated over more
    * than the caches hold.

@@ -15,7 +15,9 @@ const specGroups = new Set(['translation', 'summarization', 'qa', 'math_reasonin
 /** The Spec-Bench questions of a data folder, at most `limit` a group, in file order. */
 export function specBench(folder: string, limit = Infinity): Prompt[] {
   const taken = new Map<string, number>();
-  return jsonLines<{ question_id: number; category: string; turns: string[] }>(join(folder, 'spec_bench', 'question.jsonl'))
+  return jsonLines<{ question_id: number; category: string; turns: string[] }>(
+    join(folder, 'spec_bench', 'question.jsonl'),
+  )
     .map((question) => ({
       id: `spec/${question.question_id}`,
       group: specGroups.has(question.category) ? question.category : 'mt_bench',

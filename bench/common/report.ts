@@ -67,7 +67,7 @@ export function table(header: string[], rows: (string | number)[][]): void {
   const cells = [header, ...rows.map((row) => row.map((cell) => (typeof cell === 'number' ? figure(cell) : cell)))];
   const width = header.map((_, column) => Math.max(...cells.map((row) => (row[column] ?? '').length)));
   cells.forEach((row, index) => {
-    const line = row.map((cell, column) => (column === 0 ? cell.padEnd(width[0]!) : cell.padStart(width[column]!)));
+    const line = row.map((cell, column) => (column === 0 ? cell.padEnd(width[0]) : cell.padStart(width[column])));
     say(line.join('  '));
     if (index === 0) say(width.map((count) => '-'.repeat(count)).join('  '));
   });

@@ -117,7 +117,7 @@ export class NativeRunner {
 
   #step(outcomes: NativeOutcomes, at: number, now: number): void {
     const [, sequence, tokenOffset, tokenCount, draftOffset, draftCount] = outcomes.steps.subarray(at, at + stepFields);
-    const run = this.#running.get(sequence!);
+    const run = this.#running.get(sequence);
     if (run === undefined || tokenCount === 0) return;
     if (run.tokens.length === 0) {
       run.first = now;
@@ -126,24 +126,24 @@ export class NativeRunner {
       run.rounds += 1;
     }
     run.last = now;
-    run.tokens.push(...outcomes.tokens.subarray(tokenOffset, tokenOffset! + tokenCount!));
-    for (const outcome of outcomes.draftOutcome.subarray(draftOffset, draftOffset! + draftCount!)) {
+    run.tokens.push(...outcomes.tokens.subarray(tokenOffset, tokenOffset + tokenCount));
+    for (const outcome of outcomes.draftOutcome.subarray(draftOffset, draftOffset + draftCount)) {
       run.drafted += 1;
       if (outcome >> 8 === 1) run.accepted += 1;
       if (outcome >> 8 === 0) run.rejected += 1;
     }
-    this.engine.consumed(sequence!, run.tokens.length);
+    this.engine.consumed(sequence, run.tokens.length);
   }
 
   #finish(finished: Int32Array, at: number): void {
-    const sequence = finished[at]!;
+    const sequence = finished[at];
     const run = this.#running.get(sequence);
     if (run === undefined) return;
     this.#running.delete(sequence);
     this.engine.finish(sequence, run.tokens.length);
     run.ttft = (run.first - run.submitted) / 1000;
     run.seconds = (run.last - run.first) / 1000;
-    if (finished[at + 1] === FinishReason.error) run.reject(new Error('the sequence failed'));
+    if ((finished[at + 1] as FinishReason) === FinishReason.error) run.reject(new Error('the sequence failed'));
     else run.resolve(run);
   }
 }

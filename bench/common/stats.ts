@@ -3,7 +3,7 @@ export function median(values: number[]): number {
   if (values.length === 0) return NaN;
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
 export function sum(values: Iterable<number>): number {
@@ -32,15 +32,14 @@ export function bootstrapRatio(top: number[], bottom: number[], rounds = 1000): 
   for (let round = 0; round < rounds; round++) {
     let a = 0;
     let b = 0;
-    for (let i = 0; i < top.length; i++) {
-      const pick = Math.floor(next() * top.length);
-      a += top[pick]!;
-      b += bottom[pick]!;
+    for (const pick of top.map(() => Math.floor(next() * top.length))) {
+      a += top[pick];
+      b += bottom[pick];
     }
     ratios.push(a / b);
   }
   ratios.sort((x, y) => x - y);
-  return [ratios[Math.floor(rounds * 0.025)]!, ratios[Math.floor(rounds * 0.975)]!];
+  return [ratios[Math.floor(rounds * 0.025)], ratios[Math.floor(rounds * 0.975)]];
 }
 
 /**

@@ -14,19 +14,22 @@ namespace {
 
 struct Rates {
   double readGBs, int8GMACs, bf16GMACs;
+  int threads;
+  Isa isa;
 };
 
 struct KernelTimes {
-  std::vector<double> seconds;
+  std::vector<double> seconds, readGBs;
   double bytes, macs;
 };
 
 int threadsOr(int threads) { return threads > 0 ? threads : defaultThreads(); }
 
 Rates probeRates(int threads, const std::string& isa) {
+  const Isa path = selectIsa(isa);
   ThreadPool pool(threadsOr(threads));
-  Probe probe(pool, selectIsa(isa));
-  return {probe.readGBs(), probe.int8GMACs(), probe.bf16GMACs()};
+  Probe probe(pool, path);
+  return {probe.readGBs(), probe.int8GMACs(), probe.bf16GMACs(), pool.size(), path};
 }
 
 Napi::Value ratesToJs(Napi::Env env, const Rates& rates) {
@@ -34,6 +37,8 @@ Napi::Value ratesToJs(Napi::Env env, const Rates& rates) {
   result.Set("readGBs", rates.readGBs);
   result.Set("int8GMACs", rates.int8GMACs);
   result.Set("bf16GMACs", rates.bf16GMACs);
+  result.Set("threads", rates.threads);
+  result.Set("isa", name(rates.isa));
   return result;
 }
 
@@ -56,15 +61,21 @@ KernelTimes timeKernel(const Kernel& kernel) {
   Format format;
   if (!parseFormat(kernel.format, format)) throw Error("UNKNOWN_WEIGHTS_FORMAT", "there is no weight format '" + kernel.format + "'");
   ThreadPool pool(threadsOr(kernel.threads));
-  KernelBench bench(pool, selectIsa(kernel.isa), format, kernel.rows, kernel.cols, kernel.count);
-  KernelTimes result{{}, bench.bytes(), bench.macs()};
-  for (int i = 0; i < kernel.repeats; ++i) result.seconds.push_back(bench.seconds());
+  const Isa isa = selectIsa(kernel.isa);
+  KernelBench bench(pool, isa, format, kernel.rows, kernel.cols, kernel.count);
+  Probe probe(pool, isa);
+  KernelTimes result{{}, {}, bench.bytes(), bench.macs()};
+  for (int i = 0; i < kernel.repeats; ++i) {
+    result.readGBs.push_back(probe.readGBs());
+    result.seconds.push_back(bench.seconds());
+  }
   return result;
 }
 
 Napi::Value timesToJs(Napi::Env env, const KernelTimes& times) {
   auto result = Napi::Object::New(env);
   result.Set("seconds", toJs(env, times.seconds));
+  result.Set("readGBs", toJs(env, times.readGBs));
   result.Set("bytes", times.bytes);
   result.Set("macs", times.macs);
   return result;
