@@ -212,8 +212,8 @@ export interface NativeEngine {
     repeats: number,
   ): Promise<{ passSeconds: Float32Array; draftSeconds: Float32Array }>;
   /**
-   * Where the seconds of a pass go, by operation, in order of first use; the mean over `repeats` passes of `rows` rows at a
-   * context. `bytes` of weights an operation reads. For `bench decode --profile`.
+   * Where the seconds of passes go: `repeats` passes of `rows` rows at a context, all calls of an operation together, in order of
+   * first use. For `bench decode --profile`.
    */
   profileOperations(rows: number, context: number, repeats: number): Promise<NativeOperation[]>;
   /** Teacher-forced logits for tests and `bench quality`: log-probabilities of tokens[i + 1] after tokens[..i], and the argmax. */

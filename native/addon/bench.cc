@@ -59,7 +59,8 @@ struct Kernel {
 
 KernelTimes timeKernel(const Kernel& kernel) {
   Format format;
-  if (!parseFormat(kernel.format, format)) throw Error("UNKNOWN_WEIGHTS_FORMAT", "there is no weight format '" + kernel.format + "'");
+  if (!parseFormat(kernel.format, format))
+    throw Error("UNKNOWN_WEIGHTS_FORMAT", "there is no weight format '" + kernel.format + "'");
   ThreadPool pool(threadsOr(kernel.threads));
   const Isa isa = selectIsa(kernel.isa);
   KernelBench bench(pool, isa, format, kernel.rows, kernel.cols, kernel.count);

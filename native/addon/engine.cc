@@ -3,21 +3,22 @@
 #include "addon/engine_handle.h"
 #include "addon/errors.h"
 #include "common/error.h"
-#include "cpu/cpu_backend.h"
+#include "engine/timed_backend.h"
 
 namespace foretoken::addon {
 namespace {
 
 using SharedHandle = std::shared_ptr<EngineHandle>;
 
-/// Marks objects whose wrapped pointer is a SharedHandle, so that a method called on anything else is an error and no crash.
+/// Marks objects whose wrapped pointer is a SharedHandle, so that a method called on anything else is an error and no
+/// crash.
 constexpr napi_type_tag kEngineTag = {0x8b1d6a3f52c94e07ull, 0xa6f03c1e9d274b58ull};
 
 EngineHandle& self(const Napi::CallbackInfo& call) {
   bool tagged = false;
   void* wrapped = nullptr;
-  if (call.This().IsObject() && napi_check_object_type_tag(call.Env(), call.This(), &kEngineTag, &tagged) == napi_ok && tagged &&
-      napi_unwrap(call.Env(), call.This(), &wrapped) == napi_ok) {
+  if (call.This().IsObject() && napi_check_object_type_tag(call.Env(), call.This(), &kEngineTag, &tagged) == napi_ok &&
+      tagged && napi_unwrap(call.Env(), call.This(), &wrapped) == napi_ok) {
     return **static_cast<SharedHandle*>(wrapped);
   }
   throw invalidArgument(call.Env(), "this method belongs to an engine that loadEngine returned");
@@ -64,10 +65,20 @@ Napi::Value forget(const Napi::CallbackInfo& call) {
 
 Napi::Value profile(const Napi::CallbackInfo& call) {
   return self(call).profile(call.Env(), static_cast<int>(integerArgument(call, 0, "rows", 1, kMaxDraftRows)),
-                            countArgument(call, 1, "context"), static_cast<int>(integerArgument(call, 2, "repeats", 1, 1000)));
+                            countArgument(call, 1, "context"),
+                            static_cast<int>(integerArgument(call, 2, "repeats", 1, 1000)));
 }
 
-Napi::Value score(const Napi::CallbackInfo& call) { return self(call).score(call.Env(), int32sArgument(call, 0, "tokens")); }
+Napi::Value profileOperations(const Napi::CallbackInfo& call) {
+  const auto rows = static_cast<int>(integerArgument(call, 0, "rows", 1, kMaxDraftRows));
+  const int context = countArgument(call, 1, "context");
+  const auto repeats = static_cast<int>(integerArgument(call, 2, "repeats", 1, 1000));
+  return self(call).profileOperations(call.Env(), rows, context, repeats);
+}
+
+Napi::Value score(const Napi::CallbackInfo& call) {
+  return self(call).score(call.Env(), int32sArgument(call, 0, "tokens"));
+}
 
 Napi::Value close(const Napi::CallbackInfo& call) { return self(call).close(call.Env()); }
 
@@ -84,7 +95,9 @@ void addMethod(Napi::Object object, const char* name) {
 Napi::Object engineObject(Napi::Env env, const SharedHandle& handle) {
   auto object = Napi::Object::New(env);
   auto* kept = new SharedHandle(handle);
-  napi_wrap(env, object, kept, [](napi_env, void* data, void*) { delete static_cast<SharedHandle*>(data); }, nullptr, nullptr);
+  napi_wrap(
+      env, object, kept, [](napi_env, void* data, void*) { delete static_cast<SharedHandle*>(data); }, nullptr,
+      nullptr);
   napi_type_tag_object(env, object, &kEngineTag);
   addMethod<info>(object, "info");
   addMethod<submit>(object, "submit");
@@ -94,6 +107,7 @@ Napi::Object engineObject(Napi::Env env, const SharedHandle& handle) {
   addMethod<stats>(object, "stats");
   addMethod<forget>(object, "forget");
   addMethod<profile>(object, "profile");
+  addMethod<profileOperations>(object, "profileOperations");
   addMethod<score>(object, "score");
   addMethod<close>(object, "close");
   return object;
@@ -108,7 +122,8 @@ void callProgress(Napi::Env env, Napi::Function callback, std::nullptr_t*, Progr
   const std::unique_ptr<Progress> owned(progress);
   if (env == nullptr) return;
   try {
-    callback.Call({Napi::String::New(env, owned->stage), Napi::Number::New(env, owned->done), Napi::Number::New(env, owned->total)});
+    callback.Call({Napi::String::New(env, owned->stage), Napi::Number::New(env, owned->done),
+                   Napi::Number::New(env, owned->total)});
   } catch (const Napi::Error& error) {
     napi_fatal_exception(env, error.Value());
   }
@@ -139,9 +154,7 @@ class LoadWorker final : public Napi::AsyncWorker {
   void OnOK() override {
     progress_.Release();
     if (!failure_) {
-      const CpuBackend& backend = static_cast<CpuBackend&>(engine_->backend());
-      const int threads = static_cast<CpuBackend&>(engine_->backend()).threads().size();
-      handle_->start(std::move(engine_), threads, name(backend.isa()));
+      handle_->start(std::move(engine_), *backend_);
       deferred_.Resolve(engineObject(Env(), handle_));
       return;
     }
@@ -155,7 +168,8 @@ class LoadWorker final : public Napi::AsyncWorker {
 
  private:
   void load() {
-    std::unique_ptr<Backend> backend = createCpuBackend({options_.threads, options_.isa});
+    auto backend = std::make_unique<TimedBackend>(createCpuBackend({options_.threads, options_.isa}));
+    backend_ = backend.get();
     ModelOptions model;
     model.weights = options_.weights;
     model.cacheFolder = options_.cacheFolder;
@@ -173,6 +187,7 @@ class LoadWorker final : public Napi::AsyncWorker {
   LoadOptions options_;
   SharedHandle handle_;
   ProgressChannel progress_;
+  TimedBackend* backend_ = nullptr;
   std::unique_ptr<Engine> engine_;
   std::exception_ptr failure_;
 };
@@ -181,8 +196,8 @@ Napi::Value loadEngine(const Napi::CallbackInfo& call) {
   return guarded(call.Env(), [&]() -> Napi::Value {
     std::string path = stringArgument(call, 0, "path");
     LoadOptions options = loadOptions(Fields(call[1], "options"));
-    auto* worker = new LoadWorker(call.Env(), std::move(path), std::move(options), functionArgument(call, 2, "onOutcomes"),
-                                  functionArgument(call, 3, "onProgress"));
+    auto* worker = new LoadWorker(call.Env(), std::move(path), std::move(options),
+                                  functionArgument(call, 2, "onOutcomes"), functionArgument(call, 3, "onProgress"));
     const Napi::Promise promise = worker->promise();
     worker->Queue();
     return promise;

@@ -6,6 +6,7 @@
 
 #include "addon/errors.h"
 #include "common/error.h"
+#include "cpu/cpu_backend.h"
 
 namespace foretoken::addon {
 namespace {
@@ -29,16 +30,16 @@ std::shared_ptr<EngineHandle> EngineHandle::create(Napi::Env env, Napi::Function
       [](Napi::Env, std::shared_ptr<EngineHandle>* kept, EngineHandle*) { delete kept; }, keeper);
   handle->channel_.Unref(env);
   // Hooks run last in, first out: this one before the channel's own, so the thread is gone when the channel goes.
-  handle->hook_ = std::make_unique<Hook>(env.AddCleanupHook(+[](EngineHandle* h) { h->teardown(); }, handle.get()));
+  handle->hook_ = std::make_unique<Hook>(env.AddCleanupHook(
+      +[](EngineHandle* h) { h->teardown(); }, handle.get()));
   return handle;
 }
 
 EngineHandle::~EngineHandle() = default;
 
-void EngineHandle::start(std::unique_ptr<Engine> engine, int threads, const char* isa) {
+void EngineHandle::start(std::unique_ptr<Engine> engine, TimedBackend& backend) {
   engine_ = std::move(engine);
-  threads_ = threads;
-  isa_ = isa;
+  backend_ = &backend;
 }
 
 void EngineHandle::abandon(Napi::Env env) {
@@ -117,8 +118,9 @@ Napi::Object EngineHandle::info(Napi::Env env) {
   result.Set("weightsDescription", model.weightsDescription());
   result.Set("weightBytes", static_cast<double>(model.weightBytes()));
   result.Set("sourceHash", model.sourceHash());
-  result.Set("isa", isa_);
-  result.Set("threads", threads_);
+  auto& cpu = static_cast<CpuBackend&>(backend_->inner());
+  result.Set("isa", name(cpu.isa()));
+  result.Set("threads", cpu.threads().size());
   return result;
 }
 
@@ -202,6 +204,26 @@ Napi::Promise EngineHandle::profile(Napi::Env env, int rows, int context, int re
         auto result = Napi::Object::New(jsEnv);
         result.Set("passSeconds", toJs(jsEnv, profile.passSeconds));
         result.Set("draftSeconds", toJs(jsEnv, profile.draftSeconds));
+        return result;
+      });
+}
+
+Napi::Promise EngineHandle::profileOperations(Napi::Env env, int rows, int context, int repeats) {
+  Engine& engine = open();
+  return answer<std::vector<OperationTime>>(
+      env,
+      [&](Reply<std::vector<OperationTime>> reply) {
+        engine.profileOperations(*backend_, rows, context, repeats, std::move(reply));
+      },
+      [](Napi::Env jsEnv, const std::vector<OperationTime>& operations) -> Napi::Object {
+        auto result = Napi::Array::New(jsEnv, operations.size());
+        for (uint32_t i = 0; i < operations.size(); ++i) {
+          auto operation = Napi::Object::New(jsEnv);
+          operation.Set("name", operations[i].name);
+          operation.Set("seconds", operations[i].seconds);
+          operation.Set("bytes", operations[i].bytes);
+          result.Set(i, operation);
+        }
         return result;
       });
 }

@@ -2,7 +2,8 @@
 //
 // Rules of this border:
 // - Everything but deliver() and what runs on the engine's thread runs on the JavaScript thread that loaded the engine.
-// - One thread-safe function carries everything back. It holds the event loop only while a sequence runs or a promise is pending, so
+// - One thread-safe function carries everything back. It holds the event loop only while a sequence runs or a promise
+// is pending, so
 //   an idle engine never keeps a process alive.
 // - When the environment ends (worker thread or process), a clean-up hook stops the engine's thread before the
 //   thread-safe function goes; nothing is called afterwards.
@@ -27,7 +28,7 @@ class EngineHandle final : public OutcomeSink {
   ~EngineHandle() override;
 
   /// Takes an engine over, made (on any thread) with this handle as its sink.
-  void start(std::unique_ptr<Engine> engine, int threads, const char* isa);
+  void start(std::unique_ptr<Engine> engine, TimedBackend& backend);
   /// No engine will come: loading failed.
   void abandon(Napi::Env env);
 
@@ -41,6 +42,7 @@ class EngineHandle final : public OutcomeSink {
   Napi::Object stats(Napi::Env env);
   void forget(const std::string* tenant, const std::string* session);
   Napi::Promise profile(Napi::Env env, int rows, int context, int repeats);
+  Napi::Promise profileOperations(Napi::Env env, int rows, int context, int repeats);
   Napi::Promise score(Napi::Env env, std::vector<int32_t> tokens);
   Napi::Promise close(Napi::Env env);
 
@@ -60,7 +62,8 @@ class EngineHandle final : public OutcomeSink {
   void receive(Napi::Env env, Napi::Function callback, Outcomes* batch);
   void post(Task task);
   template <typename T>
-  Napi::Promise answer(Napi::Env env, const std::function<void(Reply<T>)>& ask, Napi::Object (*convert)(Napi::Env, const T&));
+  Napi::Promise answer(Napi::Env env, const std::function<void(Reply<T>)>& ask,
+                       Napi::Object (*convert)(Napi::Env, const T&));
   void hold(Napi::Env env);
   void letGoIfIdle(Napi::Env env);
   void finishClosing(Napi::Env env);
@@ -75,8 +78,7 @@ class EngineHandle final : public OutcomeSink {
   std::vector<Napi::Promise::Deferred> closers_;
   Ledger ledger_;
   std::array<Message, 4> batchMessages_;
-  std::string isa_;
-  int threads_ = 0;
+  TimedBackend* backend_ = nullptr;  ///< of engine_
 };
 
 }  // namespace foretoken::addon

@@ -60,6 +60,8 @@ class EngineCore {
   void forget(const std::string* tenant, const std::string* session);
   void ignoreBackPressure() { backPressure_ = false; }
   Profile profile(int rows, int context, int repeats);
+  /// `repeats` passes of `rows` rows at `context` tokens of context, for whoever times the backend's operations.
+  void runPasses(int rows, int context, int repeats);
   Score score(const std::vector<int32_t>& tokens);
 
   /// Admits, runs at most one prefill pass and one decode round. False: nothing can run until something is called.

@@ -55,10 +55,12 @@ void Engine::forget(const std::string* tenant, const std::string* session) {
         ofSession = session ? *session : ""] { core_.forget(all ? nullptr : &ofTenant, any ? nullptr : &ofSession); });
 }
 
-void Engine::profile(int rows, int context, int repeats, Reply<Profile> reply) {
-  post([this, rows, context, repeats, reply = std::move(reply)] {
+/// Queues a job; its result, or the error it ends with, goes to `reply`.
+template <typename T, typename Job>
+void Engine::ask(Job job, Reply<T> reply) {
+  post([job = std::move(job), reply = std::move(reply)] {
     try {
-      Profile result = core_.profile(rows, context, repeats);
+      T result = job();
       reply(&result, nullptr);
     } catch (...) {
       reply(nullptr, std::current_exception());
@@ -66,15 +68,23 @@ void Engine::profile(int rows, int context, int repeats, Reply<Profile> reply) {
   });
 }
 
+void Engine::profile(int rows, int context, int repeats, Reply<Profile> reply) {
+  ask<Profile>([this, rows, context, repeats] { return core_.profile(rows, context, repeats); }, std::move(reply));
+}
+
+void Engine::profileOperations(TimedBackend& backend, int rows, int context, int repeats,
+                               Reply<std::vector<OperationTime>> reply) {
+  ask<std::vector<OperationTime>>(
+      [this, &backend, rows, context, repeats] {
+        backend.start();
+        core_.runPasses(rows, context, repeats);
+        return backend.stop();
+      },
+      std::move(reply));
+}
+
 void Engine::score(std::vector<int32_t> tokens, Reply<Score> reply) {
-  post([this, tokens = std::move(tokens), reply = std::move(reply)] {
-    try {
-      Score result = core_.score(tokens);
-      reply(&result, nullptr);
-    } catch (...) {
-      reply(nullptr, std::current_exception());
-    }
-  });
+  ask<Score>([this, tokens = std::move(tokens)] { return core_.score(tokens); }, std::move(reply));
 }
 
 void Engine::close(std::function<void()> done) {

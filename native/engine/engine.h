@@ -19,6 +19,7 @@
 #include "engine/options.h"
 #include "engine/outcomes.h"
 #include "engine/request.h"
+#include "engine/timed_backend.h"
 #include "model/model.h"
 
 namespace foretoken {
@@ -42,6 +43,10 @@ class Engine {
   void setPolicy(Policy policy);
   void forget(const std::string* tenant, const std::string* session);
   void profile(int rows, int context, int repeats, Reply<Profile> reply);
+  /// Runs passes with the clocks of `backend` (this engine's own) going; operations with their seconds over all
+  /// repeats.
+  void profileOperations(TimedBackend& backend, int rows, int context, int repeats,
+                         Reply<std::vector<OperationTime>> reply);
   void score(std::vector<int32_t> tokens, Reply<Score> reply);
   /// Takes no more requests, runs what there is to its end (no longer minding back-pressure), delivers all outcomes,
   /// stops the thread, and calls `done` as the thread's last act.
@@ -59,6 +64,8 @@ class Engine {
   using Command = std::function<void()>;
 
   void run();
+  template <typename T, typename Job>
+  void ask(Job job, Reply<T> reply);
   void post(Command command);
   void runCommands();
   void waitForWork();

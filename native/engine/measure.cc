@@ -79,6 +79,13 @@ Profile EngineCore::profile(int rows, int context, int repeats) {
   return result;
 }
 
+void EngineCore::runPasses(int rows, int context, int repeats) {
+  rows = std::clamp(rows, 1, kMaxDraftRows);
+  context = std::clamp(context, 0, contextLength_ - rows);
+  const BorrowedPages pages(pool_, context + rows);
+  for (int repeat = 0; repeat < repeats; ++repeat) timePass(pages.table(), context, rows);
+}
+
 float EngineCore::timePass(const PageTable& table, int context, int rows) {
   pass_.begin(false);
   sampleRows_.clear();

@@ -1,4 +1,5 @@
-// A Backend that forwards to another one and, when asked to, adds up the seconds of each operation: `bench decode --profile`.
+// A Backend that forwards to another one and, when asked to, adds up the seconds of each operation: `bench decode
+// --profile`.
 #pragma once
 #include <array>
 #include <chrono>
@@ -63,7 +64,8 @@ class TimedBackend final : public Backend {
   void attention(const Pass& pass, int layer, int heads, const Rope& rope, Tensor& qkv, Tensor& out) override {
     timed("attention", nullptr, [&] { inner_->attention(pass, layer, heads, rope, qkv, out); });
   }
-  void sample(const Tensor& logits, int vocabulary, std::span<const SampleRow> rows, std::span<SampleResult> out) override {
+  void sample(const Tensor& logits, int vocabulary, std::span<const SampleRow> rows,
+              std::span<SampleResult> out) override {
     timed("sample", nullptr, [&] { inner_->sample(logits, vocabulary, rows, out); });
   }
 
