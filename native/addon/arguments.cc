@@ -23,7 +23,8 @@ Array copyToJs(Napi::Env env, const std::vector<T>& values) {
 }
 
 bool isWhole(double value, int64_t least, int64_t most) {
-  return std::isfinite(value) && value == std::floor(value) && value >= static_cast<double>(least) && value <= static_cast<double>(most);
+  return std::isfinite(value) && value == std::floor(value) && value >= static_cast<double>(least) &&
+         value <= static_cast<double>(most);
 }
 
 std::string rangeText(int64_t least, int64_t most) {
@@ -132,8 +133,14 @@ std::vector<int32_t> int32sArgument(const Napi::CallbackInfo& call, size_t index
   return result;
 }
 
-Napi::Float32Array toJs(Napi::Env env, const std::vector<float>& values) { return copyToJs<Napi::Float32Array>(env, values); }
-Napi::Int32Array toJs(Napi::Env env, const std::vector<int32_t>& values) { return copyToJs<Napi::Int32Array>(env, values); }
-Napi::Float64Array toJs(Napi::Env env, const std::vector<double>& values) { return copyToJs<Napi::Float64Array>(env, values); }
+Napi::Float32Array toJs(Napi::Env env, const std::vector<float>& values) {
+  return copyToJs<Napi::Float32Array>(env, values);
+}
+Napi::Int32Array toJs(Napi::Env env, const std::vector<int32_t>& values) {
+  return copyToJs<Napi::Int32Array>(env, values);
+}
+Napi::Float64Array toJs(Napi::Env env, const std::vector<double>& values) {
+  return copyToJs<Napi::Float64Array>(env, values);
+}
 
 }  // namespace foretoken::addon

@@ -12,7 +12,8 @@ namespace {
 constexpr int64_t kMostBytes = int64_t{1} << 46;
 
 /// A table of records as one flat typed array.
-template <typename Array, typename Record, typename Number = std::remove_pointer_t<decltype(std::declval<Array>().Data())>>
+template <typename Array, typename Record,
+          typename Number = std::remove_pointer_t<decltype(std::declval<Array>().Data())>>
 Array table(Napi::Env env, const std::vector<Record>& records) {
   constexpr size_t kFields = sizeof(Record) / sizeof(Number);
   Array result = Array::New(env, records.size() * kFields);

@@ -18,12 +18,15 @@ Napi::Value integerToJs(Napi::Env env, int64_t value) {
 }
 
 /// Bytes that are no UTF-8 become U+FFFD.
-Napi::Value stringToJs(Napi::Env env, std::string_view text) { return Napi::String::New(env, text.data(), text.size()); }
+Napi::Value stringToJs(Napi::Env env, std::string_view text) {
+  return Napi::String::New(env, text.data(), text.size());
+}
 
 template <typename Array, typename T>
 Array numbersToJs(Napi::Env env, const std::vector<T>& values) {
   Array result = Array::New(env, values.size());
-  for (size_t i = 0; i < values.size(); ++i) result[i] = static_cast<std::remove_pointer_t<decltype(result.Data())>>(values[i]);
+  for (size_t i = 0; i < values.size(); ++i)
+    result[i] = static_cast<std::remove_pointer_t<decltype(result.Data())>>(values[i]);
   return result;
 }
 
@@ -62,7 +65,8 @@ Napi::Value arrayToJs(Napi::Env env, const GgufValue& value) {
   auto result = Napi::Array::New(env, integers.size());
   for (uint32_t i = 0; i < integers.size(); ++i) {
     const Napi::HandleScope scope(env);
-    result.Set(i, value.elementType() == GgufType::boolean ? Napi::Boolean::New(env, integers[i] != 0) : integerToJs(env, integers[i]));
+    result.Set(i, value.elementType() == GgufType::boolean ? Napi::Boolean::New(env, integers[i] != 0)
+                                                           : integerToJs(env, integers[i]));
   }
   return result;
 }

@@ -1,4 +1,5 @@
-// Page pool and prefix cache: ownership, sharing, eviction order, tenants; then random work against a simple model of it.
+// Page pool and prefix cache: ownership, sharing, eviction order, tenants; then random work against a simple model of
+// it.
 #include "kv/pages.h"
 
 #include <map>
@@ -149,7 +150,8 @@ void randomWork() {
       auto one = std::make_unique<Running>();
       one->tenant = random(2);
       for (int i = 0, n = 1 + random(kLength); i < n; ++i) one->tokens.push_back(i < 40 ? random(40) / 39 : random(3));
-      const int found = one->table.adoptPrefix(pool, one->tenant, one->tokens, static_cast<int>(one->tokens.size()) - 1);
+      const int found =
+          one->table.adoptPrefix(pool, one->tenant, one->tokens, static_cast<int>(one->tokens.size()) - 1);
       hits += found;
       for (int page = 0; page < found / kPageSize; ++page) {
         std::vector<int32_t> chain(one->tokens.begin(), one->tokens.begin() + (page + 1) * kPageSize);
@@ -161,7 +163,8 @@ void randomWork() {
         continue;
       }
       for (int page = found / kPageSize; page < one->table.size(); ++page) {
-        std::vector<int32_t> chain(one->tokens.begin(), one->tokens.begin() + std::min<size_t>((page + 1) * kPageSize, one->tokens.size()));
+        std::vector<int32_t> chain(one->tokens.begin(),
+                                   one->tokens.begin() + std::min<size_t>((page + 1) * kPageSize, one->tokens.size()));
         chain.insert(chain.begin(), one->tenant);
         written[one->table.pages()[page]] = chain;
       }

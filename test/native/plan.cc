@@ -62,12 +62,14 @@ Sequence randomSequence(Random& random, int most) {
 std::vector<PlanEntry> entriesOf(std::vector<Sequence>& sequences) {
   std::vector<PlanEntry> entries;
   for (Sequence& s : sequences) {
-    entries.push_back({s.nodes, s.nodes.empty() ? DrafterId::none : DrafterId::suffix, s.context, s.forced, s.selected.data(), s.survival.data()});
+    entries.push_back({s.nodes, s.nodes.empty() ? DrafterId::none : DrafterId::suffix, s.context, s.forced,
+                       s.selected.data(), s.survival.data()});
   }
   return entries;
 }
 
-double rateOf(const Policy& policy, const std::vector<Sequence>& sequences, const std::vector<std::vector<uint8_t>>& selected) {
+double rateOf(const Policy& policy, const std::vector<Sequence>& sequences,
+              const std::vector<std::vector<uint8_t>>& selected) {
   double tokens = static_cast<double>(sequences.size()), context = 0, draft = 0;
   int rows = static_cast<int>(sequences.size());
   for (size_t s = 0; s < sequences.size(); ++s) {
@@ -95,7 +97,8 @@ double bestByBruteForce(const Policy& policy, const Sequence& sequence) {
       closed &= !selected[n] || sequence.nodes[n].parent < 0 || selected[sequence.nodes[n].parent];
     }
     const int rows = 1 + std::count(selected.begin(), selected.end(), 1);
-    if (closed && (rows == 1 || rows <= policy.rowBudget)) best = std::max(best, rateOf(policy, {sequence}, {selected}));
+    if (closed && (rows == 1 || rows <= policy.rowBudget))
+      best = std::max(best, rateOf(policy, {sequence}, {selected}));
   }
   return best;
 }
@@ -164,7 +167,8 @@ void isDeterministicAndMonotone(Random& random) {
     policy.rowBudget = 1000;
     const int all = static_cast<int>(sequences[0].nodes.size() + sequences[1].nodes.size());
     int lost = 0;  // what adds nothing that a double could see may be left out
-    for (const Sequence& s : sequences) lost += std::count_if(s.survival.begin(), s.survival.end(), [](float v) { return v < 1e-12f; });
+    for (const Sequence& s : sequences)
+      lost += std::count_if(s.survival.begin(), s.survival.end(), [](float v) { return v < 1e-12f; });
     CHECK(planner.plan(policy, entriesOf(sequences), 96) >= all - lost);
   }
 }

@@ -142,7 +142,8 @@ void votersAreVerified() {
       for (int i = 0; i < voters.count; ++i) {
         const int64_t at = voters.room[i].next - text.data();
         CHECK(voters.room[i].length >= kSuffixOrders[order]);
-        CHECK(std::equal(context.end() - voters.room[i].length, context.end(), text.data() + at - voters.room[i].length));
+        CHECK(
+            std::equal(context.end() - voters.room[i].length, context.end(), text.data() + at - voters.room[i].length));
       }
     }
   }
@@ -239,11 +240,12 @@ void printsItsCost() {
   SuffixDrafter drafter(&own);
   std::array<DraftNode, 16> nodes;
   int total = 0;
-  for (int end = 1000; end < 20000; end += 10) total += drafter.draft({std::span<const int32_t>(tokens).first(end), 0, 8}, nodes);
+  for (int end = 1000; end < 20000; end += 10)
+    total += drafter.draft({std::span<const int32_t>(tokens).first(end), 0, 8}, nodes);
   const auto done = std::chrono::steady_clock::now();
   const auto micros = [](auto duration) { return std::chrono::duration<double, std::micro>(duration).count(); };
-  std::printf("append %.3f us a token, draft %.2f us a call (%.1f nodes)\n", micros(filled - begin) / 20000, micros(done - filled) / 1900,
-              total / 1900.0);
+  std::printf("append %.3f us a token, draft %.2f us a call (%.1f nodes)\n", micros(filled - begin) / 20000,
+              micros(done - filled) / 1900, total / 1900.0);
 }
 
 }  // namespace
