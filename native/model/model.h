@@ -20,7 +20,7 @@ struct ModelConfig {
   bool tiedHead;
 };
 
-/// How far loading has come; `done` and `total` count weights. Called from the loading thread.
+/// How far loading has come; `done` and `total` count weights, both 0 with a mere message. Called from the loading thread.
 using LoadProgress = std::function<void(const char* stage, int64_t done, int64_t total)>;
 
 struct ModelOptions {
@@ -53,8 +53,8 @@ class Model {
   virtual std::string sourceHash() const = 0;
 };
 
-/// Opens a GGUF file or a safetensors folder and packs its weights for `backend`. Errors: FormatError,
-/// UNSUPPORTED_ARCHITECTURE, MISSING_TENSOR, UNKNOWN_WEIGHTS_FORMAT, OUT_OF_MEMORY.
+/// Opens a GGUF file or a safetensors folder and packs its weights for `backend`, which must outlive the model. Errors:
+/// FormatError, UNKNOWN_MODEL_FILE, UNSUPPORTED_ARCHITECTURE, MISSING_TENSOR, UNKNOWN_WEIGHTS_FORMAT, OUT_OF_MEMORY.
 std::unique_ptr<Model> loadModel(const std::string& path, Backend& backend, const ModelOptions& options);
 
 }  // namespace foretoken
