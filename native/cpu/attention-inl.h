@@ -83,29 +83,44 @@ inline void prepare(const AttentionJob& job, int row, int begin, int end) {
 
 // --- scores ----------------------------------------------------------------------------------------------------------
 
+/// acc[j][part] += q[j][0] key[part] for Q queries and one page. `acc` has the parts of P pages per query.
+template <int Q, int P>
+inline void scoreStep(const float* const* q, int d, const Part* key, Part* acc) {
+#pragma GCC unroll 6
+  for (int j = 0; j < Q; ++j) {
+    const Part x = broadcastPart(q[j] + d);
+#pragma GCC unroll 2
+    for (int i = 0; i < kParts; ++i) fmaInto(acc[j * P * kParts + i], x, key[i]);
+  }
+}
+
 /// scores[j][16 p + lane] = q[j] · key `lane` of page p, for Q queries and P pages: Q P independent chains over d.
 template <int Q, int P>
-inline void scoreBlock(const float* const* q, const uint16_t* const* keys, int headDim, float* scores, int stride) {
-  V16 acc[Q][P];
-  for (int j = 0; j < Q; ++j)
-    for (int p = 0; p < P; ++p) acc[j][p] = broadcast(0.0f);
+inline void scoreBlock(const float* const* queries, const uint16_t* const* keys, int headDim, float* scores,
+                       int stride) {
+  Part acc[Q * P * kParts], key[kParts];
+  const float* q[Q];
+#pragma GCC unroll 16
+  for (int i = 0; i < Q * P * kParts; ++i) acc[i] = zeroPart();
+#pragma GCC unroll 6
+  for (int j = 0; j < Q; ++j) q[j] = queries[j];
   for (int d = 0; d < headDim; d += 2) {
-    V16 even[P], odd[P];
 #pragma GCC unroll 4
     for (int p = 0; p < P; ++p) {
-      const Pairs words = loadPairs(keys[p] + d * kPageSize);
-      even[p] = evens(words);
-      odd[p] = odds(words);
-    }
-#pragma GCC unroll 6
-    for (int j = 0; j < Q; ++j) {
-      const V16 first = broadcast(q[j][d]), second = broadcast(q[j][d + 1]);
-#pragma GCC unroll 4
-      for (int p = 0; p < P; ++p) acc[j][p] = fma(second, odd[p], fma(first, even[p], acc[j][p]));
+      const uint16_t* words = keys[p] + d * kPageSize;
+#pragma GCC unroll 2
+      for (int i = 0; i < kParts; ++i) key[i] = evenPart(words + i * 2 * kPartLanes);
+      scoreStep<Q, P>(q, d, key, acc + p * kParts);
+      words = afresh(words);
+#pragma GCC unroll 2
+      for (int i = 0; i < kParts; ++i) key[i] = oddPart(words + i * 2 * kPartLanes);
+      scoreStep<Q, P>(q, d + 1, key, acc + p * kParts);
     }
   }
+#pragma GCC unroll 6
   for (int j = 0; j < Q; ++j)
-    for (int p = 0; p < P; ++p) store(scores + j * stride + p * kPageSize, acc[j][p]);
+#pragma GCC unroll 8
+    for (int i = 0; i < P * kParts; ++i) storePart(scores + j * stride + i * kPartLanes, acc[j * P * kParts + i]);
 }
 
 template <int Q>
@@ -151,30 +166,47 @@ inline void weigh(float* scores, int count, float& greatest, float& sum) {
   sum = sumLanes(total);
 }
 
+/// acc[j][part] += weights[j] value[part] for Q queries.
+template <int Q>
+inline void weighStep(const float* weights, const Part* value, Part* acc) {
+#pragma GCC unroll 3
+  for (int j = 0; j < Q; ++j) {
+    const Part w = broadcastPart(weights + j * kSplit);
+#pragma GCC unroll 2
+    for (int i = 0; i < kParts; ++i) fmaInto(acc[j * kParts + i], w, value[i]);
+  }
+}
+
 /// sums[j][d] += the chain over positions [from, to) of weights[j][position] values[position][d], 32 dimensions at a
 /// time.
 template <int Q>
 inline void accumulateBlock(const float* weights, const uint16_t* const* values, int from, int to, int width,
                             float* sums) {
-  for (int d = 0; d < width; d += 32) {
-    V16 low[Q], high[Q];
-    for (int j = 0; j < Q; ++j) {
-      low[j] = load(sums + j * kMaxHeadDim + d);
-      high[j] = load(sums + j * kMaxHeadDim + d + kLanes);
+  for (int d = 0; d < width; d += 2 * kLanes) {
+    Part low[Q * kParts], high[Q * kParts], value[kParts];
+#pragma GCC unroll 6
+    for (int i = 0; i < Q * kParts; ++i) {
+      float* at = sums + i / kParts * kMaxHeadDim + d + i % kParts * kPartLanes;
+      low[i] = loadPart(at);
+      high[i] = loadPart(at + kLanes);
     }
     for (int p = from; p < to; ++p) {
-      const Pairs words = loadPairs(values[p] + d);
-      const V16 even = evens(words), odd = odds(words);
-#pragma GCC unroll 3
-      for (int j = 0; j < Q; ++j) {
-        const V16 w = broadcast(weights[j * kSplit + p]);
-        low[j] = fma(w, even, low[j]);
-        high[j] = fma(w, odd, high[j]);
-      }
+      const uint16_t* words = values[p] + d;
+      const float* w = weights + p;
+#pragma GCC unroll 2
+      for (int i = 0; i < kParts; ++i) value[i] = evenPart(words + i * 2 * kPartLanes);
+      weighStep<Q>(w, value, low);
+      words = afresh(words);
+      w = afresh(w);
+#pragma GCC unroll 2
+      for (int i = 0; i < kParts; ++i) value[i] = oddPart(words + i * 2 * kPartLanes);
+      weighStep<Q>(w, value, high);
     }
-    for (int j = 0; j < Q; ++j) {
-      store(sums + j * kMaxHeadDim + d, low[j]);
-      store(sums + j * kMaxHeadDim + d + kLanes, high[j]);
+#pragma GCC unroll 6
+    for (int i = 0; i < Q * kParts; ++i) {
+      float* at = sums + i / kParts * kMaxHeadDim + d + i % kParts * kPartLanes;
+      storePart(at, low[i]);
+      storePart(at + kLanes, high[i]);
     }
   }
 }

@@ -10,13 +10,13 @@ namespace {
 constexpr float kMinusInfinity = -__builtin_inff();
 
 /// Sixteen values from `at`, those beyond the end replaced.
-inline V16 loadPart(const float* p, int at, int count, float otherwise) {
+inline V16 loadSome(const float* p, int at, int count, float otherwise) {
   if (at + kLanes <= count) return load(p + at);
   float t[kLanes];
   for (int i = 0; i < kLanes; ++i) t[i] = at + i < count ? p[at + i] : otherwise;
   return load(t);
 }
-inline void storePart(float* p, int at, int count, V16 v) {
+inline void storeSome(float* p, int at, int count, V16 v) {
   if (at + kLanes <= count) return store(p + at, v);
   float t[kLanes];
   store(t, v);
@@ -36,7 +36,7 @@ inline void overBlocks(int count, F f, End end) {
 inline void maxima(const float* logits, int count, float* blockMax) {
   V16 top = broadcast(kMinusInfinity);
   overBlocks(
-      count, [&](int at) { top = max(loadPart(logits, at, count, kMinusInfinity), top); },
+      count, [&](int at) { top = max(loadSome(logits, at, count, kMinusInfinity), top); },
       [&](int block) {
         blockMax[block] = maxLanes(top);
         top = broadcast(kMinusInfinity);
@@ -49,8 +49,8 @@ inline void weigh(const float* logits, int count, float top, float factor, float
   overBlocks(
       count,
       [&](int at) {
-        const V16 w = exp2(mul(sub(loadPart(logits, at, count, kMinusInfinity), shift), scale));
-        storePart(weights, at, count, w);
+        const V16 w = exp2(mul(sub(loadSome(logits, at, count, kMinusInfinity), shift), scale));
+        storeSome(weights, at, count, w);
         sum = add(sum, w);
       },
       [&](int block) {
@@ -65,10 +65,10 @@ inline void keep(const float* logits, int count, float threshold, float least, f
   overBlocks(
       count,
       [&](int at) {
-        V16 w = loadPart(weights, at, count, 0.0f);
-        w = whereAtLeast(loadPart(logits, at, count, kMinusInfinity), bound, w);
+        V16 w = loadSome(weights, at, count, 0.0f);
+        w = whereAtLeast(loadSome(logits, at, count, kMinusInfinity), bound, w);
         w = whereAtLeast(w, floor, w);
-        storePart(weights, at, count, w);
+        storeSome(weights, at, count, w);
         sum = add(sum, w);
       },
       [&](int block) {
@@ -81,7 +81,7 @@ inline int collect(const float* logits, int count, float threshold, int32_t* ids
   const V16 bound = broadcast(threshold);
   int found = 0;
   for (int at = 0; at < count; at += kLanes) {
-    uint32_t mask = maskAtLeast(loadPart(logits, at, count, __builtin_nanf("")), bound);
+    uint32_t mask = maskAtLeast(loadSome(logits, at, count, __builtin_nanf("")), bound);
     for (; mask != 0; mask &= mask - 1) ids[found++] = at + __builtin_ctz(mask);
   }
   return found;

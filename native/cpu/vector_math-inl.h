@@ -83,6 +83,25 @@ inline float maxLanes(V16 a) {
 }
 inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
+// One register's share of sixteen lanes, for the innermost loops: compilers keep plain arrays of these in registers.
+using Part = __m512;
+constexpr int kParts = 1;
+inline Part loadPart(const float* p) { return _mm512_loadu_ps(p); }
+inline void storePart(float* p, Part a) { _mm512_storeu_ps(p, a); }
+inline Part broadcastPart(const float* p) { return _mm512_set1_ps(*p); }
+inline Part zeroPart() { return _mm512_set1_ps(0.0f); }
+/// c = fma(a, b, c).
+inline void fmaInto(Part& c, Part a, Part b) { c = _mm512_fmadd_ps(a, b, c); }
+/// The even or odd bf16 values of the words at `p`.
+inline Part evenPart(const uint16_t* p) { return evens(loadPairs(p)).x; }
+inline Part oddPart(const uint16_t* p) { return odds(loadPairs(p)).x; }
+/// The same pointer, but to the compiler a new one: what was loaded through the old one is loaded again instead of
+/// being kept in a register that an accumulator needs.
+template <class T>
+inline T* afresh(T* p) {
+  return p;
+}
+
 #elif defined(FORETOKEN_VECTOR_AVX2)
 
 struct V16 {
@@ -162,6 +181,27 @@ inline float maxLanes(V16 a) {
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+
+using Part = __m256;
+constexpr int kParts = 2;
+inline Part loadPart(const float* p) { return _mm256_loadu_ps(p); }
+inline void storePart(float* p, Part a) { _mm256_storeu_ps(p, a); }
+inline Part broadcastPart(const float* p) { return _mm256_broadcast_ss(p); }
+inline Part zeroPart() { return _mm256_setzero_ps(); }
+// As an instruction, because GCC otherwise computes into a multiplicand's register and spills accumulators.
+inline void fmaInto(Part& c, Part a, Part b) { asm("vfmadd231ps %1, %2, %0" : "+x"(c) : "x"(a), "x"(b)); }
+inline Part evenPart(const uint16_t* p) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), 16));
+}
+inline Part oddPart(const uint16_t* p) {
+  const __m256i high = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
+  return _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), high));
+}
+template <class T>
+inline T* afresh(T* p) {
+  asm("" : "+r"(p));
+  return p;
+}
 
 #else
 
@@ -260,7 +300,23 @@ inline float maxLanes(V16 a) {
 }
 inline void prefetch(const void*) {}
 
+using Part = V16;
+constexpr int kParts = 1;
+inline Part loadPart(const float* p) { return load(p); }
+inline void storePart(float* p, const Part& a) { store(p, a); }
+inline Part broadcastPart(const float* p) { return broadcast(*p); }
+inline Part zeroPart() { return broadcast(0.0f); }
+inline void fmaInto(Part& c, const Part& a, const Part& b) { c = fma(a, b, c); }
+inline Part evenPart(const uint16_t* p) { return evens(loadPairs(p)); }
+inline Part oddPart(const uint16_t* p) { return odds(loadPairs(p)); }
+template <class T>
+inline T* afresh(T* p) {
+  return p;
+}
+
 #endif
+
+constexpr int kPartLanes = kLanes / kParts;
 
 /// 2^x for x <= 0 (a little above is fine too); +0 below -125 and for NaN. Relative error under 1.3 * 2^-24: x = n + f
 /// with |f| <= 1/2, a polynomial for 2^f (degree 6, least maximum error with the constant term held at 1), then n added
