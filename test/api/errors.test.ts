@@ -1,0 +1,75 @@
+import { writeFileSync } from 'node:fs';
+import { Engine, ForetokenError } from '../../lib';
+import { tinyModel } from './tiny';
+
+const { load, path } = tinyModel();
+let engine: Engine;
+
+beforeAll(async () => {
+  engine = await load({ contextLength: 128 });
+});
+
+const wrong: [object, string][] = [
+  [{ maxTokens: 0 }, 'Expected an integer >= 1 for maxTokens but received 0 of type number'],
+  [{ temperature: '1' }, 'Expected a number 0..100 for temperature but received "1" of type string'],
+  [{ topP: 0 }, 'topP'],
+  [{ topK: 1.5 }, 'Expected an integer >= 0 for topK but received 1.5 of type number'],
+  [{ minP: NaN }, 'Expected a number 0..1 for minP but received NaN of type number'],
+  [{ seed: 0.5 }, 'Expected a safe integer or a bigint for seed'],
+  [{ stop: [''] }, 'Expected strings that are not empty for stop'],
+  [{ stop: 5 }, 'stop'],
+  [{ stopTokens: [-1] }, 'stopTokens'],
+  [{ logitBias: { x: 1 } }, 'logitBias'],
+  [{ logitBias: { 3: 'high' } }, 'Expected a number for logitBias[3]'],
+  [{ logprobs: 21 }, 'Expected an integer 0..20 for logprobs'],
+  [{ tenant: 5 }, 'tenant'],
+  [{ signal: {} }, 'Expected an AbortSignal for signal but received an object'],
+  [{ speculation: { enabled: 1 } }, 'Expected a boolean for speculation.enabled'],
+  [{ speculation: { depth: 1 } }, 'Unknown option speculation.depth; there are enabled, maxLookahead'],
+  [{ maxtokens: 5 }, 'Unknown option maxtokens; there are explain, frequencyPenalty'],
+];
+
+test.each(wrong)('options %j are refused, naming what was expected', (options, message) => {
+  expect(() => engine.generate('x', options)).toThrow(
+    expect.objectContaining({ code: 'INVALID_OPTION', message: expect.stringContaining(message) }),
+  );
+});
+
+test.each([
+  [{ weights: 'int3' }, 'weights'],
+  [{ threads: 0 }, 'threads'],
+  [{ contextLength: 'long' }, 'contextLength'],
+  [{ speculation: 'on' }, 'speculation'],
+  [{ wieghts: 'fp8' }, 'Unknown option wieghts'],
+])('load options %j are refused', async (options, message) => {
+  await expect(Engine.load(path, options as object)).rejects.toMatchObject({
+    code: 'INVALID_OPTION',
+    message: expect.stringContaining(message),
+  });
+});
+
+test('a model that is not there, or is no model, is an error with a code', async () => {
+  await expect(Engine.load('./no/such/file.gguf')).rejects.toMatchObject({ code: 'MODEL_NOT_FOUND' });
+  const junk = `${path}.junk.gguf`;
+  writeFileSync(junk, Buffer.concat([Buffer.from('GGUF'), Buffer.alloc(64, 0xff)]));
+  const error: unknown = await Engine.load(junk).catch((reason: unknown) => reason);
+  expect(error).toBeInstanceOf(ForetokenError);
+  expect(error).toMatchObject({ file: junk });
+});
+
+test('a prompt that does not fit, or has no tokens, is refused with the stack of the call', async () => {
+  async function userCode(): Promise<unknown> {
+    return await engine.generate(new Array<number>(500).fill(5));
+  }
+  const error = (await userCode().catch((reason: unknown) => reason)) as Error;
+  expect(error).toMatchObject({ code: 'CONTEXT_EXCEEDED' });
+  expect(error.stack).toContain('userCode');
+  await expect(engine.generate([])).rejects.toMatchObject({ code: 'INVALID_PROMPT' });
+  await expect(engine.generate([1e9])).rejects.toMatchObject({ code: 'INVALID_PROMPT' });
+});
+
+test('an answer that reaches the end of the context ends with length', async () => {
+  const { tokens, finishReason, usage } = await engine.generate('abc', { maxTokens: 5000, ignoreEos: true });
+  expect(finishReason).toBe('length');
+  expect(tokens.length + usage.promptTokens).toBe(128);
+});

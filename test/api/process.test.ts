@@ -1,0 +1,112 @@
+import { spawn } from 'node:child_process';
+import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { packageRoot } from '../../lib/binding';
+import { prompts, tinyModel } from './tiny';
+
+const model = tinyModel();
+
+interface Ended {
+  status: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+/** Runs a script in a Node process of its own, with `Engine` and the tiny model's place given. */
+function start(script: string, flags: string[] = []) {
+  const preamble = `
+    const { Engine } = require(${JSON.stringify(join(packageRoot(), 'dist', 'index.js'))});
+    const path = ${JSON.stringify(model.path)};
+    const options = { cacheFolder: ${JSON.stringify(model.cache)}, threads: 2, contextLength: 256 };
+    const prompts = ${JSON.stringify(prompts)};`;
+  const child = spawn(process.execPath, [...flags, '-e', `${preamble}\n${script}`]);
+  let stdout = '';
+  let stderr = '';
+  child.stdout.on('data', (data: Buffer) => (stdout += data.toString()));
+  child.stderr.on('data', (data: Buffer) => (stderr += data.toString()));
+  const ended = once(child, 'close').then((): Ended => ({ status: child.exitCode, stdout, stderr }));
+  return { child, ended };
+}
+
+test('200 times loaded, used and closed: memory grows by less than 5 %', async () => {
+  const script = `
+    async function cycle() {
+      const engine = await Engine.load(path, options);
+      await engine.generate(prompts[1], { maxTokens: 24, ignoreEos: true });
+      await engine.close();
+    }
+    (async () => {
+      for (let i = 0; i < 40; ++i) await cycle();
+      gc();
+      const before = process.memoryUsage().rss;
+      for (let i = 0; i < 200; ++i) await cycle();
+      gc();
+      console.log(process.memoryUsage().rss / before);
+    })();`;
+  const { status, stdout, stderr } = await start(script, ['--expose-gc']).ended;
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+  expect(Number(stdout)).toBeLessThan(1.05);
+}, 600_000);
+
+test('an engine that was never closed does not keep the process alive', async () => {
+  const script = `
+    (async () => {
+      const engine = await Engine.load(path, options);
+      const { tokens } = await engine.generate(prompts[0], { maxTokens: 10, ignoreEos: true });
+      console.log(tokens.length);
+    })();`;
+  const { status, stdout, stderr } = await start(script).ended;
+  expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: '10\n', stderr: '' });
+});
+
+test('process.exit in the middle of decoding ends at once and cleanly', async () => {
+  const script = `
+    (async () => {
+      const engine = await Engine.load(path, options);
+      for (const prompt of prompts) engine.generate(prompt, { maxTokens: 200, ignoreEos: true });
+      for await (const chunk of engine.stream(prompts[0], { maxTokens: 200, ignoreEos: true })) process.exit(7);
+    })();`;
+  const { status, stderr } = await start(script).ended;
+  expect({ status, stderr }).toEqual({ status: 7, stderr: '' });
+});
+
+test('a process killed while it loads or decodes leaves no cache that another one trips over', async () => {
+  const script = `
+    (async () => {
+      for (;;) {
+        const engine = await Engine.load(path, { ...options, weights: 'fp8' });
+        console.log('loaded');
+        await engine.generate(prompts[0], { maxTokens: 50, ignoreEos: true });
+        await engine.close();
+      }
+    })();`;
+  for (const delay of [60, 120, 180, 240, 400]) {
+    const { child, ended } = start(script);
+    await sleep(delay);
+    child.kill('SIGKILL');
+    await ended;
+  }
+  const engine = await model.load({ weights: 'fp8', contextLength: 256 });
+  const fresh = await model.load({ weights: 'fp8', contextLength: 256, cacheFolder: join(model.cache, 'fresh') });
+  const request = { maxTokens: 40, ignoreEos: true };
+  expect((await engine.generate(prompts[0], request)).tokens).toEqual(
+    (await fresh.generate(prompts[0], request)).tokens,
+  );
+  const left = readdirSync(model.cache, { recursive: true }).filter((name) => /tmp/.test(String(name)));
+  expect(left.length).toBeLessThanOrEqual(5);
+});
+
+test('prices are measured once per machine and model, and a damaged file is measured anew', async () => {
+  const cache = join(model.cache, 'prices');
+  await model.load({ cacheFolder: cache });
+  const profiles = join(cache, 'profiles');
+  const [name] = readdirSync(profiles);
+  const first = readFileSync(join(profiles, name), 'utf8');
+  await model.load({ cacheFolder: cache });
+  expect(readFileSync(join(profiles, name), 'utf8')).toBe(first);
+  writeFileSync(join(profiles, name), first.slice(0, 30));
+  await model.load({ cacheFolder: cache });
+  expect(JSON.parse(readFileSync(join(profiles, name), 'utf8'))).toHaveProperty('passSeconds');
+});

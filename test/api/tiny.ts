@@ -1,0 +1,42 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Engine } from '../../lib';
+import type { LoadOptions } from '../../lib';
+import { writeTinyModel } from '../../lib/models/tiny-model';
+
+/** The tiny random model in a folder of its own, for all tests of a file. */
+export interface TinyModel {
+  path: string;
+  cache: string;
+  /** Loads it; engines made here are closed after the file's last test. */
+  load: (options?: LoadOptions) => Promise<Engine>;
+}
+
+export function tinyModel(): TinyModel {
+  const folder = mkdtempSync(join(tmpdir(), 'foretoken-api-'));
+  const path = join(folder, 'tiny.gguf');
+  const cache = join(folder, 'cache');
+  const engines: Engine[] = [];
+  beforeAll(() => writeTinyModel(path));
+  afterAll(async () => {
+    await Promise.all(engines.map((engine) => engine.close()));
+    rmSync(folder, { recursive: true, force: true });
+  });
+  const load = async (options: LoadOptions = {}): Promise<Engine> => {
+    const engine = await Engine.load(path, { cacheFolder: cache, threads: 2, ...options });
+    engines.push(engine);
+    return engine;
+  };
+  return { path, cache, load };
+}
+
+/** Prompts of several kinds; some repeat themselves, so that drafts are accepted. */
+export const prompts = [
+  'The quick brown fox jumps over the lazy dog.',
+  'one two three one two three one two three one two',
+  'SELECT name FROM people WHERE age > 30;',
+  '{"a": 1, "b": [1, 2, 3], "c": {"d": "e"}}',
+  'Ein Text mit Umlauten: ä ö ü, 漢字 und 🙂.',
+  'a a a a a a a a a a a a a a a a',
+];

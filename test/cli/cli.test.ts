@@ -1,0 +1,135 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { packageRoot } from '../../lib/binding';
+import { writeTinyModel } from '../../lib/models/tiny-model';
+
+const folder = mkdtempSync(join(tmpdir(), 'foretoken-cli-'));
+const tiny = join(folder, 'tiny.gguf');
+
+beforeAll(() => writeTinyModel(tiny));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+interface Ended {
+  status: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+function start(args: string[], environment: NodeJS.ProcessEnv = {}) {
+  const env = { ...process.env, FORETOKEN_HOME: join(folder, 'home'), ...environment };
+  const child = spawn(process.execPath, [join(packageRoot(), 'dist', 'cli', 'main.js'), ...args], { env });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.on('data', (data: Buffer) => (stdout += data.toString()));
+  child.stderr.on('data', (data: Buffer) => (stderr += data.toString()));
+  const ended = once(child, 'close').then((): Ended => ({ status: child.exitCode, stdout, stderr }));
+  return { child, ended };
+}
+
+async function run(args: string[], input = '', environment: NodeJS.ProcessEnv = {}): Promise<Ended> {
+  const { child, ended } = start(args, environment);
+  child.stdin.end(input);
+  return ended;
+}
+
+const model = ['--model', tiny, '--threads', '2'];
+
+test('help names every command, and every command has examples', async () => {
+  const { status, stdout } = await run(['--help']);
+  expect(status).toBe(0);
+  for (const command of ['chat', 'generate', 'demo', 'pull', 'inspect', 'bench']) {
+    expect(stdout).toContain(`\n  ${command}`);
+    if (command === 'bench') continue;
+    const help = await run([command, '--help']);
+    expect(help).toMatchObject({ status: 0, stderr: '' });
+    expect(help.stdout).toMatch(/Examples?:\n/);
+  }
+});
+
+test('generate answers a prompt from its argument or from standard input, the same each time', async () => {
+  const flags = [...model, '-n', '20'];
+  const first = await run(['generate', 'Hello', ...flags]);
+  expect(first).toMatchObject({ status: 0, stderr: '' });
+  expect(first.stdout.length).toBeGreaterThan(5);
+  expect(first.stdout).not.toContain('\x1b[');
+  expect(await run(['generate', ...flags], 'Hello\n')).toEqual(first);
+  expect((await run(['generate', 'Hello', ...flags, '--no-speculation'])).stdout).toBe(first.stdout);
+  const { stdout } = await run(['generate', 'Hello', ...flags, '--json']);
+  expect(stdout.trimEnd().split('\n')).toHaveLength(1);
+  const result = JSON.parse(stdout);
+  expect(`${result.text}\n`).toBe(first.stdout);
+  expect(result.usage.completionTokens).toBe(result.tokens.length);
+});
+
+test('sampling flags reach the model', async () => {
+  const sampled = ['generate', 'Hello', '--raw', ...model, '-n', '20', '--temperature', '1', '--json'];
+  const tokens = async (...flags: string[]): Promise<number[]> => {
+    const result = JSON.parse((await run([...sampled, ...flags])).stdout) as { tokens: number[] };
+    return result.tokens;
+  };
+  const first = await tokens('--seed', '1');
+  expect(await tokens('--seed', '1')).toEqual(first);
+  expect(await tokens('--seed', '2')).not.toEqual(first);
+  expect(await tokens('--seed', '2', '--top-k', '1')).toEqual(await tokens('--seed', '3', '--top-k', '1'));
+});
+
+test('chat answers line by line; every answer ends with how fast it came', async () => {
+  const { status, stdout, stderr } = await run(['chat', ...model, '-n', '40'], 'Hello\nAnd again\n/stats\n/exit\n');
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+  const speeds = stdout.match(/[\d.]+ tokens\/s, [\d.]+ tokens per pass(, [\d.]+x plain decoding \(by .*\))?/g);
+  expect(speeds).toHaveLength(2);
+  expect(stdout).toContain('"default"');
+});
+
+test('inspect says what a file holds', async () => {
+  const { status, stdout } = await run(['inspect', tiny]);
+  expect(status).toBe(0);
+  expect(stdout).toMatch(/architecture +llama/);
+  expect(stdout).toMatch(/q8_0 +\d+ tensors/);
+  const report = JSON.parse((await run(['inspect', tiny, '--json'])).stdout);
+  expect(report).toMatchObject({ architecture: 'llama', kind: 'gguf', path: tiny });
+  expect(report.tensors.length).toBeGreaterThan(10);
+  expect(report.tokenizer.endTokens).toContain('<|im_end|>');
+});
+
+test('pull prints where a model is', async () => {
+  expect(await run(['pull', tiny])).toMatchObject({ status: 0, stdout: `${tiny}\n` });
+});
+
+test('the demo answers everything twice, finds no difference and ends with its figures', async () => {
+  const { status, stdout, stderr } = await run(['demo', ...model, '--json']);
+  expect(status).toBe(0);
+  const lines = stdout.trimEnd().split('\n');
+  expect(lines).toHaveLength(1);
+  const figures = JSON.parse(lines[0]);
+  expect(Object.keys(figures)).toEqual(['model', 'mismatches', 'speedup', 'tokens']);
+  expect(figures).toMatchObject({ mismatches: 0, model: expect.stringMatching(/^[0-9a-f]{64}$/) });
+  expect(figures.tokens).toBeGreaterThan(100);
+  expect(stderr).toContain('token for token');
+  expect(stderr).toContain('What the controller chose and why');
+  expect(stderr).toContain('Where to go next');
+});
+
+test('an error is one line with its code, and status 1', async () => {
+  const missing = await run(['generate', 'x', '--model', './none.gguf']);
+  expect(missing).toMatchObject({ status: 1, stdout: '' });
+  expect(missing.stderr).toMatch(/^error: .*\(MODEL_NOT_FOUND\)\n.+\n$/);
+  const wrong = await run(['generate', 'x', ...model, '--top-p', '7']);
+  expect(wrong.status).toBe(1);
+  expect(wrong.stderr).toMatch(/\(INVALID_OPTION\)/);
+  expect((await run(['generate', 'x', '--threads', 'many'])).stderr).toContain('Expected an integer');
+  expect((await run(['paint'])).status).toBe(1);
+});
+
+test('Ctrl-C aborts cleanly', async () => {
+  const { child, ended } = start(['generate', 'Hello', ...model, '--raw', '-n', '100000', '--context', '2048']);
+  child.stdin.end();
+  await once(child.stdout, 'data');
+  child.kill('SIGINT');
+  const { status, stderr } = await ended;
+  expect([0, 130]).toContain(status);
+  expect(stderr).not.toMatch(/error|Error/);
+});
