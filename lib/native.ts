@@ -262,7 +262,7 @@ export interface CudaInfo {
 /** One tensor of a model's file. */
 export interface TensorDescription {
   name: string;
-  /** Type as the file holds it, such as 'q4_1'. */
+  /** Type as the file holds it, such as 'Q4_1'. */
   type: string;
   /** Outermost first: [rows, columns] of a matrix. */
   shape: number[];

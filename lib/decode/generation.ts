@@ -1,8 +1,9 @@
 import { performance } from 'node:perf_hooks';
 import type { RowKind } from '../controller/acceptance';
 import { NodeOutcome, unpackNode } from '../controller/nodes';
-import { ForetokenError } from '../error';
 import { Drafter } from '../native';
+import { atCallSite } from './call-site';
+import type { CallSite } from './call-site';
 import type { Chunk, FinishReason, GenerateResult, RoundTrace, TokenLogprob } from './result';
 import { StopMatcher } from './stop';
 
@@ -61,7 +62,7 @@ export class Generation {
   readonly #text: TextSource;
   readonly #control: GenerationControl;
   readonly #stops: StopMatcher;
-  readonly #site: { stack?: string };
+  readonly #site: CallSite;
   #settle!: { resolve(result: GenerateResult): void; reject(error: unknown): void };
 
   #whole = '';
@@ -89,7 +90,7 @@ export class Generation {
   #rejected = 0;
 
   /** @param site Holds the stack of the user's call, for errors that come later. */
-  constructor(request: GenerationRequest, text: TextSource, control: GenerationControl, site: { stack?: string }) {
+  constructor(request: GenerationRequest, text: TextSource, control: GenerationControl, site: CallSite) {
     this.#request = request;
     this.#text = text;
     this.#control = control;
@@ -152,7 +153,7 @@ export class Generation {
   fail(error: Error): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#error = this.#atCall(error);
+    this.#error = atCallSite(error, this.#site);
     if (this.#reason === undefined) this.#control.finish(this.#tokens.length);
     this.#settle.reject(this.#error);
     this.#finishWaiter();
@@ -256,15 +257,6 @@ export class Generation {
     if (this.#pending()) waiter.resolve(this.#take());
     else if (this.#error !== undefined) waiter.reject(this.#error);
     else waiter.resolve(undefined);
-  }
-
-  /** Gives an error that arose far from any call the stack of the call that it belongs to. */
-  #atCall(error: Error): Error {
-    if (error instanceof ForetokenError && this.#site.stack !== undefined) {
-      const frames = this.#site.stack.slice(this.#site.stack.indexOf('\n') + 1);
-      error.stack = `${error.name}: ${error.message}\n${frames}`;
-    }
-    return error;
   }
 
   #makeResult(cachedPromptTokens: number): GenerateResult {

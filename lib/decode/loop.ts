@@ -1,7 +1,9 @@
+import { defaultMaxListeners, getMaxListeners, setMaxListeners } from 'node:events';
 import type { RowKind } from '../controller/acceptance';
 import { ForetokenError } from '../error';
 import { FinishReason as NativeFinish, roundFields, stepFields } from '../native';
 import type { NativeEngine, NativeOutcomes, NativeRequest } from '../native';
+import type { CallSite } from './call-site';
 import { Generation } from './generation';
 import type { GenerationRequest, TextSource } from './generation';
 import type { FinishReason } from './result';
@@ -52,7 +54,7 @@ export class DecodeLoop {
     native: NativeRequest,
     request: GenerationRequest,
     text: TextSource,
-    site: { stack?: string },
+    site: CallSite,
     signal?: AbortSignal,
   ): Generation {
     if (signal?.aborted) throw abortError(signal);
@@ -127,6 +129,8 @@ export class DecodeLoop {
   }
 
   #watch(generation: Generation, signal: AbortSignal): void {
+    // Many requests may share one signal; that is no leak.
+    if (getMaxListeners(signal) === defaultMaxListeners) setMaxListeners(0, signal);
     const abort = (): void => generation.fail(abortError(signal));
     signal.addEventListener('abort', abort, { once: true });
     const forget = (): void => signal.removeEventListener('abort', abort);

@@ -1,6 +1,8 @@
 import { loadBinding } from '../binding';
 import { Controller } from '../controller/controller';
 import { explain } from '../controller/explain';
+import { atCallSite, callSite } from '../decode/call-site';
+import type { CallSite } from '../decode/call-site';
 import { DecodeLoop } from '../decode/loop';
 import type { Generation } from '../decode/generation';
 import type { GenerateResult } from '../decode/result';
@@ -35,11 +37,6 @@ export interface ModelInfo extends NativeModelInfo {
   path: string;
   /** Whether it has a template for conversations. */
   chat: boolean;
-}
-
-/** Where a call came from, for errors that arise later. */
-interface CallSite {
-  stack?: string;
 }
 
 /**
@@ -247,8 +244,8 @@ export class Engine {
 
   #start(options: CheckedRequestOptions, site: CallSite, encode: () => Promise<ArrayLike<number>>): GenerateStream {
     const generation = this.#begin(options, site, encode).catch((error: unknown) => {
-      if (options.signal?.aborted && !(error instanceof ForetokenError)) throw abortedError(options.signal);
-      throw error;
+      const foreign = options.signal?.aborted && !(error instanceof ForetokenError);
+      throw atCallSite(foreign ? abortedError(options.signal!) : error, site);
     });
     return new GenerateStream(generation);
   }
@@ -339,11 +336,4 @@ function toNative(
 
 function abortedError(signal: AbortSignal): ForetokenError {
   return new ForetokenError('ABORTED', 'The request was aborted by its signal.', { cause: signal.reason });
-}
-
-/** Remembers where it was called: a few microseconds per request. */
-function callSite(): CallSite {
-  const site: CallSite = {};
-  Error.captureStackTrace(site, callSite);
-  return site;
 }
