@@ -1,4 +1,3 @@
-import { defaultMaxListeners, getMaxListeners, setMaxListeners } from 'node:events';
 import type { RowKind } from '../controller/acceptance';
 import { ForetokenError } from '../error';
 import { FinishReason as NativeFinish, roundFields, stepFields } from '../native';
@@ -26,6 +25,7 @@ export class DecodeLoop {
   readonly #engine: () => SequenceEngine;
   readonly #running = new Map<number, Generation>();
   readonly #logprobs = new Map<number, number>();
+  readonly #watched = new Map<AbortSignal, { generations: Set<Generation>; forget: () => void }>();
   #idle: (() => void)[] = [];
 
   /** @param engine The native engine; a function, because outcomes can be routed before loading has returned it. */
@@ -128,13 +128,25 @@ export class DecodeLoop {
     if (seconds > 0) for (const generation of this.#running.values()) generation.addPrefill(seconds);
   }
 
+  /** One listener per signal, however many requests share it. */
   #watch(generation: Generation, signal: AbortSignal): void {
-    // Many requests may share one signal; that is no leak.
-    if (getMaxListeners(signal) === defaultMaxListeners) setMaxListeners(0, signal);
-    const abort = (): void => generation.fail(abortError(signal));
-    signal.addEventListener('abort', abort, { once: true });
-    const forget = (): void => signal.removeEventListener('abort', abort);
-    generation.result.then(forget, forget);
+    let watched = this.#watched.get(signal);
+    if (!watched) {
+      const all = new Set<Generation>();
+      const abort = (): void => all.forEach((each) => each.fail(abortError(signal)));
+      signal.addEventListener('abort', abort, { once: true });
+      watched = { generations: all, forget: () => signal.removeEventListener('abort', abort) };
+      this.#watched.set(signal, watched);
+    }
+    const { generations, forget } = watched;
+    generations.add(generation);
+    const done = (): void => {
+      generations.delete(generation);
+      if (generations.size > 0 || this.#watched.get(signal)?.generations !== generations) return;
+      forget();
+      this.#watched.delete(signal);
+    };
+    generation.result.then(done, done);
   }
 
   #remove(sequence: number): void {

@@ -11,12 +11,16 @@ const rows = 64;
 const repeats = 3;
 /** Rows of the two short measurements that tell the price of context. */
 const contextRows = 4;
+/** Rows of the look at load that tells whether kept prices were measured on a busy machine. */
+const checkedRows = 8;
+const fasterBy = 0.85;
 /** Part of the file's name: another way of measuring must not read old files. */
 const version = 1;
 
 /**
  * What passes of this model cost on this machine: from the cache folder if they were measured before, else measured now
- * (about a third of a second for the default model) and kept.
+ * (about a third of a second for the default model) and kept. Whatever else ran at the time can only have made passes
+ * look dearer: where a few passes now are faster than remembered, everything is measured anew.
  *
  * @param folder Where prices are kept; undefined = nowhere.
  */
@@ -24,7 +28,7 @@ export async function loadProfile(native: NativeEngine, folder: string | undefin
   const info = native.info();
   const path = folder === undefined ? undefined : join(folder, 'profiles', `${keyOf(info)}.json`);
   const known = path === undefined ? undefined : await readProfile(path);
-  if (known) return known;
+  if (known && !(await isFasterThan(native, known))) return known;
   const profile = await measure(native, info.contextLength);
   if (path !== undefined) await writeProfile(path, profile);
   return profile;
@@ -46,6 +50,11 @@ async function measure(native: NativeEngine, contextLength: number): Promise<Pro
   };
 }
 
+async function isFasterThan(native: NativeEngine, known: Profile): Promise<boolean> {
+  const { passSeconds } = await native.profile(Math.min(checkedRows, known.passSeconds.length), known.context, 1);
+  return passSeconds.some((seconds, i) => seconds < fasterBy * known.passSeconds[i]);
+}
+
 /** Everything that changes what a pass costs. */
 function keyOf(info: NativeModelInfo): string {
   const machine = cpus();
@@ -65,14 +74,15 @@ function keyOf(info: NativeModelInfo): string {
 /** A profile that was kept, if it is there and whole. */
 async function readProfile(path: string): Promise<Profile | undefined> {
   try {
-    const profile = JSON.parse(await readFile(path, 'utf8')) as Profile;
+    const profile = JSON.parse(await readFile(path, 'utf8')) as Profile | null;
     return isProfile(profile) ? profile : undefined;
   } catch {
     return undefined;
   }
 }
 
-function isProfile({ passSeconds, context, secondsPerContextToken, draftSeconds }: Profile): boolean {
+function isProfile(profile: Profile | null): profile is Profile {
+  const { passSeconds, context, secondsPerContextToken, draftSeconds } = profile ?? ({} as Partial<Profile>);
   const nonNegative = (value: unknown): boolean => typeof value === 'number' && value >= 0 && Number.isFinite(value);
   return (
     Array.isArray(passSeconds) &&

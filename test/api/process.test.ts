@@ -98,15 +98,24 @@ test('a process killed while it loads or decodes leaves no cache that another on
   expect(left.length).toBeLessThanOrEqual(5);
 });
 
-test('prices are measured once per machine and model, and a damaged file is measured anew', async () => {
+test('prices are kept; where they were damaged, or passes are faster now, they are measured anew', async () => {
   const cache = join(model.cache, 'prices');
   await model.load({ cacheFolder: cache });
-  const profiles = join(cache, 'profiles');
-  const [name] = readdirSync(profiles);
-  const first = readFileSync(join(profiles, name), 'utf8');
-  await model.load({ cacheFolder: cache });
-  expect(readFileSync(join(profiles, name), 'utf8')).toBe(first);
-  writeFileSync(join(profiles, name), first.slice(0, 30));
-  await model.load({ cacheFolder: cache });
-  expect(JSON.parse(readFileSync(join(profiles, name), 'utf8'))).toHaveProperty('passSeconds');
+  const [name] = readdirSync(join(cache, 'profiles'));
+  const path = join(cache, 'profiles', name);
+  const first = JSON.parse(readFileSync(path, 'utf8')) as { passSeconds: number[] };
+  const afterLoading = async (kept: string): Promise<string> => {
+    writeFileSync(path, kept);
+    await model.load({ cacheFolder: cache });
+    return readFileSync(path, 'utf8');
+  };
+  const scaled = (factor: number): string => {
+    return JSON.stringify({ ...first, passSeconds: first.passSeconds.map((seconds) => seconds * factor) });
+  };
+  expect(await afterLoading(scaled(0.001))).toBe(scaled(0.001));
+  for (const kept of [scaled(1000), scaled(1).slice(0, 30), '{}', '[]', 'null']) {
+    const { passSeconds } = JSON.parse(await afterLoading(kept)) as { passSeconds: number[] };
+    expect(passSeconds).toHaveLength(first.passSeconds.length);
+    expect(passSeconds[0]).toBeLessThan(100 * first.passSeconds[0]);
+  }
 });
