@@ -21,7 +21,7 @@ inline int32_t word(const void* p) {
 }
 
 struct Avx512 {
-  static constexpr int kRows = 16, kVectors = 1, kTile = 8, kFloatTile = 12, kSums = 8;
+  static constexpr int kRows = 16, kVectors = 1, kTile = 8, kFloatTile = 12;
 
   using Float = __m512;
   using Bytes = __m512i;
@@ -49,6 +49,8 @@ struct Avx512 {
   static Bytes bytes(const uint8_t* p) {
     return _mm512_xor_si512(load512(p), _mm512_set1_epi8(static_cast<char>(0x80)));
   }
+  static Bytes loadBytes(const uint8_t* p) { return load512(p); }
+  static void storeBytes(uint8_t* p, Bytes v) { _mm512_storeu_si512(p, v); }
   static void nibbles(const uint8_t* p, Bytes& low, Bytes& high) {
     const __m512i v = load512(p), mask = _mm512_set1_epi8(15);
     low = _mm512_and_si512(v, mask);
@@ -61,11 +63,11 @@ struct Avx512 {
   }
   static Bytes quad(const int8_t* x) { return _mm512_set1_epi32(word(x)); }
 
-  template <class Codec>
+  template <int bytes, int offset>
   struct Dot {
     using Sum = __m512i;
     static Sum start(const int32_t* correction) {
-      return Codec::kOffset ? _mm512_set1_epi32(*correction) : _mm512_setzero_si512();
+      return offset ? _mm512_set1_epi32(*correction) : _mm512_setzero_si512();
     }
     static Sum add(Sum s, Bytes w, Bytes x) { return _mm512_dpbusd_epi32(s, w, x); }
     static Float value(Sum s) { return _mm512_cvtepi32_ps(s); }
