@@ -14,6 +14,16 @@
 namespace foretoken {
 namespace {
 
+// Where a vector is a register, loops over tiles and vectors must dissolve; elsewhere that would only take compile
+// time.
+#if defined(FORETOKEN_VECTOR_AVX2) || (defined(FORETOKEN_VECTOR_AVX512) && !defined(FORETOKEN_EMULATED_AVX512))
+#define FORETOKEN_INLINE inline __attribute__((always_inline))
+constexpr int kUnroll = 16;
+#else
+#define FORETOKEN_INLINE inline
+constexpr int kUnroll = 1;
+#endif
+
 /// Calls f.operator()<T>(row) for tiles of at most `max` rows, as equal as they can be.
 template <int max, class F>
 inline void forTiles(int count, F&& f) {
@@ -29,9 +39,13 @@ inline void forTiles(int count, F&& f) {
 }
 
 // --- codecs of integer formats ---------------------------------------------------------------------------------------
-// An object is one block. kGroups scales a block has, each over 32 / kGroups columns; kOffset what Vector adds to a
-// code to make it unsigned; kMinimum whether blocks have minima. codes    eight columns (pair of quads v) of vector n
-// scale    of group g, vector n finish   factor of the sum over all blocks
+// An object is one block.
+//   kGroups   scales a block has, each over 32 / kGroups columns
+//   kOffset   what Vector adds to a code to make it unsigned
+//   kMinimum  whether blocks have minima
+//   codes     eight columns (pair of quads v) of vector n
+//   scale     of group g, vector n
+//   finish    factor of the sum over all blocks
 
 template <class Vector>
 struct Nibbles {
@@ -162,36 +176,36 @@ struct Reading : Expanded<Codec> {
 
 /// acc += one block of the weights times block b of T rows.
 template <class Vector, class Codec, int T>
-inline __attribute__((always_inline)) void integerBlock(const Codec& codec, int64_t b, const InputBlock* const (&x)[T],
-                                                        typename Vector::Float (&acc)[T][Vector::kVectors]) {
+FORETOKEN_INLINE void integerBlock(const Codec& codec, int64_t b, const InputBlock* const (&x)[T],
+                                   typename Vector::Float (&acc)[T][Vector::kVectors]) {
   using Dot = typename Vector::template Dot<Codec::kBytes, Codec::kOffset>;
   constexpr int N = Vector::kVectors;
-  typename Vector::Float sum[T][N];
-#pragma GCC unroll 2
+  typename Vector::Float sum[T][N] = {};
+#pragma GCC unroll kUnroll
   for (int g = 0; g < Codec::kGroups; ++g) {
     typename Dot::Sum dot[T][N];
-#pragma GCC unroll 16
+#pragma GCC unroll kUnroll
     for (int t = 0; t < T; ++t)
-#pragma GCC unroll 2
+#pragma GCC unroll kUnroll
       for (int n = 0; n < N; ++n) dot[t][n] = Dot::start(x[t][b].words + g);
-#pragma GCC unroll 4
+#pragma GCC unroll kUnroll
     for (int v = g * 4 / Codec::kGroups; v < (g + 1) * 4 / Codec::kGroups; ++v) {
       typename Vector::Bytes w[N][2];
-#pragma GCC unroll 2
+#pragma GCC unroll kUnroll
       for (int n = 0; n < N; ++n) codec.codes(v, n, w[n][0], w[n][1]);
-#pragma GCC unroll 2
+#pragma GCC unroll kUnroll
       for (int i = 0; i < 2; ++i)
-#pragma GCC unroll 16
+#pragma GCC unroll kUnroll
         for (int t = 0; t < T; ++t) {
           const auto quad = Vector::quad(x[t][b].codes + v * 8 + i * 4);
-#pragma GCC unroll 2
+#pragma GCC unroll kUnroll
           for (int n = 0; n < N; ++n) dot[t][n] = Dot::add(dot[t][n], w[n][i], quad);
         }
     }
-#pragma GCC unroll 2
+#pragma GCC unroll kUnroll
     for (int n = 0; n < N; ++n) {
       const auto scale = codec.scale(g, n);
-#pragma GCC unroll 16
+#pragma GCC unroll kUnroll
       for (int t = 0; t < T; ++t) {
         const auto value = Dot::value(dot[t][n]);
         if constexpr (Codec::kMinimum)
@@ -201,9 +215,9 @@ inline __attribute__((always_inline)) void integerBlock(const Codec& codec, int6
       }
     }
   }
-#pragma GCC unroll 16
+#pragma GCC unroll kUnroll
   for (int t = 0; t < T; ++t)
-#pragma GCC unroll 2
+#pragma GCC unroll kUnroll
     for (int n = 0; n < N; ++n) acc[t][n] = Vector::fma(sum[t][n], Vector::broadcast(x[t][b].scale), acc[t][n]);
 }
 
@@ -215,14 +229,14 @@ inline void integerTile(Blocks codec, int64_t blocks, int64_t first, const uint8
   const InputBlock* x[T];
   for (int t = 0; t < T; ++t) x[t] = reinterpret_cast<const InputBlock*>(rows + t * rowBytes) + first;
   typename Vector::Float acc[T][N];
-#pragma GCC unroll 16
+#pragma GCC unroll kUnroll
   for (int t = 0; t < T; ++t)
-#pragma GCC unroll 2
+#pragma GCC unroll kUnroll
     for (int n = 0; n < N; ++n) acc[t][n] = Vector::load(sums + t * kPanelRows + n * Vector::kRows);
   for (int64_t b = 0; b < blocks; ++b) integerBlock<Vector, decltype(codec(b)), T>(codec(b), b, x, acc);
-#pragma GCC unroll 16
+#pragma GCC unroll kUnroll
   for (int t = 0; t < T; ++t)
-#pragma GCC unroll 2
+#pragma GCC unroll kUnroll
     for (int n = 0; n < N; ++n) Vector::store(sums + t * kPanelRows + n * Vector::kRows, acc[t][n]);
 }
 
@@ -353,16 +367,15 @@ void floatFused(const Product& p, int64_t panel, int row) {
         for (auto& sum : line) sum = Vector::broadcast(0.0f);
     const uint8_t* block = weights;
     for (int64_t b = 0; b < p.layout.blocks; ++b, block += p.layout.blockBytes) {
-#pragma GCC unroll 2
       for (int q = 0; q < kBlockCols / 4; ++q) {
-#pragma GCC unroll 2
+#pragma GCC unroll kUnroll
         for (int n = 0; n < N; ++n) {
           typename Vector::Float w[kChains];
           Codec::expand(block, q, part * N + n, w);
-#pragma GCC unroll 4
+#pragma GCC unroll kUnroll
           for (int t = 0; t < T; ++t) {
             const float* x = reinterpret_cast<const float*>(p.rows + (row + t) * p.rowBytes) + b * kBlockCols + q * 4;
-#pragma GCC unroll 4
+#pragma GCC unroll kUnroll
             for (int c = 0; c < kChains; ++c) acc[t][n][c] = Vector::fma(w[c], Vector::broadcast(x[c]), acc[t][n][c]);
           }
           if constexpr (N > 1) asm volatile("" ::: "memory");  // sharing inputs would cost a register that sums need
@@ -391,24 +404,24 @@ void floatTile(const float* slab, int64_t quads, const uint8_t* rows, size_t row
   for (int c = 0; c < kChains; ++c) {
     const float* w = slab + c * kSlabQuads * kPanelRows;
     typename Vector::Float acc[T][kVectors];
-#pragma GCC unroll 16
+#pragma GCC unroll kUnroll
     for (int t = 0; t < T; ++t)
-#pragma GCC unroll 2
+#pragma GCC unroll kUnroll
       for (int n = 0; n < kVectors; ++n) acc[t][n] = Vector::load(chains[t][c] + n * Vector::kRows);
     for (int64_t q = 0; q < quads; ++q) {
       typename Vector::Float wide[kVectors];
-#pragma GCC unroll 2
+#pragma GCC unroll kUnroll
       for (int n = 0; n < kVectors; ++n) wide[n] = Vector::load(w + q * kPanelRows + n * Vector::kRows);
-#pragma GCC unroll 16
+#pragma GCC unroll kUnroll
       for (int t = 0; t < T; ++t) {
         const auto value = Vector::broadcast(x[t][q * 4 + c]);
-#pragma GCC unroll 2
+#pragma GCC unroll kUnroll
         for (int n = 0; n < kVectors; ++n) acc[t][n] = Vector::fma(wide[n], value, acc[t][n]);
       }
     }
-#pragma GCC unroll 16
+#pragma GCC unroll kUnroll
     for (int t = 0; t < T; ++t)
-#pragma GCC unroll 2
+#pragma GCC unroll kUnroll
       for (int n = 0; n < kVectors; ++n) Vector::store(chains[t][c] + n * Vector::kRows, acc[t][n]);
   }
 }

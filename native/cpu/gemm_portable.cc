@@ -9,7 +9,7 @@ namespace foretoken {
 namespace {
 
 struct Portable {
-  static constexpr int kRows = 16, kVectors = 1, kTile = 4, kFloatTile = 4;
+  static constexpr int kRows = 16, kVectors = 1, kTile = 2, kFloatTile = 2;
   static constexpr float kFp8Unscale = 1.0f;
 
   using Float = V16;
