@@ -121,26 +121,26 @@ uint64_t readAll(const uint8_t* data, size_t bytes) {
 }
 
 int64_t peakInt8(int64_t rounds) {
-  Portable::Bytes w;
-  int8_t x[4] = {1, 2, 3, 4};
-  for (int i = 0; i < 64; ++i) w.x[i] = static_cast<uint8_t>(i);
-  int32_t zero = 0;
-  auto sum = Portable::Dot<4, 8>::start(&zero);
+  Portable::Bytes w = {};
+  const int8_t x[4] = {1, 2, 3, 4};
+  Portable::Ints sum = {};
   for (int64_t i = 0; i < rounds; ++i) {
-    x[0] = static_cast<int8_t>(sum.x[0]);
+    asm volatile("" : "+m"(w), "+m"(sum));  // or the compiler would compute the loop's end at once
     sum = Portable::Dot<4, 8>::add(sum, w, x);
   }
-  asm volatile("" ::"r"(sum.x[0]));
+  asm volatile("" ::"m"(sum));
   return rounds * 64;
 }
 
 int64_t peakBf16(int64_t rounds) {
-  V16 sum[4] = {};
+  V16 sum = {};
   const V16 w = broadcast(0.5f), x = broadcast(1.0f);
-  for (int64_t i = 0; i < rounds; ++i)
-    for (V16& s : sum) s = fma(s, w, x);
-  asm volatile("" ::"r"(sum[0].x[0] + sum[1].x[0] + sum[2].x[0] + sum[3].x[0]));
-  return rounds * 64;
+  for (int64_t i = 0; i < rounds; ++i) {
+    asm volatile("" : "+m"(sum));
+    sum = fma(sum, w, x);
+  }
+  asm volatile("" ::"m"(sum));
+  return rounds * kLanes;
 }
 
 }  // namespace
