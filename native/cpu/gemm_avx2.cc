@@ -18,7 +18,7 @@ inline int32_t word(const void* p) {
 }
 
 struct Avx2 {
-  static constexpr int kRows = 8, kVectors = 2, kTile = 4, kFloatTile = 6;
+  static constexpr int kRows = 8, kVectors = 2, kTile = 8, kFloatTile = 6, kSums = 8;
   // e4m3 bits moved to their place in an fp32 are worth 2^-120 of the weight; inputs carry 2^80 against underflow.
   static constexpr float kFp8InputScale = 0x1p80f, kFp8Unscale = 0x1p40f;
 
@@ -60,8 +60,6 @@ struct Avx2 {
   }
 
   static Bytes bytes(const uint8_t* p) { return load256(p); }
-  static Bytes loadBytes(const uint8_t* p) { return load256(p); }
-  static void storeBytes(uint8_t* p, Bytes v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
   static void nibbles(const uint8_t* p, Bytes& low, Bytes& high) {
     const __m256i v = load256(p), mask = _mm256_set1_epi8(15);
     low = _mm256_and_si256(v, mask);
@@ -75,11 +73,11 @@ struct Avx2 {
   static Bytes quad(const int8_t* x) { return _mm256_set1_epi32(word(x)); }
 
   /// 4-bit codes: sums of pairs in 16 bits until the block's end.
-  template <int bytes, int offset>
+  template <class Codec>
   struct Dot {
     using Sum = __m256i;
     static Sum start(const int32_t* correction) {
-      return offset ? _mm256_set1_epi32(*correction) : _mm256_setzero_si256();
+      return Codec::kOffset ? _mm256_set1_epi32(*correction) : _mm256_setzero_si256();
     }
     static Sum add(Sum s, Bytes w, Bytes x) {
       s = _mm256_add_epi16(s, _mm256_maddubs_epi16(w, x));
@@ -122,7 +120,7 @@ struct Avx2 {
 
 /// Signed bytes: |w| times x with w's sign. Two products already fill 16 bits, so sums are taken in 32.
 template <>
-struct Avx2::Dot<8, 128> {
+struct Avx2::Dot<Q8_0<Avx2>> {
   using Sum = __m256i;
   static Sum start(const int32_t*) { return _mm256_setzero_si256(); }
   static Sum add(Sum s, Bytes w, Bytes x) {

@@ -1,0 +1,362 @@
+// The engine's rules, one by one, on a model whose every answer is known.
+#include "engine/core.h"
+
+#include <map>
+#include <optional>
+
+#include "check.h"
+#include "common/error.h"
+#include "fake_model.h"
+
+namespace foretoken {
+namespace {
+
+using test::fakeDecode;
+
+constexpr int kContext = 256;
+
+EngineOptions smallOptions() {
+  EngineOptions options;
+  options.maxSequences = 4;
+  options.maxRows = 128;
+  options.runAhead = 1000;
+  return options;
+}
+
+Request request(int32_t first, int maxTokens) {
+  Request r;
+  for (int32_t i = 0; i < 40; ++i) r.prompt.push_back((first + i * i) % test::kFakeVocabulary);
+  r.maxTokens = maxTokens;
+  r.maxLookahead = 8;
+  r.force = static_cast<int32_t>(DrafterId::suffix);
+  return r;
+}
+
+/// An engine and what came out of it.
+struct Bench {
+  explicit Bench(const EngineOptions& options = smallOptions())
+      : model(backend, kContext), core(backend, model, options) {
+    core.setOutput(&out);
+  }
+  int32_t submit(const Request& r) {
+    core.submit(std::make_unique<Sequence>(++lastId, r, core.contextLength(), test::kFakeVocabulary, true));
+    return lastId;
+  }
+  bool step() {
+    const bool worked = core.step();
+    for (const StepRecord& s : out.steps) {
+      steps.push_back(s);
+      auto& tokens = got[s.sequence];
+      tokens.insert(tokens.end(), out.tokens.begin() + s.tokenOffset,
+                    out.tokens.begin() + s.tokenOffset + s.tokenCount);
+      for (int32_t i = 0; i < s.draftCount; ++i) {
+        const int32_t node = out.draftOutcome[s.draftOffset + i];
+        (isShadow(node) ? shadow : drafted) += 1;
+        if (!isShadow(node)) confident = std::max(confident, out.draftConfidence[s.draftOffset + i]);
+        if (!isShadow(node)) accepted += outcomeOf(node) == NodeOutcome::accepted;
+        if (isShadow(node)) CHECK(outcomeOf(node) != NodeOutcome::unreached);
+      }
+    }
+    for (const FinishedRecord& f : out.finished) finished[f.sequence] = f;
+    for (const SequenceFailure& e : out.errors) errors[e.sequence] = e.code;
+    rounds += static_cast<int64_t>(out.rounds.size());
+    out.clear();
+    return worked;
+  }
+  void run() {
+    while (step()) continue;
+  }
+
+  test::FakeBackend backend;
+  test::FakeModel model;
+  EngineCore core;
+  Outcomes out;
+  int32_t lastId = 0;
+  std::vector<StepRecord> steps;
+  std::map<int32_t, std::vector<int32_t>> got;
+  std::map<int32_t, FinishedRecord> finished;
+  std::map<int32_t, std::string> errors;
+  int64_t rounds = 0, drafted = 0, accepted = 0, shadow = 0;
+  float confident = 0;  ///< the best of all verified nodes
+};
+
+template <typename Function>
+std::string codeOf(Function&& function) {
+  try {
+    function();
+  } catch (const Error& error) {
+    return error.code();
+  }
+  return "";
+}
+
+void stopsInsideAnAcceptedRun() {
+  int inside = 0;
+  for (int32_t first = 0; first < 40; ++first) {
+    Request r = request(first, 100);
+    r.prediction = fakeDecode(r, kContext);
+    r.force = static_cast<int32_t>(DrafterId::prediction);
+    r.stopTokens = {r.prediction[20 + first % 30]};
+    Bench bench;
+    const int32_t id = bench.submit(r);
+    bench.run();
+    const auto expected = fakeDecode(r, kContext);
+    CHECK(bench.got[id] == expected);
+    CHECK(bench.finished.at(id).reason == static_cast<int32_t>(FinishReason::stop));
+    const StepRecord& last = bench.steps.back();
+    inside += last.accepted == last.tokenCount && last.accepted > 0;
+  }
+  CHECK(inside > 10);
+}
+
+void endsAtTheContext() {
+  Request r = request(3, 100000);
+  Bench bench;
+  const int32_t id = bench.submit(r);
+  bench.run();
+  CHECK(bench.got[id].size() + r.prompt.size() == kContext);
+  CHECK(bench.finished.at(id).reason == static_cast<int32_t>(FinishReason::length));
+  r.prompt.assign(kContext, 1);
+  CHECK(codeOf([&] { validate(r, test::kFakeVocabulary, kContext); }) == "CONTEXT_EXCEEDED");
+}
+
+void refusesBadRequests() {
+  const auto code = [](auto change) {
+    Request r = request(0, 4);
+    change(r);
+    return codeOf([&] { validate(r, test::kFakeVocabulary, kContext); });
+  };
+  CHECK(code([](Request&) {}) == "");
+  CHECK(code([](Request& r) { r.prompt.clear(); }) == "INVALID_REQUEST");
+  CHECK(code([](Request& r) { r.prompt[1] = test::kFakeVocabulary; }) == "INVALID_REQUEST");
+  CHECK(code([](Request& r) { r.prompt[1] = -1; }) == "INVALID_REQUEST");
+  CHECK(code([](Request& r) { r.prediction = {1 << 30}; }) == "INVALID_REQUEST");
+  CHECK(code([](Request& r) { r.temperature = std::nanf(""); }) == "INVALID_REQUEST");
+  CHECK(code([](Request& r) { r.topP = 0; }) == "INVALID_REQUEST");
+  CHECK(code([](Request& r) { r.repetitionPenalty = 0; }) == "INVALID_REQUEST");
+  CHECK(code([](Request& r) { r.biasTokens = {1}; }) == "INVALID_REQUEST");
+  CHECK(code([](Request& r) { r.logprobs = 21; }) == "INVALID_REQUEST");
+  CHECK(code([](Request& r) { r.maxTokens = 0; }) == "INVALID_REQUEST");
+  CHECK(code([](Request& r) { r.force = 4; }) == "INVALID_REQUEST");
+}
+
+void pausesUntilConsumed() {
+  EngineOptions options = smallOptions();
+  options.runAhead = 10;
+  Bench bench(options);
+  Request r = request(1, 100);
+  r.speculate = false;
+  const int32_t id = bench.submit(r), other = bench.submit(request(2, 100));
+  bench.run();
+  CHECK(bench.got[id].size() == 10);
+  bench.core.consumed(other, 1000);
+  bench.run();
+  CHECK(bench.got[id].size() == 10 && bench.got[other].size() == 100);  // nobody waits for the one that waits
+  bench.core.consumed(id, 7);
+  bench.run();
+  CHECK(bench.got[id].size() == 17);
+  bench.core.ignoreBackPressure();
+  bench.run();
+  CHECK(bench.got[id].size() == 100);
+}
+
+void draftsNothingWithoutAPolicy() {
+  Bench bench;
+  Request r = request(1, 60);
+  r.force = -1;
+  bench.submit(r);
+  bench.run();
+  CHECK(bench.drafted == 0 && bench.shadow == 0 && bench.rounds == 60);
+}
+
+/// A policy that allows a drafter but finds no draft worth a row: plain rounds, and the drafter is still scored.
+void scoresWhatItDoesNotVerify() {
+  Bench bench;
+  Policy policy;
+  policy.allowed[static_cast<int>(DrafterId::suffix)] = true;
+  for (int rows = 1; rows < 20; ++rows) policy.passSeconds.push_back(static_cast<float>(rows));
+  bench.core.setPolicy(policy);
+  Request r = request(1, 60);
+  r.force = -1;
+  const int32_t id = bench.submit(r);
+  bench.run();
+  CHECK(bench.got[id] == fakeDecode(r, kContext));
+  CHECK(bench.drafted == 0 && bench.shadow > 20 && bench.rounds == 60);
+}
+
+void keepsNoIndexWithoutSpeculation() {
+  EngineOptions options = smallOptions();
+  options.speculation = false;
+  test::FakeBackend backend;
+  test::FakeModel model(backend, kContext);
+  EngineCore core(backend, model, options);
+  Outcomes out;
+  core.setOutput(&out);
+  core.submit(std::make_unique<Sequence>(1, request(1, 20), core.contextLength(), test::kFakeVocabulary, false));
+  while (core.step()) continue;
+  CHECK(core.counters().indexBytes == 0);
+  core.finish(1, 20);
+  CHECK(core.counters().indexBytes == 0 && out.draftOutcome.empty() && out.tokens.size() == 20);
+}
+
+void sharesPrefixesOfKeptTokensOnly() {
+  Bench bench;
+  Request first = request(1, 50);
+  const int32_t id = bench.submit(first);
+  bench.run();
+  bench.core.finish(id, 20);  // of 40 + 50 tokens 60 are kept: three full pages
+  Request second = first;
+  second.prompt.insert(second.prompt.end(), bench.got[id].begin(), bench.got[id].end());
+  second.maxTokens = 10;
+  const int32_t again = bench.submit(second);
+  Request stranger = second;
+  stranger.tenant = "other";
+  const int32_t apart = bench.submit(stranger);
+  bench.run();
+  CHECK(bench.finished.at(again).cachedPromptTokens == 48);
+  CHECK(bench.finished.at(apart).cachedPromptTokens == 0);
+  CHECK(bench.got[again] == fakeDecode(second, kContext) && bench.got[apart] == bench.got[again]);
+  CHECK(bench.model.corrupt == 0);
+}
+
+/// What the tenant's index learns ends where the caller cut: long matches are found in kept answers, not in cut ones.
+void learnsKeptTokensOnly() {
+  std::map<int32_t, int> found;
+  for (const int32_t keep : {0, 30}) {
+    Bench bench;
+    const int32_t id = bench.submit(request(1, 30));
+    bench.run();
+    const auto text = bench.got[id];
+    bench.core.finish(id, keep);
+    for (int from = 2; from < 22; ++from) {
+      Request next = request(0, 4);
+      next.prompt.assign(text.begin() + from, text.begin() + from + 6);
+      bench.confident = 0;
+      bench.submit(next);
+      bench.run();
+      found[keep] += bench.confident > 0.95f;
+    }
+  }
+  CHECK(found[30] >= 6 && found[0] <= 1);
+}
+
+void survivesAFailingPass() {
+  Bench bench;
+  const int32_t broken = bench.submit(request(1, 50));
+  bench.step();
+  bench.model.failAfter = bench.model.passes;
+  bench.step();
+  bench.model.failAfter = -1;
+  CHECK(bench.errors.at(broken) == "INTERNAL_ERROR");
+  const Request r = request(5, 50);
+  const int32_t well = bench.submit(r);
+  bench.run();
+  CHECK(bench.got[well] == fakeDecode(r, kContext));
+  bench.core.finish(broken, 3);
+  bench.core.finish(well, 50);
+  CHECK(bench.core.counters().pagesUsed == 0);
+}
+
+/// A forced run on so few pages that sequences are computed again and again.
+void preemptsAndRecovers() {
+  EngineOptions options = smallOptions();
+  options.kvBytes = static_cast<size_t>(4 * kPageSize) * (kContext / kPageSize + kMaxDraftRows / kPageSize + 2);
+  Bench bench(options);
+  std::map<int32_t, Request> requests;
+  for (int32_t i = 0; i < 4; ++i) {
+    Request r = request(i, 200);
+    r.force = static_cast<int32_t>(DrafterId::adversarial);
+    requests[bench.submit(r)] = r;
+  }
+  bench.run();
+  int64_t prefilled = bench.model.passes;
+  for (const auto& [id, r] : requests) CHECK(bench.got[id] == fakeDecode(r, kContext));
+  CHECK(bench.model.corrupt == 0 && prefilled > 0);
+  options.kvBytes = static_cast<size_t>(4 * kPageSize) * (kContext / kPageSize);
+  CHECK(codeOf([&] { Bench tooSmall(options); }) == "OUT_OF_MEMORY");
+}
+
+struct Recorder final : CaptureSink {
+  void verified(int32_t sequence, int32_t position, int32_t token, std::span<const float* const> hidden) override {
+    seen[sequence][position] = {token, {hidden[0], hidden[0] + 4}, {hidden[1], hidden[1] + 4}};
+  }
+  struct Row {
+    int32_t token;
+    std::vector<float> first, second;
+    bool operator==(const Row&) const = default;
+  };
+  std::map<int32_t, std::map<int32_t, Row>> seen;
+};
+
+/// Hidden states of verified rows: the same, whether they came one by one or out of trees; side bytes move with their
+/// slots.
+void capturesVerifiedRowsOnly() {
+  std::vector<std::map<int32_t, Recorder::Row>> runs;
+  for (const bool speculate : {false, true}) {
+    Recorder recorder;
+    EngineOptions options = smallOptions();
+    options.captureLayers = {0, 1};
+    options.captureSink = &recorder;
+    options.sideBytes = 1;
+    Bench bench(options);
+    Request r = request(4, 120);
+    r.speculate = speculate;
+    r.force = static_cast<int32_t>(DrafterId::adversarial);
+    const int32_t id = bench.submit(r);
+    bench.run();
+    CHECK(!speculate || (bench.backend.copies > 5 && bench.drafted > 100));
+    for (const auto& [position, row] : recorder.seen[id]) {
+      CHECK(row.token == (position < 40 ? r.prompt[position] : bench.got[id][position - 40]));
+    }
+    runs.push_back(recorder.seen[id]);
+    for (size_t slot = 0; slot < bench.backend.slots.size(); ++slot) {
+      CHECK(*bench.backend.side(static_cast<int32_t>(slot)) == static_cast<uint8_t>(bench.backend.slots[slot].prefix));
+    }
+  }
+  CHECK(runs[0].size() == 159 && runs[0] == runs[1]);  // the last token's row is never run
+}
+
+void scoresText() {
+  Bench bench;
+  const Request r = request(2, 60);
+  std::vector<int32_t> tokens = r.prompt;
+  const auto output = fakeDecode(r, kContext);
+  tokens.insert(tokens.end(), output.begin(), output.end());
+  const Score score = bench.core.score(tokens);
+  CHECK(score.logprob.size() == tokens.size() - 1);
+  for (size_t i = r.prompt.size(); i < tokens.size(); ++i)
+    CHECK(score.argmax[i - 1] == tokens[i] && score.logprob[i - 1] < 0);
+  CHECK(bench.core.counters().pagesUsed == 0);
+  CHECK(codeOf([&] { bench.core.score({1}); }) == "INVALID_REQUEST");
+  CHECK(codeOf([&] { bench.core.score({1, -4}); }) == "INVALID_REQUEST");
+}
+
+void pricesEveryWidth() {
+  Bench bench;
+  const Profile profile = bench.core.profile(40, 100, 2);
+  CHECK(profile.passSeconds.size() == 40 && profile.draftSeconds.size() == kDrafterCount);
+  for (const float seconds : profile.passSeconds) CHECK(seconds > 0 && seconds < 1);
+  CHECK(bench.core.counters().pagesUsed == 0);
+}
+
+}  // namespace
+}  // namespace foretoken
+
+int main() {
+  using namespace foretoken;
+  stopsInsideAnAcceptedRun();
+  endsAtTheContext();
+  refusesBadRequests();
+  pausesUntilConsumed();
+  draftsNothingWithoutAPolicy();
+  scoresWhatItDoesNotVerify();
+  keepsNoIndexWithoutSpeculation();
+  sharesPrefixesOfKeptTokensOnly();
+  learnsKeptTokensOnly();
+  survivesAFailingPass();
+  preemptsAndRecovers();
+  capturesVerifiedRowsOnly();
+  scoresText();
+  pricesEveryWidth();
+  return test::finish("engine_core");
+}
