@@ -115,7 +115,7 @@ export class WrappedText {
 
   #break(): void {
     this.#flush();
-    this.#write('\n');
+    this.#write(this.#column === 0 ? `${this.#indent.trimEnd()}\n` : '\n');
     this.#column = 0;
   }
 

@@ -31,7 +31,7 @@ export interface LoadOptions {
   isa?: string;
   /** Tokens that one sequence may hold, prompt and answer together. Defaults to the model's own, at most 8192. */
   contextLength?: number;
-  /** Sequences decoded together; more requests wait for their turn. Defaults to `8`. */
+  /** Sequences decoded together; more requests wait for their turn. At most 64. Defaults to `8`. */
   maxSequences?: number;
   /** Bytes for keys and values. Defaults to full contexts for all sequences, capped by what memory allows. */
   kvBytes?: number;
@@ -42,7 +42,7 @@ export interface LoadOptions {
   speculation?: boolean | { enabled?: boolean };
   /** Bytes that indexes of seen text may take together. Defaults to `64 MiB`. */
   indexBytes?: number;
-  /** Tokens that a sequence may run ahead of its consumer before it is paused. Defaults to `256`. */
+  /** Tokens that a sequence may run ahead of its consumer before it is paused. Defaults to `64`. */
   runAhead?: number;
   /** Folder for downloads and converted weights. Defaults to `FORETOKEN_HOME`, else the user's cache folder. */
   cacheFolder?: string;
@@ -72,11 +72,11 @@ export function checkLoadOptions(options: LoadOptions | undefined): CheckedLoadO
       threads: read.integer('threads', 0, 1, 1024),
       isa: read.string('isa', ''),
       contextLength: read.integer('contextLength', 0, 16, 1 << 24),
-      maxSequences: read.integer('maxSequences', 8, 1, 256),
+      maxSequences: read.integer('maxSequences', 8, 1, 64),
       kvBytes: read.integer('kvBytes', 0, 1),
       speculation: readSpeculation(read),
       indexBytes: read.integer('indexBytes', 64 << 20, 0),
-      runAhead: read.integer('runAhead', 256, 1, 1 << 24),
+      runAhead: read.integer('runAhead', 64, 1, 1 << 24),
     },
     cacheFolder: readCacheFolder(read),
     onProgress: read.callback<(progress: LoadProgress) => void>('onProgress') ?? (() => undefined),

@@ -48,7 +48,7 @@ export interface RequestOptions {
   speculation?: {
     /** Whether this request may be drafted for. The text is the same either way. Defaults to `true`. */
     enabled?: boolean;
-    /** Longest draft. Defaults to `32`. */
+    /** Longest draft, at most 48. Defaults to `32`. */
     maxLookahead?: number;
   };
   /** Whether the result lists every pass of the model with its drafts. Defaults to `false`. */
@@ -160,7 +160,7 @@ function readSpeculation(read: OptionReader): { enabled: boolean; maxLookahead: 
   const inner = new OptionReader(read.raw('speculation'), 'speculation', 'speculation.');
   const speculation = {
     enabled: inner.boolean('enabled', true),
-    maxLookahead: inner.integer('maxLookahead', 32, 1, 255),
+    maxLookahead: inner.integer('maxLookahead', 32, 1, 48),
   };
   inner.finish();
   return speculation;

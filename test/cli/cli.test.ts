@@ -117,6 +117,16 @@ test('the demo answers everything twice, finds no difference and ends with its f
   expect(stderr).toContain('Where to go next');
 }, 300_000);
 
+test('without the default model the demo makes one, and says that its speeds mean nothing', async () => {
+  const environment = { FORETOKEN_HOME: join(folder, 'elsewhere'), PATH: join(folder, 'nothing') };
+  const { status, stdout, stderr } = await run(['demo', '--threads', '2'], '', environment);
+  expect({ status, stderr: status === 0 ? '' : stderr }).toEqual({ status: 0, stderr: '' });
+  expect(stdout).toContain("The default model can't be had");
+  expect(stdout).toContain('(PIP_NOT_FOUND)');
+  expect(stdout).toMatch(/its speeds mean nothing/);
+  expect(stdout).toContain('token for token');
+}, 300_000);
+
 test('an error is one line with its code, and status 1', async () => {
   const missing = await run(['generate', 'x', '--model', './none.gguf']);
   expect(missing).toMatchObject({ status: 1, stdout: '' });
