@@ -6,13 +6,14 @@
 namespace foretoken {
 namespace {
 
-constexpr int32_t kBorder = -1;  ///< never a token
-constexpr int kVoters = 32;      ///< asked at the start of a draft
-constexpr int kVotersAgain = 8;  ///< asked where a draft ran out of voters
-constexpr int kEnough = 6;       ///< with so many voters shorter matches are not asked
-constexpr int kWalk = 24;        ///< links followed per n-gram length and segment
-constexpr int kBranches = 3;     ///< most children of a node
-constexpr float kPrior = 1.5f;   ///< weight of "something else"
+constexpr int32_t kBorder = -1;   ///< never a token
+constexpr int kVoters = 32;       ///< asked at the start of a draft
+constexpr int kVotersAgain = 8;   ///< asked where a draft ran out of voters
+constexpr int kVotersOfOne = 12;  ///< of them with a match of a single token, per segment
+constexpr int kEnough = 6;        ///< with so many voters shorter matches are not asked
+constexpr int kWalk = 24;         ///< links followed per n-gram length and segment
+constexpr int kBranches = 3;      ///< most children of a node
+constexpr float kPrior = 1.5f;    ///< weight of "something else"
 constexpr float kHopeless = 0.01f;
 constexpr float kRestartFrom = 0.05f;
 
@@ -21,8 +22,9 @@ uint32_t mix(uint32_t hash, int32_t token) {
   return hash ^ (hash >> 15);
 }
 
-/// Longer matches speak louder: a match of 8 outvotes a dozen of 2.
-float weightOf(int length) { return static_cast<float>(length) * static_cast<float>(length); }
+/// Longer matches speak louder, in proportion: of the powers tried on greedy answers of a small model, the first was
+/// best.
+float weightOf(int length) { return static_cast<float>(length); }
 
 }  // namespace
 
@@ -104,7 +106,7 @@ int SuffixDrafter::draft(const DraftInput& input, std::span<DraftNode> out) {
 int SuffixDrafter::gather(std::span<const int32_t> context, int most) {
   SuffixVoters voters{std::span(pool_).subspan(poolSize_, std::min<size_t>(most, pool_.size() - poolSize_))};
   for (int order = static_cast<int>(kSuffixOrders.size()); order-- > 0 && voters.count < std::min(kEnough, most);) {
-    const int limit = order == 0 ? 4 : most;
+    const int limit = order == 0 ? kVotersOfOne : most;
     own_->lookup(context, order, limit, voters);
     for (const SuffixSource* source : shared_) {
       if (source == nullptr) continue;

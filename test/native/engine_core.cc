@@ -234,7 +234,7 @@ void learnsKeptTokensOnly() {
       bench.confident = 0;
       bench.submit(next);
       bench.run();
-      found[keep] += bench.confident > 0.95f;
+      found[keep] += bench.confident > 0.8f;
     }
   }
   CHECK(found[30] >= 6 && found[0] <= 1);

@@ -91,7 +91,7 @@ void longerMatchesAreMoreConfident() {
     CHECK(nodes[0].confidence > last);
     last = nodes[0].confidence;
   }
-  CHECK(last > 0.95f);
+  CHECK(last > 0.9f);
 }
 
 void branchesWhereVotesSplit() {
