@@ -20,7 +20,8 @@ struct ModelConfig {
   bool tiedHead;
 };
 
-/// How far loading has come; `done` and `total` count weights, both 0 with a mere message. Called from the loading thread.
+/// How far loading has come; `done` and `total` count weights, both 0 with a mere message. Called from the loading
+/// thread.
 using LoadProgress = std::function<void(const char* stage, int64_t done, int64_t total)>;
 
 struct ModelOptions {
