@@ -304,8 +304,10 @@ inline void sumSplit(const ItemView& v, int lo, int hi) {
   const Pass& pass = *v.job.pass;
   const int32_t* pages = pass.pages[pass.sequence[v.tile.rowBegin]];
   const int width = v.job.kv.valueStride, shared = most(lo, least(hi, v.tile.shared)), paged = least(hi, v.tile.paged);
-  for (int p = lo; p < paged; ++p)
-    v.s.value[p - lo] = valueOf(v.job.kv, v.item.kvHead, pages[p / kPageSize] * kPageSize + p % kPageSize);
+  for (int p = lo; p < paged; p += kPageSize) {
+    const uint16_t* first = valueOf(v.job.kv, v.item.kvHead, pages[p / kPageSize] * kPageSize);
+    for (int i = 0; i < kPageSize; ++i) v.s.value[p - lo + i] = first + i * width;
+  }
   accumulate(v.s.scores[0], v.queries, v.s.value, 0, shared - lo, width, v.s.sums[0]);
   for (int row = v.tile.rowBegin; row < v.tile.rowEnd; ++row) {
     const uint16_t* own[kSplit];
