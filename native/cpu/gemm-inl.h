@@ -4,6 +4,7 @@
 // A codec says how a block of a format expands and how it is scaled, in terms of Vector. A tile is one panel times up
 // to Vector::kTile input rows.
 #pragma once
+#include <type_traits>
 #include <utility>
 
 #include "cpu/epilogue-inl.h"
@@ -12,6 +13,23 @@
 
 namespace foretoken {
 namespace {
+
+// Where a vector is a register, loops over tiles and vectors must dissolve; elsewhere that would only take compile
+// time.
+#if defined(FORETOKEN_VECTOR_AVX2) || (defined(FORETOKEN_VECTOR_AVX512) && !defined(FORETOKEN_EMULATED_AVX512))
+#define FORETOKEN_INLINE inline __attribute__((always_inline))
+constexpr int kUnroll = 16;
+#else
+#define FORETOKEN_INLINE inline
+constexpr int kUnroll = 1;
+#endif
+
+/// Asks for what follows a block, two kilobytes ahead: with few rows, kernels issue their loads too slowly for the
+/// hardware's own prefetching to reach the memory's speed.
+inline void prefetchBlock(const uint8_t* block, size_t bytes) {
+  constexpr size_t kAhead = 2048;
+  for (size_t line = 0; line < bytes; line += 64) prefetch(block + line + kAhead);
+}
 
 /// Calls f.operator()<T>(row) for tiles of at most `max` rows, as equal as they can be.
 template <int max, class F>
@@ -27,32 +45,26 @@ inline void forTiles(int count, F&& f) {
   }
 }
 
-/// Weights that stay in the second-level cache while tile after tile of rows passes over them.
-constexpr size_t kGroupBytes = size_t{128} << 10;
-
-/// Calls f.operator()<T>(panel, row) for every panel of [first, last) and every tile of rows.
-template <int max, class F>
-inline void forPanelsAndTiles(const Product& p, int64_t first, int64_t last, F&& f) {
-  const int64_t group = p.layout.panelBytes < kGroupBytes ? kGroupBytes / p.layout.panelBytes : 1;
-  for (int64_t begin = first; begin < last; begin += group) {
-    const int64_t end = begin + group < last ? begin + group : last;
-    forTiles<max>(p.count, [&]<int T>(int row) {
-      for (int64_t panel = begin; panel < end; ++panel) f.template operator()<T>(panel, row);
-    });
-  }
-}
-
-// --- codecs of integer formats ---------------------------------------------------------------------------------------
-// kGroups  scales per block, each over 32 / kGroups columns     kOffset  what Vector adds to a code to make it unsigned
-// kMinimum whether blocks have a minimum                         codes    eight columns (pair of quads v) of vector n
-// scale    of group g, vector n                                  finish   factor of the sum over all blocks
+// --- codecs of integer formats ---
+// An object is one block.
+//   kGroups   scales a block has, each over 32 / kGroups columns
+//   kOffset   what Vector adds to a code to make it unsigned
+//   kMinimum  whether blocks have minima
+//   codes     eight columns (pair of quads v) of vector n
+//   scale     of group g, vector n
+//   finish    factor of the sum over all blocks
 
 template <class Vector>
 struct Nibbles {
   static constexpr int kGroups = 1, kBytes = 4;
   static constexpr bool kMinimum = false;
-  static void codes(const uint8_t* block, int v, int n, typename Vector::Bytes& low, typename Vector::Bytes& high) {
+  const uint8_t* block;
+
+  void codes(int v, int n, typename Vector::Bytes& low, typename Vector::Bytes& high) const {
     Vector::nibbles(block + v * 64 + n * 4 * Vector::kRows, low, high);
+  }
+  auto halves(int line, int n) const {
+    return Vector::halves(block + 256 + 2 * (line * kPanelRows + n * Vector::kRows));
   }
   static float finish(const uint8_t*) { return 1.0f; }
 };
@@ -60,23 +72,23 @@ struct Nibbles {
 template <class Vector>
 struct Q4_0 : Nibbles<Vector> {
   static constexpr int kOffset = 8;
-  static auto scale(const uint8_t* block, int, int n) { return Vector::halves(block + 256 + n * 2 * Vector::kRows); }
+  auto scale(int, int n) const { return this->halves(0, n); }
 };
 
 template <class Vector>
 struct Q4_1 : Nibbles<Vector> {
   static constexpr int kOffset = 0;
   static constexpr bool kMinimum = true;
-  static auto scale(const uint8_t* block, int, int n) { return Vector::halves(block + 256 + n * 2 * Vector::kRows); }
-  static auto minimum(const uint8_t* block, int n) { return Vector::halves(block + 288 + n * 2 * Vector::kRows); }
+  auto scale(int, int n) const { return this->halves(0, n); }
+  auto minimum(int n) const { return this->halves(1, n); }
 };
 
 /// Codes count halves and are offset by 12, so that they are bytes from 0 to 24.
 template <class Vector>
 struct E2m1 : Nibbles<Vector> {
   static constexpr int kOffset = 12;
-  static void codes(const uint8_t* block, int v, int n, typename Vector::Bytes& low, typename Vector::Bytes& high) {
-    Nibbles<Vector>::codes(block, v, n, low, high);
+  void codes(int v, int n, typename Vector::Bytes& low, typename Vector::Bytes& high) const {
+    Nibbles<Vector>::codes(v, n, low, high);
     low = Vector::e2m1(low);
     high = Vector::e2m1(high);
   }
@@ -84,16 +96,14 @@ struct E2m1 : Nibbles<Vector> {
 
 template <class Vector>
 struct Mxfp4 : E2m1<Vector> {
-  static auto scale(const uint8_t* block, int, int n) { return Vector::e8m0(block + 256 + n * Vector::kRows); }
+  auto scale(int, int n) const { return Vector::e8m0(this->block + 256 + n * Vector::kRows); }
   static float finish(const uint8_t*) { return 0.5f; }
 };
 
 template <class Vector>
 struct Nvfp4 : E2m1<Vector> {
   static constexpr int kGroups = 2;
-  static auto scale(const uint8_t* block, int g, int n) {
-    return Vector::e4m3Scales(block + 256 + g * kPanelRows + n * Vector::kRows);
-  }
+  auto scale(int g, int n) const { return Vector::e4m3Scales(this->block + 256 + g * kPanelRows + n * Vector::kRows); }
   static float finish(const uint8_t* header) {
     float global;
     __builtin_memcpy(&global, header, sizeof(global));
@@ -106,125 +116,229 @@ template <class Vector>
 struct Q8_0 {
   static constexpr int kGroups = 1, kBytes = 8, kOffset = 128;
   static constexpr bool kMinimum = false;
-  static void codes(const uint8_t* block, int v, int n, typename Vector::Bytes& low, typename Vector::Bytes& high) {
+  const uint8_t* block;
+
+  void codes(int v, int n, typename Vector::Bytes& low, typename Vector::Bytes& high) const {
     low = Vector::bytes(block + v * 128 + n * 4 * Vector::kRows);
     high = Vector::bytes(block + v * 128 + 64 + n * 4 * Vector::kRows);
   }
-  static auto scale(const uint8_t* block, int, int n) { return Vector::halves(block + 512 + n * 2 * Vector::kRows); }
+  auto scale(int, int n) const { return Vector::halves(block + 512 + n * 2 * Vector::kRows); }
   static float finish(const uint8_t*) { return 1.0f; }
 };
 
-// --- integer formats
-// ---------------------------------------------------------------------------------------------------
+// Where many rows follow, the first tile writes down what the codec makes of a block, and the others read that: bytes,
+// then fp32 scales and minima.
 
-/// acc += block b of the weights times T rows, for N vectors of output rows from vector `first` on.
-template <class Vector, class Codec, int T, int N>
-inline __attribute__((always_inline)) void integerBlock(const uint8_t* block, int first, int64_t b,
-                                                        const IntegerRow (&x)[T], typename Vector::Float (&acc)[T][N]) {
-  using Dot = typename Vector::template Dot<Codec>;
-  typename Vector::Float sum[T][N];
-#pragma GCC unroll 2
+template <class Codec>
+struct Expanded {
+  static constexpr int kGroups = Codec::kGroups, kBytes = Codec::kBytes, kOffset = Codec::kOffset;
+  static constexpr bool kMinimum = Codec::kMinimum;
+  static constexpr size_t kCodes = kPanelRows * kBlockCols, kScales = kPanelRows * sizeof(float);
+  static constexpr size_t kSize = kCodes + (kGroups + kMinimum) * kScales;
+};
+
+template <class Vector, class Codec>
+struct Writing : Expanded<Codec> {
+  using Base = Expanded<Codec>;
+  Codec codec;
+  uint8_t* out;
+
+  Writing(const uint8_t* block, uint8_t* out) : codec{block}, out(out) {}
+  void codes(int v, int n, typename Vector::Bytes& low, typename Vector::Bytes& high) const {
+    codec.codes(v, n, low, high);
+    Vector::storeBytes(out + v * 128 + n * 4 * Vector::kRows, low);
+    Vector::storeBytes(out + v * 128 + 64 + n * 4 * Vector::kRows, high);
+  }
+  auto scale(int g, int n) const { return written(codec.scale(g, n), g, n); }
+  auto minimum(int n) const { return written(codec.minimum(n), Base::kGroups, n); }
+
+ private:
+  auto written(typename Vector::Float value, int line, int n) const {
+    Vector::store(reinterpret_cast<float*>(out + Base::kCodes + line * Base::kScales) + n * Vector::kRows, value);
+    return value;
+  }
+};
+
+template <class Vector, class Codec>
+struct Reading : Expanded<Codec> {
+  using Base = Expanded<Codec>;
+  const uint8_t* in;
+
+  explicit Reading(const uint8_t* in) : in(in) {}
+  void codes(int v, int n, typename Vector::Bytes& low, typename Vector::Bytes& high) const {
+    low = Vector::loadBytes(in + v * 128 + n * 4 * Vector::kRows);
+    high = Vector::loadBytes(in + v * 128 + 64 + n * 4 * Vector::kRows);
+  }
+  auto scale(int g, int n) const { return line(g, n); }
+  auto minimum(int n) const { return line(Base::kGroups, n); }
+
+ private:
+  auto line(int index, int n) const {
+    return Vector::load(reinterpret_cast<const float*>(in + Base::kCodes + index * Base::kScales) + n * Vector::kRows);
+  }
+};
+
+// --- integer formats ---
+
+/// acc += one block of the weights times block b of T rows.
+template <class Vector, class Codec, int T>
+FORETOKEN_INLINE void integerBlock(const Codec& codec, int64_t b, const InputBlock* const (&x)[T],
+                                   typename Vector::Float (&acc)[T][Vector::kVectors]) {
+  using Dot = typename Vector::template Dot<Codec::kBytes, Codec::kOffset>;
+  constexpr int N = Vector::kVectors;
+  typename Vector::Float sum[T][N] = {};
+#pragma GCC unroll kUnroll
   for (int g = 0; g < Codec::kGroups; ++g) {
     typename Dot::Sum dot[T][N];
-#pragma GCC unroll 16
+#pragma GCC unroll kUnroll
     for (int t = 0; t < T; ++t)
-#pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) dot[t][n] = Dot::start(x[t].words + 2 * b + g);
-#pragma GCC unroll 4
+#pragma GCC unroll kUnroll
+      for (int n = 0; n < N; ++n) dot[t][n] = Dot::start(x[t][b].words + g);
+#pragma GCC unroll kUnroll
     for (int v = g * 4 / Codec::kGroups; v < (g + 1) * 4 / Codec::kGroups; ++v) {
       typename Vector::Bytes w[N][2];
-#pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) Codec::codes(block, v, first + n, w[n][0], w[n][1]);
-#pragma GCC unroll 16
-      for (int t = 0; t < T; ++t)
-#pragma GCC unroll 2
-        for (int i = 0; i < 2; ++i) {
-          const auto quad = Vector::quad(x[t].codes + b * kBlockCols + v * 8 + i * 4);
-#pragma GCC unroll 2
+#pragma GCC unroll kUnroll
+      for (int n = 0; n < N; ++n) codec.codes(v, n, w[n][0], w[n][1]);
+#pragma GCC unroll kUnroll
+      for (int i = 0; i < 2; ++i)
+#pragma GCC unroll kUnroll
+        for (int t = 0; t < T; ++t) {
+          const auto quad = Vector::quad(x[t][b].codes + v * 8 + i * 4);
+#pragma GCC unroll kUnroll
           for (int n = 0; n < N; ++n) dot[t][n] = Dot::add(dot[t][n], w[n][i], quad);
         }
     }
-#pragma GCC unroll 2
+#pragma GCC unroll kUnroll
     for (int n = 0; n < N; ++n) {
-      const auto scale = Codec::scale(block, g, first + n);
-#pragma GCC unroll 16
+      const auto scale = codec.scale(g, n);
+#pragma GCC unroll kUnroll
       for (int t = 0; t < T; ++t) {
         const auto value = Dot::value(dot[t][n]);
         if constexpr (Codec::kMinimum)
-          sum[t][n] = Vector::fma(
-              value, scale, Vector::mul(Codec::minimum(block, first + n), Vector::spread(x[t].words + 2 * b + 1)));
+          sum[t][n] = Vector::fma(value, scale, Vector::mul(codec.minimum(n), Vector::spread(x[t][b].words + 1)));
         else
           sum[t][n] = g == 0 ? Vector::mul(value, scale) : Vector::fma(value, scale, sum[t][n]);
       }
     }
   }
-#pragma GCC unroll 2
-  for (int n = 0; n < N; ++n) {
-#pragma GCC unroll 16
-    for (int t = 0; t < T; ++t) acc[t][n] = Vector::fma(sum[t][n], Vector::broadcast(x[t].scales[b]), acc[t][n]);
-  }
+#pragma GCC unroll kUnroll
+  for (int t = 0; t < T; ++t)
+#pragma GCC unroll kUnroll
+    for (int n = 0; n < N; ++n) acc[t][n] = Vector::fma(sum[t][n], Vector::broadcast(x[t][b].scale), acc[t][n]);
 }
 
-template <class Vector, class Codec, int T>
-void integerTile(const Product& p, int64_t panel, int row) {
-  constexpr int kVectors = Vector::kVectors;
-  // Both vectors together share the loads of x; with many rows their sums would not fit the registers.
-  constexpr int N = T * kVectors <= Vector::kSums ? kVectors : 1;
-  const uint8_t* block = p.weights + kHeaderBytes + panel * p.layout.panelBytes;
-  IntegerRow x[T];
-  for (int t = 0; t < T; ++t) x[t] = IntegerRow(p.rows + (row + t) * p.rowBytes, p.layout.blocks);
-  typename Vector::Float acc[kVectors / N][T][N];
-  for (auto& part : acc)
-    for (auto& line : part)
-      for (auto& sum : line) sum = Vector::broadcast(0.0f);
-  for (int64_t b = 0; b < p.layout.blocks; ++b, block += p.layout.blockBytes)
-#pragma GCC unroll 2
-    for (int part = 0; part < kVectors / N; ++part) integerBlock<Vector, Codec, T, N>(block, part * N, b, x, acc[part]);
+/// sums [T][16] += blocks codec(b), b < blocks, times blocks first + b of T rows.
+template <class Vector, int T, class Blocks>
+inline void integerTile(Blocks codec, int64_t blocks, int64_t first, const uint8_t* rows, size_t rowBytes,
+                        float* sums) {
+  constexpr int N = Vector::kVectors;
+  const InputBlock* x[T];
+  for (int t = 0; t < T; ++t) x[t] = reinterpret_cast<const InputBlock*>(rows + t * rowBytes) + first;
+  typename Vector::Float acc[T][N];
+#pragma GCC unroll kUnroll
+  for (int t = 0; t < T; ++t)
+#pragma GCC unroll kUnroll
+    for (int n = 0; n < N; ++n) acc[t][n] = Vector::load(sums + t * kPanelRows + n * Vector::kRows);
+  for (int64_t b = 0; b < blocks; ++b) integerBlock<Vector, decltype(codec(b)), T>(codec(b), b, x, acc);
+#pragma GCC unroll kUnroll
+  for (int t = 0; t < T; ++t)
+#pragma GCC unroll kUnroll
+    for (int n = 0; n < N; ++n) Vector::store(sums + t * kPanelRows + n * Vector::kRows, acc[t][n]);
+}
+
+/// Multiplies finished sums by the codec's last factor and writes them out.
+template <class Vector, class Codec>
+void integerFinish(const Product& p, int64_t panel, int count, float* sums) {
   const auto factor = Vector::broadcast(Codec::finish(p.weights));
-  for (int t = 0; t < T; ++t) {
-    float sums[kPanelRows];
-    for (int n = 0; n < kVectors; ++n)
-      Vector::store(sums + n * Vector::kRows, Vector::mul(acc[n / N][t][n % N], factor));
-    finish(p, panel, row + t, sums);
+  for (int row = 0; row < count; ++row, sums += kPanelRows) {
+    for (int i = 0; i < kPanelRows; i += Vector::kRows)
+      Vector::store(sums + i, Vector::mul(Vector::load(sums + i), factor));
+    finish(p, panel, row, sums);
   }
 }
 
-// --- codecs of float formats
-// ------------------------------------------------------------------------------------------- expand   four columns
-// (quad q) of vector n, as fp32
+/// Blocks expanded together: they and the inputs of a tile fit the first-level cache.
+constexpr int64_t kIntegerSlab = 24;
+constexpr size_t kExpandedBytes = kIntegerSlab * (kPanelRows * kBlockCols + 2 * kPanelRows * sizeof(float));
+
+/// sums [count][16] = one panel times all rows.
+template <class Vector, class Codec>
+void integerPanel(const Product& p, const uint8_t* weights, uint8_t* slab, float* sums) {
+  const int64_t blocks = p.layout.blocks, slabs = (blocks + kIntegerSlab - 1) / kIntegerSlab;
+  const size_t stride = p.layout.blockBytes;
+  for (int64_t i = 0; i < slabs; ++i) {
+    const int64_t begin = blocks * i / slabs, count = blocks * (i + 1) / slabs - begin;
+    const uint8_t* from = weights + begin * stride;
+    forTiles<Vector::kTile>(p.count, [&]<int T>(int row) {
+      const uint8_t* rows = p.rows + row * p.rowBytes;
+      float* out = sums + row * kPanelRows;
+      using Written = Writing<Vector, Codec>;
+      if (row == 0) {
+        const auto write = [&](int64_t b) { return Written(from + b * stride, slab + b * Written::kSize); };
+        integerTile<Vector, T>(write, count, begin, rows, p.rowBytes, out);
+      } else {
+        const auto read = [&](int64_t b) { return Reading<Vector, Codec>(slab + b * Written::kSize); };
+        integerTile<Vector, T>(read, count, begin, rows, p.rowBytes, out);
+      }
+    });
+  }
+}
+
+template <class Vector, class Codec>
+void multiplyInteger(const Product& p, int64_t first, int64_t last, uint8_t* scratch) {
+  float* sums = reinterpret_cast<float*>(scratch + kExpandedBytes);
+  const size_t stride = p.layout.blockBytes;
+  for (int64_t panel = first; panel < last; ++panel) {
+    const uint8_t* weights = p.weights + kHeaderBytes + panel * p.layout.panelBytes;
+    __builtin_memset(sums, 0, p.count * kPanelRows * sizeof(float));
+    if (p.count > Vector::kTile) {
+      integerPanel<Vector, Codec>(p, weights, scratch, sums);
+    } else {
+      forTiles<Vector::kTile>(p.count, [&]<int T>(int) {
+        const auto block = [&](int64_t b) {
+          const uint8_t* at = weights + b * stride;
+          prefetchBlock(at, stride);
+          return Codec{at};
+        };
+        integerTile<Vector, T>(block, p.layout.blocks, 0, p.rows, p.rowBytes, sums);
+      });
+    }
+    integerFinish<Vector, Codec>(p, panel, p.count, sums);
+  }
+}
+
+// --- codecs of float formats ---
+// Four columns are a quad; column() gives column c of quad q of vector n as fp32.
 
 template <class Vector>
 struct F32 {
-  static void expand(const uint8_t* block, int q, int n, typename Vector::Float (&w)[4]) {
-    for (int c = 0; c < 4; ++c)
-      w[c] = Vector::load(reinterpret_cast<const float*>(block) + (q * 4 + c) * kPanelRows + n * Vector::kRows);
+  static auto column(const uint8_t* block, int q, int c, int n) {
+    return Vector::load(reinterpret_cast<const float*>(block) + (q * 4 + c) * kPanelRows + n * Vector::kRows);
   }
 };
 
 template <class Vector>
 struct F16 {
-  static void expand(const uint8_t* block, int q, int n, typename Vector::Float (&w)[4]) {
-    for (int c = 0; c < 4; ++c) w[c] = Vector::halves(block + ((q * 4 + c) * kPanelRows + n * Vector::kRows) * 2);
+  static auto column(const uint8_t* block, int q, int c, int n) {
+    return Vector::halves(block + ((q * 4 + c) * kPanelRows + n * Vector::kRows) * 2);
   }
 };
 
 template <class Vector>
 struct Bf16 {
-  static void expand(const uint8_t* block, int q, int n, typename Vector::Float (&w)[4]) {
-    Vector::bf16Pairs(block + (q * 2 * kPanelRows + n * Vector::kRows) * 4, w[0], w[1]);
-    Vector::bf16Pairs(block + ((q * 2 + 1) * kPanelRows + n * Vector::kRows) * 4, w[2], w[3]);
+  static auto column(const uint8_t* block, int q, int c, int n) {
+    return Vector::bf16(block + ((q * 2 + c / 2) * kPanelRows + n * Vector::kRows) * 4, c % 2);
   }
 };
 
 template <class Vector>
 struct Fp8 {
-  static void expand(const uint8_t* block, int q, int n, typename Vector::Float (&w)[4]) {
-    Vector::e4m3Quads(block + (q * kPanelRows + n * Vector::kRows) * 4, w);
+  static auto column(const uint8_t* block, int q, int c, int n) {
+    return Vector::e4m3(block + (q * kPanelRows + n * Vector::kRows) * 4, c);
   }
 };
 
-// --- float formats
-// -----------------------------------------------------------------------------------------------------
+// --- float formats ---
 
 constexpr int kChains = 4;
 
@@ -245,13 +359,15 @@ void floatFinish(const Product& p, int64_t panel, int row, const float (*chains)
   finish(p, panel, row, sums);
 }
 
-/// One to three rows: expanded weights go straight into the sums.
+/// One or two rows: expanded weights go straight into the sums.
 template <class Vector, class Codec, Format format, int T>
 void floatFused(const Product& p, int64_t panel, int row) {
   constexpr int kVectors = Vector::kVectors;
   constexpr int N = T == 1 ? kVectors : 1;
   const uint8_t* weights = p.weights + kHeaderBytes + panel * p.layout.panelBytes;
   float chains[T][kChains][kPanelRows];
+  const float* rows[T];
+  for (int t = 0; t < T; ++t) rows[t] = reinterpret_cast<const float*>(p.rows + (row + t) * p.rowBytes);
   for (int part = 0; part < kVectors / N; ++part) {
     typename Vector::Float acc[T][N][kChains];
     for (auto& lines : acc)
@@ -259,17 +375,18 @@ void floatFused(const Product& p, int64_t panel, int row) {
         for (auto& sum : line) sum = Vector::broadcast(0.0f);
     const uint8_t* block = weights;
     for (int64_t b = 0; b < p.layout.blocks; ++b, block += p.layout.blockBytes) {
-#pragma GCC unroll 2
+      prefetchBlock(block, p.layout.blockBytes);
       for (int q = 0; q < kBlockCols / 4; ++q) {
-#pragma GCC unroll 2
-        for (int n = 0; n < N; ++n) {
-          typename Vector::Float w[kChains];
-          Codec::expand(block, q, part * N + n, w);
-#pragma GCC unroll 4
-          for (int t = 0; t < T; ++t) {
-            const float* x = reinterpret_cast<const float*>(p.rows + (row + t) * p.rowBytes) + b * kBlockCols + q * 4;
-#pragma GCC unroll 4
-            for (int c = 0; c < kChains; ++c) acc[t][n][c] = Vector::fma(w[c], Vector::broadcast(x[c]), acc[t][n][c]);
+#pragma GCC unroll kUnroll
+        for (int c = 0; c < kChains; ++c) {
+          typename Vector::Float x[T];
+#pragma GCC unroll kUnroll
+          for (int t = 0; t < T; ++t) x[t] = Vector::broadcast(rows[t][b * kBlockCols + q * 4 + c]);
+#pragma GCC unroll kUnroll
+          for (int n = 0; n < N; ++n) {
+            const auto w = Codec::column(block, q, c, part * N + n);
+#pragma GCC unroll kUnroll
+            for (int t = 0; t < T; ++t) acc[t][n][c] = Vector::fma(w, x[t], acc[t][n][c]);
           }
         }
       }
@@ -296,29 +413,29 @@ void floatTile(const float* slab, int64_t quads, const uint8_t* rows, size_t row
   for (int c = 0; c < kChains; ++c) {
     const float* w = slab + c * kSlabQuads * kPanelRows;
     typename Vector::Float acc[T][kVectors];
-#pragma GCC unroll 16
+#pragma GCC unroll kUnroll
     for (int t = 0; t < T; ++t)
-#pragma GCC unroll 2
+#pragma GCC unroll kUnroll
       for (int n = 0; n < kVectors; ++n) acc[t][n] = Vector::load(chains[t][c] + n * Vector::kRows);
     for (int64_t q = 0; q < quads; ++q) {
       typename Vector::Float wide[kVectors];
-#pragma GCC unroll 2
+#pragma GCC unroll kUnroll
       for (int n = 0; n < kVectors; ++n) wide[n] = Vector::load(w + q * kPanelRows + n * Vector::kRows);
-#pragma GCC unroll 16
+#pragma GCC unroll kUnroll
       for (int t = 0; t < T; ++t) {
         const auto value = Vector::broadcast(x[t][q * 4 + c]);
-#pragma GCC unroll 2
+#pragma GCC unroll kUnroll
         for (int n = 0; n < kVectors; ++n) acc[t][n] = Vector::fma(wide[n], value, acc[t][n]);
       }
     }
-#pragma GCC unroll 16
+#pragma GCC unroll kUnroll
     for (int t = 0; t < T; ++t)
-#pragma GCC unroll 2
+#pragma GCC unroll kUnroll
       for (int n = 0; n < kVectors; ++n) Vector::store(chains[t][c] + n * Vector::kRows, acc[t][n]);
   }
 }
 
-/// Four rows or more: a slab of columns is expanded once for all of them.
+/// Three rows or more: a slab of columns is expanded once for all of them.
 template <class Vector, class Codec, Format format>
 void floatPanel(const Product& p, int64_t panel, uint8_t* scratch) {
   const uint8_t* weights = p.weights + kHeaderBytes + panel * p.layout.panelBytes;
@@ -329,12 +446,11 @@ void floatPanel(const Product& p, int64_t panel, uint8_t* scratch) {
     const int64_t blocks = p.layout.blocks - first < kSlabBlocks ? p.layout.blocks - first : kSlabBlocks;
     for (int64_t q = 0; q < blocks * kBlockCols / 4; ++q) {
       const uint8_t* block = weights + (first + q / 8) * p.layout.blockBytes;
-      for (int n = 0; n < Vector::kVectors; ++n) {
-        typename Vector::Float w[kChains];
-        Codec::expand(block, static_cast<int>(q % 8), n, w);
-        for (int c = 0; c < kChains; ++c)
-          Vector::store(slab + (c * kSlabQuads + q) * kPanelRows + n * Vector::kRows, w[c]);
-      }
+#pragma GCC unroll kUnroll
+      for (int c = 0; c < kChains; ++c)
+        for (int n = 0; n < Vector::kVectors; ++n)
+          Vector::store(slab + (c * kSlabQuads + q) * kPanelRows + n * Vector::kRows,
+                        Codec::column(block, static_cast<int>(q % 8), c, n));
     }
     forTiles<Vector::kFloatTile>(p.count, [&]<int T>(int row) {
       floatTile<Vector, T>(slab, blocks * kBlockCols / 4, p.rows + row * p.rowBytes, p.rowBytes, first * kBlockCols,
@@ -345,23 +461,20 @@ void floatPanel(const Product& p, int64_t panel, uint8_t* scratch) {
 }
 
 inline size_t scratchBytes(int rows) {
-  return (kChains * kSlabQuads * kPanelRows + static_cast<size_t>(rows) * kChains * kPanelRows) * sizeof(float);
+  const size_t floats =
+      (kChains * kSlabQuads * kPanelRows + static_cast<size_t>(rows) * kChains * kPanelRows) * sizeof(float);
+  const size_t integers = kExpandedBytes + static_cast<size_t>(rows) * kPanelRows * sizeof(float);
+  return floats > integers ? floats : integers;
 }
 
 template <class Vector, class Codec, Format format>
 void multiplyFloat(const Product& p, int64_t first, int64_t last, uint8_t* scratch) {
   for (int64_t panel = first; panel < last; ++panel) {
-    if (p.count <= 3)
-      forTiles<3>(p.count, [&]<int T>(int row) { floatFused<Vector, Codec, format, T>(p, panel, row); });
+    if (p.count <= 2)
+      forTiles<2>(p.count, [&]<int T>(int row) { floatFused<Vector, Codec, format, T>(p, panel, row); });
     else
       floatPanel<Vector, Codec, format>(p, panel, scratch);
   }
-}
-
-template <class Vector, class Codec>
-void multiplyInteger(const Product& p, int64_t first, int64_t last) {
-  forPanelsAndTiles<Vector::kTile>(
-      p, first, last, [&]<int T>(int64_t panel, int row) { integerTile<Vector, Codec, T>(p, panel, row); });
 }
 
 template <class Vector>
@@ -371,11 +484,11 @@ void multiply(const Product& p, int64_t first, int64_t last, uint8_t* scratch) {
     case Format::f16: return multiplyFloat<Vector, F16<Vector>, Format::f16>(p, first, last, scratch);
     case Format::bf16: return Vector::multiplyBf16(p, first, last, scratch);
     case Format::fp8: return Vector::multiplyFp8(p, first, last, scratch);
-    case Format::nvfp4: return multiplyInteger<Vector, Nvfp4<Vector>>(p, first, last);
-    case Format::mxfp4: return multiplyInteger<Vector, Mxfp4<Vector>>(p, first, last);
-    case Format::q8_0: return multiplyInteger<Vector, Q8_0<Vector>>(p, first, last);
-    case Format::q4_0: return multiplyInteger<Vector, Q4_0<Vector>>(p, first, last);
-    case Format::q4_1: return multiplyInteger<Vector, Q4_1<Vector>>(p, first, last);
+    case Format::nvfp4: return multiplyInteger<Vector, Nvfp4<Vector>>(p, first, last, scratch);
+    case Format::mxfp4: return multiplyInteger<Vector, Mxfp4<Vector>>(p, first, last, scratch);
+    case Format::q8_0: return multiplyInteger<Vector, Q8_0<Vector>>(p, first, last, scratch);
+    case Format::q4_0: return multiplyInteger<Vector, Q4_0<Vector>>(p, first, last, scratch);
+    case Format::q4_1: return multiplyInteger<Vector, Q4_1<Vector>>(p, first, last, scratch);
   }
 }
 

@@ -18,7 +18,7 @@ inline int32_t word(const void* p) {
 }
 
 struct Avx2 {
-  static constexpr int kRows = 8, kVectors = 2, kTile = 8, kFloatTile = 6, kSums = 8;
+  static constexpr int kRows = 8, kVectors = 2, kTile = 4, kFloatTile = 6;
   // e4m3 bits moved to their place in an fp32 are worth 2^-120 of the weight; inputs carry 2^80 against underflow.
   static constexpr float kFp8InputScale = 0x1p80f, kFp8Unscale = 0x1p40f;
 
@@ -43,23 +43,21 @@ struct Avx2 {
     return _mm256_castsi256_ps(
         _mm256_slli_epi32(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))), 23));
   }
-  static void e4m3Quads(const uint8_t* p, Float (&w)[4]) {
-    const __m256i mask = _mm256_set1_epi32(static_cast<int>(0x87f00000u)), v = load256(p);
-    const auto place = [&](__m256i top) {
-      return _mm256_castsi256_ps(_mm256_and_si256(_mm256_srai_epi32(top, 4), mask));
-    };
-    w[0] = place(_mm256_slli_epi32(v, 24));
-    w[1] = place(_mm256_slli_epi32(v, 16));
-    w[2] = place(_mm256_slli_epi32(v, 8));
-    w[3] = place(v);
+  /// Byte c of each 32-bit lane moved to the top, then to where an fp32 has sign, exponent and mantissa.
+  static Float e4m3(const uint8_t* p, int c) {
+    const __m256i top = _mm256_slli_epi32(load256(p), 24 - 8 * c);
+    return _mm256_castsi256_ps(
+        _mm256_and_si256(_mm256_srai_epi32(top, 4), _mm256_set1_epi32(static_cast<int>(0x87f00000u))));
   }
-  static void bf16Pairs(const uint8_t* p, Float& even, Float& odd) {
+  static Float bf16(const uint8_t* p, int odd) {
     const __m256i v = load256(p);
-    even = _mm256_castsi256_ps(_mm256_slli_epi32(v, 16));
-    odd = _mm256_castsi256_ps(_mm256_and_si256(v, _mm256_set1_epi32(static_cast<int>(0xffff0000u))));
+    return _mm256_castsi256_ps(odd ? _mm256_and_si256(v, _mm256_set1_epi32(static_cast<int>(0xffff0000u)))
+                                   : _mm256_slli_epi32(v, 16));
   }
 
   static Bytes bytes(const uint8_t* p) { return load256(p); }
+  static Bytes loadBytes(const uint8_t* p) { return load256(p); }
+  static void storeBytes(uint8_t* p, Bytes v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
   static void nibbles(const uint8_t* p, Bytes& low, Bytes& high) {
     const __m256i v = load256(p), mask = _mm256_set1_epi8(15);
     low = _mm256_and_si256(v, mask);
@@ -73,11 +71,11 @@ struct Avx2 {
   static Bytes quad(const int8_t* x) { return _mm256_set1_epi32(word(x)); }
 
   /// 4-bit codes: sums of pairs in 16 bits until the block's end.
-  template <class Codec>
+  template <int bytes, int offset>
   struct Dot {
     using Sum = __m256i;
     static Sum start(const int32_t* correction) {
-      return Codec::kOffset ? _mm256_set1_epi32(*correction) : _mm256_setzero_si256();
+      return offset ? _mm256_set1_epi32(*correction) : _mm256_setzero_si256();
     }
     static Sum add(Sum s, Bytes w, Bytes x) {
       s = _mm256_add_epi16(s, _mm256_maddubs_epi16(w, x));
@@ -120,7 +118,7 @@ struct Avx2 {
 
 /// Signed bytes: |w| times x with w's sign. Two products already fill 16 bits, so sums are taken in 32.
 template <>
-struct Avx2::Dot<Q8_0<Avx2>> {
+struct Avx2::Dot<8, 128> {
   using Sum = __m256i;
   static Sum start(const int32_t*) { return _mm256_setzero_si256(); }
   static Sum add(Sum s, Bytes w, Bytes x) {

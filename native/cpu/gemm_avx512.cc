@@ -1,12 +1,10 @@
 // The AVX-512 path: VNNI for integer products, vdpbf16ps for bf16 and fp8. Tests also build this file against an
 // emulation.
-#if defined(FORETOKEN_EMULATED_AVX512)
-#include "cpu/emulated_avx512.h"
-#else
+#if !defined(FORETOKEN_EMULATED_AVX512)
 #include <immintrin.h>
-#endif
 
 #define FORETOKEN_VECTOR_AVX512
+#endif
 #include "cpu/gemm-inl.h"
 
 namespace foretoken {
@@ -21,7 +19,7 @@ inline int32_t word(const void* p) {
 }
 
 struct Avx512 {
-  static constexpr int kRows = 16, kVectors = 1, kTile = 8, kFloatTile = 12, kSums = 8;
+  static constexpr int kRows = 16, kVectors = 1, kTile = 8, kFloatTile = 12;
 
   using Float = __m512;
   using Bytes = __m512i;
@@ -49,6 +47,8 @@ struct Avx512 {
   static Bytes bytes(const uint8_t* p) {
     return _mm512_xor_si512(load512(p), _mm512_set1_epi8(static_cast<char>(0x80)));
   }
+  static Bytes loadBytes(const uint8_t* p) { return load512(p); }
+  static void storeBytes(uint8_t* p, Bytes v) { _mm512_storeu_si512(p, v); }
   static void nibbles(const uint8_t* p, Bytes& low, Bytes& high) {
     const __m512i v = load512(p), mask = _mm512_set1_epi8(15);
     low = _mm512_and_si512(v, mask);
@@ -61,11 +61,11 @@ struct Avx512 {
   }
   static Bytes quad(const int8_t* x) { return _mm512_set1_epi32(word(x)); }
 
-  template <class Codec>
+  template <int bytes, int offset>
   struct Dot {
     using Sum = __m512i;
     static Sum start(const int32_t* correction) {
-      return Codec::kOffset ? _mm512_set1_epi32(*correction) : _mm512_setzero_si512();
+      return offset ? _mm512_set1_epi32(*correction) : _mm512_setzero_si512();
     }
     static Sum add(Sum s, Bytes w, Bytes x) { return _mm512_dpbusd_epi32(s, w, x); }
     static Float value(Sum s) { return _mm512_cvtepi32_ps(s); }
@@ -76,11 +76,9 @@ struct Avx512 {
   }
   /// Start values -offset * sum of the codes, of each half (nvfp4) or of all; q4_1: the sum as fp32 in the second word.
   static void blockWords(Format format, const int8_t* codes, int32_t* words) {
-    const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes));
-    const __m256i fours = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), x), _mm256_set1_epi16(1));
-    const __m256i eights = _mm256_add_epi32(fours, _mm256_shuffle_epi32(fours, 0x4e));
-    const __m256i halves = _mm256_add_epi32(eights, _mm256_shuffle_epi32(eights, 0xb1));
-    const int32_t first = _mm256_extract_epi32(halves, 0), second = _mm256_extract_epi32(halves, 4);
+    int32_t first = 0, second = 0;
+    for (int i = 0; i < 16; ++i) first += codes[i];
+    for (int i = 16; i < 32; ++i) second += codes[i];
     const float all = static_cast<float>(first + second);
     words[0] = -offsetOf(format) * (format == Format::nvfp4 ? first : first + second);
     if (format == Format::q4_1)
@@ -169,13 +167,12 @@ void pairTile(const Product& p, int64_t panel, int row) {
     acc[t][0] = acc[t][1] = _mm512_setzero_ps();
   }
   for (int64_t b = 0; b < p.layout.blocks; ++b, block += p.layout.blockBytes) {
-#pragma GCC unroll 2
     for (int q = 0; q < kBlockCols / 4; ++q) {
       __m512i w[2];
       Codec::expand(block, q, w[0], w[1]);
-#pragma GCC unroll 8
+#pragma GCC unroll kUnroll
       for (int t = 0; t < T; ++t)
-#pragma GCC unroll 2
+#pragma GCC unroll kUnroll
         for (int i = 0; i < 2; ++i)
           acc[t][i] = _mm512_dpbf16_ps(acc[t][i], (__m512bh)w[i],
                                        (__m512bh)_mm512_set1_epi32(word(x[t] + b * kBlockCols + q * 4 + i * 2)));
@@ -190,14 +187,18 @@ void pairTile(const Product& p, int64_t panel, int row) {
   }
 }
 
+template <class Codec>
+void multiplyPairs(const Product& p, int64_t first, int64_t last) {
+  for (int64_t panel = first; panel < last; ++panel)
+    forTiles<Avx512::kTile>(p.count, [&]<int T>(int row) { pairTile<Codec, T>(p, panel, row); });
+}
+
 void Avx512::multiplyBf16(const Product& p, int64_t first, int64_t last, uint8_t*) {
-  forPanelsAndTiles<kTile>(p, first, last,
-                           [&]<int T>(int64_t panel, int row) { pairTile<Bf16Pairs, T>(p, panel, row); });
+  multiplyPairs<Bf16Pairs>(p, first, last);
 }
 
 void Avx512::multiplyFp8(const Product& p, int64_t first, int64_t last, uint8_t*) {
-  forPanelsAndTiles<kTile>(p, first, last,
-                           [&]<int T>(int64_t panel, int row) { pairTile<Fp8Pairs, T>(p, panel, row); });
+  multiplyPairs<Fp8Pairs>(p, first, last);
 }
 
 uint64_t readAll(const uint8_t* data, size_t bytes) {

@@ -9,7 +9,7 @@ namespace foretoken {
 namespace {
 
 struct Portable {
-  static constexpr int kRows = 16, kVectors = 1, kTile = 4, kFloatTile = 4, kSums = 4;
+  static constexpr int kRows = 16, kVectors = 1, kTile = 2, kFloatTile = 2;
   static constexpr float kFp8Unscale = 1.0f;
 
   using Float = V16;
@@ -37,12 +37,14 @@ struct Portable {
   static Float e8m0(const uint8_t* p) {
     return lanes([&](int i) { return bitsFloat(uint32_t{p[i]} << 23); });
   }
-  static void e4m3Quads(const uint8_t* p, Float (&w)[4]) {
-    for (int c = 0; c < 4; ++c) w[c] = lanes([&](int i) { return e4m3ToFloat(p[4 * i + c]); });
+  static Float e4m3(const uint8_t* p, int c) {
+    return lanes([&](int i) { return e4m3ToFloat(p[4 * i + c]); });
   }
-  static void bf16Pairs(const uint8_t* p, Float& even, Float& odd) {
-    even = lanes([&](int i) { return bf16ToFloat(static_cast<uint16_t>(p[4 * i] | p[4 * i + 1] << 8)); });
-    odd = lanes([&](int i) { return bf16ToFloat(static_cast<uint16_t>(p[4 * i + 2] | p[4 * i + 3] << 8)); });
+  static Float bf16(const uint8_t* p, int odd) {
+    return lanes([&](int i) {
+      const uint8_t* half = p + 4 * i + 2 * odd;
+      return bf16ToFloat(static_cast<uint16_t>(half[0] | half[1] << 8));
+    });
   }
 
   static Bytes bytes(const uint8_t* p) {
@@ -50,6 +52,12 @@ struct Portable {
     for (int i = 0; i < 64; ++i) b.x[i] = p[i] ^ 0x80;
     return b;
   }
+  static Bytes loadBytes(const uint8_t* p) {
+    Bytes b;
+    __builtin_memcpy(b.x, p, sizeof(b.x));
+    return b;
+  }
+  static void storeBytes(uint8_t* p, const Bytes& b) { __builtin_memcpy(p, b.x, sizeof(b.x)); }
   static void nibbles(const uint8_t* p, Bytes& low, Bytes& high) {
     for (int i = 0; i < 64; ++i) {
       low.x[i] = p[i] & 15;
@@ -63,12 +71,12 @@ struct Portable {
   }
   static const int8_t* quad(const int8_t* x) { return x; }
 
-  template <class Codec>
+  template <int bytes, int offset>
   struct Dot {
     using Sum = Ints;
     static Sum start(const int32_t* word) {
       Sum s;
-      for (int32_t& v : s.x) v = Codec::kOffset ? *word : 0;
+      for (int32_t& v : s.x) v = offset ? *word : 0;
       return s;
     }
     static Sum add(Sum s, const Bytes& w, const int8_t* x) {
@@ -115,26 +123,26 @@ uint64_t readAll(const uint8_t* data, size_t bytes) {
 }
 
 int64_t peakInt8(int64_t rounds) {
-  Portable::Bytes w;
-  int8_t x[4] = {1, 2, 3, 4};
-  for (int i = 0; i < 64; ++i) w.x[i] = static_cast<uint8_t>(i);
-  int32_t zero = 0;
-  auto sum = Portable::Dot<Q4_0<Portable>>::start(&zero);
+  Portable::Bytes w = {};
+  const int8_t x[4] = {1, 2, 3, 4};
+  Portable::Ints sum = {};
   for (int64_t i = 0; i < rounds; ++i) {
-    x[0] = static_cast<int8_t>(sum.x[0]);
-    sum = Portable::Dot<Q4_0<Portable>>::add(sum, w, x);
+    asm volatile("" : "+m"(w), "+m"(sum));  // or the compiler would compute the loop's end at once
+    sum = Portable::Dot<4, 8>::add(sum, w, x);
   }
-  asm volatile("" ::"r"(sum.x[0]));
+  asm volatile("" ::"m"(sum));
   return rounds * 64;
 }
 
 int64_t peakBf16(int64_t rounds) {
-  V16 sum[4] = {};
+  V16 sum = {};
   const V16 w = broadcast(0.5f), x = broadcast(1.0f);
-  for (int64_t i = 0; i < rounds; ++i)
-    for (V16& s : sum) s = fma(s, w, x);
-  asm volatile("" ::"r"(sum[0].x[0] + sum[1].x[0] + sum[2].x[0] + sum[3].x[0]));
-  return rounds * 64;
+  for (int64_t i = 0; i < rounds; ++i) {
+    asm volatile("" : "+m"(sum));
+    sum = fma(sum, w, x);
+  }
+  asm volatile("" ::"m"(sum));
+  return rounds * kLanes;
 }
 
 }  // namespace

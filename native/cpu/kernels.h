@@ -35,8 +35,8 @@ struct Product {
 };
 
 struct Kernels {
-  /// Bytes of a prepared row, a multiple of 64, whatever the format.
-  size_t (*preparedBytes)(int64_t cols);
+  /// Bytes of a prepared row, a multiple of 64. f32 needs most.
+  size_t (*preparedBytes)(Format, int64_t cols);
   /// Normalises one input row (RMSNorm unless `norm` is null) and brings it into the form products of this format read.
   void (*prepare)(Format, const float* in, int64_t cols, const float* norm, float eps, uint8_t* out);
   /// Scratch that multiply needs for so many rows.

@@ -9,14 +9,14 @@ void Linear::reserve(int64_t rows, int64_t cols) {
   rows_ = std::max({rows, rows_, int64_t{threads_.size()}});
   cols_ = std::max(cols, cols_);
   scratchBytes_ = (kernels_.scratchBytes(static_cast<int>(rows_)) + 63) / 64 * 64;
-  prepared_ = Memory(rows_ * kernels_.preparedBytes(cols_), "scratch of matrix products");
+  prepared_ = Memory(rows_ * kernels_.preparedBytes(Format::f32, cols_), "scratch of matrix products");
   scratch_ = Memory(scratchBytes_ * threads_.size(), "scratch of matrix products");
 }
 
 void Linear::run(const PackedMatrix& w, const InputRows& in, int count, float* out, int64_t outWidth,
                  Epilogue epilogue) {
   if (count == 0) return;
-  const size_t rowBytes = kernels_.preparedBytes(w.layout.cols);
+  const size_t rowBytes = kernels_.preparedBytes(w.format, w.layout.cols);
   const auto prepare = [&](int64_t i, uint8_t* to) {
     const float* row = in.rows + (in.gather ? in.gather[i] : i) * in.width;
     kernels_.prepare(w.format, row, w.layout.cols, in.norm, in.eps, to);

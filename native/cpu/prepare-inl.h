@@ -8,29 +8,23 @@
 namespace foretoken {
 namespace {
 
-/// A prepared row of an integer format: int8 codes of all columns, then a scale per block, then two words per block of
-/// whatever the path's dot product wants to know of the codes' sums (Vector::blockWords).
-struct IntegerRow {
-  const int8_t* codes;
-  const float* scales;
-  const int32_t* words;
-
-  IntegerRow() = default;
-  IntegerRow(const uint8_t* row, int64_t blocks)
-      : codes(reinterpret_cast<const int8_t*>(row)),
-        scales(reinterpret_cast<const float*>(row + blocks * kBlockCols)),
-        words(reinterpret_cast<const int32_t*>(row + blocks * (kBlockCols + 4))) {}
+/// A block of a prepared row of an integer format.
+struct InputBlock {
+  int8_t codes[kBlockCols];
+  float scale;
+  int32_t words[2];  ///< whatever the path's dot product wants to know of the codes' sums (Vector::blockWords)
 };
 
-/// Any format: fp32 needs most.
-inline size_t preparedBytes(int64_t cols) {
+inline size_t preparedBytes(Format format, int64_t cols) {
   const int64_t blocks = (cols + kBlockCols - 1) / kBlockCols;
-  return (static_cast<size_t>(blocks) * kBlockCols * sizeof(float) + 63) / 64 * 64;
+  const size_t block = isInteger(format) ? sizeof(InputBlock) : kBlockCols * sizeof(float);
+  return (static_cast<size_t>(blocks) * block + 63) / 64 * 64;
 }
 
 /// Sixteen values at in[k], zeros from `cols` on.
 inline V16 loadUpTo(const float* in, int64_t k, int64_t cols) {
   if (k + kLanes <= cols) return load(in + k);
+  if (k >= cols) return broadcast(0.0f);
   float part[kLanes] = {};
   for (int64_t i = k; i < cols; ++i) part[i - k] = in[i];
   return load(part);
@@ -72,20 +66,16 @@ constexpr int offsetOf(Format format) {
 /// `Vector::storeCodes(float values, int8 out)` and `Vector::blockWords` belong to the path.
 template <class Vector>
 void prepareInteger(Format format, const float* in, int64_t cols, const float* norm, float eps, uint8_t* out) {
-  const int64_t blocks = (cols + kBlockCols - 1) / kBlockCols;
-  int8_t* codes = reinterpret_cast<int8_t*>(out);
-  float* scales = reinterpret_cast<float*>(out + blocks * kBlockCols);
-  int32_t* words = reinterpret_cast<int32_t*>(out + blocks * (kBlockCols + 4));
+  InputBlock* blocks = reinterpret_cast<InputBlock*>(out);
   const V16 factor = broadcast(normFactor(in, cols, norm, eps));
-  for (int64_t b = 0; b < blocks; ++b, codes += kBlockCols, words += 2) {
-    const V16 low = normalised(in, b * kBlockCols, cols, norm, factor);
-    const V16 high = normalised(in, b * kBlockCols + kLanes, cols, norm, factor);
+  for (int64_t k = 0; k < cols; k += kBlockCols, ++blocks) {
+    const V16 low = normalised(in, k, cols, norm, factor), high = normalised(in, k + kLanes, cols, norm, factor);
     const float amax = maxMagnitude(low, high);
-    scales[b] = amax / 127.0f;
+    blocks->scale = amax / 127.0f;
     const V16 inverse = broadcast(amax > 0x1p-120f ? 127.0f / amax : 0.0f);
-    Vector::storeCodes(rint(mul(low, inverse)), codes);
-    Vector::storeCodes(rint(mul(high, inverse)), codes + kLanes);
-    Vector::blockWords(format, codes, words);
+    Vector::storeCodes(rint(mul(low, inverse)), blocks->codes);
+    Vector::storeCodes(rint(mul(high, inverse)), blocks->codes + kLanes);
+    Vector::blockWords(format, blocks->codes, blocks->words);
   }
 }
 

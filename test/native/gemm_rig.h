@@ -86,7 +86,7 @@ struct Call {
 inline void multiplyRows(const Kernels& kernels, Packed& w, const float* in, int count, const Call& call, int threads,
                          std::vector<float>& out) {
   const Layout layout(w.format, w.rows, w.cols);
-  const size_t rowBytes = kernels.preparedBytes(w.cols);
+  const size_t rowBytes = kernels.preparedBytes(w.format, w.cols);
   Bytes prepared(rowBytes * count), scratch(kernels.scratchBytes(count));
   for (int r = 0; r < count; ++r)
     kernels.prepare(w.format, in + r * w.cols, w.cols, call.norm, call.eps, prepared.data() + r * rowBytes);

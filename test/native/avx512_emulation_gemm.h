@@ -1,0 +1,107 @@
+// The further AVX-512 operations that matrix products use, lane by lane (see avx512_emulation.h). vdpbf16ps is taken as
+// two fused multiply-adds, odd element first: hardware may round differently, so only an error bound is tested against
+// others.
+#pragma once
+#include "avx512_emulation.h"
+#include "quant/float_codecs.h"
+
+namespace foretoken {
+namespace {
+
+struct __m256i {
+  uint8_t x[32];
+};
+struct __m128i {
+  uint8_t x[16];
+};
+using __m512bh = __m512i;
+
+template <class F>
+__m512i emulateBytes(F f) {
+  uint8_t bytes[64];
+  for (int i = 0; i < 64; ++i) bytes[i] = static_cast<uint8_t>(f(i));
+  __m512i r;
+  std::memcpy(r.x, bytes, 64);
+  return r;
+}
+inline uint8_t byteOf(const __m512i& a, int i) { return static_cast<uint8_t>(a.x[i / 4] >> (i % 4 * 8)); }
+
+inline __m256i _mm256_loadu_si256(const __m256i* p) {
+  __m256i r;
+  std::memcpy(r.x, static_cast<const void*>(p), 32);
+  return r;
+}
+inline __m128i _mm_loadu_si128(const __m128i* p) {
+  __m128i r;
+  std::memcpy(r.x, static_cast<const void*>(p), 16);
+  return r;
+}
+inline void _mm_storeu_si128(__m128i* p, __m128i a) { std::memcpy(static_cast<void*>(p), a.x, 16); }
+template <class... Bytes>
+__m128i _mm_setr_epi8(Bytes... bytes) {
+  return {{static_cast<uint8_t>(bytes)...}};
+}
+inline __m512 _mm512_setzero_ps() { return _mm512_set1_ps(0.0f); }
+inline __m512i _mm512_setzero_si512() { return _mm512_set1_epi32(0); }
+inline __m512i _mm512_set1_epi8(char v) {
+  return emulateBytes([&](int) { return v; });
+}
+inline void _mm512_store_si512(void* p, __m512i a) { std::memcpy(p, a.x, 64); }
+inline __m512i _mm512_xor_si512(__m512i a, __m512i b) {
+  return emulate<__m512i>([&](int i) { return a.x[i] ^ b.x[i]; });
+}
+inline __m512i _mm512_srli_epi16(__m512i a, int n) {
+  return emulate<__m512i>([&](int i) { return (a.x[i] & 0xffffu) >> n | (a.x[i] >> (16 + n)) << 16; });
+}
+inline __m512i _mm512_broadcast_i32x4(__m128i a) {
+  return emulateBytes([&](int i) { return a.x[i % 16]; });
+}
+inline __m512i _mm512_shuffle_epi8(__m512i table, __m512i index) {
+  return emulateBytes([&](int i) {
+    const uint8_t at = byteOf(index, i);
+    return at & 0x80 ? 0 : byteOf(table, i / 16 * 16 + (at & 15));
+  });
+}
+inline __m512i _mm512_permutex2var_epi8(__m512i a, __m512i index, __m512i b) {
+  return emulateBytes([&](int i) {
+    const uint8_t at = byteOf(index, i);
+    return byteOf(at & 64 ? b : a, at & 63);
+  });
+}
+inline __m512i _mm512_cvtepu8_epi32(__m128i a) {
+  return emulate<__m512i>([&](int i) { return a.x[i]; });
+}
+inline __m512 _mm512_cvtph_ps(__m256i a) {
+  return emulate<__m512>([&](int i) { return f16ToFloat(static_cast<uint16_t>(a.x[2 * i] | a.x[2 * i + 1] << 8)); });
+}
+inline __m512 _mm512_cvtepi32_ps(__m512i a) {
+  return emulate<__m512>([&](int i) { return static_cast<float>(static_cast<int32_t>(a.x[i])); });
+}
+inline __m512i _mm512_cvtps_epi32(__m512 a) {
+  return emulate<__m512i>([&](int i) { return static_cast<uint32_t>(static_cast<int32_t>(std::nearbyint(a.x[i]))); });
+}
+inline __m128i _mm512_cvtsepi32_epi8(__m512i a) {
+  __m128i r;
+  for (int i = 0; i < 16; ++i) {
+    const int32_t v = static_cast<int32_t>(a.x[i]);
+    r.x[i] = static_cast<uint8_t>(v < -128 ? -128 : v > 127 ? 127 : v);
+  }
+  return r;
+}
+inline __m512i _mm512_dpbusd_epi32(__m512i sum, __m512i a, __m512i b) {
+  return emulate<__m512i>([&](int i) {
+    uint32_t s = sum.x[i];
+    for (int j = 4 * i; j < 4 * i + 4; ++j)
+      s += static_cast<uint32_t>(int32_t{byteOf(a, j)} * static_cast<int8_t>(byteOf(b, j)));
+    return s;
+  });
+}
+inline __m512 _mm512_dpbf16_ps(__m512 sum, __m512bh a, __m512bh b) {
+  return emulate<__m512>([&](int i) {
+    const float odd = std::fma(bitsFloat(a.x[i] & 0xffff0000u), bitsFloat(b.x[i] & 0xffff0000u), sum.x[i]);
+    return std::fma(bitsFloat(a.x[i] << 16), bitsFloat(b.x[i] << 16), odd);
+  });
+}
+
+}  // namespace
+}  // namespace foretoken

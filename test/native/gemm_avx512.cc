@@ -1,0 +1,42 @@
+// The AVX-512 source of matrix products, executed lane by lane: the portable path's bits in every format but bf16 and
+// fp8, which keep their error bound, and rows that do not depend on their neighbours in all of them.
+#include "avx512_emulation_gemm.h"
+// The emulation comes first.
+#include "check.h"
+#include "cpu/gemm_avx512.cc"
+#include "gemm_rig.h"
+
+namespace {
+
+using namespace foretoken;
+using namespace foretoken::test;
+
+void testFormat(std::mt19937& random, ThreadPool& threads, Format format, int64_t rows, int64_t cols) {
+  Packed w = randomPacked(random, threads, format, rows, cols);
+  const auto in = randomRows(random, 33, cols), norm = randomRows(random, 1, cols);
+  const bool pairs = format == Format::bf16 || format == Format::fp8;
+  for (Epilogue epilogue : {Epilogue::store, Epilogue::swiglu}) {
+    const Call call{norm.data(), 1e-5f, epilogue};
+    const auto all = multiplied(avx512Kernels(), w, in.data(), 33, call, 2);
+    if (!pairs) CHECK(same(all, multiplied(portableKernels(), w, in.data(), 33, call)));
+    const size_t width = all.size() / 33;
+    for (int count : {1, 2, 3, 4, 8, 9, 13})
+      for (int first : {0, 33 - count}) {
+        const auto some = multiplied(avx512Kernels(), w, in.data() + first * cols, count, call);
+        CHECK(std::memcmp(some.data(), all.data() + first * width, some.size() * sizeof(float)) == 0);
+      }
+  }
+  if (pairs) CHECK(worstError(exactProduct(w, in.data(), 33), multiplied(avx512Kernels(), w, in.data(), 33)) < 2e-6);
+}
+
+}  // namespace
+
+int main() {
+  std::mt19937 random(1);
+  ThreadPool threads(2);
+  for (Format format : kFormats) {
+    testFormat(random, threads, format, 36, 96);
+    testFormat(random, threads, format, 16, sourceType(format) == FileType::f32 ? 130 : 832);
+  }
+  return finish("gemm_avx512");
+}
