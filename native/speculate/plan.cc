@@ -44,6 +44,18 @@ int Planner::takeForced(const PlanEntry& entry, int room) const {
   return taken;
 }
 
+/// Fills in the survival of an entry's nodes and makes those that are not forced candidates.
+void Planner::rank(const Policy& policy, const PlanEntry& entry, int32_t index) {
+  std::fill_n(entry.selected, entry.nodes.size(), uint8_t{0});
+  for (size_t n = 0; n < entry.nodes.size(); ++n) {
+    const DraftNode& node = entry.nodes[n];
+    const float above = node.parent < 0 ? 1.0f : entry.survival[node.parent];
+    const float here = entry.forced ? node.confidence : policy.acceptanceOf(entry.drafter, node.depth, node.confidence);
+    entry.survival[n] = above * here;
+    if (!entry.forced) candidates_.push_back({entry.survival[n], index, static_cast<int32_t>(n)});
+  }
+}
+
 int Planner::bestCut(const Policy& policy, std::span<const PlanEntry> entries, int maxDrafted, double* bestRate) {
   candidates_.clear();
   int rows = static_cast<int>(entries.size()), forced = 0;
@@ -53,15 +65,7 @@ int Planner::bestCut(const Policy& policy, std::span<const PlanEntry> entries, i
     contextRows += entry.contextTokens;
     if (entry.nodes.empty()) continue;
     draftSeconds += policy.draftSeconds[static_cast<int>(entry.drafter)];
-    std::fill_n(entry.selected, entry.nodes.size(), uint8_t{0});
-    for (size_t n = 0; n < entry.nodes.size(); ++n) {
-      const DraftNode& node = entry.nodes[n];
-      const float above = node.parent < 0 ? 1.0f : entry.survival[node.parent];
-      const float here =
-          entry.forced ? node.confidence : policy.acceptanceOf(entry.drafter, node.depth, node.confidence);
-      entry.survival[n] = above * here;
-      if (!entry.forced) candidates_.push_back({entry.survival[n], static_cast<int32_t>(e), static_cast<int32_t>(n)});
-    }
+    rank(policy, entry, static_cast<int32_t>(e));
     if (!entry.forced) continue;
     const int taken = takeForced(entry, maxDrafted - forced);
     for (int n = 0; n < taken; ++n) tokens += entry.survival[n];
@@ -69,10 +73,7 @@ int Planner::bestCut(const Policy& policy, std::span<const PlanEntry> entries, i
     contextRows += static_cast<double>(taken) * entry.contextTokens;
   }
   rows += forced;
-  std::sort(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
-    if (a.survival != b.survival) return a.survival > b.survival;
-    return a.entry != b.entry ? a.entry < b.entry : a.node < b.node;
-  });
+  std::sort(candidates_.begin(), candidates_.end());
   const int most = std::min({static_cast<int>(candidates_.size()), maxDrafted - forced, policy.rowBudget - rows});
   int cut = 0;
   *bestRate = tokens / seconds(policy, draftSeconds, rows, contextRows);
@@ -80,10 +81,9 @@ int Planner::bestCut(const Policy& policy, std::span<const PlanEntry> entries, i
     tokens += candidates_[k].survival;
     contextRows += entries[candidates_[k].entry].contextTokens;
     const double rate = tokens / seconds(policy, draftSeconds, rows + k + 1, contextRows);
-    if (rate > *bestRate) {
-      *bestRate = rate;
-      cut = k + 1;
-    }
+    if (rate <= *bestRate) continue;
+    *bestRate = rate;
+    cut = k + 1;
   }
   for (int k = 0; k < cut; ++k) entries[candidates_[k].entry].selected[candidates_[k].node] = 1;
   return forced + cut;

@@ -62,8 +62,14 @@ class Planner {
   struct Candidate {
     float survival;
     int32_t entry, node;
+    /// Best first; a parent before its child where both survive alike.
+    bool operator<(const Candidate& other) const {
+      if (survival != other.survival) return survival > other.survival;
+      return entry != other.entry ? entry < other.entry : node < other.node;
+    }
   };
   double seconds(const Policy& policy, double draftSeconds, int rows, double contextRows) const;
+  void rank(const Policy& policy, const PlanEntry& entry, int32_t index);
   int takeForced(const PlanEntry& entry, int room) const;
   int bestCut(const Policy& policy, std::span<const PlanEntry> entries, int maxDrafted, double* bestRate);
 
