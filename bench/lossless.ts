@@ -2,7 +2,7 @@ import { Drafter } from '../lib/native';
 import type { BenchOptions } from './common/options';
 import { progress, progressDone, say, table, type Report } from './common/report';
 import { NativeRunner, type Run } from './common/runner';
-import { random, sum } from './common/stats';
+import { differences, random } from './common/stats';
 
 /** A prompt as the model reads it. */
 export interface TokenPrompt {
@@ -129,9 +129,4 @@ function corrupted(tokens: number[], next: () => number): Int32Array {
       return [[token + 1], [], [token, token]][Math.floor(next() * 3)];
     }),
   );
-}
-
-function differences(expected: number[], actual: number[]): number {
-  const longer = Math.max(expected.length, actual.length);
-  return sum(Array.from({ length: longer }, (_, i) => Number(expected[i] !== actual[i])));
 }

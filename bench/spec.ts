@@ -3,7 +3,7 @@ import type { ChatMessage, Engine } from '../lib/index';
 import type { BenchOptions } from './common/options';
 import type { Prompt } from './common/data';
 import { progress, progressDone, say, table, type Report } from './common/report';
-import { bootstrapRatio, isDegenerate, random, sum } from './common/stats';
+import { bootstrapRatio, differences, isDegenerate, random, sum } from './common/stats';
 
 /** One answer, timed as JavaScript received it. */
 interface Answer {
@@ -175,9 +175,4 @@ function show(report: Report, turns: Turn[]): void {
     `overall ${summary['speedup'].toFixed(3)}x (95 % ${low.toFixed(3)} to ${high.toFixed(3)}), without loops ` +
       `${summary['clean.speedup'].toFixed(3)}x; random text ${summary['nothingToGain.ratio'].toFixed(3)}x; mismatches ${summary['mismatches']}`,
   );
-}
-
-function differences(expected: number[], actual: number[]): number {
-  const longer = Math.max(expected.length, actual.length);
-  return sum(Array.from({ length: longer }, (_, i) => Number(expected[i] !== actual[i])));
 }

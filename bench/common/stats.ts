@@ -55,3 +55,9 @@ export function isDegenerate(tokens: ArrayLike<number>): boolean {
   }
   return false;
 }
+
+/** Positions at which two texts differ; what one has beyond the other's end counts too. */
+export function differences(expected: number[], actual: number[]): number {
+  const longer = Math.max(expected.length, actual.length);
+  return sum(Array.from({ length: longer }, (_, i) => Number(expected[i] !== actual[i])));
+}
