@@ -60,6 +60,9 @@ export async function lossless(
   return report;
 }
 
+/** Each prompt is drafted for by every one of them. */
+const drafters = [Drafter.suffix, Drafter.recall, Drafter.adversarial, Drafter.prediction];
+
 async function compare(
   setting: Setting,
   prompts: TokenPrompt[],
@@ -74,7 +77,6 @@ async function compare(
   const next = random(Math.round(setting.temperature * 10 + setting.batch));
   const cases: Case[] = prompts.flatMap((prompt) => {
     const seed = BigInt(Math.floor(next() * 2 ** 32));
-    const drafters = [Drafter.suffix, Drafter.adversarial, Drafter.prediction];
     return drafters.map((drafter) => ({ prompt, seed, drafter, maxTokens: newTokens }));
   });
   const references = new Map<TokenPrompt, Run>();
@@ -82,7 +84,7 @@ async function compare(
     ...{ prompt: prompt.tokens, seed, maxTokens, stopTokens, temperature: setting.temperature },
   });
   await inBatches(
-    cases.filter((_, i) => i % 3 === 0),
+    cases.filter((_, i) => i % drafters.length === 0),
     setting.batch,
     async (item) => {
       references.set(item.prompt, await plain.run(request(item)));
@@ -98,7 +100,7 @@ async function compare(
     const run = await drafting.run({
       ...request(item),
       prediction: item.drafter === Drafter.prediction ? corrupted(reference.tokens, next) : new Int32Array(0),
-      speculation: { enabled: true, maxLookahead: 8, force: item.drafter },
+      speculation: { enabled: true, maxLookahead: 8, drafters: -1, force: item.drafter },
     });
     row.tokens += reference.tokens.length;
     row.drafted += run.drafted;

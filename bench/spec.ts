@@ -1,5 +1,5 @@
 import { performance } from 'node:perf_hooks';
-import type { ChatMessage, Engine } from '../lib/index';
+import type { ChatMessage, Engine, RequestOptions } from '../lib/index';
 import type { BenchOptions } from './common/options';
 import type { Prompt } from './common/data';
 import { progress, progressDone, say, table, type Report } from './common/report';
@@ -25,10 +25,14 @@ interface Turn {
 
 const newTokens = 128;
 
-/** How an arm asks for its answers. `all` is everything on: drafters and controller. */
-const arms: Record<string, { speculation: { enabled: boolean; maxLookahead?: number } }> = {
-  all: { speculation: { enabled: true } },
+/** How an arm asks for its answers, each as a tenant of its own. `all` is everything on: drafters and controller. */
+const arms: Record<string, Pick<RequestOptions, 'speculation' | 'tenant'>> = {
+  all: { tenant: 'all' },
+  suffix: { tenant: 'suffix', speculation: { drafters: ['suffix'] } },
+  recall: { tenant: 'recall', speculation: { drafters: ['recall'] } },
 };
+/** Arms of one drafter alone. */
+const alone = ['suffix', 'recall'] as const;
 
 /**
  * Spec-Bench's questions (its part in the data folder), batch 1, greedy, 128 tokens, stop at the end token, what was learned
@@ -36,7 +40,7 @@ const arms: Record<string, { speculation: { enabled: boolean; maxLookahead?: num
  * `engine.stream` gives; both arms answer each turn back to back.
  *
  * Summary: `speedup` plain seconds / seconds over all turns (same tokens); `acceptanceLength` tokens per round, the target's own token
- * included; `group.<g>.speedup`; `drafter.suffix.speedup` (the only drafter of this suite, so the same run); `clean.speedup` without degenerate answers;
+ * included; `group.<g>.speedup`; `drafter.<d>.speedup` and `drafter.<d>.acceptanceLength` with drafter d alone; `clean.speedup` without degenerate answers;
  * `degenerateShare` of answers in which a 16-gram occurs three times; `nothingToGain.ratio` plain over spec seconds on random text;
  * `plain.tokS`, `tokS`, `prefillTokS`; `mismatches` tokens that differ.
  */
@@ -119,6 +123,11 @@ function ratio(turns: Turn[], arm: string): number {
   return sum(turns.map((turn) => turn.plain.seconds)) / sum(turns.map((turn) => turn.arms[arm].seconds));
 }
 
+function acceptanceLength(turns: Turn[], arm: string): number {
+  const answers = turns.map((turn) => turn.arms[arm]);
+  return sum(answers.map((answer) => answer.counted)) / Math.max(1, sum(answers.map((answer) => answer.rounds)));
+}
+
 function summarise(turns: Turn[], nothing: number): Report {
   const clean = turns.filter((turn) => !isDegenerate(turn.plain.tokens));
   const all = turns.map((turn) => turn.arms['all']);
@@ -127,18 +136,23 @@ function summarise(turns: Turn[], nothing: number): Report {
     suite: 'spec',
     summary: {
       speedup: ratio(turns, 'all'),
-      acceptanceLength: sum(all.map((answer) => answer.counted)) / sum(all.map((answer) => answer.rounds)),
+      acceptanceLength: acceptanceLength(turns, 'all'),
       'clean.speedup': clean.length > 0 ? ratio(clean, 'all') : NaN,
-      'drafter.suffix.speedup': ratio(turns, 'all'),
       'nothingToGain.ratio': nothing,
       degenerateShare: 1 - clean.length / turns.length,
       'plain.tokS': sum(plain.map((answer) => answer.counted)) / sum(plain.map((answer) => answer.seconds)),
       tokS: sum(all.map((answer) => answer.counted)) / sum(all.map((answer) => answer.seconds)),
       ttftRatio: sum(all.map((answer) => answer.prefillSeconds)) / sum(plain.map((answer) => answer.prefillSeconds)),
-      mismatches: sum(turns.map((turn) => differences(turn.plain.tokens, turn.arms['all'].tokens))),
+      mismatches: sum(
+        turns.flatMap((turn) => Object.values(turn.arms).map((arm) => differences(turn.plain.tokens, arm.tokens))),
+      ),
     },
     rows: [],
   };
+  for (const drafter of alone) {
+    report.summary[`drafter.${drafter}.speedup`] = ratio(turns, drafter);
+    report.summary[`drafter.${drafter}.acceptanceLength`] = acceptanceLength(turns, drafter);
+  }
   for (const group of new Set(turns.map((turn) => turn.group))) addGroup(report, group, turns);
   show(report, turns);
   return report;
@@ -156,14 +170,27 @@ function addGroup(report: Report, group: string, turns: Turn[]): void {
     tokS: sum(all.map((answer) => answer.counted)) / sum(all.map((answer) => answer.seconds)),
     speedup: ratio(inside, 'all'),
     cleanSpeedup: clean.length > 0 ? ratio(clean, 'all') : NaN,
-    acceptanceLength: sum(all.map((answer) => answer.counted)) / Math.max(1, sum(all.map((answer) => answer.rounds))),
+    acceptanceLength: acceptanceLength(inside, 'all'),
+    suffixOnly: acceptanceLength(inside, 'suffix'),
+    recallOnly: acceptanceLength(inside, 'recall'),
     degenerate: 1 - clean.length / inside.length,
   });
 }
 
 function show(report: Report, turns: Turn[]): void {
   table(
-    ['group', 'turns', 'plain tok/s', 'tok/s', 'speed-up', 'without loops', 'accept. length', 'loops'],
+    [
+      'group',
+      'turns',
+      'plain tok/s',
+      'tok/s',
+      'speed-up',
+      'without loops',
+      'accept. length',
+      'suffix',
+      'recall',
+      'loops',
+    ],
     report.rows.map((row) => Object.values(row) as (string | number)[]),
   );
   const [low, high] = bootstrapRatio(
@@ -171,6 +198,9 @@ function show(report: Report, turns: Turn[]): void {
     turns.map((turn) => turn.arms['all'].seconds),
   );
   const { summary } = report;
+  for (const arm of ['all', ...alone]) {
+    say(`${arm}: ${ratio(turns, arm).toFixed(3)}x at ${acceptanceLength(turns, arm).toFixed(3)} tokens a pass`);
+  }
   say(
     `overall ${summary['speedup'].toFixed(3)}x (95 % ${low.toFixed(3)} to ${high.toFixed(3)}), without loops ` +
       `${summary['clean.speedup'].toFixed(3)}x; random text ${summary['nothingToGain.ratio'].toFixed(3)}x; mismatches ${summary['mismatches']}`,

@@ -32,9 +32,9 @@ export interface NativeLoadOptions {
   maxSequences: number;
   /** Bytes for KV pages; 0 = enough for maxSequences full contexts, capped by what memory allows. */
   kvBytes: number;
-  /** false: the engine never drafts and keeps no index (the plain reference). */
+  /** false: the engine never drafts, keeps no text and computes no keys (the plain reference). */
   speculation: boolean;
-  /** Bytes that suffix indexes may take together. */
+  /** Bytes that remembered text, its indexes and keys may take together; a tenant may take a quarter of them. */
   indexBytes: number;
   /** Folder of packed weights, '' = no cache. */
   cacheFolder: string;
@@ -48,12 +48,13 @@ export enum Drafter {
   suffix = 1,
   prediction = 2,
   adversarial = 3,
+  recall = 4,
 }
 
 export interface NativeRequest {
   /** Learned state and KV prefixes are shared within a tenant only. */
   tenant: string;
-  /** Requests of one session share a suffix index of their own; '' = only this request. */
+  /** Requests of one session share a memory of their own; '' = only this request. */
   session: string;
   prompt: Int32Array;
   maxTokens: number;
@@ -80,6 +81,8 @@ export interface NativeRequest {
     enabled: boolean;
     /** Longest draft of this request. */
     maxLookahead: number;
+    /** Drafters that the policy may choose for this request, as bits: 1 << id. */
+    drafters: number;
     /** Tests and `bench lossless`: draft in every round from this drafter, ignoring the policy. -1 = let the policy choose. */
     force: number;
   };
@@ -110,7 +113,7 @@ export interface NativePolicy {
 }
 export const policyDepths = 8;
 export const policyBuckets = 16;
-export const drafterCount = 4;
+export const drafterCount = 5;
 
 /** One crossing: `rounds`, `steps` and `drafts` are tables with the row layouts below, in the order things happened. */
 export interface NativeOutcomes {

@@ -60,6 +60,17 @@ struct KvShape {
 };
 constexpr int kPageSize = 16;
 
+/// Numbers of a position's key: what the target made of it, small enough to keep beside every position.
+constexpr int kKeyWidth = 64;
+
+/// How a hidden state h becomes a key of int8: p[j] = sum over k of h[k] * signs[k][j], in order, over |h|, less
+/// centre[j]; key[j] = p[j] * 127 / |p|, rounded to the nearest even. A random projection keeps angles; what all states
+/// have in common is taken off. All zeros where h or p has no direction.
+struct KeyProjection {
+  const float* signs;   ///< [width of h][kKeyWidth], each 1 or -1: products are exact, so all paths give the same bits
+  const float* centre;  ///< [kKeyWidth]
+};
+
 /// What the rows of one pass are. All spans are indexed by row unless said otherwise; the arrays outlive the pass.
 struct Pass {
   int rows = 0;
@@ -153,6 +164,8 @@ class Backend {
   /// qkv [rows][(heads + 2 kvHeads) * headDim]: rotates q and k, writes k and v to the KV slots of `layer`, then
   /// out [rows][heads * headDim] = softmax(q kᵀ / sqrt(headDim)) v over the row's positions in logical order.
   virtual void attention(const Pass&, int layer, int heads, const Rope&, Tensor& qkv, Tensor& out) = 0;
+  /// Writes the key of in[r] to the first kKeyWidth side bytes of slot[r].
+  virtual void project(const Pass&, const Tensor& in, const KeyProjection&) = 0;
   /// Draws a token for each row of `logits` named in `rows`.
   virtual void sample(const Tensor& logits, int vocabulary, std::span<const SampleRow> rows,
                       std::span<SampleResult> out) = 0;

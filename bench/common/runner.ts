@@ -41,7 +41,7 @@ const defaults: NativeLoadOptions = {
   maxSequences: 1,
   kvBytes: 0,
   speculation: false,
-  indexBytes: 64 << 20,
+  indexBytes: 256 << 20,
   cacheFolder: '',
   runAhead: 1 << 20,
 };
@@ -64,7 +64,7 @@ const plainRequest: Omit<NativeRequest, 'prompt'> = {
   seed: 0n,
   logprobs: -1,
   prediction: new Int32Array(0),
-  speculation: { enabled: true, maxLookahead: 16, force: -1 },
+  speculation: { enabled: true, maxLookahead: 16, drafters: -1, force: -1 },
 };
 
 /**

@@ -116,6 +116,7 @@ function prior(drafter: number, bucket: number): number {
   const confidence = (bucket + 0.5) / policyBuckets;
   switch (drafter as Drafter) {
     case Drafter.suffix:
+    case Drafter.recall:
       return 0.02 + 0.83 * confidence;
     case Drafter.prediction:
       return 0.3 + 0.6 * confidence;

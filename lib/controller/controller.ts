@@ -11,13 +11,15 @@ import { NodeOutcome, unpackNode } from './nodes';
 export interface ControllerOptions {
   /** Rows that a pass of decoding may hold, all sequences together. Defaults to 64. */
   rowBudget?: number;
-  /** Drafters that may draft. Defaults to suffix and prediction. */
+  /** Drafters that may draft. Defaults to suffix, recall and prediction. */
   drafters?: readonly Drafter[];
   /** Least milliseconds between two tables. Defaults to 10. */
   interval?: number;
   /** Milliseconds now; for tests. Defaults to a monotonic clock. */
   now?: () => number;
 }
+
+const standardDrafters: readonly Drafter[] = [Drafter.suffix, Drafter.recall, Drafter.prediction];
 
 /** A changed price or chance below these is not worth a new table. */
 const priceStep = 0.01;
@@ -42,7 +44,7 @@ export class Controller {
   constructor(profile: Profile, options: ControllerOptions = {}) {
     this.rowBudget = options.rowBudget ?? 64;
     this.cost = new CostModel(profile, this.rowBudget);
-    for (const drafter of options.drafters ?? [Drafter.suffix, Drafter.prediction]) this.#allowed[drafter] = 1;
+    for (const drafter of options.drafters ?? standardDrafters) this.#allowed[drafter] = 1;
     this.#interval = options.interval ?? 10;
     this.#now = options.now ?? (() => performance.now());
   }

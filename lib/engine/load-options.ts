@@ -36,11 +36,14 @@ export interface LoadOptions {
   /** Bytes for keys and values. Defaults to full contexts for all sequences, capped by what memory allows. */
   kvBytes?: number;
   /**
-   * Whether the engine may draft at all. With `false` it decodes plainly and keeps no index; the text is the same.
+   * Whether the engine may draft at all. With `false` it decodes plainly and remembers nothing; the text is the same.
    * Defaults to `true`.
    */
   speculation?: boolean | { enabled?: boolean };
-  /** Bytes that indexes of seen text may take together. Defaults to `64 MiB`. */
+  /**
+   * Bytes that seen text with its indexes and keys may take together; a tenant may take a quarter of them. Defaults to
+   * `256 MiB`.
+   */
   indexBytes?: number;
   /** Tokens that a sequence may run ahead of its consumer before it is paused. Defaults to `64`. */
   runAhead?: number;
@@ -75,7 +78,7 @@ export function checkLoadOptions(options: LoadOptions | undefined): CheckedLoadO
       maxSequences: read.integer('maxSequences', 8, 1, 64),
       kvBytes: read.integer('kvBytes', 0, 1),
       speculation: readSpeculation(read),
-      indexBytes: read.integer('indexBytes', 64 << 20, 0),
+      indexBytes: read.integer('indexBytes', 256 << 20, 0),
       runAhead: read.integer('runAhead', 64, 1, 1 << 24),
     },
     cacheFolder: readCacheFolder(read),

@@ -1,6 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { ForetokenError } from '../error';
+import { Drafter } from '../native';
 import { OptionReader, invalidOption } from './validate';
+
+/** Drafters that a request can name. */
+export type DrafterName = 'suffix' | 'recall' | 'prediction';
+const drafterNames: readonly DrafterName[] = ['suffix', 'recall', 'prediction'];
 
 /** Options of one request. */
 export interface RequestOptions {
@@ -50,6 +55,8 @@ export interface RequestOptions {
     enabled?: boolean;
     /** Longest draft, at most 48. Defaults to `32`. */
     maxLookahead?: number;
+    /** Who may draft: `suffix`, `recall`, `prediction`. Defaults to all of them. */
+    drafters?: readonly DrafterName[];
   };
   /** Whether the result lists every pass of the model with its drafts. Defaults to `false`. */
   explain?: boolean;
@@ -66,7 +73,7 @@ export interface CheckedRequestOptions extends Required<
   biasTokens: Int32Array;
   biasValues: Float32Array;
   signal: AbortSignal | undefined;
-  speculation: { enabled: boolean; maxLookahead: number };
+  speculation: { enabled: boolean; maxLookahead: number; drafters: number };
 }
 
 const maxStopStrings = 16;
@@ -156,14 +163,25 @@ function readName(read: OptionReader, name: string, fallback: string): string {
   throw invalidOption(name, `a string of at most ${maxNameLength} characters`, value);
 }
 
-function readSpeculation(read: OptionReader): { enabled: boolean; maxLookahead: number } {
+function readSpeculation(read: OptionReader): CheckedRequestOptions['speculation'] {
   const inner = new OptionReader(read.raw('speculation'), 'speculation', 'speculation.');
   const speculation = {
     enabled: inner.boolean('enabled', true),
     maxLookahead: inner.integer('maxLookahead', 32, 1, 48),
+    drafters: readDrafters(inner),
   };
   inner.finish();
   return speculation;
+}
+
+/** As bits: 1 << id. */
+function readDrafters(read: OptionReader): number {
+  const value = read.raw('drafters') ?? drafterNames;
+  const known = (name: unknown): boolean => drafterNames.includes(name as DrafterName);
+  if (!Array.isArray(value) || !value.every(known)) {
+    throw invalidOption('speculation.drafters', `an array of ${drafterNames.join(', ')}`, value);
+  }
+  return (value as DrafterName[]).reduce((bits, name) => bits | (1 << Drafter[name]), 0);
 }
 
 function checkToken(token: unknown, vocabulary: number, name: string): number {

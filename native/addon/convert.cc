@@ -73,6 +73,7 @@ Request request(const Fields& fields) {
   const Fields speculation = fields.object("speculation");
   result.speculate = speculation.boolean("enabled");
   result.maxLookahead = speculation.int32("maxLookahead");
+  result.drafters = static_cast<uint32_t>(speculation.int32("drafters"));
   result.force = speculation.int32("force");
   return result;
 }

@@ -52,6 +52,7 @@ class CpuBackend final : public Backend {
   void copySlots(std::span<const int32_t> from, std::span<const int32_t> to) override;
   uint8_t* side(int32_t slot) override;
   void attention(const Pass&, int layer, int heads, const Rope&, Tensor& qkv, Tensor& out) override;
+  void project(const Pass&, const Tensor& in, const KeyProjection&) override;
   void sample(const Tensor& logits, int vocabulary, std::span<const SampleRow>, std::span<SampleResult> out) override;
 
  private:

@@ -92,18 +92,15 @@ void EngineCore::settle(Sequence& sequence, int32_t keep) {
     if (sequence.drafts()) remember(sequence, std::span<const int32_t>(sequence.tokens).first(kept));
   }
   sequence.table.clear(pool_);
-  library_.charge(-static_cast<int64_t>(sequence.indexBytes()));
+  library_.charge(sequence.request.tenant, -static_cast<int64_t>(sequence.indexBytes()));
   admissible_ = true;
   sequences_.erase(sequence.id);
 }
 
-/// Shelves the text for later sequences. What the prefix cache already held has been shelved when it was new.
+/// Shelves the text, with the keys of what was computed, for later sequences.
 void EngineCore::remember(Sequence& sequence, std::span<const int32_t> kept) {
-  constexpr size_t kContextBefore = 8;  // the first new tokens are found by what stands before them
-  const size_t known = static_cast<size_t>(std::max(sequence.cachedPromptTokens, 0));
-  const auto document = kept.subspan(known > kContextBefore ? known - kContextBefore : 0);
-  library_.add(*sequence.tenantShelf, document);
-  if (sequence.sessionShelf) library_.add(*sequence.sessionShelf, document);
+  library_.add(*sequence.tenantShelf, kept, sequence.text());
+  if (sequence.sessionShelf) library_.add(*sequence.sessionShelf, kept, sequence.text());
 }
 
 int32_t EngineCore::tenantNumber(const std::string& tenant) {

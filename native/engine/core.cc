@@ -13,6 +13,8 @@ EngineOptions checked(EngineOptions options) {
     throw Error("INVALID_OPTION", "maxSequences must be between 1 and 64");
   }
   if (options.runAhead < 1) throw Error("INVALID_OPTION", "runAhead must be at least 1");
+  if (options.speculation) options.sideBytes = std::max(options.sideBytes, int32_t{kKeyWidth});
+  if (options.tenantIndexBytes == 0) options.tenantIndexBytes = options.indexBytes / 4;
   options.prefillChunk = std::clamp(options.prefillChunk, 1, options.maxRows);
   options.prefillChunkBeside = std::clamp(options.prefillChunkBeside, 1, options.maxRows);
   return options;
@@ -28,7 +30,7 @@ EngineCore::EngineCore(Backend& backend, Model& model, const EngineOptions& opti
       contextLength_(contextLengthFor(options_, model.config())),
       budget_(kvBudget(options_, model.config(), availableMemory())),
       pool_(budget_.scratchPages, budget_.sequencePages),
-      library_(options_.indexBytes),
+      library_(options_.indexBytes, options_.tenantIndexBytes, /*keys=*/true),
       planner_(options_.maxSequences * kMaxDraftNodes),
       pass_(std::max(options_.maxRows, options_.maxSequences + kMaxDraftRows), options_.maxSequences,
             kMaxDraftRows * kMaxDraftNodes),
@@ -45,9 +47,11 @@ EngineCore::EngineCore(Backend& backend, Model& model, const EngineOptions& opti
   copyTo_.reserve(kMaxDraftRows);
   prefillParts_.reserve(options_.maxSequences);
   for (int i = 0; i < options_.maxSequences; ++i) entryPool_.push_back(std::make_unique<Entry>());
+  if (options_.speculation) centreKeys();
   if (options_.captureSink == nullptr) return;
   captured_.resize(options_.captureLayers.size() * static_cast<size_t>(options_.maxRows) * config.width);
-  capture_ = {options_.captureLayers, captured_.data()};
+  capture_.layers = options_.captureLayers;
+  capture_.out = captured_.data();
   capturedRow_.resize(options_.captureLayers.size());
 }
 
@@ -59,7 +63,7 @@ void EngineCore::submit(std::unique_ptr<Sequence> sequence) {
   if (sequence->drafts()) {
     sequence->attach(request.session.empty() ? nullptr : library_.shelf(request.tenant, request.session),
                      library_.shelf(request.tenant, ""));
-    library_.charge(static_cast<int64_t>(sequence->indexBytes()));
+    library_.charge(request.tenant, static_cast<int64_t>(sequence->indexBytes()));
   }
   waiting_.push_back(sequence.get());
   sequences_.emplace(sequence->id, std::move(sequence));
@@ -115,10 +119,22 @@ EngineCounters EngineCore::counters() const {
   return result;
 }
 
-void EngineCore::runPass() { model_.forward(pass_.finish(), options_.captureSink != nullptr ? &capture_ : nullptr); }
+/// Runs the pass that was built. Where nobody drafts from it no keys are computed, and none of an earlier owner stay.
+void EngineCore::runPass(bool keys) {
+  const Pass& pass = pass_.finish();
+  capture_.projection = keys && keys_ ? &keys_->projection() : nullptr;
+  const bool wanted = capture_.projection != nullptr || options_.captureSink != nullptr;
+  model_.forward(pass, wanted ? &capture_ : nullptr);
+  if (keys || !keys_) return;
+  for (int row = 0; row < pass.rows; ++row) std::fill_n(backend_.side(pass.slot[row]), kKeyWidth, uint8_t{0});
+}
 
-/// Shows a row of the last pass to the capture sink.
-void EngineCore::capture(Sequence& sequence, int32_t row) {
+/// A row of the last pass has become part of its sequence: shows it to those who learn from it.
+void EngineCore::verified(Sequence& sequence, int32_t row) {
+  if (keys_ && sequence.drafts()) {
+    const uint8_t* side = backend_.side(pass_.slot(row));
+    sequence.learn(pass_.position(row), reinterpret_cast<const int8_t*>(side));
+  }
   if (options_.captureSink == nullptr) return;
   const int64_t width = model_.config().width;
   for (size_t k = 0; k < capturedRow_.size(); ++k) {

@@ -6,12 +6,14 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "backend.h"
 #include "engine/budget.h"
+#include "engine/keys.h"
 #include "engine/options.h"
 #include "engine/outcomes.h"
 #include "engine/pass_builder.h"
@@ -73,6 +75,9 @@ class EngineCore {
 
  private:
   using Clock = std::chrono::steady_clock;
+  /// Those that are asked for a draft when the policy decides.
+  static constexpr std::array kAsked = {DrafterId::suffix, DrafterId::recall, DrafterId::prediction};
+  static constexpr size_t kDraftersAsked = kAsked.size();
   /// What was drafted for one sequence of the round.
   struct Draft {
     DrafterId drafter;
@@ -84,7 +89,7 @@ class EngineCore {
   /// One sequence of the round.
   struct Entry {
     Sequence* sequence;
-    std::array<Draft, 2> drafts;  ///< of its drafters; drafts[best] is the one that may go into the pass
+    std::array<Draft, kDraftersAsked> drafts;  ///< drafts[best] is the one that may go into the pass
     int best;
     int32_t passSequence;
     int32_t rootRow;
@@ -130,11 +135,12 @@ class EngineCore {
 
   // measure.cc
   float timePass(const PageTable& table, int context, int rows);
-  float timeDraft() const;
+  void centreKeys();
+  float timeDraft(DrafterId which) const;
 
   // core.cc
-  void runPass();
-  void capture(Sequence& sequence, int32_t row);
+  void runPass(bool keys);
+  void verified(Sequence& sequence, int32_t row);
   void emit(Sequence& sequence, const SampleResult& result);
   bool endIfComplete(Sequence& sequence);
 
@@ -144,7 +150,7 @@ class EngineCore {
   const int32_t vocabulary_, contextLength_;
   const KvBudget budget_;
   PagePool pool_;
-  SuffixLibrary library_;
+  TextLibrary library_;
   Policy policy_;
   Planner planner_;
   PassBuilder pass_;
@@ -165,6 +171,7 @@ class EngineCore {
   std::vector<SampleRow> sampleRows_;
   std::vector<SampleResult> results_;
   std::vector<int32_t> copyFrom_, copyTo_;
+  std::optional<KeyMaker> keys_;  ///< of an engine that speculates
   Capture capture_{};
   std::vector<float> captured_;
   std::vector<const float*> capturedRow_;

@@ -74,8 +74,8 @@ Profile EngineCore::profile(int rows, int context, int repeats) {
     }
   }
   interpolate(widths, result.passSeconds);
-  const float draft = timeDraft();
-  result.draftSeconds = {0, draft, draft, draft};
+  const float suffix = timeDraft(DrafterId::suffix), recall = timeDraft(DrafterId::recall);
+  result.draftSeconds = {0, suffix, suffix, suffix, recall};
   return result;
 }
 
@@ -104,23 +104,51 @@ float EngineCore::timePass(const PageTable& table, int context, int rows) {
 }
 
 /// Drafts from a text of a thousand tokens over an alphabet so small that matches abound.
-float EngineCore::timeDraft() const {
+float EngineCore::timeDraft(DrafterId which) const {
   constexpr int kLength = 1024, kCalls = 32;
-  SuffixSegment text(kLength);
+  TextSegment text(kLength, /*keys=*/true);
   std::vector<int32_t> tokens;
+  std::array<int8_t, kKeyWidth> key;
   uint32_t state = 1;
+  const auto next = [&] { return state = state * 1664525u + 1013904223u; };
   for (int i = 0; i < kLength; ++i) {
-    state = state * 1664525u + 1013904223u;
-    tokens.push_back(static_cast<int32_t>(state >> 27));
+    for (int8_t& number : key) number = static_cast<int8_t>(static_cast<int32_t>(next()) >> 27);
+    tokens.push_back(static_cast<int32_t>(next() >> 27));
+    text.setKey(i, key.data());
     text.append(tokens.back());
   }
-  SuffixDrafter drafter(&text);
+  SuffixDrafter suffix(&text);
+  RecallDrafter recall(&text);
+  Drafter& drafter = which == DrafterId::recall ? static_cast<Drafter&>(recall) : suffix;
   std::array<DraftNode, kMaxDraftNodes> nodes;
   const auto begin = Clock::now();
   for (int call = 0; call < kCalls; ++call) {
     drafter.draft({std::span<const int32_t>(tokens).first(tokens.size() - call), 0, 16}, nodes);
   }
   return std::chrono::duration<float>(Clock::now() - begin).count() / kCalls;
+}
+
+/// Keys measure how states differ, so what all of them have in common is taken off: the mean over a text of random
+/// tokens, which depends on the model alone.
+void EngineCore::centreKeys() {
+  constexpr int kTokens = 128;
+  const ModelConfig& config = model_.config();
+  keys_.emplace(config);
+  capture_.keyLayer = keys_->layer();
+  const int rows = std::min({kTokens, contextLength_, options_.maxRows});
+  const BorrowedPages pages(pool_, rows);
+  std::vector<float> hidden(static_cast<size_t>(rows) * config.width);
+  const Capture capture{{keys_->layer()}, hidden.data()};
+  pass_.begin(true);
+  const int32_t sequence = pass_.addSequence(pages.table());
+  uint32_t state = 1;
+  for (int32_t p = 0; p < rows; ++p) {
+    state = state * 1664525u + 1013904223u;
+    const auto token = static_cast<int32_t>((state >> 8) % static_cast<uint32_t>(vocabulary_));
+    pass_.addInPlace(sequence, token, p, pages.table().slot(p), false);
+  }
+  model_.forward(pass_.finish(), &capture);
+  keys_->centre(hidden, rows);
 }
 
 Score EngineCore::score(const std::vector<int32_t>& tokens) {

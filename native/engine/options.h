@@ -25,8 +25,9 @@ struct EngineOptions {
   int32_t contextLength = 0;  ///< tokens a sequence may hold; 0 = the model's own, at most 8192
   int32_t maxSequences = 8;   ///< sequences decoded together, 1..64
   size_t kvBytes = 0;         ///< bytes for KV pages; 0 = maxSequences full contexts, at most half of the free memory
-  bool speculation = true;    ///< false: never drafts and keeps no index
-  size_t indexBytes = 64 << 20;     ///< bytes that suffix indexes may take together
+  bool speculation = true;    ///< false: never drafts, keeps no text and computes no keys
+  size_t indexBytes = 256 << 20;    ///< bytes that remembered text, its indexes and keys may take together
+  size_t tenantIndexBytes = 0;      ///< … and of each tenant; 0 = a quarter of indexBytes
   int32_t runAhead = 64;            ///< unconsumed tokens after which a sequence is paused
   int32_t prefillChunk = 256;       ///< prompt rows of one pass when no sequence is decoding …
   int32_t prefillChunkBeside = 64;  ///< … and when one is: bounds its stall

@@ -14,7 +14,8 @@ bool EngineCore::prefill() {
   planPrefill();
   if (prefillParts_.empty()) return false;
   try {
-    runPass();
+    runPass(std::any_of(prefillParts_.begin(), prefillParts_.end(),
+                        [](const PrefillPart& part) { return part.sequence->drafts(); }));
     const auto passed = Clock::now();
     if (!sampleRows_.empty()) {
       backend_.sample(model_.logits(), vocabulary_, sampleRows_, std::span(results_).first(sampleRows_.size()));
@@ -58,6 +59,8 @@ void EngineCore::planPrefill() {
 bool EngineCore::startPrefill(Sequence& sequence) {
   if (sequence.table.size() > 0) return true;
   sequence.computed = sequence.table.adoptPrefix(pool_, sequence.tenant, sequence.tokens, sequence.length() - 1);
+  for (int32_t p = 0; p < sequence.computed && keys_ && sequence.drafts(); ++p)
+    sequence.learn(p, reinterpret_cast<const int8_t*>(backend_.side(sequence.table.slot(p))));
   if (sequence.cachedPromptTokens < 0) sequence.cachedPromptTokens = std::min(sequence.computed, sequence.promptLength);
   return ensureRoom(sequence, sequence.length());
 }
@@ -67,7 +70,7 @@ void EngineCore::recordPrefill(Clock::time_point begin, Clock::time_point passed
   const auto round = static_cast<int32_t>(out_->rounds.size());
   for (const PrefillPart& part : prefillParts_) {
     Sequence& sequence = *part.sequence;
-    for (int32_t k = 0; k < part.rows; ++k) capture(sequence, part.firstRow + k);
+    for (int32_t k = 0; k < part.rows; ++k) verified(sequence, part.firstRow + k);
     sequence.computed += part.rows;
     if (sequence.remembered) {
       sequence.table.enroll(pool_, sequence.tenant, sequence.tokens,

@@ -27,6 +27,7 @@ struct Request {
   std::vector<int32_t> prediction;  ///< text the caller expects, used as a draft
   bool speculate = true;
   int32_t maxLookahead = 16;  ///< deepest draft
+  uint32_t drafters = ~0u;    ///< those that the policy may choose, as bits: 1 << id
   int32_t force = -1;  ///< draft in every round from this drafter, whatever the policy says; -1 = the policy decides
 };
 

@@ -23,7 +23,7 @@ bool EngineCore::decode() {
   layOut();
   const auto started = Clock::now();
   try {
-    runPass();
+    runPass(std::any_of(entries_.begin(), entries_.end(), [](const Entry* e) { return e->sequence->drafts(); }));
     const auto passed = Clock::now();
     prepareSampling();
     backend_.sample(model_.logits(), vocabulary_, sampleRows_, std::span(results_).first(sampleRows_.size()));
@@ -69,9 +69,11 @@ void EngineCore::draft() {
       draftWith(*entry, entry->drafts[0], static_cast<DrafterId>(sequence.request.force));
       continue;
     }
-    if (policy_.allowed[static_cast<int>(DrafterId::suffix)]) draftWith(*entry, entry->drafts[0], DrafterId::suffix);
-    if (policy_.allowed[static_cast<int>(DrafterId::prediction)])
-      draftWith(*entry, entry->drafts[1], DrafterId::prediction);
+    for (size_t i = 0; i < kAsked.size(); ++i) {
+      const auto which = static_cast<int>(kAsked[i]);
+      if (policy_.allowed[which] && (sequence.request.drafters >> which & 1))
+        draftWith(*entry, entry->drafts[i], kAsked[i]);
+    }
   }
 }
 
@@ -94,13 +96,13 @@ void EngineCore::plan() {
                      entry.sequence->request.force >= 0,        draft.selected.data(), draft.survival.data()};
   };
   for (Entry* entry : entries_) {
-    auto& drafts = entry->drafts;
-    if (drafts[0].count == 0 || drafts[1].count == 0) {
-      entry->best = drafts[0].count > 0 ? 0 : 1;
-    } else {
-      const double first = planner_.rate(policy_, planEntry(*entry, drafts[0]), kMaxDraftRows);
-      const double second = planner_.rate(policy_, planEntry(*entry, drafts[1]), kMaxDraftRows);
-      entry->best = second > first ? 1 : 0;
+    double bestRate = -1;
+    for (size_t i = 0; i < entry->drafts.size(); ++i) {
+      if (entry->drafts[i].count == 0) continue;
+      const double rate = planner_.rate(policy_, planEntry(*entry, entry->drafts[i]), kMaxDraftRows);
+      if (rate <= bestRate) continue;
+      bestRate = rate;
+      entry->best = static_cast<int>(i);
     }
     planEntries_.push_back(planEntry(*entry, entry->chosen()));
   }
@@ -185,7 +187,7 @@ void EngineCore::accept(Entry& entry) {
   int32_t node = -1, row = entry.rootRow;
   for (;;) {
     sequence.computed = pass_.position(row) + 1;
-    capture(sequence, row);
+    verified(sequence, row);
     const int32_t token = results_[row].token;
     emit(sequence, results_[row]);
     if (sequence.isStop(token) || sequence.length() >= sequence.limit) break;

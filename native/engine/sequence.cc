@@ -14,8 +14,9 @@ Sequence::Sequence(int32_t id, Request r, int32_t contextLength, int32_t vocabul
   tokens = request.prompt;
   tokens.reserve(limit);
   if (!drafts || !request.speculate) return;
-  own_ = std::make_unique<SuffixSegment>(limit);
+  own_ = std::make_unique<TextSegment>(limit, /*keys=*/true);
   suffix_ = std::make_unique<SuffixDrafter>(own_.get());
+  recall_ = std::make_unique<RecallDrafter>(own_.get());
   if (!request.prediction.empty()) prediction_ = std::make_unique<PredictionDrafter>(request.prediction);
   if (request.force == static_cast<int32_t>(DrafterId::adversarial)) {
     adversarial_ =
@@ -29,10 +30,11 @@ bool Sequence::isStop(int32_t token) const {
   return std::find(request.stopTokens.begin(), request.stopTokens.end(), token) != request.stopTokens.end();
 }
 
-void Sequence::attach(std::shared_ptr<SuffixShelf> session, std::shared_ptr<SuffixShelf> ofTenant) {
+void Sequence::attach(std::shared_ptr<TextShelf> session, std::shared_ptr<TextShelf> ofTenant) {
   sessionShelf = std::move(session);
   tenantShelf = std::move(ofTenant);
   suffix_->share(sessionShelf.get(), tenantShelf.get());
+  recall_->share(sessionShelf.get(), tenantShelf.get());
 }
 
 Drafter* Sequence::drafter(DrafterId which) {
@@ -42,6 +44,7 @@ Drafter* Sequence::drafter(DrafterId which) {
     case DrafterId::suffix: return suffix_.get();
     case DrafterId::prediction: return prediction_.get();
     case DrafterId::adversarial: return adversarial_.get();
+    case DrafterId::recall: return recall_.get();
     case DrafterId::none: break;
   }
   return nullptr;

@@ -10,6 +10,7 @@
 #include "speculate/adversarial.h"
 #include "speculate/library.h"
 #include "speculate/prediction.h"
+#include "speculate/recall.h"
 #include "speculate/suffix.h"
 
 namespace foretoken {
@@ -31,11 +32,15 @@ class Sequence {
   bool isStop(int32_t token) const;
 
   /// Connects the drafters with what the session and the tenant remember (either may be null).
-  void attach(std::shared_ptr<SuffixShelf> sessionShelf, std::shared_ptr<SuffixShelf> tenantShelf);
+  void attach(std::shared_ptr<TextShelf> sessionShelf, std::shared_ptr<TextShelf> tenantShelf);
   bool drafts() const { return suffix_ != nullptr; }
   /// The drafter of an id, or null if this sequence has none; its index has caught up with `tokens`.
   Drafter* drafter(DrafterId which);
+  /// Takes the key of a computed position; its drafters may use it from the next draft on.
+  void learn(int32_t position, const int8_t* key) { own_->setKey(position, key); }
   size_t indexBytes() const { return own_ ? own_->bytes() : 0; }
+  /// Keys of computed positions; null if it has no drafters.
+  const TextSegment* text() const { return own_.get(); }
 
   /// The sampling parameters of the token after `path` (tokens drafted beyond the sequence, in order).
   SampleRow sampleRow(int32_t logitRow, std::span<const int32_t> path) const;
@@ -54,12 +59,13 @@ class Sequence {
   int32_t cachedPromptTokens = -1;  ///< found in the prefix cache at the first admission
   int32_t consumed = 0;             ///< tokens the caller has taken
   bool remembered = true;           ///< may enter prefix cache and indexes when it ends
-  std::shared_ptr<SuffixShelf> sessionShelf, tenantShelf;
+  std::shared_ptr<TextShelf> sessionShelf, tenantShelf;
 
  private:
   int32_t indexed_ = 0;
-  std::unique_ptr<SuffixSegment> own_;
+  std::unique_ptr<TextSegment> own_;
   std::unique_ptr<SuffixDrafter> suffix_;
+  std::unique_ptr<RecallDrafter> recall_;
   std::unique_ptr<PredictionDrafter> prediction_;
   std::unique_ptr<AdversarialDrafter> adversarial_;
 };

@@ -64,6 +64,9 @@ class TimedBackend final : public Backend {
   void attention(const Pass& pass, int layer, int heads, const Rope& rope, Tensor& qkv, Tensor& out) override {
     timed("attention", nullptr, [&] { inner_->attention(pass, layer, heads, rope, qkv, out); });
   }
+  void project(const Pass& pass, const Tensor& in, const KeyProjection& projection) override {
+    timed("project", nullptr, [&] { inner_->project(pass, in, projection); });
+  }
   void sample(const Tensor& logits, int vocabulary, std::span<const SampleRow> rows,
               std::span<SampleResult> out) override {
     timed("sample", nullptr, [&] { inner_->sample(logits, vocabulary, rows, out); });

@@ -59,9 +59,10 @@ class Llama final : public Model {
             &weights_.matrix(prefix + "gate_up"),  &weights_.matrix(prefix + "down")};
   }
 
-  /// Copies the residual stream after `layer` to where the caller wants it.
+  /// Copies the residual stream after `layer` to where the caller wants it, and makes keys of it.
   void keep(const Pass& pass, const Capture* capture, int layer) {
     if (!capture) return;
+    if (capture->projection && capture->keyLayer == layer) backend_.project(pass, *hidden_, *capture->projection);
     const size_t values = static_cast<size_t>(pass.rows) * config_.width;
     for (size_t i = 0; i < capture->layers.size(); ++i)
       if (capture->layers[i] == layer)

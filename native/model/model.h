@@ -32,11 +32,13 @@ struct ModelOptions {
   LoadProgress progress;
 };
 
-/// Hidden states read after a pass: the residual stream after `layer` (0 = after the embedding, `layers` = before the
-/// final norm).
+/// What is read off a pass besides its logits. Hidden states are the residual stream after a layer (0 = after the
+/// embedding, ModelConfig::layers = before the final norm).
 struct Capture {
   std::vector<int> layers;
-  float* out;  ///< [layers.size()][pass.rows][width], host memory
+  float* out = nullptr;                       ///< [layers.size()][pass.rows][width], host memory
+  const KeyProjection* projection = nullptr;  ///< null = no keys; else every row's key goes to its slot's side bytes …
+  int keyLayer = 0;                           ///< … made of the hidden state after this layer
 };
 
 class Model {

@@ -4,87 +4,160 @@
 
 namespace foretoken {
 namespace {
-constexpr int32_t kFirstSegment = 4096, kLargestSegment = 32768;
-constexpr size_t kMostSegments = 8;  ///< of one shelf: bounds the time of a lookup
-}  // namespace
 
-void SuffixShelf::add(std::span<const int32_t> document) {
-  while (!document.empty()) {
-    if (oldestFirst_.empty() || oldestFirst_.back()->room() < 2) {
-      const int32_t last = oldestFirst_.empty() ? kFirstSegment / 2 : oldestFirst_.back()->size();
-      const int32_t capacity = std::clamp(2 * last, kFirstSegment, kLargestSegment);
-      oldestFirst_.push_back(std::make_unique<SuffixSegment>(capacity));
-      bytes_ += oldestFirst_.back()->bytes();
-      if (oldestFirst_.size() > kMostSegments) dropOldest();
-      relist();
-    }
-    SuffixSegment& segment = *oldestFirst_.back();
-    const size_t part = std::min<size_t>(document.size(), segment.room() - 1);
-    for (const int32_t token : document.first(part)) segment.append(token);
-    segment.endDocument();
-    document = document.subspan(part);
+constexpr int32_t kFirstSegment = 4096, kLargestSegment = 32768;
+constexpr size_t kMostSegments = 8;   ///< of one shelf: bounds the time of a lookup
+constexpr size_t kChunk = 16;         ///< beginnings of documents are known by multiples of this
+constexpr size_t kContextBefore = 8;  ///< the first new tokens are found by what stands before them
+
+/// f(length, hash) for the beginnings of a document whose length is a multiple of kChunk, shortest first.
+template <typename F>
+void overBeginnings(std::span<const int32_t> document, F f) {
+  uint64_t hash = 0;
+  for (size_t i = 0; i < document.size(); ++i) {
+    hash = (hash ^ static_cast<uint32_t>(document[i])) * 0x9e3779b97f4a7c15ull;
+    hash ^= hash >> 29;
+    if ((i + 1) % kChunk == 0) f(i + 1, hash);
   }
 }
 
-void SuffixShelf::dropOldest() {
+}  // namespace
+
+/// Tokens of the longest beginning that was shelved before and is still held.
+size_t TextShelf::known(std::span<const int32_t> document) const {
+  size_t longest = 0;
+  overBeginnings(document, [&](size_t length, uint64_t hash) {
+    const auto holds = [&](const auto& volume) { return volume->beginnings.contains(hash); };
+    if (std::any_of(oldestFirst_.begin(), oldestFirst_.end(), holds)) longest = length;
+  });
+  return longest;
+}
+
+void TextShelf::add(std::span<const int32_t> document, const TextSegment* keys) {
+  const size_t old = known(document);
+  if (old == document.size()) return;
+  for (size_t at = old > kContextBefore ? old - kContextBefore : 0; at < document.size();) {
+    TextSegment& text = roomyText();
+    const size_t part = std::min<size_t>(document.size() - at, text.room() - 1);
+    for (const size_t end = at + part; at < end; ++at) {
+      if (keys && keys_) text.setKey(text.size(), keys->key(static_cast<int32_t>(at)));
+      text.append(document[at]);
+    }
+    text.endDocument();
+  }
+  auto& beginnings = oldestFirst_.back()->beginnings;
+  overBeginnings(document, [&](size_t length, uint64_t hash) {
+    if (length > old) beginnings.insert(hash);
+  });
+}
+
+/// The newest segment, which has room for a token and a border; a new one if need be.
+TextSegment& TextShelf::roomyText() {
+  if (oldestFirst_.empty() || oldestFirst_.back()->text.room() < 2) {
+    const int32_t last = oldestFirst_.empty() ? kFirstSegment / 2 : oldestFirst_.back()->text.size();
+    const int32_t capacity = std::clamp(2 * last, kFirstSegment, kLargestSegment);
+    oldestFirst_.push_back(std::make_unique<Volume>(Volume{TextSegment(capacity, keys_), {}}));
+    bytes_ += oldestFirst_.back()->bytes();
+    if (oldestFirst_.size() > kMostSegments) dropOldest();
+    relist();
+  }
+  return oldestFirst_.back()->text;
+}
+
+void TextShelf::dropOldest() {
   bytes_ -= oldestFirst_.front()->bytes();
   oldestFirst_.erase(oldestFirst_.begin());
   relist();
 }
 
-void SuffixShelf::relist() {
+void TextShelf::clear() {
+  oldestFirst_.clear();
   newestFirst_.clear();
-  for (auto segment = oldestFirst_.rbegin(); segment != oldestFirst_.rend(); ++segment)
-    newestFirst_.push_back(segment->get());
+  bytes_ = 0;
 }
 
-std::shared_ptr<SuffixShelf> SuffixLibrary::shelf(const std::string& tenant, const std::string& session) {
-  auto& found = shelves_[{tenant, session}];
-  if (!found) found = std::make_shared<SuffixShelf>();
-  found->lastUse_ = ++clock_;
+void TextShelf::relist() {
+  newestFirst_.clear();
+  for (auto volume = oldestFirst_.rbegin(); volume != oldestFirst_.rend(); ++volume)
+    newestFirst_.push_back(&(*volume)->text);
+}
+
+std::shared_ptr<TextShelf> TextLibrary::shelf(const std::string& tenant, const std::string& session) {
+  if (!tenants_.contains(tenant)) dropEmptyTenants();
+  Tenant& owner = tenants_[tenant];
+  auto& found = owner.shelves[session];
+  if (!found) found.reset(new TextShelf(tenant, keys_));
+  found->lastUse_ = owner.lastUse = ++clock_;
   return found;
 }
 
-void SuffixLibrary::add(SuffixShelf& shelf, std::span<const int32_t> document) {
+void TextLibrary::add(TextShelf& shelf, std::span<const int32_t> document, const TextSegment* keys) {
+  Tenant& tenant = tenants_[shelf.tenant_];
   const size_t before = shelf.bytes();
-  shelf.add(document);
+  shelf.add(document, keys);
+  tenant.shelved += shelf.bytes() - before;
   bytes_ += shelf.bytes() - before;
-  shelf.lastUse_ = ++clock_;
-  enforceBudget(&shelf);
+  shelf.lastUse_ = tenant.lastUse = ++clock_;
+  enforceBudgets(tenant, &shelf);
 }
 
-void SuffixLibrary::charge(int64_t bytes) {
+void TextLibrary::charge(const std::string& name, int64_t bytes) {
+  Tenant& tenant = tenants_[name];
+  tenant.charged += bytes;
   bytes_ += bytes;
-  enforceBudget(nullptr);
+  enforceBudgets(tenant, nullptr);
 }
 
-void SuffixLibrary::forget(const std::string* tenant, const std::string* session) {
-  std::erase_if(shelves_, [&](auto& entry) {
-    if (tenant != nullptr && entry.first.first != *tenant) return false;
-    if (session != nullptr && entry.first.second != *session) return false;
-    bytes_ -= entry.second->bytes();
-    entry.second->oldestFirst_.clear();
-    entry.second->newestFirst_.clear();
-    entry.second->bytes_ = 0;
-    return true;
-  });
-}
-
-/// `spare` is emptied last: it has just been written.
-void SuffixLibrary::enforceBudget(const SuffixShelf* spare) {
-  while (bytes_ > budget_) {
-    SuffixShelf* victim = nullptr;
-    const auto rank = [&](const SuffixShelf& shelf) { return std::pair(&shelf == spare, shelf.lastUse_); };
-    for (auto& [key, shelf] : shelves_) {
-      if (shelf->bytes() > 0 && (victim == nullptr || rank(*shelf) < rank(*victim))) victim = shelf.get();
-    }
-    if (victim == nullptr) return;
-    const size_t before = victim->bytes();
-    victim->dropOldest();
-    bytes_ -= before - victim->bytes();
+void TextLibrary::forget(const std::string* tenant, const std::string* session) {
+  for (auto& [name, owner] : tenants_) {
+    if (tenant != nullptr && name != *tenant) continue;
+    std::erase_if(owner.shelves, [&](auto& entry) {
+      if (session != nullptr && entry.first != *session) return false;
+      owner.shelved -= entry.second->bytes();
+      bytes_ -= entry.second->bytes();
+      entry.second->clear();
+      return true;
+    });
   }
-  std::erase_if(shelves_,
+}
+
+/// Drops the oldest segment of the shelf that was used longest ago; `spare`, which has just been written, comes last.
+void TextLibrary::dropOldest(Tenant& tenant, const TextShelf* spare) {
+  TextShelf* victim = nullptr;
+  const auto rank = [&](const TextShelf& shelf) { return std::pair(&shelf == spare, shelf.lastUse_); };
+  for (auto& [session, shelf] : tenant.shelves) {
+    if (shelf->bytes() > 0 && (victim == nullptr || rank(*shelf) < rank(*victim))) victim = shelf.get();
+  }
+  const size_t before = victim->bytes();
+  victim->dropOldest();
+  tenant.shelved -= before - victim->bytes();
+  bytes_ -= before - victim->bytes();
+}
+
+void TextLibrary::enforceBudgets(Tenant& tenant, const TextShelf* spare) {
+  while (tenant.shelved > 0 && tenant.shelved + tenant.charged > tenantBudget_) dropOldest(tenant, spare);
+  while (bytes_ > budget_) {
+    Tenant* victim = nullptr;
+    for (auto& [name, other] : tenants_) {
+      if (&other == &tenant || other.shelved == 0) continue;
+      if (victim == nullptr || other.lastUse < victim->lastUse) victim = &other;
+    }
+    if (victim == nullptr) break;
+    while (victim->shelved > 0) dropOldest(*victim, nullptr);
+  }
+  while (tenant.shelved > 0 && bytes_ > budget_) dropOldest(tenant, spare);
+  dropEmptyShelves(tenant);
+}
+
+/// Lets go of shelves that are empty and that no request holds.
+void TextLibrary::dropEmptyShelves(Tenant& tenant) {
+  std::erase_if(tenant.shelves,
                 [](const auto& entry) { return entry.second->bytes() == 0 && entry.second.use_count() == 1; });
+}
+
+void TextLibrary::dropEmptyTenants() {
+  for (auto& [name, tenant] : tenants_) dropEmptyShelves(tenant);
+  std::erase_if(tenants_, [](const auto& entry) { return entry.second.shelves.empty() && entry.second.charged == 0; });
 }
 
 }  // namespace foretoken

@@ -1,58 +1,86 @@
-// Whose text is remembered: one shelf of suffix segments per tenant and per session of a tenant, all within one budget
-// of bytes. Nothing ever leaves its tenant. When the budget is exceeded, the shelf that was used longest ago loses its
-// oldest segment.
+// Whose text is remembered: one shelf of text segments per tenant and per session of a tenant.
+//
+// Nothing ever leaves its tenant, and what a tenant remembers does not depend on what others do: each has a budget of
+// bytes of its own. Within it the shelf that was used longest ago loses its oldest segment. Only when all tenants
+// together exceed the library's budget does the tenant that was used longest ago lose everything.
 #pragma once
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <span>
 #include <string>
-#include <string_view>
+#include <unordered_set>
 #include <vector>
 
-#include "speculate/suffix.h"
+#include "speculate/segment.h"
 
 namespace foretoken {
 
 /// The segments of one owner. Pointers from segments() stay valid until the library is next changed.
-class SuffixShelf final : public SuffixSource {
+class TextShelf final : public TextSource {
  public:
-  std::span<const SuffixSegment* const> segments() const override { return newestFirst_; }
+  std::span<const TextSegment* const> segments() const override { return newestFirst_; }
   size_t bytes() const { return bytes_; }
 
  private:
-  friend class SuffixLibrary;
-  void add(std::span<const int32_t> document);
+  friend class TextLibrary;
+  /// A segment and the beginnings of documents it holds, as hashes.
+  struct Volume {
+    TextSegment text;
+    std::unordered_set<uint64_t> beginnings;
+    size_t bytes() const { return text.bytes(); }
+  };
+
+  explicit TextShelf(std::string tenant, bool keys) : tenant_(std::move(tenant)), keys_(keys) {}
+  void add(std::span<const int32_t> document, const TextSegment* keys);
+  size_t known(std::span<const int32_t> document) const;
+  TextSegment& roomyText();
   void dropOldest();
+  void clear();
   void relist();
 
-  std::vector<std::unique_ptr<SuffixSegment>> oldestFirst_;
-  std::vector<const SuffixSegment*> newestFirst_;
+  const std::string tenant_;
+  const bool keys_;
+  std::vector<std::unique_ptr<Volume>> oldestFirst_;
+  std::vector<const TextSegment*> newestFirst_;
   size_t bytes_ = 0;
   uint64_t lastUse_ = 0;
 };
 
-class SuffixLibrary {
+class TextLibrary {
  public:
-  explicit SuffixLibrary(size_t budgetBytes) : budget_(budgetBytes) {}
+  /// `budgetBytes` for all tenants together, `tenantBytes` for each; `keys`: segments keep keys.
+  TextLibrary(size_t budgetBytes, size_t tenantBytes, bool keys)
+      : budget_(budgetBytes), tenantBudget_(tenantBytes), keys_(keys) {}
 
   /// The shelf of a tenant (session empty) or of one of its sessions; made empty if there is none.
-  std::shared_ptr<SuffixShelf> shelf(const std::string& tenant, const std::string& session);
-  /// Appends a document to a shelf, then makes the budget hold.
-  void add(SuffixShelf& shelf, std::span<const int32_t> document);
-  /// Bytes that indexes of running requests take count too: they push older text out.
-  void charge(int64_t bytes);
+  std::shared_ptr<TextShelf> shelf(const std::string& tenant, const std::string& session);
+  /// Appends a document to a shelf, less a beginning that it holds already, then makes the budgets hold. `keys` has the
+  /// keys of its positions; null = none.
+  void add(TextShelf& shelf, std::span<const int32_t> document, const TextSegment* keys);
+  /// Bytes that texts of a tenant's running requests take count too: they push its older text out.
+  void charge(const std::string& tenant, int64_t bytes);
   /// Empties a tenant's shelves (session empty) or one session's; `tenant` null = everything.
   void forget(const std::string* tenant, const std::string* session);
   size_t bytes() const { return bytes_; }
 
  private:
-  void enforceBudget(const SuffixShelf* spare);
+  struct Tenant {
+    std::map<std::string, std::shared_ptr<TextShelf>> shelves;  ///< by session
+    size_t shelved = 0, charged = 0;                            ///< bytes
+    uint64_t lastUse = 0;
+  };
 
-  size_t budget_;
+  void dropOldest(Tenant& tenant, const TextShelf* spare);
+  void enforceBudgets(Tenant& tenant, const TextShelf* spare);
+  static void dropEmptyShelves(Tenant& tenant);
+  void dropEmptyTenants();
+
+  const size_t budget_, tenantBudget_;
+  const bool keys_;
   size_t bytes_ = 0;
   uint64_t clock_ = 0;
-  std::map<std::pair<std::string, std::string>, std::shared_ptr<SuffixShelf>> shelves_;
+  std::map<std::string, Tenant> tenants_;
 };
 
 }  // namespace foretoken

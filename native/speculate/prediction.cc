@@ -41,26 +41,26 @@ void PredictionDrafter::follow(std::span<const int32_t> output) {
 
 /// Longest match wins; among equals the nearest ahead of the pointer.
 bool PredictionDrafter::synchronise(std::span<const int32_t> output) {
-  SuffixVoters voters{voters_};
+  Voters voters{voters_};
   for (int order = static_cast<int>(kSuffixOrders.size()); order-- > 0 && voters.count == 0;) {
     if (kSuffixOrders[order] < kShortestAnchor) break;
     index_.lookup(output, order, static_cast<int>(voters_.size()), voters);
   }
   size_t best = 0;
-  int length = 0;
+  float length = 0;
   const auto distance = [&](size_t place) {
     return place >= pointer_ ? place - pointer_ : prediction_.size() + pointer_ - place;
   };
   for (int i = 0; i < voters.count; ++i) {
     const auto place = static_cast<size_t>(voters.room[i].next - index_.data());
-    if (voters.room[i].length < length) continue;
-    if (voters.room[i].length == length && distance(place) >= distance(best)) continue;
+    if (voters.room[i].weight < length) continue;
+    if (voters.room[i].weight == length && distance(place) >= distance(best)) continue;
     best = place;
-    length = voters.room[i].length;
+    length = voters.room[i].weight;
   }
   if (length == 0) return false;
   pointer_ = best;
-  agreed_ = length;
+  agreed_ = static_cast<int>(length);
   aligned_ = true;
   return true;
 }

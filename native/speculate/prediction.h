@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "speculate/drafter.h"
-#include "speculate/suffix.h"
+#include "speculate/segment.h"
 
 namespace foretoken {
 
@@ -25,8 +25,8 @@ class PredictionDrafter final : public Drafter {
   bool synchronise(std::span<const int32_t> output);
 
   std::vector<int32_t> prediction_;
-  SuffixSegment index_;
-  std::vector<SuffixVoter> voters_;
+  TextSegment index_;
+  std::vector<Voter> voters_;
   size_t seen_ = 0;     ///< output tokens compared so far
   size_t pointer_ = 0;  ///< next predicted token
   int agreed_ = 2;      ///< tokens in a row that came as predicted; the caller's word counts for two at the start

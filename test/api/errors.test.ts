@@ -25,7 +25,11 @@ const wrong: [object, string][] = [
   [{ tenant: 5 }, 'tenant'],
   [{ signal: {} }, 'Expected an AbortSignal for signal but received an object'],
   [{ speculation: { enabled: 1 } }, 'Expected a boolean for speculation.enabled'],
-  [{ speculation: { depth: 1 } }, 'Unknown option speculation.depth; there are enabled, maxLookahead'],
+  [
+    { speculation: { drafters: ['oracle'] } },
+    'Expected an array of suffix, recall, prediction for speculation.drafters',
+  ],
+  [{ speculation: { depth: 1 } }, 'Unknown option speculation.depth; there are drafters, enabled, maxLookahead'],
   [{ maxtokens: 5 }, 'Unknown option maxtokens; there are explain, frequencyPenalty'],
 ];
 

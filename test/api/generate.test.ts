@@ -70,6 +70,18 @@ test('a request can go without speculation', async () => {
   expect((await fast.generate(prompts[5], request)).tokens).toEqual(off.tokens);
 });
 
+test.each(['suffix', 'recall'] as const)('a request can name its drafters: %s', async (name) => {
+  const request = { maxTokens: 96, ignoreEos: true, tenant: name, explain: true, speculation: { drafters: [name] } };
+  const first = await fast.generate(prompts[2], request);
+  const again = await fast.generate(prompts[2], request);
+  expect(again.tokens).toEqual(first.tokens);
+  expect(again.speculation.acceptedTokens).toBeGreaterThan(10);
+  const used = new Set(again.rounds?.map(({ drafter }) => drafter));
+  expect(used.has(name)).toBe(true);
+  used.delete('none');
+  expect([...used]).toEqual([name]);
+});
+
 test('a stop string ends the text before it, wherever it lies across tokens', async () => {
   const request = { maxTokens: 80, ignoreEos: true };
   const whole = await fast.generate(prompts[1], request);

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 
 #include "check.h"
 #include "common/error.h"
@@ -51,6 +52,8 @@ struct Bench {
                     out.tokens.begin() + s.tokenOffset + s.tokenCount);
       for (int32_t i = 0; i < s.draftCount; ++i) {
         const int32_t node = out.draftOutcome[s.draftOffset + i];
+        nodes.push_back(node);
+        confidences.push_back(out.draftConfidence[s.draftOffset + i]);
         (isShadow(node) ? shadow : drafted) += 1;
         if (!isShadow(node)) confident = std::max(confident, out.draftConfidence[s.draftOffset + i]);
         if (!isShadow(node)) accepted += outcomeOf(node) == NodeOutcome::accepted;
@@ -77,7 +80,9 @@ struct Bench {
   std::map<int32_t, FinishedRecord> finished;
   std::map<int32_t, std::string> errors;
   int64_t rounds = 0, drafted = 0, accepted = 0, shadow = 0;
-  float confident = 0;  ///< the best of all verified nodes
+  float confident = 0;         ///< the best of all verified nodes
+  std::vector<int32_t> nodes;  ///< all that were drafted, as outcomes have them
+  std::vector<float> confidences;
 };
 
 template <typename Function>
@@ -137,7 +142,7 @@ void refusesBadRequests() {
   CHECK(code([](Request& r) { r.biasTokens = {1}; }) == "INVALID_REQUEST");
   CHECK(code([](Request& r) { r.logprobs = 21; }) == "INVALID_REQUEST");
   CHECK(code([](Request& r) { r.maxTokens = 0; }) == "INVALID_REQUEST");
-  CHECK(code([](Request& r) { r.force = 4; }) == "INVALID_REQUEST");
+  CHECK(code([](Request& r) { r.force = kDrafterCount; }) == "INVALID_REQUEST");
 }
 
 void pausesUntilConsumed() {
@@ -197,6 +202,78 @@ void keepsNoIndexWithoutSpeculation() {
   CHECK(core.counters().indexBytes == 0);
   core.finish(1, 20);
   CHECK(core.counters().indexBytes == 0 && out.draftOutcome.empty() && out.tokens.size() == 20);
+  CHECK(backend.sideBytes == 0 && model.keys == 0);
+}
+
+/// Every computed row gets a key where drafts are made of it, none where the request does not speculate.
+void computesKeysForDraftersOnly() {
+  Bench bench;
+  Request r = request(1, 30);
+  r.speculate = false;
+  bench.submit(r);
+  bench.run();
+  CHECK(bench.model.keys == 0);
+  bench.submit(request(2, 30));
+  bench.run();
+  CHECK(bench.model.keys >= 40 + 29);
+}
+
+/// What was said before is recalled, also from a prefix that is not computed again: its pages carry the keys.
+void recallsByKeys() {
+  Bench bench;
+  Request r = request(3, 120);
+  r.force = static_cast<int32_t>(DrafterId::recall);
+  const int32_t id = bench.submit(r);
+  bench.run();
+  CHECK(bench.got[id] == fakeDecode(r, kContext));
+  const int64_t alone = bench.accepted;
+  CHECK(bench.drafted > 100);
+  bench.core.finish(id, 120);
+  Request again = r;
+  again.prompt.insert(again.prompt.end(), bench.got[id].begin(), bench.got[id].begin() + 60);
+  again.maxTokens = 60;
+  const int32_t cached = bench.submit(again);
+  bench.run();
+  CHECK(bench.finished.at(cached).cachedPromptTokens == 96);
+  CHECK(bench.got[cached] == fakeDecode(again, kContext));
+  CHECK(bench.accepted - alone > 40);
+}
+
+/// One tenant's drafts, to the bit, whatever another one does before, between and after: under budgets that make both
+/// forget.
+void tenantsDraftAsIfAlone() {
+  const auto run = [](bool crowded) {
+    EngineOptions options = smallOptions();
+    options.maxSequences = 1;
+    options.tenantIndexBytes = 700 << 10;
+    options.indexBytes = 64 << 20;
+    options.kvBytes = size_t{4 + kKeyWidth} * kPageSize * (kContext / kPageSize + kMaxDraftRows / kPageSize + 4);
+    Bench bench(options);
+    std::vector<float> confidences;
+    std::vector<int32_t> nodes;
+    const auto serve = [&](const std::string& tenant, int n) {
+      Request r = request(n % 19, 120);
+      r.tenant = tenant;
+      r.session = n % 4 == 0 ? "s" : "";
+      r.force = static_cast<int32_t>(n % 3 == 0 ? DrafterId::suffix : DrafterId::recall);
+      r.seed = n;
+      r.temperature = n % 2 ? 0.7f : 0.0f;
+      bench.confidences.clear();
+      bench.nodes.clear();
+      const int32_t id = bench.submit(r);
+      bench.run();
+      bench.core.finish(id, 120);
+    };
+    for (int n = 0; n < 60; ++n) {
+      for (int other = 0; crowded && other < n % 3; ++other) serve("b", 100 + 7 * n + other);
+      serve("a", n);
+      confidences.insert(confidences.end(), bench.confidences.begin(), bench.confidences.end());
+      nodes.insert(nodes.end(), bench.nodes.begin(), bench.nodes.end());
+    }
+    CHECK(nodes.size() > 1000);
+    return std::pair(confidences, nodes);
+  };
+  CHECK(run(false) == run(true));
 }
 
 void sharesPrefixesOfKeptTokensOnly() {
@@ -260,7 +337,8 @@ void survivesAFailingPass() {
 /// A forced run on so few pages that sequences are computed again and again.
 void preemptsAndRecovers() {
   EngineOptions options = smallOptions();
-  options.kvBytes = static_cast<size_t>(4 * kPageSize) * (kContext / kPageSize + kMaxDraftRows / kPageSize + 2);
+  options.kvBytes =
+      static_cast<size_t>((4 + kKeyWidth) * kPageSize) * (kContext / kPageSize + kMaxDraftRows / kPageSize + 2);
   Bench bench(options);
   std::map<int32_t, Request> requests;
   for (int32_t i = 0; i < 4; ++i) {
@@ -272,7 +350,7 @@ void preemptsAndRecovers() {
   int64_t prefilled = bench.model.passes;
   for (const auto& [id, r] : requests) CHECK(bench.got[id] == fakeDecode(r, kContext));
   CHECK(bench.model.corrupt == 0 && prefilled > 0);
-  options.kvBytes = static_cast<size_t>(4 * kPageSize) * (kContext / kPageSize);
+  options.kvBytes = static_cast<size_t>((4 + kKeyWidth) * kPageSize) * (kContext / kPageSize);
   CHECK(codeOf([&] { Bench tooSmall(options); }) == "OUT_OF_MEMORY");
 }
 
@@ -297,7 +375,6 @@ void capturesVerifiedRowsOnly() {
     EngineOptions options = smallOptions();
     options.captureLayers = {0, 1};
     options.captureSink = &recorder;
-    options.sideBytes = 1;
     Bench bench(options);
     Request r = request(4, 120);
     r.speculate = speculate;
@@ -309,9 +386,11 @@ void capturesVerifiedRowsOnly() {
       CHECK(row.token == (position < 40 ? r.prompt[position] : bench.got[id][position - 40]));
     }
     runs.push_back(recorder.seen[id]);
-    for (size_t slot = 0; slot < bench.backend.slots.size(); ++slot) {
-      CHECK(*bench.backend.side(static_cast<int32_t>(slot)) == static_cast<uint8_t>(bench.backend.slots[slot].prefix));
+    std::set<int32_t> keyed;  // positions of the sequence whose slot holds the key of what stands there
+    for (int32_t slot = kMaxDraftRows; slot < static_cast<int32_t>(bench.backend.slots.size()); ++slot) {
+      if (test::holdsFakeKey(bench.backend, slot)) keyed.insert(bench.backend.slots[slot].position);
     }
+    CHECK(keyed.size() == (speculate ? 159 : 0));
   }
   CHECK(runs[0].size() == 159 && runs[0] == runs[1]);  // the last token's row is never run
 }
@@ -351,6 +430,9 @@ int main() {
   draftsNothingWithoutAPolicy();
   scoresWhatItDoesNotVerify();
   keepsNoIndexWithoutSpeculation();
+  computesKeysForDraftersOnly();
+  recallsByKeys();
+  tenantsDraftAsIfAlone();
   sharesPrefixesOfKeptTokensOnly();
   learnsKeptTokensOnly();
   survivesAFailingPass();

@@ -25,7 +25,7 @@ Policy generousPolicy(Random& random) {
   policy.rowBudget = 1 + random.below(40);
   for (int rows = 1; rows <= 32; ++rows)
     policy.passSeconds.push_back(1.0f + 0.02f * static_cast<float>(rows * random.below(4)));
-  policy.allowed = {false, true, true, false};
+  policy.allowed = {false, true, true, false, true};
   for (auto& drafter : policy.acceptance) {
     for (auto& depth : drafter) {
       for (int bucket = 0; bucket < kPolicyBuckets; ++bucket)
@@ -68,8 +68,8 @@ Request randomRequest(Random& random, const std::vector<std::vector<int32_t>>& e
   if (random.oneIn(5)) r.logprobs = random.below(4);
   r.maxLookahead = random.below(20);
   r.speculate = !random.oneIn(6);
-  const int drafters[] = {-1, -1, 1, 2, 3, 3};
-  r.force = drafters[random.below(6)];
+  const int drafters[] = {-1, -1, 1, 2, 3, 3, 4};
+  r.force = drafters[random.below(7)];
   if (random.oneIn(3)) {
     r.prediction = fakeDecode(r, context);
     for (int flips = random.below(4); flips-- > 0 && !r.prediction.empty();) {
@@ -101,9 +101,8 @@ class Scenario {
     options.prefillChunk = 1 + random_.below(64);
     options.prefillChunkBeside = 1 + random_.below(16);
     options.maxRows = 64;
-    options.sideBytes = 1;
     options.indexBytes = random_.oneIn(3) ? 60000 : 4 << 20;
-    const size_t pageBytes = (4 + 1) * kPageSize;
+    const size_t pageBytes = (4 + kKeyWidth) * kPageSize;
     options.kvBytes = pageBytes * (10 + kMaxDraftRows / kPageSize + random_.below(30));  // 10 pages = one context
     core_.emplace(backend_, model_, options);
     core_->setOutput(&out_);

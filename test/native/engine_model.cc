@@ -84,12 +84,15 @@ void equalsPlainDecoding(const std::string& weights) {
   crowded.prefillChunk = 24;
   crowded.prefillChunkBeside = 7;
   const ModelConfig& config = plain.model->config();
-  const size_t page = static_cast<size_t>(4) * config.layers * config.kvHeads * config.headDim * kPageSize;
+  const size_t slot = static_cast<size_t>(4) * config.layers * config.kvHeads * config.headDim + kKeyWidth;
+  const size_t page = slot * kPageSize;
   crowded.kvBytes = page * (kContext / kPageSize + kMaxDraftRows / kPageSize + 8);
   Loaded drafting(weights, crowded);
   for (int32_t n = 0; n < kRequests; ++n) {
     Request r = request(n, vocabulary);
-    r.force = static_cast<int32_t>(n % 3 == 0 ? DrafterId::suffix : DrafterId::adversarial);
+    r.force = static_cast<int32_t>(n % 3 == 0   ? DrafterId::suffix
+                                   : n % 3 == 1 ? DrafterId::recall
+                                                : DrafterId::adversarial);
     drafting.submit(n + 1, r);
     if (n % 2 == 1) drafting.core->step();  // they join in the middle of things
   }

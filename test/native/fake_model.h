@@ -77,6 +77,15 @@ struct FakeSlot {
   uint64_t prefix = 0;
 };
 
+/// A key that knows the habit the next token mostly follows, blurred by the rest of the context.
+inline void fakeKey(const FakeSlot& slot, int8_t* key) {
+  const uint64_t habit = mix(static_cast<uint64_t>(slot.token) + 1, static_cast<uint64_t>(slot.beforeLast) + 1);
+  for (int j = 0; j < kKeyWidth; ++j) {
+    const auto clear = static_cast<int>(mix(habit, j) % 41) - 20, blur = static_cast<int>(mix(slot.prefix, j) % 11) - 5;
+    key[j] = static_cast<int8_t>(clear + blur);
+  }
+}
+
 /// Only what an engine calls; a model operation on it is a bug of the test.
 class FakeBackend final : public Backend {
  public:
@@ -113,6 +122,7 @@ class FakeBackend final : public Backend {
     throw std::logic_error("unused");
   }
   void attention(const Pass&, int, int, const Rope&, Tensor&, Tensor&) override { throw std::logic_error("unused"); }
+  void project(const Pass&, const Tensor&, const KeyProjection&) override { throw std::logic_error("unused"); }
   void sample(const Tensor& logits, int, std::span<const SampleRow> rows, std::span<SampleResult> out) override {
     const auto& values = static_cast<const FakeTensor&>(logits).values;
     for (size_t i = 0; i < rows.size(); ++i)
@@ -143,7 +153,10 @@ class FakeModel final : public Model {
     for (int r = 0; r < pass.rows; ++r) {
       const FakeSlot own = computeRow(pass, r);
       backend_.slots[pass.slot[r]] = own;
-      if (backend_.sideBytes > 0) *backend_.side(pass.slot[r]) = static_cast<uint8_t>(own.prefix);
+      if (capture != nullptr && capture->projection != nullptr) {
+        fakeKey(own, reinterpret_cast<int8_t*>(backend_.side(pass.slot[r])));
+        ++keys;
+      }
       checkContext(pass, r, own);
       if (capture != nullptr) captureRow(pass, r, own, *capture);
       if (logitRow < pass.logitRows && pass.logitRow[logitRow] == r) {
@@ -152,6 +165,7 @@ class FakeModel final : public Model {
     }
   }
 
+  int64_t keys = 0;     ///< computed
   int64_t corrupt = 0;  ///< rows that attended to something wrong
   int64_t passes = 0, failAfter = -1;
 
@@ -190,6 +204,13 @@ class FakeModel final : public Model {
   FakeTensor logits_;
   ModelConfig config_;
 };
+
+/// Whether a position's side bytes hold the key of what stands there.
+inline bool holdsFakeKey(FakeBackend& backend, int32_t slot) {
+  int8_t key[kKeyWidth];
+  fakeKey(backend.slots[slot], key);
+  return std::equal(key, key + kKeyWidth, reinterpret_cast<const int8_t*>(backend.side(slot)));
+}
 
 /// What plain decoding must give: no engine, no cache, one token after the other.
 inline std::vector<int32_t> fakeDecode(const Request& request, int contextLength) {

@@ -17,8 +17,8 @@ std::vector<int32_t> repeated(std::vector<int32_t> unit, int times) {
   return result;
 }
 
-SuffixSegment segmentOf(std::span<const int32_t> tokens, int capacity = 4096) {
-  SuffixSegment segment(capacity);
+TextSegment segmentOf(std::span<const int32_t> tokens, int capacity = 4096) {
+  TextSegment segment(capacity);
   for (const int32_t token : tokens) segment.append(token);
   return segment;
 }
@@ -49,7 +49,7 @@ void checkTree(std::span<const DraftNode> nodes, int maxDepth) {
 
 void findsTheContinuation() {
   const auto tokens = std::vector<int32_t>{1, 2, 3, 4, 5, 6, 7, 8, 9, 50, 2, 3, 4};
-  const SuffixSegment own = segmentOf(tokens);
+  const TextSegment own = segmentOf(tokens);
   SuffixDrafter drafter(&own);
   std::array<DraftNode, 16> nodes;
   const int count = drafter.draft({tokens, 0, 5}, nodes);
@@ -60,7 +60,7 @@ void findsTheContinuation() {
 /// A loop shorter than the draft: the drafter goes round it.
 void goesRoundALoop() {
   const auto tokens = repeated({7, 8, 9}, 6);
-  const SuffixSegment own = segmentOf(tokens);
+  const TextSegment own = segmentOf(tokens);
   SuffixDrafter drafter(&own);
   std::array<DraftNode, 24> nodes;
   const int count = drafter.draft({tokens, 0, 12}, nodes);
@@ -69,7 +69,7 @@ void goesRoundALoop() {
 
 void knowsNothingOfTheUnseen() {
   const auto tokens = std::vector<int32_t>{1, 2, 3, 4, 5};
-  const SuffixSegment own = segmentOf(tokens);
+  const TextSegment own = segmentOf(tokens);
   SuffixDrafter drafter(&own);
   std::array<DraftNode, 8> nodes;
   CHECK(drafter.draft({tokens, 0, 8}, nodes) == 0);
@@ -84,7 +84,7 @@ void longerMatchesAreMoreConfident() {
     tokens.push_back(7);
     tokens.push_back(999);
     for (int i = 0; i < length; ++i) tokens.push_back(100 + i);
-    const SuffixSegment own = segmentOf(tokens);
+    const TextSegment own = segmentOf(tokens);
     SuffixDrafter drafter(&own);
     std::array<DraftNode, 1> nodes;
     CHECK(drafter.draft({tokens, 0, 1}, nodes) == 1 && nodes[0].token == 7);
@@ -96,7 +96,7 @@ void longerMatchesAreMoreConfident() {
 
 void branchesWhereVotesSplit() {
   const std::vector<int32_t> tokens = {1, 2, 3, 10, 41, 1, 2, 3, 20, 42, 1, 2, 3, 10, 43, 1, 2, 3};
-  const SuffixSegment own = segmentOf(tokens);
+  const TextSegment own = segmentOf(tokens);
   SuffixDrafter drafter(&own);
   std::array<DraftNode, 16> nodes;
   const int count = drafter.draft({tokens, 0, 2}, nodes);
@@ -110,17 +110,17 @@ void branchesWhereVotesSplit() {
 }
 
 void documentsDoNotTouch() {
-  SuffixSegment text(64);
+  TextSegment text(64);
   for (const int32_t token : {1, 2, 3}) text.append(token);
   text.endDocument();
   for (const int32_t token : {4, 5, 6}) text.append(token);
   text.endDocument();
-  std::array<SuffixVoter, 8> room;
+  std::array<Voter, 8> room;
   for (int order = 0; order < static_cast<int>(kSuffixOrders.size()); ++order) {
-    SuffixVoters voters{room};
+    Voters voters{room};
     text.lookup(std::vector<int32_t>{1, 2, 3}, order, 8, voters);  // ends at the border: nothing follows
     text.lookup(std::vector<int32_t>{3, 4}, order, 8, voters);
-    for (int i = 0; i < voters.count; ++i) CHECK(*voters.room[i].next == 5 && voters.room[i].length == 1);
+    for (int i = 0; i < voters.count; ++i) CHECK(*voters.room[i].next == 5 && voters.room[i].weight == 1);
   }
 }
 
@@ -132,25 +132,25 @@ void votersAreVerified() {
     state = state * 1664525u + 1013904223u;
     tokens.push_back(static_cast<int32_t>(state >> 29));
   }
-  const SuffixSegment text = segmentOf(tokens, 3000);
-  std::array<SuffixVoter, 64> room;
+  const TextSegment text = segmentOf(tokens, 3000);
+  std::array<Voter, 64> room;
   for (int end = 1; end < 3000; end += 37) {
     const auto context = std::span<const int32_t>(tokens).first(end);
     for (int order = 0; order < static_cast<int>(kSuffixOrders.size()); ++order) {
-      SuffixVoters voters{room};
+      Voters voters{room};
       text.lookup(context, order, 64, voters);
       for (int i = 0; i < voters.count; ++i) {
         const int64_t at = voters.room[i].next - text.data();
-        CHECK(voters.room[i].length >= kSuffixOrders[order]);
-        CHECK(
-            std::equal(context.end() - voters.room[i].length, context.end(), text.data() + at - voters.room[i].length));
+        const auto length = static_cast<int64_t>(voters.room[i].weight);
+        CHECK(length >= kSuffixOrders[order]);
+        CHECK(std::equal(context.end() - length, context.end(), text.data() + at - length));
       }
     }
   }
 }
 
 void fullSegmentsStopGrowing() {
-  SuffixSegment text(10);
+  TextSegment text(10);
   for (int i = 0; i < 100; ++i) text.append(i % 5);
   CHECK(text.size() == 10 && text.room() == 0);
   text.endDocument();
@@ -158,12 +158,12 @@ void fullSegmentsStopGrowing() {
 }
 
 void tenantsAndSessionsAreApart() {
-  SuffixLibrary library(64 << 20);
+  TextLibrary library(64 << 20, 16 << 20, /*keys=*/false);
   const auto secret = repeated({11, 22, 33, 44, 55}, 3);
-  library.add(*library.shelf("a", ""), secret);
+  library.add(*library.shelf("a", ""), secret, nullptr);
   const auto drafted = [&](const std::string& tenant) {
     const auto context = std::vector<int32_t>{11, 22, 33};
-    const SuffixSegment own = segmentOf(context);
+    const TextSegment own = segmentOf(context);
     SuffixDrafter drafter(&own);
     const auto shelf = library.shelf(tenant, "");
     drafter.share(nullptr, shelf.get());
@@ -178,20 +178,58 @@ void tenantsAndSessionsAreApart() {
   CHECK(library.bytes() == 0);
 }
 
-void libraryKeepsItsBudget() {
-  constexpr size_t kBudget = 3 << 20;
-  SuffixLibrary library(kBudget);
+std::vector<int32_t> manyTokens(int round) {
   std::vector<int32_t> document(5000);
+  for (size_t i = 0; i < document.size(); ++i) document[i] = static_cast<int32_t>((i * 31 + round * 7919) % 5000);
+  return document;
+}
+
+void libraryKeepsItsBudgets() {
+  constexpr size_t kBudget = 6 << 20, kTenant = 2 << 20;
+  TextLibrary library(kBudget, kTenant, /*keys=*/true);
   for (int round = 0; round < 200; ++round) {
-    for (size_t i = 0; i < document.size(); ++i) document[i] = static_cast<int32_t>((i * 31 + round * 7919) % 5000);
-    library.add(*library.shelf("t" + std::to_string(round % 7), round % 3 ? "s" : ""), document);
+    const std::string tenant = "t" + std::to_string(round % 7);
+    library.add(*library.shelf(tenant, round % 3 ? "s" : ""), manyTokens(round), nullptr);
     CHECK(library.bytes() <= kBudget);
+    CHECK(library.shelf(tenant, "")->bytes() + library.shelf(tenant, "s")->bytes() <= kTenant);
   }
   CHECK(library.bytes() > kBudget / 2);
-  library.charge(kBudget);  // running requests come first
+  library.charge("t1", kBudget);  // running requests come first
   CHECK(library.bytes() == kBudget);
-  library.charge(-static_cast<int64_t>(kBudget));
+  library.charge("t1", -static_cast<int64_t>(kBudget));
   CHECK(library.bytes() == 0);
+}
+
+/// What a tenant holds, and in which order it loses it, has nothing to do with the others as long as all fit.
+void tenantsDoNotPushEachOtherOut() {
+  TextLibrary alone(64 << 20, 1 << 20, true), crowded(64 << 20, 1 << 20, true);
+  for (int round = 0; round < 60; ++round) {
+    const std::string session = round % 3 ? "s" + std::to_string(round % 5) : "";
+    alone.add(*alone.shelf("a", session), manyTokens(round), nullptr);
+    for (int other = 0; other < round % 4; ++other)
+      crowded.add(*crowded.shelf("b" + std::to_string(other), session), manyTokens(round + other), nullptr);
+    crowded.add(*crowded.shelf("a", session), manyTokens(round), nullptr);
+    for (const char* name : {"", "s1", "s2", "s3", "s4", "s0"}) {
+      const auto one = alone.shelf("a", name), two = crowded.shelf("a", name);
+      CHECK(one->bytes() == two->bytes() && one->segments().size() == two->segments().size());
+      for (size_t i = 0; i < one->segments().size(); ++i) {
+        const TextSegment &x = *one->segments()[i], &y = *two->segments()[i];
+        CHECK(x.size() == y.size() && std::equal(x.data(), x.data() + x.size(), y.data()));
+      }
+    }
+  }
+}
+
+/// A conversation that grows is shelved once, turn by turn.
+void knownBeginningsAreNotShelvedAgain() {
+  TextLibrary library(64 << 20, 64 << 20, false);
+  const auto shelf = library.shelf("a", "");
+  const auto document = manyTokens(1);
+  library.add(*shelf, std::span(document).first(1600), nullptr);
+  library.add(*shelf, std::span(document).first(1600), nullptr);
+  CHECK(shelf->segments().size() == 1 && shelf->segments()[0]->size() == 1601);
+  library.add(*shelf, std::span(document).first(1700), nullptr);
+  CHECK(shelf->segments()[0]->size() == 1601 + 8 + 100 + 1);
 }
 
 void predictionFollowsAndFindsBack() {
@@ -215,7 +253,7 @@ void predictionFollowsAndFindsBack() {
 
 void adversaryMakesValidTrees() {
   const auto tokens = repeated({1, 2, 3, 4, 5, 6}, 8);
-  const SuffixSegment own = segmentOf(tokens);
+  const TextSegment own = segmentOf(tokens);
   SuffixDrafter suffix(&own);
   AdversarialDrafter adversary(&suffix, 50, 1);
   std::array<DraftNode, 20> nodes;
@@ -235,7 +273,7 @@ void printsItsCost() {
     tokens.push_back(static_cast<int32_t>(((state >> 16) * (state >> 24)) % 2000));
   }
   const auto begin = std::chrono::steady_clock::now();
-  const SuffixSegment own = segmentOf(tokens, 20000);
+  const TextSegment own = segmentOf(tokens, 20000);
   const auto filled = std::chrono::steady_clock::now();
   SuffixDrafter drafter(&own);
   std::array<DraftNode, 16> nodes;
@@ -262,7 +300,9 @@ int main() {
   votersAreVerified();
   fullSegmentsStopGrowing();
   tenantsAndSessionsAreApart();
-  libraryKeepsItsBudget();
+  libraryKeepsItsBudgets();
+  tenantsDoNotPushEachOtherOut();
+  knownBeginningsAreNotShelvedAgain();
   predictionFollowsAndFindsBack();
   adversaryMakesValidTrees();
   printsItsCost();

@@ -1,0 +1,41 @@
+// Projection of a hidden state, written once over sixteen lanes; see project.h. Included by one file per instruction
+// set, which defines the vector type first.
+#pragma once
+#include "cpu/project.h"
+#include "cpu/vector_math-inl.h"
+
+namespace foretoken {
+namespace {
+
+/// Squared length: sixteen lanes by index mod 16, then the rest in order.
+inline float squaredLength(const float* h, int64_t width) {
+  const int64_t whole = width / kLanes * kLanes;
+  V16 lanes = broadcast(0.0f);
+  for (int64_t k = 0; k < whole; k += kLanes) lanes = add(lanes, mul(load(h + k), load(h + k)));
+  float sum = sumLanes(lanes);
+  for (int64_t k = whole; k < width; ++k) sum += h[k] * h[k];
+  return sum;
+}
+
+inline void project(const float* h, int64_t width, const KeyProjection& projection, int8_t* key) {
+  constexpr int kGroups = kKeyWidth / kLanes;
+  V16 p[kGroups];
+  for (V16& part : p) part = broadcast(0.0f);
+  for (int64_t k = 0; k < width; ++k) {
+    const V16 value = broadcast(h[k]);
+    const float* signs = projection.signs + k * kKeyWidth;
+    for (int i = 0; i < kGroups; ++i) p[i] = add(p[i], mul(value, load(signs + i * kLanes)));
+  }
+  const float length = __builtin_sqrtf(squaredLength(h, width));
+  float direction[kKeyWidth];
+  for (int i = 0; i < kGroups; ++i) store(direction + i * kLanes, p[i]);
+  for (int j = 0; j < kKeyWidth; ++j) direction[j] = direction[j] / length - projection.centre[j];
+  const float scale = 127.0f / __builtin_sqrtf(squaredLength(direction, kKeyWidth));
+  for (int j = 0; j < kKeyWidth; ++j) {
+    const float value = direction[j] * scale;  // NaN and infinity where there is no direction
+    key[j] = value > -127.5f && value < 127.5f ? static_cast<int8_t>(__builtin_lrintf(value)) : int8_t{0};
+  }
+}
+
+}  // namespace
+}  // namespace foretoken

@@ -1,0 +1,81 @@
+#include "speculate/segment.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace foretoken {
+namespace {
+
+constexpr int kWalk = 24;  ///< links followed per n-gram length and segment
+
+uint32_t mix(uint32_t hash, int32_t token) {
+  hash = (hash ^ static_cast<uint32_t>(token)) * 0x9e3779b1u;
+  return hash ^ (hash >> 15);
+}
+
+}  // namespace
+
+TextSegment::TextSegment(int32_t capacity, bool keys)
+    : capacity_(capacity),
+      mask_(std::bit_ceil(static_cast<uint32_t>(std::max(capacity, 16))) - 1),
+      tokens_(capacity),
+      keys_(keys ? capacity : 0) {
+  for (auto& heads : heads_) heads.resize(mask_ + 1);
+  for (auto& links : links_) links.resize(capacity);
+}
+
+size_t TextSegment::bytesFor(int32_t capacity, bool keys) {
+  const size_t heads = std::bit_ceil(static_cast<uint32_t>(std::max(capacity, 16)));
+  return sizeof(int32_t) * (capacity + kSuffixOrders.size() * (capacity + heads)) +
+         (keys ? sizeof(Key) * static_cast<size_t>(capacity) : 0);
+}
+
+void TextSegment::append(int32_t token) {
+  if (size_ == capacity_) return;
+  tokens_[size_] = token;
+  ++documentLength_;
+  uint32_t hash = 0;
+  int length = 0;
+  for (size_t order = 0; order < kSuffixOrders.size() && kSuffixOrders[order] <= documentLength_; ++order) {
+    for (; length < kSuffixOrders[order]; ++length) hash = mix(hash, tokens_[size_ - length]);
+    int32_t& head = heads_[order][hash & mask_];
+    links_[order][size_] = head;
+    head = size_ + 1;
+  }
+  ++size_;
+}
+
+void TextSegment::endDocument() {
+  if (size_ == capacity_ || documentLength_ == 0) return;
+  tokens_[size_++] = kBorder;
+  documentLength_ = 0;
+}
+
+void TextSegment::setKey(int32_t position, const int8_t* key) {
+  if (position < static_cast<int32_t>(keys_.size())) std::copy_n(key, kKeyWidth, keys_[position].begin());
+}
+
+int32_t TextSegment::latest(int32_t token) const { return heads_[0][mix(0, token) & mask_] - 1; }
+
+void TextSegment::lookup(std::span<const int32_t> context, int order, int limit, Voters& out) const {
+  const int atLeast = kSuffixOrders[order];
+  if (static_cast<int>(context.size()) < atLeast || size_ == 0) return;
+  const int below = order + 1 < static_cast<int>(kSuffixOrders.size()) ? kSuffixOrders[order + 1] : kSuffixMaxMatch + 1;
+  const int32_t* tail = context.data() + context.size() - 1;
+  const int longest = std::min<int>(kSuffixMaxMatch, static_cast<int>(context.size()));
+  uint32_t hash = 0;
+  for (int i = 0; i < atLeast; ++i) hash = mix(hash, tail[-i]);
+  int32_t at = heads_[order][hash & mask_];
+  for (int step = 0; at > 0 && step < kWalk && limit > 0 && !out.full(); ++step, at = links_[order][at - 1]) {
+    const int32_t last = at - 1;  // position where the match ends
+    if (at >= size_ || tokens_[at] == kBorder) continue;
+    const int reach = std::min<int>(longest, at);
+    int length = 0;
+    while (length < reach && tokens_[last - length] == tail[-length]) ++length;
+    if (length < atLeast || length >= below) continue;
+    out.room[out.count++] = {&tokens_[at], tokens_.data() + size_, static_cast<float>(length)};
+    --limit;
+  }
+}
+
+}  // namespace foretoken

@@ -1,0 +1,75 @@
+// One stored text, found in two ways: by its letters (hash chains over n-grams, for the suffix drafter) and by what the
+// target made of it (a key per position, for the recall drafter).
+//
+// A TextSegment is append-only and bounded. Its n-grams of a few lengths are chained as in LZ77 compressors: head[hash]
+// = latest position, link[position] = the one before with the same hash. Lookups compare the stored tokens, so a hash
+// collision finds nothing. The chain over single tokens is also recall's bucket: all places where a token was said,
+// latest first. Oldest text is forgotten by the segment (see library.h).
+#pragma once
+#include <array>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "backend.h"
+#include "speculate/votes.h"
+
+namespace foretoken {
+
+/// Lengths of the n-grams that are indexed; the first must be 1.
+constexpr std::array<int, 5> kSuffixOrders = {1, 2, 3, 5, 8};
+/// Matches are compared backwards up to this many tokens.
+constexpr int kSuffixMaxMatch = 32;
+
+class TextSegment {
+ public:
+  /// Room for `capacity` tokens, with a key for each if `keys`.
+  explicit TextSegment(int32_t capacity, bool keys = false);
+  static size_t bytesFor(int32_t capacity, bool keys);
+
+  /// Appends a token. Beyond the capacity nothing is stored.
+  void append(int32_t token);
+  /// Marks a border that no match crosses: the end of a document.
+  void endDocument();
+  /// Stores the key [kKeyWidth] of a position, which may be one that is still to be appended.
+  void setKey(int32_t position, const int8_t* key);
+  int32_t room() const { return capacity_ - size_; }
+  int32_t size() const { return size_; }
+  /// The stored text; voters point into it.
+  const int32_t* data() const { return tokens_.data(); }
+  bool hasKeys() const { return !keys_.empty(); }
+  /// Key of a position; all zeros where none was set. Only where hasKeys().
+  const int8_t* key(int32_t position) const { return keys_[position].data(); }
+  size_t bytes() const { return bytesFor(capacity_, hasKeys()); }
+
+  /// Adds voters whose longest match with the end of `context` is at least kSuffixOrders[order] long and shorter than
+  /// the next higher order, most recent first, at most `limit` of them; a voter's weight is the length of its match.
+  void lookup(std::span<const int32_t> context, int order, int limit, Voters& out) const;
+
+  /// The latest place where a token with the hash of `token` stands, and the one before `place`; -1 = none. Places of
+  /// other tokens may be among them.
+  int32_t latest(int32_t token) const;
+  int32_t before(int32_t place) const { return links_[0][place] - 1; }
+
+ private:
+  struct alignas(64) Key : std::array<int8_t, kKeyWidth> {};
+
+  int32_t capacity_;
+  uint32_t mask_;
+  int32_t size_ = 0;
+  int32_t documentLength_ = 0;  ///< tokens since the last border
+  std::vector<int32_t> tokens_;
+  std::array<std::vector<int32_t>, kSuffixOrders.size()> heads_;  ///< position + 1, 0 = none
+  std::array<std::vector<int32_t>, kSuffixOrders.size()> links_;  ///< position + 1 of the previous one in the bucket
+  std::vector<Key> keys_;
+};
+
+/// The texts a sequence may draft from, dearest first. Spans stay valid during one draft call.
+class TextSource {
+ public:
+  virtual ~TextSource() = default;
+  /// Segments, most recent first.
+  virtual std::span<const TextSegment* const> segments() const = 0;
+};
+
+}  // namespace foretoken

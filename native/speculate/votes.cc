@@ -1,0 +1,78 @@
+#include "speculate/votes.h"
+
+#include <algorithm>
+
+namespace foretoken {
+namespace {
+constexpr int kBranches = 3;  ///< most children of a node
+constexpr float kHopeless = 0.01f;
+}  // namespace
+
+Voters VoteTree::room(int most) {
+  return {std::span(pool_).subspan(poolSize_, std::min<size_t>(most, pool_.size() - poolSize_))};
+}
+
+VoteTree::Range VoteTree::commit(const Voters& voters) {
+  poolSize_ += voters.count;
+  return {poolSize_ - voters.count, poolSize_};
+}
+
+void VoteTree::branch(int32_t parent, int32_t depth, float survival, Range voters, float trust) {
+  voters.end = dropExhausted(voters);
+  float total = rules_.prior;
+  for (int32_t i = voters.begin; i < voters.end; ++i) total += pool_[i].weight;
+  const int groups = group(voters);
+  const int branches = std::min(groups, kBranches);
+  std::partial_sort(groups_.begin(), groups_.begin() + branches, groups_.begin() + groups,
+                    [](const Group& a, const Group& b) { return a.weight > b.weight; });
+  for (int g = 0; g < branches && candidateCount_ < static_cast<int>(candidates_.size()); ++g) {
+    const float confidence = trust * groups_[g].weight / total;
+    if (survival * confidence < kHopeless) break;
+    const int32_t token = *pool_[groups_[g].begin].next;
+    for (int32_t i = groups_[g].begin; i < groups_[g].end; ++i) {
+      ++pool_[i].next;
+      pool_[i].weight = std::min(pool_[i].weight + rules_.growth, rules_.most);
+    }
+    candidates_[candidateCount_++] = {
+        {token, parent, depth, confidence}, survival * confidence, groups_[g].begin, groups_[g].end};
+  }
+}
+
+/// Moves those that know no further behind the others; returns the end of the others.
+int32_t VoteTree::dropExhausted(Range voters) {
+  int32_t alive = voters.begin;
+  for (int32_t i = voters.begin; i < voters.end; ++i) {
+    if (pool_[i].next != pool_[i].end && *pool_[i].next != kBorder) std::swap(pool_[alive++], pool_[i]);
+  }
+  return alive;
+}
+
+/// Brings voters for one token together, in place, and fills groups_; returns how many there are.
+int VoteTree::group(Range voters) {
+  int count = 0;
+  for (int32_t first = voters.begin; first < voters.end && count < static_cast<int>(groups_.size());) {
+    const int32_t token = *pool_[first].next;
+    int32_t last = first;
+    float weight = 0;
+    for (int32_t i = first; i < voters.end; ++i) {
+      if (*pool_[i].next != token) continue;
+      weight += pool_[i].weight;
+      std::swap(pool_[last++], pool_[i]);
+    }
+    groups_[count++] = {first, last, weight};
+    first = last;
+  }
+  return count;
+}
+
+VoteTree::Candidate VoteTree::popBest() {
+  int best = 0;
+  for (int i = 1; i < candidateCount_; ++i) {
+    if (candidates_[i].survival > candidates_[best].survival) best = i;
+  }
+  const Candidate result = candidates_[best];
+  candidates_[best] = candidates_[--candidateCount_];
+  return result;
+}
+
+}  // namespace foretoken

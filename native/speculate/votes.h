@@ -1,0 +1,92 @@
+// Earlier places in stored text vote on how the text goes on: the tree of a draft grows by their votes, best node
+// first. Only those who agreed with a path so far vote on what follows it.
+#pragma once
+#include <array>
+#include <cstdint>
+#include <span>
+
+#include "speculate/drafter.h"
+
+namespace foretoken {
+
+constexpr int32_t kBorder = -1;  ///< ends a document; never a token
+
+/// One earlier place that was like the present one.
+struct Voter {
+  const int32_t* next;  ///< the token it saw next
+  const int32_t* end;   ///< end of the text known there
+  float weight;
+};
+
+/// Voters are collected here, over several texts; nothing is added beyond the span.
+struct Voters {
+  std::span<Voter> room;
+  int count = 0;
+  bool full() const { return count == static_cast<int>(room.size()); }
+};
+
+/// How votes are counted.
+struct VoteRules {
+  float prior;   ///< weight of "something else"
+  float growth;  ///< what a voter's weight gains by every token it got right, …
+  float most;    ///< … up to here
+};
+
+class VoteTree {
+ public:
+  explicit VoteTree(const VoteRules& rules) : rules_(rules) {}
+
+  /// A node that may be drafted, and those who voted for it: a range of the pool, already advanced beyond it.
+  struct Candidate {
+    DraftNode node;
+    float survival;  ///< product of confidences down to here
+    int32_t begin, end;
+  };
+
+  void clear() { poolSize_ = candidateCount_ = 0; }
+  /// Room for at most `most` voters more; `commit` says how many came.
+  Voters room(int most);
+  struct Range {
+    int32_t begin, end;
+  };
+  Range commit(const Voters& voters);
+  /// Counts the votes of a range and makes the best tokens candidates below `parent`. `trust` scales the confidences.
+  void branch(int32_t parent, int32_t depth, float survival, Range voters, float trust = 1);
+
+  /// Takes the best candidates one after the other into `out` until nothing or no room is left; returns how many.
+  /// `dry(nodes, candidate)` is called with the nodes so far where the voters for the last of them know no further: it
+  /// may branch again.
+  template <typename Dry>
+  int grow(int maxDepth, std::span<DraftNode> out, Dry dry) {
+    int count = 0;
+    while (candidateCount_ > 0 && count < static_cast<int>(out.size())) {
+      const Candidate best = popBest();
+      out[count] = best.node;
+      if (best.node.depth < maxDepth) {
+        const int before = candidateCount_;
+        branch(count, best.node.depth + 1, best.survival, {best.begin, best.end});
+        if (candidateCount_ == before) dry(std::span<const DraftNode>(out.first(count + 1)), best);
+      }
+      ++count;
+    }
+    return count;
+  }
+
+ private:
+  struct Group {
+    int32_t begin, end;
+    float weight;
+  };
+  int32_t dropExhausted(Range voters);
+  int group(Range voters);
+  Candidate popBest();
+
+  const VoteRules rules_;
+  std::array<Voter, 160> pool_;
+  int poolSize_ = 0;
+  std::array<Candidate, 96> candidates_;
+  int candidateCount_ = 0;
+  std::array<Group, 64> groups_;
+};
+
+}  // namespace foretoken
