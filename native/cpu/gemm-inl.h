@@ -126,58 +126,6 @@ struct Q8_0 {
   static float finish(const uint8_t*) { return 1.0f; }
 };
 
-// Where many rows follow, the first tile writes down what the codec makes of a block, and the others read that: bytes,
-// then fp32 scales and minima.
-
-template <class Codec>
-struct Expanded {
-  static constexpr int kGroups = Codec::kGroups, kBytes = Codec::kBytes, kOffset = Codec::kOffset;
-  static constexpr bool kMinimum = Codec::kMinimum;
-  static constexpr size_t kCodes = kPanelRows * kBlockCols, kScales = kPanelRows * sizeof(float);
-  static constexpr size_t kSize = kCodes + (kGroups + kMinimum) * kScales;
-};
-
-template <class Vector, class Codec>
-struct Writing : Expanded<Codec> {
-  using Base = Expanded<Codec>;
-  Codec codec;
-  uint8_t* out;
-
-  Writing(const uint8_t* block, uint8_t* out) : codec{block}, out(out) {}
-  void codes(int v, int n, typename Vector::Bytes& low, typename Vector::Bytes& high) const {
-    codec.codes(v, n, low, high);
-    Vector::storeBytes(out + v * 128 + n * 4 * Vector::kRows, low);
-    Vector::storeBytes(out + v * 128 + 64 + n * 4 * Vector::kRows, high);
-  }
-  auto scale(int g, int n) const { return written(codec.scale(g, n), g, n); }
-  auto minimum(int n) const { return written(codec.minimum(n), Base::kGroups, n); }
-
- private:
-  auto written(typename Vector::Float value, int line, int n) const {
-    Vector::store(reinterpret_cast<float*>(out + Base::kCodes + line * Base::kScales) + n * Vector::kRows, value);
-    return value;
-  }
-};
-
-template <class Vector, class Codec>
-struct Reading : Expanded<Codec> {
-  using Base = Expanded<Codec>;
-  const uint8_t* in;
-
-  explicit Reading(const uint8_t* in) : in(in) {}
-  void codes(int v, int n, typename Vector::Bytes& low, typename Vector::Bytes& high) const {
-    low = Vector::loadBytes(in + v * 128 + n * 4 * Vector::kRows);
-    high = Vector::loadBytes(in + v * 128 + 64 + n * 4 * Vector::kRows);
-  }
-  auto scale(int g, int n) const { return line(g, n); }
-  auto minimum(int n) const { return line(Base::kGroups, n); }
-
- private:
-  auto line(int index, int n) const {
-    return Vector::load(reinterpret_cast<const float*>(in + Base::kCodes + index * Base::kScales) + n * Vector::kRows);
-  }
-};
-
 // --- integer formats ---
 
 /// acc += one block of the weights times block b of T rows.
@@ -227,23 +175,27 @@ FORETOKEN_INLINE void integerBlock(const Codec& codec, int64_t b, const InputBlo
     for (int n = 0; n < N; ++n) acc[t][n] = Vector::fma(sum[t][n], Vector::broadcast(x[t][b].scale), acc[t][n]);
 }
 
-/// sums [T][16] += blocks codec(b), b < blocks, times blocks first + b of T rows.
-template <class Vector, int T, class Blocks>
-inline void integerTile(Blocks codec, int64_t blocks, int64_t first, const uint8_t* rows, size_t rowBytes,
-                        float* sums) {
+/// sums [T][16] += blocks [first, last) of one panel times T rows.
+template <class Vector, class Codec, int T>
+inline void integerTile(const Product& p, const uint8_t* weights, int64_t first, int64_t last, int row, float* sums) {
   constexpr int N = Vector::kVectors;
   const InputBlock* x[T];
-  for (int t = 0; t < T; ++t) x[t] = reinterpret_cast<const InputBlock*>(rows + t * rowBytes) + first;
+  for (int t = 0; t < T; ++t) x[t] = reinterpret_cast<const InputBlock*>(p.rows + (row + t) * p.rowBytes);
   typename Vector::Float acc[T][N];
 #pragma GCC unroll kUnroll
   for (int t = 0; t < T; ++t)
 #pragma GCC unroll kUnroll
-    for (int n = 0; n < N; ++n) acc[t][n] = Vector::load(sums + t * kPanelRows + n * Vector::kRows);
-  for (int64_t b = 0; b < blocks; ++b) integerBlock<Vector, decltype(codec(b)), T>(codec(b), b, x, acc);
+    for (int n = 0; n < N; ++n) acc[t][n] = Vector::load(sums + (row + t) * kPanelRows + n * Vector::kRows);
+  const size_t stride = p.layout.blockBytes;
+  for (int64_t b = first; b < last; ++b) {
+    const uint8_t* block = weights + b * stride;
+    if (row == 0) prefetchBlock(block, stride);
+    integerBlock<Vector, Codec, T>(Codec{block}, b, x, acc);
+  }
 #pragma GCC unroll kUnroll
   for (int t = 0; t < T; ++t)
 #pragma GCC unroll kUnroll
-    for (int n = 0; n < N; ++n) Vector::store(sums + t * kPanelRows + n * Vector::kRows, acc[t][n]);
+    for (int n = 0; n < N; ++n) Vector::store(sums + (row + t) * kPanelRows + n * Vector::kRows, acc[t][n]);
 }
 
 /// Multiplies finished sums by the codec's last factor and writes them out.
@@ -257,52 +209,21 @@ void integerFinish(const Product& p, int64_t panel, int count, float* sums) {
   }
 }
 
-/// Blocks expanded together: they and the inputs of a tile fit the first-level cache.
+/// Blocks of a panel that all tiles go through before the next ones: they and the rows' blocks stay in the first-level
+/// cache.
 constexpr int64_t kIntegerSlab = 24;
-constexpr size_t kExpandedBytes = kIntegerSlab * (kPanelRows * kBlockCols + 2 * kPanelRows * sizeof(float));
-
-/// sums [count][16] = one panel times all rows.
-template <class Vector, class Codec>
-void integerPanel(const Product& p, const uint8_t* weights, uint8_t* slab, float* sums) {
-  const int64_t blocks = p.layout.blocks, slabs = (blocks + kIntegerSlab - 1) / kIntegerSlab;
-  const size_t stride = p.layout.blockBytes;
-  for (int64_t i = 0; i < slabs; ++i) {
-    const int64_t begin = blocks * i / slabs, count = blocks * (i + 1) / slabs - begin;
-    const uint8_t* from = weights + begin * stride;
-    forTiles<Vector::kTile>(p.count, [&]<int T>(int row) {
-      const uint8_t* rows = p.rows + row * p.rowBytes;
-      float* out = sums + row * kPanelRows;
-      using Written = Writing<Vector, Codec>;
-      if (row == 0) {
-        const auto write = [&](int64_t b) { return Written(from + b * stride, slab + b * Written::kSize); };
-        integerTile<Vector, T>(write, count, begin, rows, p.rowBytes, out);
-      } else {
-        const auto read = [&](int64_t b) { return Reading<Vector, Codec>(slab + b * Written::kSize); };
-        integerTile<Vector, T>(read, count, begin, rows, p.rowBytes, out);
-      }
-    });
-  }
-}
 
 template <class Vector, class Codec>
 void multiplyInteger(const Product& p, int64_t first, int64_t last, uint8_t* scratch) {
-  float* sums = reinterpret_cast<float*>(scratch + kExpandedBytes);
-  const size_t stride = p.layout.blockBytes;
+  float* sums = reinterpret_cast<float*>(scratch);
+  const int64_t blocks = p.layout.blocks, slabs = (blocks + kIntegerSlab - 1) / kIntegerSlab;
   for (int64_t panel = first; panel < last; ++panel) {
     const uint8_t* weights = p.weights + kHeaderBytes + panel * p.layout.panelBytes;
     __builtin_memset(sums, 0, p.count * kPanelRows * sizeof(float));
-    if (p.count > Vector::kTile) {
-      integerPanel<Vector, Codec>(p, weights, scratch, sums);
-    } else {
-      forTiles<Vector::kTile>(p.count, [&]<int T>(int) {
-        const auto block = [&](int64_t b) {
-          const uint8_t* at = weights + b * stride;
-          prefetchBlock(at, stride);
-          return Codec{at};
-        };
-        integerTile<Vector, T>(block, p.layout.blocks, 0, p.rows, p.rowBytes, sums);
+    for (int64_t i = 0; i < slabs; ++i)
+      forTiles<Vector::kTile>(p.count, [&]<int T>(int row) {
+        integerTile<Vector, Codec, T>(p, weights, blocks * i / slabs, blocks * (i + 1) / slabs, row, sums);
       });
-    }
     integerFinish<Vector, Codec>(p, panel, p.count, sums);
   }
 }
@@ -463,7 +384,7 @@ void floatPanel(const Product& p, int64_t panel, uint8_t* scratch) {
 inline size_t scratchBytes(int rows) {
   const size_t floats =
       (kChains * kSlabQuads * kPanelRows + static_cast<size_t>(rows) * kChains * kPanelRows) * sizeof(float);
-  const size_t integers = kExpandedBytes + static_cast<size_t>(rows) * kPanelRows * sizeof(float);
+  const size_t integers = static_cast<size_t>(rows) * kPanelRows * sizeof(float);
   return floats > integers ? floats : integers;
 }
 

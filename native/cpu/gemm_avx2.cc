@@ -68,7 +68,12 @@ struct Avx2 {
         _mm256_broadcastsi128_si256(_mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0));
     return _mm256_shuffle_epi8(table, codes);
   }
-  static Bytes quad(const int8_t* x) { return _mm256_set1_epi32(word(x)); }
+  /// Volatile like the sums below, which keeps the compiler from loading many quads early and spilling them.
+  static Bytes quad(const int8_t* x) {
+    Bytes q;
+    asm volatile("vpbroadcastd %1, %0" : "=x"(q) : "m"(*reinterpret_cast<const int32_t*>(x)));
+    return q;
+  }
 
   /// 4-bit codes: sums of pairs in 16 bits until the block's end.
   template <int bytes, int offset>
@@ -78,8 +83,8 @@ struct Avx2 {
       return offset ? _mm256_set1_epi32(*correction) : _mm256_setzero_si256();
     }
     static Sum add(Sum s, Bytes w, Bytes x) {
-      s = _mm256_add_epi16(s, _mm256_maddubs_epi16(w, x));
-      asm("" : "+x"(s));  // or the compiler would keep all products to add them up in a tree, and spill them
+      // Or the compiler would keep all products to add them up in a tree, and spill them.
+      asm volatile("vpaddw %1, %0, %0" : "+x"(s) : "x"(_mm256_maddubs_epi16(w, x)));
       return s;
     }
     static Float value(Sum s) { return _mm256_cvtepi32_ps(_mm256_madd_epi16(s, _mm256_set1_epi16(1))); }
@@ -123,8 +128,7 @@ struct Avx2::Dot<8, 128> {
   static Sum start(const int32_t*) { return _mm256_setzero_si256(); }
   static Sum add(Sum s, Bytes w, Bytes x) {
     const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
-    s = _mm256_add_epi32(s, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-    asm("" : "+x"(s));
+    asm volatile("vpaddd %1, %0, %0" : "+x"(s) : "x"(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1))));
     return s;
   }
   static Float value(Sum s) { return _mm256_cvtepi32_ps(s); }
