@@ -75,10 +75,7 @@ void Attention::updateRotary(const Pass& pass, const Rope& rope) {
     for (int64_t row = begin; row < end; ++row) rotaryRow(rope, static_cast<int>(row), pass.position[row]);
   };
   if (pass.rows <= kSerialRows) return share(0, pass.rows);
-  threads_.run([&](int thread) {
-    const auto [begin, end] = threads_.share(pass.rows, thread);
-    share(begin, end);
-  });
+  threads_.run(pass.rows, [&](int64_t begin, int64_t end, int) { share(begin, end); });
 }
 
 void Attention::planTiles(const Pass& pass, int group) {
@@ -143,9 +140,8 @@ void Attention::planItems(int heads, int kvHeads) {
   });
 }
 
-void Attention::prepareShare(const AttentionJob& job, int thread) {
-  const auto [begin, end] = threads_.share(job.pass->rows, thread);
-  for (int64_t row = begin; row < end; ++row)
+void Attention::prepareRows(const AttentionJob& job, int64_t first, int64_t last) {
+  for (int64_t row = first; row < last; ++row)
     kernels_.prepare(job, static_cast<int>(row), 0, job.heads + 2 * job.kvHeads);
 }
 
@@ -181,15 +177,12 @@ void Attention::run(const Pass& pass, KvPool& pool, int layer, int heads, const 
                          partialStats_.data(),
                          partialSums_.data()};
   next_.store(0, std::memory_order_relaxed);
-  const bool serial = pass.rows <= kSerialRows;
-  for (int row = 0; serial && row < pass.rows; ++row) kernels_.prepare(job, row, 0, heads + 2 * kvHeads);
-  threads_.run([&](int thread) {
-    if (!serial) {
-      prepareShare(job, thread);
-      threads_.barrier();
-    }
-    attendItems(job, thread);
-  });
+  if (pass.rows <= kSerialRows)
+    prepareRows(job, 0, pass.rows);
+  else
+    threads_.run(pass.rows, [&](int64_t first, int64_t last, int) { prepareRows(job, first, last); });
+  // Items differ in length: each thread that comes takes what is next, until none is left.
+  threads_.run(threads_.size(), [&](int64_t, int64_t, int thread) { attendItems(job, thread); });
 }
 
 }  // namespace foretoken

@@ -102,7 +102,7 @@ class Attention {
   void planTiles(const Pass& pass, int group);
   void planItems(int heads, int kvHeads);
   void addItems(int tile, int kvHead, int group, int chunk);
-  void prepareShare(const AttentionJob& job, int thread);
+  void prepareRows(const AttentionJob& job, int64_t first, int64_t last);
   void attendItems(const AttentionJob& job, int thread);
 
   const AttentionKernels& kernels_;

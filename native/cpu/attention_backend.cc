@@ -25,8 +25,7 @@ void CpuBackend::copySlots(std::span<const int32_t> from, std::span<const int32_
   if (from.size() <= kSerialCopies) {
     pool.copyLayers(from, to, 0, layers);
   } else {
-    threads_.run([&](int thread) {
-      const auto [begin, end] = threads_.share(layers, thread);
+    threads_.run(layers, [&](int64_t begin, int64_t end, int) {
       pool.copyLayers(from, to, static_cast<int>(begin), static_cast<int>(end));
     });
   }

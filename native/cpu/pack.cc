@@ -164,9 +164,8 @@ class RowPacker {
 /// nvfp4's factor for all sources together.
 float globalOf(ThreadPool& threads, const Sources& sources) {
   std::vector<float> amax(threads.size(), 0.0f);
-  threads.run([&](int thread) {
+  threads.run(sources.rows(), [&](int64_t first, int64_t last, int thread) {
     std::vector<float> values(sources.cols());
-    const auto [first, last] = threads.share(sources.rows(), thread);
     for (int64_t r = first; r < last; ++r) {
       const SourceRow row = sources.row(r);
       dequantize(row.type, row.data, values.data(), sources.cols());
@@ -199,8 +198,7 @@ void packMatrix(ThreadPool& threads, Format format, std::span<const MatrixSource
   std::memset(out, 0, kHeaderBytes);
   std::memcpy(out, &global, sizeof(global));
   std::vector<RowPacker> packers(threads.size(), RowPacker(format, layout, global));
-  threads.run([&](int thread) {
-    const auto [first, last] = threads.share(layout.panels, thread);
+  threads.run(layout.panels, [&](int64_t first, int64_t last, int thread) {
     for (int64_t p = first; p < last; ++p) {
       uint8_t* panel = out + kHeaderBytes + p * layout.panelBytes;
       std::memset(panel, 0, layout.panelBytes);

@@ -24,8 +24,7 @@ double Probe::readGBs() {
   constexpr int64_t kStep = 512;
   std::atomic<uint64_t> sum{0};
   const auto start = Clock::now();
-  threads_.run([&](int thread) {
-    const auto [first, last] = threads_.share(kReadBytes / kStep, thread);
+  threads_.run(kReadBytes / kStep, [&](int64_t first, int64_t last, int) {
     sum += kernels_.readAll(memory_.data() + first * kStep, (last - first) * kStep);
   });
   return kReadBytes / since(start) * 1e-9;
@@ -35,7 +34,7 @@ double Probe::peak(int64_t (*run)(int64_t), int64_t& rounds) {
   for (;;) {
     std::atomic<int64_t> macs{0};
     const auto start = Clock::now();
-    threads_.run([&](int) { macs += run(rounds); });
+    threads_.run(threads_.size(), [&](int64_t, int64_t, int) { macs += run(rounds); });
     const double seconds = since(start);
     if (seconds >= kPeakSeconds / 2) return macs / seconds * 1e-9;
     rounds *= 2;

@@ -24,10 +24,7 @@ void CpuBackend::project(const Pass& pass, const Tensor& in, const KeyProjection
       row(hidden.row(r), in.width(), projection, reinterpret_cast<int8_t*>(side(pass.slot[r])));
   };
   if (pass.rows <= kSerialRows) return rows(0, pass.rows);
-  threads_.run([&](int thread) {
-    const auto [begin, end] = threads_.share(pass.rows, thread);
-    rows(begin, end);
-  });
+  threads_.run(pass.rows, [&](int64_t begin, int64_t end, int) { rows(begin, end); });
 }
 
 }  // namespace foretoken

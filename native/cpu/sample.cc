@@ -112,9 +112,8 @@ void Sampler::sample(const float* logits, int64_t stride, int vocabulary, std::s
     out[i] = draw(logits + rows[i].logitRow * stride, vocabulary, rows[i], scratch_[thread]);
   };
   if (rows.size() == 1) return one(0, 0);
-  threads_.run([&](int thread) {
-    const auto [begin, end] = threads_.share(static_cast<int64_t>(rows.size()), thread);
-    for (int64_t i = begin; i < end; ++i) one(static_cast<size_t>(i), thread);
+  threads_.run(static_cast<int64_t>(rows.size()), [&](int64_t first, int64_t last, int thread) {
+    for (int64_t i = first; i < last; ++i) one(static_cast<size_t>(i), thread);
   });
 }
 

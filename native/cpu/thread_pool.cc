@@ -1,6 +1,6 @@
 #include "cpu/thread_pool.h"
 
-#include <chrono>
+#include <algorithm>
 
 #include "cpu/topology.h"
 
@@ -15,72 +15,90 @@ inline void pause() {
 #endif
 }
 
-constexpr int kSpins = 2000;  ///< 20 to 80 microseconds, longer than any gap inside a pass
-constexpr std::chrono::microseconds kAwake{1000};
+/// Some hundred microseconds: the serial parts of a pass and what comes between two passes take less.
+constexpr int kSpins = 4000;
+/// Taking a chunk costs some ten nanoseconds; the chunks of a matrix product on one row take a microsecond and more.
+constexpr int64_t kChunksPerThread = 8;
+constexpr uint32_t kStop = ~uint32_t{0};  ///< an empty share that no loop leaves behind
+
+constexpr uint32_t range(int64_t first, int64_t end) { return static_cast<uint32_t>(end << 16 | first); }
+constexpr uint32_t firstOf(uint32_t range) { return range & 0xffff; }
+constexpr uint32_t endOf(uint32_t range) { return range >> 16; }
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) : threads_(threads), spins_(threads > allowedCpus() ? 0 : kSpins) {
+ThreadPool::ThreadPool(int threads)
+    : threads_(threads), spins_(threads > allowedCpus() ? 0 : kSpins), shares_(new Share[threads]) {
   for (int thread = 1; thread < threads_; ++thread) workers_.emplace_back([this, thread] { work(thread); });
 }
 
 ThreadPool::~ThreadPool() {
-  stop_ = true;
-  generation_.fetch_add(1, std::memory_order_release);
-  generation_.notify_all();
+  for (int thread = 1; thread < threads_; ++thread) {
+    shares_[thread].left.store(kStop);
+    shares_[thread].left.notify_one();
+  }
   for (auto& worker : workers_) worker.join();
 }
 
-/// Waits without sleeping: looks often first, then between turns of whoever else wants the CPU.
+/// Waits until `met` is true of `value`.
 template <class Condition>
-void ThreadPool::spin(Condition&& done) const {
-  for (int i = 0; i < spins_; ++i) {
-    if (done()) return;
-    pause();
+uint32_t ThreadPool::await(const std::atomic<uint32_t>& value, Condition&& met) const {
+  for (int i = 0;; ++i) {
+    const uint32_t now = value.load(std::memory_order_acquire);
+    if (met(now)) return now;
+    if (i < spins_)
+      pause();
+    else
+      value.wait(now, std::memory_order_acquire);
   }
-  while (!done()) std::this_thread::yield();
 }
 
-void ThreadPool::dispatch(Entry entry, void* context) {
-  if (threads_ == 1) return entry(context, 0);
-  entry_ = entry;
-  context_ = context;
-  running_.store(threads_ - 1, std::memory_order_relaxed);
-  generation_.fetch_add(1, std::memory_order_seq_cst);
-  generation_.notify_all();  // a load and nothing more unless somebody sleeps
-  entry(context, 0);
-  spin([this] { return running_.load(std::memory_order_acquire) == 0; });
+void ThreadPool::dispatch(int64_t items, const void* job, Entry entry) {
+  const int chunks = static_cast<int>(std::min(items, kChunksPerThread * threads_));
+  finished_.store(0, std::memory_order_relaxed);
+  // The caller's own share first: a worker that finds its share must find all that it may help with.
+  for (int thread = 0; thread < threads_; ++thread) {
+    Share& share = shares_[thread];
+    share.chunks = chunks, share.items = items, share.job = job, share.entry = entry;
+    share.left.store(range(int64_t{chunks} * thread / threads_, int64_t{chunks} * (thread + 1) / threads_));
+    share.left.notify_one();  // a load and nothing more unless its thread sleeps
+  }
+  const uint32_t others = static_cast<uint32_t>(chunks - takeAll(0));
+  await(finished_, [&](uint32_t finished) { return finished == others; });
 }
 
 void ThreadPool::work(int thread) {
-  uint32_t seen = 0;
   for (;;) {
-    const auto asleepAt = std::chrono::steady_clock::now() + kAwake;
-    for (int i = 0; generation_.load(std::memory_order_acquire) == seen; ++i) {
-      if (i < spins_) {
-        pause();
-      } else if (std::chrono::steady_clock::now() < asleepAt) {
-        std::this_thread::yield();
-      } else {
-        generation_.wait(seen, std::memory_order_acquire);
-      }
+    const auto called = [](uint32_t left) { return firstOf(left) < endOf(left) || left == kStop; };
+    if (await(shares_[thread].left, called) == kStop) return;
+    if (const int done = takeAll(thread)) {
+      finished_.fetch_add(static_cast<uint32_t>(done));
+      finished_.notify_one();
     }
-    ++seen;
-    if (stop_) return;
-    entry_(context_, thread);
-    running_.fetch_sub(1, std::memory_order_release);
   }
 }
 
-void ThreadPool::barrier() {
-  if (threads_ == 1) return;
-  const uint32_t phase = phase_.load(std::memory_order_relaxed);
-  if (arrived_.fetch_add(1, std::memory_order_acq_rel) == threads_ - 1) {
-    arrived_.store(0, std::memory_order_relaxed);
-    phase_.store(phase + 1, std::memory_order_release);
-  } else {
-    spin([&] { return phase_.load(std::memory_order_acquire) != phase; });
+/// Does chunks until none is left, first of its own share, then of others'; returns how many.
+int ThreadPool::takeAll(int thread) {
+  int done = 0;
+  for (int i = 0; i < threads_; ++i) {
+    Share& share = shares_[(thread + i) % threads_];
+    for (int64_t chunk; (chunk = take(share, i == 0)) >= 0; ++done)
+      share.entry(share.job, share.items * chunk / share.chunks, share.items * (chunk + 1) / share.chunks, thread);
   }
+  return done;
+}
+
+/// Takes a chunk of a share: the owner the first, everybody else the last; -1 = none is left. It does not matter if
+/// the share has become one of the next loop in between: what was taken is taken of that.
+int ThreadPool::take(Share& share, bool own) {
+  uint32_t left = share.left.load(std::memory_order_relaxed);
+  while (firstOf(left) < endOf(left)) {
+    const uint32_t rest = own ? range(firstOf(left) + 1, endOf(left)) : range(firstOf(left), endOf(left) - 1);
+    if (share.left.compare_exchange_weak(left, rest, std::memory_order_acquire, std::memory_order_relaxed))
+      return static_cast<int>(own ? firstOf(left) : endOf(left) - 1);
+  }
+  return -1;
 }
 
 }  // namespace foretoken

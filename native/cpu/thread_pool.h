@@ -1,14 +1,17 @@
-// Fork-join over a fixed set of threads. The caller is thread 0.
+// One loop at a time over a fixed set of threads. The caller is thread 0.
 //
-// A forward pass forks some hundred times in two milliseconds, so waiting threads spin; after about a millisecond
-// without work they sleep, so that an idle engine burns no CPU. How a job is split never changes its bits: every
-// operation gives one output element to one thread.
+// A forward pass runs some hundred loops in three milliseconds, on cores that other programs may want too. So a loop is
+// cut into chunks, a few per thread; a thread takes its own share front to back, then chunks off the back of others'
+// shares. Whoever is not running when a loop starts is not waited for: the rest does its share, and it finds nothing
+// left when it comes. Only a chunk that somebody has begun is waited for. Who waits spins for a moment, longer than any
+// gap inside a pass, and then sleeps: sleepers leave the core to whoever holds things up, and get it back first.
+//
+// Who computes what never changes a bit: a job gives one output element to one call.
 #pragma once
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <thread>
-#include <type_traits>
-#include <utility>
 #include <vector>
 
 namespace foretoken {
@@ -22,40 +25,43 @@ class ThreadPool {
 
   int size() const { return threads_; }
 
-  /// Calls job(thread) for every thread in [0, size()) and returns when all have returned. The job must not throw
-  /// and must not call run. One caller at a time.
+  /// Calls job(first, last, thread) for ranges that cover [0, items) once, and returns when all calls have. `thread`,
+  /// in [0, size()), is who calls: no two calls at a time have the same. The job must not throw and must not call run.
+  /// One caller at a time.
   template <class Job>
-  void run(Job&& job) {
-    using Function = std::remove_reference_t<Job>;
-    dispatch([](void* context, int thread) { (*static_cast<Function*>(context))(thread); }, &job);
-  }
-
-  /// Inside a job: waits until every thread of the job has called it.
-  void barrier();
-
-  /// Items [first, second) of `items` that `thread` takes: contiguous, sizes differ by one at most.
-  std::pair<int64_t, int64_t> share(int64_t items, int thread) const {
-    return {items * thread / threads_, items * (thread + 1) / threads_};
+  void run(int64_t items, const Job& job) {
+    if (threads_ == 1 || items <= 1) {
+      if (items > 0) job(int64_t{0}, items, 0);
+      return;
+    }
+    dispatch(items, &job, [](const void* context, int64_t first, int64_t last, int thread) {
+      (*static_cast<const Job*>(context))(first, last, thread);
+    });
   }
 
  private:
-  using Entry = void (*)(void*, int);
-  void dispatch(Entry entry, void* context);
+  using Entry = void (*)(const void* job, int64_t first, int64_t last, int thread);
+
+  /// What a thread has to do. Everything behind `left` may be read by who has taken a chunk, until that chunk is done.
+  struct alignas(64) Share {
+    std::atomic<uint32_t> left{0};  ///< chunks not taken yet: the first in the low half, the end in the high half
+    int chunks;                     ///< of the whole loop
+    int64_t items;
+    const void* job;
+    Entry entry;
+  };
+
+  void dispatch(int64_t items, const void* job, Entry entry);
   void work(int thread);
+  int takeAll(int thread);
+  static int take(Share& share, bool own);
   template <class Condition>
-  void spin(Condition&& done) const;
+  uint32_t await(const std::atomic<uint32_t>& value, Condition&& met) const;
 
-  // Each on its own cache line: the caller writes the first, the workers the second, all of them the third.
-  alignas(64) std::atomic<uint32_t> generation_{0};
-  alignas(64) std::atomic<int> running_{0};
-  alignas(64) std::atomic<int> arrived_{0};
-  std::atomic<uint32_t> phase_{0};
-
-  alignas(64) Entry entry_ = nullptr;
-  void* context_ = nullptr;
-  bool stop_ = false;
   int threads_;
-  int spins_;  ///< how often to look before giving the CPU to somebody else; 0 when there are more threads than CPUs
+  int spins_;  ///< how often to look before going to sleep; 0 when there are more threads than CPUs
+  std::unique_ptr<Share[]> shares_;
+  alignas(64) std::atomic<uint32_t> finished_{0};  ///< chunks that threads other than the caller have done
   std::vector<std::thread> workers_;
 };
 

@@ -1,4 +1,5 @@
-// The thread pool: every thread runs every job once, barriers hold, sleepers wake, pools of any size come and go.
+// The thread pool: loops cover every item once, threads see what loops before wrote, a stuck thread's share is done by
+// the others, sleepers wake, pools of any size come and go.
 #include <atomic>
 #include <chrono>
 #include <vector>
@@ -12,65 +13,102 @@ namespace {
 using namespace foretoken;
 using namespace foretoken::test;
 
-void testEveryThreadRunsOnce(int size) {
+using Clock = std::chrono::steady_clock;
+
+/// Plain integers, so that a sanitizer sees two threads at one item, or two calls at a time with one thread's number.
+void testEveryItemOnce(int size) {
   ThreadPool pool(size);
   CHECK(pool.size() == size);
-  std::vector<int> runs(size, 0);
-  for (int job = 0; job < 2000; ++job) pool.run([&](int thread) { ++runs[thread]; });
-  for (int count : runs) CHECK(count == 2000);
+  for (const int64_t items : {0, 1, 2, 5, 36, 1000, 100003}) {
+    std::vector<int> done(items, 0), calls(size, 0);
+    const int loops = items > 1000 ? 3 : 300;
+    for (int loop = 0; loop < loops; ++loop)
+      pool.run(items, [&](int64_t first, int64_t last, int thread) {
+        ++calls[thread];
+        for (int64_t i = first; i < last; ++i) ++done[i];
+      });
+    int wrong = 0, total = 0;
+    for (const int count : done) wrong += count != loops;
+    for (const int count : calls) total += count;
+    CHECK(wrong == 0);
+    CHECK(total <= loops * std::min<int64_t>(items, 8 * size));
+  }
 }
 
-/// After a barrier a thread sees what all others wrote before it.
-void testBarriers(int size) {
+/// Every loop reads what all threads wrote in the loop before: the sum of both neighbours, around a ring.
+void testLoopsSeeWhatCameBefore(int size) {
+  constexpr int kItems = 37, kLoops = 3000;
+  const auto next = [](const std::vector<uint32_t>& from, std::vector<uint32_t>& to, int64_t i) {
+    to[i] = from[(i + 1) % kItems] + from[(i + kItems - 1) % kItems];
+  };
+  std::vector<uint32_t> even(kItems), odd(kItems), expected(kItems), other(kItems);
+  for (int i = 0; i < kItems; ++i) even[i] = expected[i] = static_cast<uint32_t>(i * i);
   ThreadPool pool(size);
-  std::vector<int> step(size, 0);
-  std::atomic<int> late{0};
-  pool.run([&](int thread) {
-    for (int i = 1; i <= 500; ++i) {
-      step[thread] = i;
-      pool.barrier();
-      for (int other = 0; other < size; ++other)
-        if (step[other] != i) ++late;
-      pool.barrier();
-    }
-  });
-  CHECK(late == 0);
+  for (int loop = 0; loop < kLoops; ++loop) {
+    pool.run(kItems, [&](int64_t first, int64_t last, int) {
+      for (int64_t i = first; i < last; ++i) next(even, odd, i);
+    });
+    for (int i = 0; i < kItems; ++i) next(expected, other, i);
+    std::swap(even, odd), std::swap(expected, other);
+  }
+  CHECK(even == expected);
 }
 
-void testSharesCoverEverythingOnce() {
-  for (int size : {1, 2, 3, 7}) {
-    ThreadPool pool(size);
-    for (int64_t items : {0, 1, 5, 36, 1000003}) {
-      int64_t next = 0;
-      for (int thread = 0; thread < size; ++thread) {
-        const auto [first, last] = pool.share(items, thread);
-        CHECK(first == next && last >= first && last - first <= items / size + 1);
-        next = last;
+/// One thread, whichever it is, is stuck in its first chunk until all other chunks are done.
+void testOthersDoTheShareOfWhoIsStuck(int size) {
+  ThreadPool pool(size);
+  for (int loop = 0; loop < 50; ++loop) {
+    constexpr int64_t kItems = 100;
+    std::atomic<int64_t> done{0};
+    std::atomic<bool> taken{false};
+    bool inTime = false;
+    pool.run(kItems, [&](int64_t first, int64_t last, int) {
+      if (first < kItems * (loop % size + 1) / size && last > kItems * (loop % size) / size && !taken.exchange(true)) {
+        const auto deadline = Clock::now() + std::chrono::seconds(20);
+        while (done < kItems - (last - first) && Clock::now() < deadline) std::this_thread::yield();
+        inTime = done == kItems - (last - first);
       }
-      CHECK(next == items);
-    }
+      done += last - first;
+    });
+    CHECK(taken && inTime && done == kItems);
   }
 }
 
 void testSleepersWake() {
-  ThreadPool pool(3);
-  std::atomic<int> runs{0};
+  ThreadPool pool(2);
+  int met = 0;
   for (int i = 0; i < 5; ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));  // longer than workers stay awake
-    pool.run([&](int) { ++runs; });
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));  // longer than anybody spins
+    std::atomic<int> here{0};
+    pool.run(2, [&](int64_t, int64_t, int) {  // each waits for the other: the worker must come
+      ++here;
+      const auto deadline = Clock::now() + std::chrono::seconds(20);
+      while (here < 2 && Clock::now() < deadline) std::this_thread::yield();
+    });
+    met += here == 2;
   }
-  CHECK(runs == 15);
+  CHECK(met == 5);
+}
+
+void testPoolsComeAndGo() {
+  std::atomic<int> items{0};
+  for (int i = 0; i < 200; ++i) {
+    ThreadPool idle(3), pool(1 + i % 5);
+    pool.run(3, [&](int64_t first, int64_t last, int) { items += static_cast<int>(last - first); });
+  }
+  CHECK(items == 600);
 }
 
 }  // namespace
 
 int main() {
-  for (int size : {1, 2, 3, 4, 9}) {
-    testEveryThreadRunsOnce(size);
-    testBarriers(size);
+  for (const int size : {1, 2, 3, 4, 9}) {
+    testEveryItemOnce(size);
+    testLoopsSeeWhatCameBefore(size);
+    if (size > 1) testOthersDoTheShareOfWhoIsStuck(size);
   }
-  testSharesCoverEverythingOnce();
   testSleepersWake();
+  testPoolsComeAndGo();
   CHECK(defaultThreads() >= 1 && defaultThreads() <= allowedCpus());
   return finish("threads");
 }
