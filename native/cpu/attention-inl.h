@@ -20,9 +20,6 @@ constexpr int kAccumulators = 1;
 
 inline int least(int a, int b) { return a < b ? a : b; }
 inline int most(int a, int b) { return a > b ? a : b; }
-inline int rowLength(const Pass& pass, int row) {
-  return pass.base[row] + pass.ancestorBegin[row + 1] - pass.ancestorBegin[row];
-}
 
 // --- writing q, k and v ----------------------------------------------------------------------------------------------
 
@@ -55,10 +52,16 @@ inline void writeKey(const float* key, int headDim, uint16_t* page, int lane) {
   for (int i = 0; i < headDim / 2; ++i) std::memcpy(page + i * 2 * kPageSize + lane * 2, words + 2 * i, 4);
 }
 
+/// Within the finite range of bf16 (NaN: at its lower end), so that a weight of 0 takes any value out of a sum.
+inline V16 finite(V16 x) {
+  const V16 zero = broadcast(0.0f), least = broadcast(-3.38953139e38f);
+  return sub(zero, max(sub(zero, max(x, least)), least));
+}
+
 inline void writeValue(const float* value, int headDim, uint16_t* out) {
   for (int d = 0; d < headDim; d += 32) {
     const V16 high = d + kLanes < headDim ? load(value + d + kLanes) : broadcast(0.0f);
-    storePairs(out + d, packPairs(load(value + d), high));
+    storePairs(out + d, packPairs(finite(load(value + d)), finite(high)));
   }
 }
 
@@ -94,10 +97,11 @@ inline void scoreStep(const float* const* q, int d, const Part* key, Part* acc) 
   }
 }
 
-/// scores[j][16 p + lane] = q[j] · key `lane` of page p, for Q queries and P pages: Q P independent chains over d.
+/// scores[j][16 p + lane] = q[j] · key `lane` of page p, for Q queries and P pages: Q P independent chains over d. The
+/// values behind these keys and the next keys are wanted next. (Inlined into one another, the hot loops spill.)
 template <int Q, int P>
-inline void scoreBlock(const float* const* queries, const uint16_t* const* keys, int headDim, float* scores,
-                       int stride) {
+[[gnu::noinline]] void scoreBlock(const float* const* queries, const uint16_t* const* keys, int headDim, float* scores,
+                                  int stride) {
   Part acc[Q * P * kParts], key[kParts];
   const float* q[Q];
 #pragma GCC unroll 16
@@ -108,6 +112,8 @@ inline void scoreBlock(const float* const* queries, const uint16_t* const* keys,
 #pragma GCC unroll 4
     for (int p = 0; p < P; ++p) {
       const uint16_t* words = keys[p] + d * kPageSize;
+      prefetch(keys[p + P] + d * kPageSize);
+      prefetch(words + headDim * kPageSize);
 #pragma GCC unroll 2
       for (int i = 0; i < kParts; ++i) key[i] = evenPart(words + i * 2 * kPartLanes);
       scoreStep<Q, P>(q, d, key, acc + p * kParts);
@@ -149,95 +155,87 @@ inline void score(const float* const* q, int queries, const uint16_t* const* key
 // --- weights and values
 // ------------------------------------------------------------------------------------------------
 
-/// Turns `count` scores into weights relative to their maximum; returns it and the sum of the weights.
-inline void weigh(float* scores, int count, float& greatest, float& sum) {
-  const int end = (count + kLanes - 1) / kLanes * kLanes;
-  for (int i = count; i < end; ++i) scores[i] = kMinusInfinity;
+/// The sum of weights rounded to multiples of 2^-22, exact, hence in any order.
+class WeightSum {
+ public:
+  void add(V16 weights) {
+    // The sum lies where the spacing of floats is 1, so that its low bits are the rounded integer.
+    words_ = addWords(words_, fma(weights, broadcast(4194304.0f), broadcast(kOne)));
+    ++count_;
+  }
+  float value() const {
+    uint32_t words[kLanes], one, sum = 0;
+    store(reinterpret_cast<float*>(words), words_);
+    for (int i = 0; i < kLanes; ++i) sum += words[i];
+    std::memcpy(&one, &kOne, sizeof one);
+    return static_cast<float>(static_cast<int32_t>(sum - count_ * kLanes * one)) * (1.0f / 4194304.0f);
+  }
+
+ private:
+  static constexpr float kOne = 12582912.0f;  // 1.5 * 2^23
+  V16 words_ = broadcast(0.0f);
+  uint32_t count_ = 0;
+};
+
+/// Turns scores (-inf: not seen) into weights relative to their maximum; returns it and the sum of the weights.
+[[gnu::noinline]] void weigh(float* scores, int lanes, float& greatest, float& sum) {
   V16 top = load(scores);
-  for (int i = kLanes; i < end; i += kLanes) top = max(load(scores + i), top);
+  for (int i = kLanes; i < lanes; i += kLanes) top = max(load(scores + i), top);
   greatest = maxLanes(top);
   const V16 shift = broadcast(greatest);
-  V16 total = broadcast(0.0f);
-  for (int i = 0; i < end; i += kLanes) {
+  WeightSum total;
+  for (int i = 0; i < lanes; i += kLanes) {
     const V16 w = exp2(sub(load(scores + i), shift));
     store(scores + i, w);
-    total = add(total, w);
+    total.add(w);
   }
-  sum = sumLanes(total);
+  sum = total.value();
 }
 
 /// acc[j][part] += weights[j] value[part] for Q queries.
 template <int Q>
 inline void weighStep(const float* weights, const Part* value, Part* acc) {
-#pragma GCC unroll 3
+#pragma GCC unroll 6
   for (int j = 0; j < Q; ++j) {
-    const Part w = broadcastPart(weights + j * kSplit);
+    const Part w = broadcastPart(weights + j * kSplitLanes);
 #pragma GCC unroll 2
     for (int i = 0; i < kParts; ++i) fmaInto(acc[j * kParts + i], w, value[i]);
   }
 }
 
-/// sums[j][d] += the chain over positions [from, to) of weights[j][position] values[position][d], 32 dimensions at a
-/// time.
-template <int Q>
-inline void accumulateBlock(const float* weights, const uint16_t* const* values, int from, int to, int width,
-                            float* sums) {
-  for (int d = 0; d < width; d += 2 * kLanes) {
-    Part low[Q * kParts], high[Q * kParts], value[kParts];
-#pragma GCC unroll 6
-    for (int i = 0; i < Q * kParts; ++i) {
-      float* at = sums + i / kParts * kMaxHeadDim + d + i % kParts * kPartLanes;
-      low[i] = loadPart(at);
-      high[i] = loadPart(at + kLanes);
-    }
-    for (int p = from; p < to; ++p) {
-      const uint16_t* words = values[p] + d;
-      const float* w = weights + p;
+/// sums[j][d] += the chain over lanes [from, to) of weights[j][lane] values[lane][d], for sixteen dimensions: the even
+/// values of the words from `at` on, or the odd ones.
+template <int Q, bool odd>
+[[gnu::noinline]] void accumulateHalf(const float* weights, const uint16_t* const* values, int at, int from, int to,
+                                      int width, float* sums) {
+  Part acc[Q * kParts], value[kParts];
+#pragma GCC unroll 12
+  for (int i = 0; i < Q * kParts; ++i) acc[i] = loadPart(sums + i / kParts * width + i % kParts * kPartLanes);
+  for (int lane = from; lane < to; ++lane) {
+    const uint16_t* words = values[lane] + at;
 #pragma GCC unroll 2
-      for (int i = 0; i < kParts; ++i) value[i] = evenPart(words + i * 2 * kPartLanes);
-      weighStep<Q>(w, value, low);
-      words = afresh(words);
-      w = afresh(w);
-#pragma GCC unroll 2
-      for (int i = 0; i < kParts; ++i) value[i] = oddPart(words + i * 2 * kPartLanes);
-      weighStep<Q>(w, value, high);
-    }
-#pragma GCC unroll 6
-    for (int i = 0; i < Q * kParts; ++i) {
-      float* at = sums + i / kParts * kMaxHeadDim + d + i % kParts * kPartLanes;
-      storePart(at, low[i]);
-      storePart(at + kLanes, high[i]);
-    }
+    for (int i = 0; i < kParts; ++i)
+      value[i] = odd ? oddPart(words + i * 2 * kPartLanes) : evenPart(words + i * 2 * kPartLanes);
+    weighStep<Q>(weights + lane, value, acc);
   }
+#pragma GCC unroll 12
+  for (int i = 0; i < Q * kParts; ++i) storePart(sums + i / kParts * width + i % kParts * kPartLanes, acc[i]);
 }
 
+/// Sums of any number of queries; weights [queries][kSplitLanes], sums [queries][width].
+template <int Q = 6>
 inline void accumulate(const float* weights, int queries, const uint16_t* const* values, int from, int to, int width,
                        float* sums) {
-  if (from >= to) return;
-  int j = 0;
-  for (; j + 3 <= queries; j += 3)
-    accumulateBlock<3>(weights + j * kSplit, values, from, to, width, sums + j * kMaxHeadDim);
-  if (queries - j == 2) accumulateBlock<2>(weights + j * kSplit, values, from, to, width, sums + j * kMaxHeadDim);
-  if (queries - j == 1) accumulateBlock<1>(weights + j * kSplit, values, from, to, width, sums + j * kMaxHeadDim);
+  for (; queries >= Q; queries -= Q, weights += Q * kSplitLanes, sums += Q * width) {
+    for (int d = 0; d < width; d += 2 * kLanes) {
+      accumulateHalf<Q, false>(weights, values, d, from, to, width, sums + d);
+      accumulateHalf<Q, true>(weights, values, d, from, to, width, sums + d + kLanes);
+    }
+  }
+  if constexpr (Q > 1) accumulate<Q - 1>(weights, queries, values, from, to, width, sums);
 }
 
-/// Folds a split (m, l, a) into (M, L, O).
-inline void fold(float m, float l, const float* a, int width, float& most, float& total, float* totals) {
-  const float top = most > m ? most : m;
-  const float x = exp2(most - top), y = exp2(m - top);
-  most = top;
-  total = __builtin_fmaf(l, y, total * x);
-  const V16 vx = broadcast(x), vy = broadcast(y);
-  for (int d = 0; d < width; d += kLanes) store(totals + d, fma(load(a + d), vy, mul(load(totals + d), vx)));
-}
-
-inline void finish(float total, const float* totals, int headDim, float* out) {
-  const V16 inverse = broadcast(total > 0 ? 1.0f / total : 0.0f);
-  for (int d = 0; d < headDim; d += kLanes) store(out + d, mul(load(totals + d), inverse));
-}
-
-// --- a work item
-// -------------------------------------------------------------------------------------------------------
+// --- a work item -----------------------------------------------------------------------------------------------------
 
 /// Queries of an item are numbered row by row, head by head.
 struct ItemView {
@@ -245,142 +243,152 @@ struct ItemView {
   const AttentionItem& item;
   const AttentionTile& tile;
   AttentionScratch& s;
-  int heads, queries;
+  int rows, heads, queries;
 
   ItemView(const AttentionJob& j, const AttentionItem& i, AttentionScratch& scratch)
       : job(j),
         item(i),
         tile(j.tiles[i.tile]),
         s(scratch),
+        rows(tile.rowEnd - tile.rowBegin),
         heads(i.headEnd - i.headBegin),
-        queries((tile.rowEnd - tile.rowBegin) * heads) {}
-  int query(int row, int head) const { return (row - tile.rowBegin) * heads + head; }
-  int headIndex(int head) const { return item.kvHead * job.group + item.headBegin + head; }
-  float* output(int row, int head) const {
-    return job.out + (static_cast<size_t>(row) * job.heads + headIndex(head)) * job.kv.headDim;
-  }
-  /// Entry of the partial results of a row, head and split.
-  int64_t partial(int row, int head, int split) const {
-    const int splits = (tile.longest + kSplit - 1) / kSplit;
-    return tile.partials + (static_cast<int64_t>(row - tile.rowBegin) * job.heads + headIndex(head)) * splits + split;
-  }
+        queries(rows * heads) {}
+  int splits() const { return (tile.longest + kSplit - 1) / kSplit; }
+  int firstHead() const { return item.kvHead * job.group + item.headBegin; }
 };
 
+/// m, l and a of one split, for every query.
+struct SplitResult {
+  float *most, *total, *sums;
+};
+
+inline SplitResult resultOf(const ItemView& v, int split) {
+  if (v.tile.partials < 0) return {v.s.splitMost, v.s.splitTotal, v.s.sums};
+  const int64_t entry = v.tile.partials + static_cast<int64_t>(v.firstHead()) * v.rows * v.splits() + split * v.queries;
+  return {v.job.partialMost + entry, v.job.partialTotal + entry, v.job.partialSums + entry * v.job.kv.valueStride};
+}
+
 inline void findQueries(const ItemView& v) {
-  const size_t stride = static_cast<size_t>(v.job.heads + 2 * v.job.kvHeads) * v.job.kv.headDim;
-  for (int row = v.tile.rowBegin; row < v.tile.rowEnd; ++row)
-    for (int h = 0; h < v.heads; ++h)
-      v.s.query[v.query(row, h)] = v.job.qkv + row * stride + static_cast<size_t>(v.headIndex(h)) * v.job.kv.headDim;
+  const size_t headDim = v.job.kv.headDim, stride = (v.job.heads + 2 * v.job.kvHeads) * headDim;
+  for (int j = 0; j < v.queries; ++j)
+    v.s.query[j] = v.job.qkv + (v.tile.rowBegin + j / v.heads) * stride + (v.firstHead() + j % v.heads) * headDim;
 }
 
-/// Scores of a row's positions that lie in slots (tree nodes): whole pages are scored and the slots' lanes picked.
-inline void scoreSlots(const ItemView& v, int row, int lo, int hi) {
-  const Pass& pass = *v.job.pass;
-  const int32_t* slots = pass.ancestors + pass.ancestorBegin[row];
-  const int base = pass.base[row], first = v.query(row, 0);
-  int scored = -1;
-  for (int p = most(lo, base); p < least(hi, rowLength(pass, row)); ++p) {
-    const int page = slots[p - base] / kPageSize, lane = slots[p - base] % kPageSize;
-    if (page != scored) {
-      const uint16_t* keys = keyPage(v.job.kv, v.item.kvHead, page);
-      score(v.s.query + first, v.heads, &keys, 1, v.job.kv.headDim, v.s.page[0], kPageSize);
-      scored = page;
-    }
-    for (int h = 0; h < v.heads; ++h) v.s.scores[first + h][p - lo] = v.s.page[h][lane];
+/// Finds the tile's side slots in [lo, hi) and gathers their keys into pages.
+inline void findSides(const ItemView& v, int lo, int hi) {
+  AttentionScratch& s = v.s;
+  const int headDim = v.job.kv.headDim;
+  s.sides = 0;
+  for (int i = v.tile.sideBegin; i < v.tile.sideEnd; ++i) {
+    const AttentionSide& side = v.job.sides[i];
+    if (side.position < lo || side.position >= hi) continue;
+    const uint16_t* from = keyPage(v.job.kv, v.item.kvHead, side.slot / kPageSize) + side.slot % kPageSize * 2;
+    uint16_t* to = s.sideKeys + s.sides / kPageSize * kPageSize * headDim + s.sides % kPageSize * 2;
+    for (int d = 0; d < headDim * kPageSize; d += 2 * kPageSize) std::memcpy(to + d, from + d, 4);
+    s.value[s.sideLane + s.sides] = valueOf(v.job.kv, v.item.kvHead, side.slot);
+    s.sideRows[s.sides++] = side.rows;
   }
+  for (int i = 0; i < s.sides; i += kPageSize) s.key[(s.sideLane + i) / kPageSize] = s.sideKeys + i * headDim;
 }
 
-inline void scoreSplit(const ItemView& v, int lo, int hi) {
-  const int32_t* pages = v.job.pass->pages[v.job.pass->sequence[v.tile.rowBegin]];
-  const int end = least(hi, v.tile.paged);
-  int count = 0;
-  for (int p = lo; p < end; p += kPageSize) v.s.key[count++] = keyPage(v.job.kv, v.item.kvHead, pages[p / kPageSize]);
-  score(v.s.query, v.queries, v.s.key, count, v.job.kv.headDim, v.s.scores[0], kSplit);
-  for (int row = v.tile.rowBegin; row < v.tile.rowEnd; ++row) scoreSlots(v, row, lo, hi);
-}
-
-/// Values of the positions that all rows share first, then each row's own.
-inline void sumSplit(const ItemView& v, int lo, int hi) {
-  const Pass& pass = *v.job.pass;
-  const int32_t* pages = pass.pages[pass.sequence[v.tile.rowBegin]];
-  const int width = v.job.kv.valueStride, shared = most(lo, least(hi, v.tile.shared)), paged = least(hi, v.tile.paged);
-  for (int p = lo; p < paged; p += kPageSize) {
-    const uint16_t* first = valueOf(v.job.kv, v.item.kvHead, pages[p / kPageSize] * kPageSize);
-    for (int i = 0; i < kPageSize; ++i) v.s.value[p - lo + i] = first + i * width;
+/// Finds keys and values of all positions in [lo, hi) that a row of the tile may see.
+inline void findLanes(const ItemView& v, int lo, int hi) {
+  AttentionScratch& s = v.s;
+  const int32_t* pages = v.job.pass->pages[v.job.pass->sequence[v.tile.rowBegin]] + lo / kPageSize;
+  s.paged = most(0, least(hi, v.tile.paged) - lo);
+  s.sideLane = (s.paged + kPageSize - 1) / kPageSize * kPageSize;
+  for (int p = 0; p < s.paged; p += kPageSize) {
+    const int page = pages[p / kPageSize];
+    const uint16_t* values = valueOf(v.job.kv, v.item.kvHead, page * kPageSize);
+    s.key[p / kPageSize] = keyPage(v.job.kv, v.item.kvHead, page);
+    for (int i = 0; i < kPageSize; ++i) s.value[p + i] = values + i * v.job.kv.valueStride;
   }
-  accumulate(v.s.scores[0], v.queries, v.s.value, 0, shared - lo, width, v.s.sums[0]);
-  for (int row = v.tile.rowBegin; row < v.tile.rowEnd; ++row) {
-    const uint16_t* own[kSplit];
-    const int base = pass.base[row], end = least(hi, rowLength(pass, row));
-    for (int p = shared; p < end; ++p)
-      own[p - lo] = p < base ? v.s.value[p - lo]
-                             : valueOf(v.job.kv, v.item.kvHead, pass.ancestors[pass.ancestorBegin[row] + p - base]);
-    const int first = v.query(row, 0);
-    accumulate(v.s.scores[first], v.heads, own, shared - lo, end - lo, width, v.s.sums[first]);
-  }
+  findSides(v, lo, hi);
 }
 
-/// One split of all queries of an item; its results go to the partials or into the item's running totals.
+/// Takes the lanes that a row does not see out of one query's scores.
+inline void mask(const ItemView& v, int row, int lo, int lanes, float* scores) {
+  const AttentionScratch& s = v.s;
+  for (int i = most(0, v.job.pass->base[v.tile.rowBegin + row] - lo); i < s.sideLane; ++i) scores[i] = kMinusInfinity;
+  for (int i = s.sideLane; i < lanes; ++i)
+    if (i >= s.sideLane + s.sides || !(s.sideRows[i - s.sideLane] >> row & 1)) scores[i] = kMinusInfinity;
+}
+
+/// One split of all queries of an item.
 inline void attendSplit(const ItemView& v, int split) {
-  const int lo = split * kSplit, hi = lo + kSplit, width = v.job.kv.valueStride;
-  scoreSplit(v, lo, hi);
-  for (int row = v.tile.rowBegin; row < v.tile.rowEnd; ++row) {
-    const int count = least(hi, rowLength(*v.job.pass, row)) - lo;
-    for (int h = 0; h < v.heads && count > 0; ++h) {
-      const int j = v.query(row, h);
-      weigh(v.s.scores[j], count, v.s.splitMost[j], v.s.splitTotal[j]);
-      std::memset(v.s.sums[j], 0, sizeof(float) * width);
-    }
+  const int lo = split * kSplit, width = v.job.kv.valueStride;
+  AttentionScratch& s = v.s;
+  const SplitResult result = resultOf(v, split);
+  findLanes(v, lo, lo + kSplit);
+  const int lanes = (s.sideLane + s.sides + kPageSize - 1) / kPageSize * kPageSize;
+  score(s.query, v.queries, s.key, lanes / kPageSize, v.job.kv.headDim, s.scores[0], kSplitLanes);
+  for (int j = 0; j < v.queries; ++j) {
+    mask(v, j / v.heads, lo, lanes, s.scores[j]);
+    weigh(s.scores[j], lanes, result.most[j], result.total[j]);
   }
-  sumSplit(v, lo, hi);
-  for (int row = v.tile.rowBegin; row < v.tile.rowEnd; ++row) {
-    if (rowLength(*v.job.pass, row) <= lo) continue;
-    for (int h = 0; h < v.heads; ++h) {
-      const int j = v.query(row, h);
-      if (v.tile.partials >= 0) {
-        const int64_t entry = v.partial(row, h, split);
-        v.job.partialStats[2 * entry] = v.s.splitMost[j];
-        v.job.partialStats[2 * entry + 1] = v.s.splitTotal[j];
-        std::memcpy(v.job.partialSums + entry * width, v.s.sums[j], sizeof(float) * width);
-      } else {
-        fold(v.s.splitMost[j], v.s.splitTotal[j], v.s.sums[j], width, v.s.most[j], v.s.total[j], v.s.totals[j]);
-      }
-    }
+  std::memset(result.sums, 0, sizeof(float) * v.queries * width);
+  accumulate(s.scores[0], v.queries, s.value, 0, s.paged, width, result.sums);
+  accumulate(s.scores[0], v.queries, s.value, s.sideLane, s.sideLane + s.sides, width, result.sums);
+}
+
+inline void startTotals(const ItemView& v) {
+  for (int j = 0; j < kQueryLanes; ++j) {
+    v.s.most[j] = kMinusInfinity;
+    v.s.total[j] = 0;
+  }
+  std::memset(v.s.totals, 0, sizeof(float) * v.queries * v.job.kv.valueStride);
+}
+
+/// Folds the split's (m, l, a) into (M, L, O).
+inline void foldSplit(const ItemView& v, int split) {
+  AttentionScratch& s = v.s;
+  const int width = v.job.kv.valueStride;
+  const SplitResult from = resultOf(v, split);
+  for (int j = 0; j < v.queries; j += kLanes) {
+    const V16 most = load(s.most + j), m = load(from.most + j), top = max(most, m);
+    const V16 x = exp2(sub(most, top)), y = exp2(sub(m, top));
+    store(s.most + j, top);
+    store(s.total + j, fma(load(from.total + j), y, mul(load(s.total + j), x)));
+    store(s.keep + j, x);
+    store(s.take + j, y);
+  }
+  for (int j = 0; j < v.queries; ++j) {
+    const V16 x = broadcast(s.keep[j]), y = broadcast(s.take[j]);
+    float* totals = s.totals + j * width;
+    for (int d = 0; d < width; d += kLanes)
+      store(totals + d, fma(load(from.sums + j * width + d), y, mul(load(totals + d), x)));
+  }
+}
+
+inline void finish(const ItemView& v) {
+  const int headDim = v.job.kv.headDim;
+  for (int j = 0; j < v.queries; ++j) {
+    const size_t row = v.tile.rowBegin + j / v.heads, head = v.firstHead() + j % v.heads;
+    const float* totals = v.s.totals + j * v.job.kv.valueStride;
+    float* out = v.job.out + (row * v.job.heads + head) * headDim;
+    const V16 inverse = broadcast(v.s.total[j] > 0 ? 1.0f / v.s.total[j] : 0.0f);
+    // Adding zero makes -0 and 0 one.
+    for (int d = 0; d < headDim; d += kLanes) store(out + d, fma(load(totals + d), inverse, broadcast(0.0f)));
   }
 }
 
 inline void attend(const AttentionJob& job, const AttentionItem& item, AttentionScratch& scratch) {
   const ItemView v(job, item, scratch);
+  const bool whole = v.tile.partials < 0;
   findQueries(v);
-  for (int j = 0; j < v.queries; ++j) {
-    v.s.most[j] = kMinusInfinity;
-    v.s.total[j] = 0;
-    std::memset(v.s.totals[j], 0, sizeof(float) * job.kv.valueStride);
+  if (whole) startTotals(v);
+  for (int split = item.splitBegin; split < item.splitEnd; ++split) {
+    attendSplit(v, split);
+    if (whole) foldSplit(v, split);
   }
-  for (int split = item.splitBegin; split < item.splitEnd; ++split) attendSplit(v, split);
-  if (v.tile.partials >= 0) return;
-  for (int row = v.tile.rowBegin; row < v.tile.rowEnd; ++row)
-    for (int h = 0; h < v.heads; ++h)
-      finish(v.s.total[v.query(row, h)], v.s.totals[v.query(row, h)], job.kv.headDim, v.output(row, h));
+  if (whole) finish(v);
 }
 
 inline void merge(const AttentionJob& job, const AttentionItem& item, AttentionScratch& scratch) {
   const ItemView v(job, item, scratch);
-  const int width = job.kv.valueStride;
-  for (int row = v.tile.rowBegin; row < v.tile.rowEnd; ++row) {
-    const int splits = (rowLength(*job.pass, row) + kSplit - 1) / kSplit;
-    for (int h = 0; h < v.heads; ++h) {
-      float most = kMinusInfinity, total = 0;
-      float* totals = v.s.totals[0];
-      std::memset(totals, 0, sizeof(float) * width);
-      for (int split = 0; split < splits; ++split) {
-        const int64_t entry = v.partial(row, h, split);
-        fold(job.partialStats[2 * entry], job.partialStats[2 * entry + 1], job.partialSums + entry * width, width, most,
-             total, totals);
-      }
-      finish(total, totals, job.kv.headDim, v.output(row, h));
-    }
-  }
+  startTotals(v);
+  for (int split = 0; split < v.splits(); ++split) foldSplit(v, split);
+  finish(v);
 }
 
 }  // namespace

@@ -7,7 +7,7 @@ namespace foretoken {
 namespace {
 
 /// Work items a thread should find at least, so that the last one to finish is not waited for long.
-constexpr int kItemsPerThread = 4;
+constexpr int kItemsPerThread = 8;
 /// Rows whose preparation is shorter than waking the other threads.
 constexpr int kSerialRows = 2;
 /// Rows of a tile differ in base by at most this.
@@ -17,6 +17,14 @@ constexpr int64_t kPartialBytes = int64_t{32} << 20;
 
 int divideUp(int a, int b) { return (a + b - 1) / b; }
 int splitsOf(const AttentionTile& tile) { return divideUp(tile.longest, kSplit); }
+
+/// Calls visit(begin, count) for everything of a pass that its plan and rotary table depend on.
+template <class Visit>
+void visitPass(const Pass& pass, Visit&& visit) {
+  for (const int32_t* rows : {pass.position, pass.sequence, pass.base}) visit(rows, pass.rows);
+  visit(pass.ancestorBegin, pass.rows + 1);
+  visit(pass.ancestors, pass.ancestorBegin[pass.rows]);
+}
 
 }  // namespace
 
@@ -35,15 +43,43 @@ Attention::Attention(const AttentionKernels& kernels, const KvShape& shape, Thre
   const int64_t splits = divideUp(shape.pages * kPageSize, kSplit) + 1;
   partialCapacity_ = std::min(splits * shape.kvHeads * kTileQueries,
                               kPartialBytes / static_cast<int64_t>(sizeof(float) * (valueStride_ + 2)));
-  partialStats_.resize(2 * partialCapacity_);
+  partialMost_.resize(partialCapacity_ + kQueryLanes);
+  partialTotal_.resize(partialCapacity_ + kQueryLanes);
   partialSums_.resize(valueStride_ * partialCapacity_);
-  pendingCapacity_ = kItemsPerThread * threads_.size();
-  pending_ = std::make_unique<std::atomic<int>[]>(pendingCapacity_);
+  mergeCapacity_ = kItemsPerThread * threads_.size();
+  finished_ = std::make_unique<std::atomic<int>[]>(mergeCapacity_);
   constexpr int kUsualRows = 512;
   rotary_.reserve(static_cast<size_t>(kUsualRows) * 2 * headDim_);
-  rotaryPosition_.reserve(kUsualRows);
+  plannedPass_.reserve(8 * kUsualRows);
+  plannedFrequency_.reserve(headDim_ / 2);
   tiles_.reserve(kUsualRows);
+  sides_.reserve(kUsualRows);
   items_.reserve(static_cast<size_t>(kUsualRows) * shape.kvHeads);
+}
+
+bool Attention::planned(const Pass& pass, int heads, const Rope& rope) const {
+  bool same =
+      plannedHeads_ == heads && plannedInterleaved_ == rope.interleaved &&
+      std::equal(plannedFrequency_.begin(), plannedFrequency_.end(), rope.frequency.begin(), rope.frequency.end());
+  size_t at = 0;
+  visitPass(pass, [&](const int32_t* begin, int count) {
+    same = same && at + count <= plannedPass_.size() && std::equal(begin, begin + count, plannedPass_.begin() + at);
+    at += count;
+  });
+  return same && at == plannedPass_.size();
+}
+
+/// Tiles, items and rotary table of a pass, for all its layers.
+void Attention::plan(const Pass& pass, int heads, int kvHeads, const Rope& rope) {
+  plannedPass_.clear();
+  visitPass(pass,
+            [&](const int32_t* begin, int count) { plannedPass_.insert(plannedPass_.end(), begin, begin + count); });
+  plannedHeads_ = heads;
+  plannedFrequency_.assign(rope.frequency.begin(), rope.frequency.end());
+  plannedInterleaved_ = rope.interleaved;
+  computeRotary(pass, rope);
+  planTiles(pass, heads / kvHeads);
+  planItems(heads, kvHeads);
 }
 
 void Attention::rotaryRow(const Rope& rope, int row, int position) {
@@ -59,18 +95,8 @@ void Attention::rotaryRow(const Rope& rope, int row, int position) {
   }
 }
 
-/// The table is the same for all layers of a pass; computed again only when positions or frequencies differ.
-void Attention::updateRotary(const Pass& pass, const Rope& rope) {
-  const size_t rows = static_cast<size_t>(pass.rows);
-  const bool same = rotaryPosition_.size() == rows && rotaryInterleaved_ == rope.interleaved &&
-                    rotaryFrequency_.size() == rope.frequency.size() &&
-                    std::equal(rotaryPosition_.begin(), rotaryPosition_.end(), pass.position) &&
-                    std::equal(rotaryFrequency_.begin(), rotaryFrequency_.end(), rope.frequency.begin());
-  if (same) return;
-  rotaryPosition_.assign(pass.position, pass.position + rows);
-  rotaryFrequency_.assign(rope.frequency.begin(), rope.frequency.end());
-  rotaryInterleaved_ = rope.interleaved;
-  rotary_.resize(rows * 2 * headDim_);
+void Attention::computeRotary(const Pass& pass, const Rope& rope) {
+  rotary_.resize(static_cast<size_t>(pass.rows) * 2 * headDim_);
   const auto share = [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) rotaryRow(rope, static_cast<int>(row), pass.position[row]);
   };
@@ -81,33 +107,48 @@ void Attention::updateRotary(const Pass& pass, const Rope& rope) {
 void Attention::planTiles(const Pass& pass, int group) {
   const int limit = std::max(1, kTileQueries / std::min(group, kItemHeads));
   tiles_.clear();
+  sides_.clear();
   for (int row = 0; row < pass.rows; ++row) {
-    const int base = pass.base[row], length = base + pass.ancestorBegin[row + 1] - pass.ancestorBegin[row];
+    const int base = pass.base[row], ancestors = pass.ancestorBegin[row + 1] - pass.ancestorBegin[row];
+    AttentionTile alone = {row, row + 1, base, base, base + ancestors, static_cast<int>(sides_.size()), 0, -1};
     if (!tiles_.empty()) {
       AttentionTile& tile = tiles_.back();
       const int shared = std::min(tile.shared, base), paged = std::max(tile.paged, base);
-      if (tile.rowEnd - tile.rowBegin < limit && pass.sequence[row] == pass.sequence[tile.rowBegin] &&
-          paged - shared <= kTileSpread) {
-        tile = {tile.rowBegin, row + 1, shared, paged, std::max(tile.longest, length), -1};
-        continue;
+      if (row - tile.rowBegin < limit && pass.sequence[row] == pass.sequence[tile.rowBegin] &&
+          paged - shared <= kTileSpread && tile.sideEnd - tile.sideBegin + ancestors <= kSplit) {
+        alone = {tile.rowBegin, row + 1, shared, paged, std::max(tile.longest, alone.longest), tile.sideBegin, 0, -1};
+        tiles_.pop_back();
       }
     }
-    tiles_.push_back({row, row + 1, base, base, length, -1});
+    tiles_.push_back(alone);
+    addSides(pass, row);
   }
+}
+
+/// Makes the row's ancestors side slots of the last tile.
+void Attention::addSides(const Pass& pass, int row) {
+  AttentionTile& tile = tiles_.back();
+  const uint32_t bit = 1u << (row - tile.rowBegin);
+  for (int i = pass.ancestorBegin[row]; i < pass.ancestorBegin[row + 1]; ++i) {
+    const auto slot = std::find_if(sides_.begin() + tile.sideBegin, sides_.end(),
+                                   [&](const AttentionSide& side) { return side.slot == pass.ancestors[i]; });
+    if (slot != sides_.end()) {
+      slot->rows |= bit;
+    } else {
+      sides_.push_back({pass.ancestors[i], pass.base[row] + i - pass.ancestorBegin[row], bit});
+    }
+  }
+  tile.sideEnd = static_cast<int>(sides_.size());
 }
 
 /// Items of one tile and KV head, `chunk` splits each.
 void Attention::addItems(int tile, int kvHead, int group, int chunk) {
-  const int splits = splitsOf(tiles_[tile]);
+  const int splits = splitsOf(tiles_[tile]), parts = divideUp(splits, chunk);
   for (int head = 0; head < group; head += kItemHeads) {
-    int pending = -1;
-    if (tiles_[tile].partials >= 0) {
-      pending = pendingUsed_++;
-      pending_[pending].store(divideUp(splits, chunk), std::memory_order_relaxed);
-    }
+    const int merge = tiles_[tile].partials >= 0 ? mergesUsed_++ : -1;
     for (int split = 0; split < splits; split += chunk)
-      items_.push_back(
-          {tile, kvHead, head, std::min(group, head + kItemHeads), split, std::min(splits, split + chunk), pending});
+      items_.push_back({tile, kvHead, head, std::min(group, head + kItemHeads), split, std::min(splits, split + chunk),
+                        merge, parts});
   }
 }
 
@@ -121,10 +162,10 @@ void Attention::planItems(int heads, int kvHeads) {
     entries += static_cast<int64_t>(splitsOf(tile)) * (tile.rowEnd - tile.rowBegin) * heads;
   }
   const int wanted = kItemsPerThread * threads_.size();
-  const bool cut = threads_.size() > 1 && whole < wanted && whole <= pendingCapacity_ && entries <= partialCapacity_;
+  const bool cut = threads_.size() > 1 && whole < wanted && whole <= mergeCapacity_ && entries <= partialCapacity_;
   const int chunk = cut ? static_cast<int>(std::max<int64_t>(1, pieces / wanted)) : 1 << 20;
   items_.clear();
-  pendingUsed_ = 0;
+  mergesUsed_ = 0;
   entries = 0;
   for (int t = static_cast<int>(tiles_.size()) - 1; t >= 0; --t) {
     AttentionTile& tile = tiles_[t];
@@ -135,9 +176,14 @@ void Attention::planItems(int heads, int kvHeads) {
     for (int kvHead = 0; kvHead < kvHeads; ++kvHead) addItems(t, kvHead, group, chunk);
   }
   // Long items first: the short ones fill the gaps at the end.
-  std::sort(items_.begin(), items_.end(), [](const AttentionItem& a, const AttentionItem& b) {
-    return a.splitEnd - a.splitBegin > b.splitEnd - b.splitBegin;
-  });
+  const auto cost = [this](const AttentionItem& item) {
+    const AttentionTile& tile = tiles_[item.tile];
+    const int positions = std::min(tile.longest, item.splitEnd * kSplit) - item.splitBegin * kSplit;
+    return static_cast<int64_t>(positions) * (tile.rowEnd - tile.rowBegin) * (item.headEnd - item.headBegin);
+  };
+  std::sort(items_.begin(), items_.end(),
+            [&](const AttentionItem& a, const AttentionItem& b) { return cost(a) > cost(b); });
+  for (int i = 0; i < mergesUsed_; ++i) finished_[i].store(0, std::memory_order_relaxed);
 }
 
 void Attention::prepareRows(const AttentionJob& job, int64_t first, int64_t last) {
@@ -150,18 +196,19 @@ void Attention::attendItems(const AttentionJob& job, int thread) {
   for (int i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count;) {
     const AttentionItem& item = items_[i];
     kernels_.attend(job, item, scratch_[thread]);
+    if (item.merge < 0) continue;
     // Whoever finishes last folds the parts; acquire and release make the others' parts visible to it.
-    if (item.pending >= 0 && pending_[item.pending].fetch_sub(1, std::memory_order_acq_rel) == 1)
+    if (finished_[item.merge].fetch_add(1, std::memory_order_acq_rel) == item.parts - 1) {
       kernels_.merge(job, item, scratch_[thread]);
+      finished_[item.merge].store(0, std::memory_order_relaxed);
+    }
   }
 }
 
 void Attention::run(const Pass& pass, KvPool& pool, int layer, int heads, const Rope& rope, float* qkv, float* out) {
   if (pass.rows == 0) return;
   const int kvHeads = pool.shape().kvHeads, group = heads / kvHeads;
-  updateRotary(pass, rope);
-  planTiles(pass, group);
-  planItems(heads, kvHeads);
+  if (!planned(pass, heads, rope)) plan(pass, heads, kvHeads, rope);
   const float scale = static_cast<float>(1.4426950408889634 / std::sqrt(static_cast<double>(headDim_)));
   const AttentionJob job{&pass,
                          pool.layer(layer),
@@ -174,7 +221,9 @@ void Attention::run(const Pass& pass, KvPool& pool, int layer, int heads, const 
                          rope.interleaved,
                          scale,
                          tiles_.data(),
-                         partialStats_.data(),
+                         sides_.data(),
+                         partialMost_.data(),
+                         partialTotal_.data(),
                          partialSums_.data()};
   next_.store(0, std::memory_order_relaxed);
   if (pass.rows <= kSerialRows)

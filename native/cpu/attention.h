@@ -1,19 +1,17 @@
 // Attention over the paged KV pool, bit for bit the same for a row whatever else is in the pass.
 //
 // Definition, per row and query head, with every addition and multiplication fp32 and every multiply-add fused:
-//   1. q and k are rotated (x cos + partner (±sin), fused), q is then multiplied by log2(e) / sqrt(headDim); k and v
-//   are rounded
-//      to bf16 (nearest even) and written to the row's slot.
+//   1. q and k are rotated (x cos + partner (±sin), fused), q is then multiplied by log2(e) / sqrt(headDim); v is kept
+//      within the finite bf16 range; k and v are rounded to bf16 (nearest even) and written to the row's slot.
 //   2. score(p) = the chain over d = 0 .. headDim - 1 of q[d] k[p][d], starting at 0.
 //   3. Positions are cut at absolute multiples of kSplit. Per split: m = the greatest score, w(p) = 2^(score(p) - m)
-//   (exp2 of
-//      vector_math-inl.h), l = the sum of w in sixteen lanes by p mod 16, folded in a fixed tree, a[d] = the chain over
-//      p of w(p) v[p][d].
-//   4. Splits are folded in order into (M, L, O), starting at (-inf, 0, 0): M' = max(M, m), x = 2^(M - M'), y = 2^(m -
-//   M'),
-//      L = fma(l, y, L x), O[d] = fma(a[d], y, O[d] x). The output is O[d] (1 / L).
+//      (exp2 of vector_math-inl.h), l = the exact sum of w rounded to multiples of 2^-22, a[d] = the chain over p of
+//      w(p) v[p][d].
+//   4. Splits are folded in order into (M, L, O), starting at (-inf, 0, 0): M' = max(M, m), x = 2^(M - M'),
+//      y = 2^(m - M'), L = fma(l, y, L x), O[d] = fma(a[d], y, O[d] x). The output is fma(O[d], 1 / L, 0).
 // Nothing in it depends on where a position's slot lies, on which rows share the loads of a page, or on which thread
-// ran which split; so chains, trees, prefill chunks and prefix hits agree (promise 3).
+// ran which split; so chains, trees, prefill chunks and prefix hits agree (promise 3). A position that a row does not
+// see may be computed with the others of its tile: its weight is 0, and neither a sum nor a chain changes by it.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -29,23 +27,32 @@ namespace foretoken {
 
 constexpr int kSplit = 128;       ///< positions whose softmax is computed together
 constexpr int kTileQueries = 24;  ///< most queries (rows x heads of one KV head) that share the loads of K and V
+constexpr int kQueryLanes = 32;   ///< kTileQueries in whole vectors
 constexpr int kItemHeads = 16;    ///< most query heads of one KV head in a work item
 constexpr int kMaxHeadDim = 256;
+constexpr int kSplitLanes = 2 * kSplit;  ///< positions of a split in pages, and those in side slots
+
+/// A slot that rows of a tile read beside the pages of their sequence.
+struct AttentionSide {
+  int slot, position;
+  uint32_t rows;  ///< bit i: row rowBegin + i sees it
+};
 
 /// Rows of one sequence that are neighbours in the pass and attend to (almost) the same positions.
 struct AttentionTile {
   int rowBegin, rowEnd;
-  int shared;        ///< least base: positions below it are read through pages by all rows
-  int paged;         ///< greatest base
-  int longest;       ///< positions of the longest row
-  int64_t partials;  ///< first entry of the tile's partial results, -1 where one item does all splits
+  int shared, paged;       ///< least and greatest base
+  int longest;             ///< positions of the longest row
+  int sideBegin, sideEnd;  ///< its side slots: ancestors come before their descendants
+  int64_t partials;        ///< first entry of the tile's partial results, -1 where one item does all splits
 };
 
 /// One unit of work: heads [headBegin, headEnd) of a KV head's group, splits [splitBegin, splitEnd), all rows of a
 /// tile.
 struct AttentionItem {
   int tile, kvHead, headBegin, headEnd, splitBegin, splitEnd;
-  int pending;  ///< index of the counter of unfinished items that share its merge, -1 = none
+  int merge;  ///< index of the counter of finished items that share its merge, -1 = none
+  int parts;  ///< how many those are
 };
 
 /// One attention operation as the kernels see it.
@@ -59,21 +66,28 @@ struct AttentionJob {
   bool interleaved;
   float scale;
   const AttentionTile* tiles;
-  float* partialStats;  ///< [entries][2]: m, l
-  float* partialSums;   ///< [entries][valueStride]: a
+  const AttentionSide* sides;
+  // Results of splits that are folded later, by item, split and query.
+  float *partialMost, *partialTotal;  ///< [entries]: m, l
+  float* partialSums;                 ///< [entries][valueStride]: a
 };
 
-/// What one thread needs besides; about 50 KiB.
+/// What one thread needs besides; about 150 KiB, of which heads of 64 dimensions touch a third.
 struct AttentionScratch {
-  alignas(64) float scores[kTileQueries][kSplit];
-  alignas(64) float sums[kTileQueries][kMaxHeadDim];
-  alignas(64) float totals[kTileQueries][kMaxHeadDim];
-  alignas(64) float page[kItemHeads][kPageSize];
-  float most[kTileQueries], total[kTileQueries];            ///< M, L
-  float splitMost[kTileQueries], splitTotal[kTileQueries];  ///< m, l
+  alignas(64) float scores[kTileQueries][kSplitLanes];
+  alignas(64) float sums[kTileQueries * kMaxHeadDim];  ///< a, [queries][valueStride]
+  alignas(64) float totals[kTileQueries * kMaxHeadDim];
+  alignas(64) uint16_t sideKeys[kSplit * kMaxHeadDim];  ///< the side slots' keys, as pages
+  // By query, in whole vectors.
+  alignas(64) float most[kQueryLanes], total[kQueryLanes];            ///< M, L
+  alignas(64) float splitMost[kQueryLanes], splitTotal[kQueryLanes];  ///< m, l
+  alignas(64) float keep[kQueryLanes], take[kQueryLanes];             ///< x, y
   const float* query[kTileQueries];
-  const uint16_t* value[kSplit];
-  const uint16_t* key[kSplit / kPageSize];
+  // Lanes of the split at hand: positions in pages, then (from a whole page on) side slots.
+  int paged, sideLane, sides;
+  const uint16_t* key[kSplitLanes / kPageSize + 4];  ///< (prefetched a little beyond)
+  const uint16_t* value[kSplitLanes];
+  uint32_t sideRows[kSplit];
 };
 
 /// The kernels of one instruction set.
@@ -97,9 +111,12 @@ class Attention {
   void run(const Pass& pass, KvPool& pool, int layer, int heads, const Rope& rope, float* qkv, float* out);
 
  private:
-  void updateRotary(const Pass& pass, const Rope& rope);
+  bool planned(const Pass& pass, int heads, const Rope& rope) const;
+  void plan(const Pass& pass, int heads, int kvHeads, const Rope& rope);
+  void computeRotary(const Pass& pass, const Rope& rope);
   void rotaryRow(const Rope& rope, int row, int position);
   void planTiles(const Pass& pass, int group);
+  void addSides(const Pass& pass, int row);
   void planItems(int heads, int kvHeads);
   void addItems(int tile, int kvHead, int group, int chunk);
   void prepareRows(const AttentionJob& job, int64_t first, int64_t last);
@@ -109,18 +126,20 @@ class Attention {
   ThreadPool& threads_;
   int headDim_, valueStride_;
   std::vector<AttentionScratch> scratch_;  // one per thread
-  std::vector<AttentionTile> tiles_;
-  std::vector<AttentionItem> items_;
-  std::vector<float> partialStats_, partialSums_;
+  std::vector<float> partialMost_, partialTotal_, partialSums_;
   int64_t partialCapacity_;
-  std::unique_ptr<std::atomic<int>[]> pending_;
-  int pendingCapacity_, pendingUsed_ = 0;
+  std::unique_ptr<std::atomic<int>[]> finished_;
+  int mergeCapacity_, mergesUsed_ = 0;
   alignas(64) std::atomic<int> next_{0};  // item to be taken next
 
-  // Cosines and sines of the pass at hand, and what they were computed from.
-  std::vector<float> rotary_, rotaryFrequency_;
-  std::vector<int32_t> rotaryPosition_;
-  bool rotaryInterleaved_ = false;
+  // The plan of the pass at hand, the same for all its layers, and what it was made from.
+  std::vector<AttentionTile> tiles_;
+  std::vector<AttentionSide> sides_;
+  std::vector<AttentionItem> items_;
+  std::vector<float> rotary_, plannedFrequency_;
+  std::vector<int32_t> plannedPass_;
+  int plannedHeads_ = 0;
+  bool plannedInterleaved_ = false;
 };
 
 }  // namespace foretoken

@@ -74,6 +74,10 @@ inline float sumLanes(V16 a) {
     for (int i = 0; i < half; ++i) t[i] = t[i] + t[i + half];
   return t[0];
 }
+/// Adds lanes as 32-bit integers.
+inline V16 addWords(V16 a, V16 b) {
+  return {_mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a.x), _mm512_castps_si512(b.x)))};
+}
 inline float maxLanes(V16 a) {
   alignas(64) float t[kLanes];
   _mm512_store_ps(t, a.x);
@@ -173,6 +177,10 @@ inline float sumLanes(V16 a) {
   __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+inline V16 addWords(V16 a, V16 b) {
+  return {_mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a.lo), _mm256_castps_si256(b.lo))),
+          _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a.hi), _mm256_castps_si256(b.hi)))};
 }
 inline float maxLanes(V16 a) {
   __m256 eight = _mm256_max_ps(a.lo, a.hi);
@@ -292,6 +300,9 @@ inline float sumLanes(V16 a) {
   for (int half = 8; half > 0; half /= 2)
     for (int i = 0; i < half; ++i) a.x[i] = a.x[i] + a.x[i + half];
   return a.x[0];
+}
+inline V16 addWords(const V16& a, const V16& b) {
+  return lanes([&](int i) { return fromBits(bits(a.x[i]) + bits(b.x[i])); });
 }
 inline float maxLanes(V16 a) {
   for (int half = 8; half > 0; half /= 2)
