@@ -367,6 +367,7 @@ void floatPanel(const Product& p, int64_t panel, uint8_t* scratch) {
     const int64_t blocks = p.layout.blocks - first < kSlabBlocks ? p.layout.blocks - first : kSlabBlocks;
     for (int64_t q = 0; q < blocks * kBlockCols / 4; ++q) {
       const uint8_t* block = weights + (first + q / 8) * p.layout.blockBytes;
+      if (q % 8 == 0) prefetchBlock(block, p.layout.blockBytes);
 #pragma GCC unroll kUnroll
       for (int c = 0; c < kChains; ++c)
         for (int n = 0; n < Vector::kVectors; ++n)
