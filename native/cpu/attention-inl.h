@@ -100,8 +100,8 @@ inline void scoreStep(const float* const* q, int d, const Part* key, Part* acc) 
 /// scores[j][16 p + lane] = q[j] · key `lane` of page p, for Q queries and P pages: Q P independent chains over d. The
 /// values behind these keys and the next keys are wanted next. (Inlined into one another, the hot loops spill.)
 template <int Q, int P>
-[[gnu::noinline]] void scoreBlock(const float* const* queries, const uint16_t* const* keys, int headDim, float* scores,
-                                  int stride) {
+[[gnu::noinline]] void scoreBlock(const float* const* queries, const uint16_t* const* keys, int headDim,
+                                  float* scores) {
   Part acc[Q * P * kParts], key[kParts];
   const float* q[Q];
 #pragma GCC unroll 16
@@ -126,30 +126,23 @@ template <int Q, int P>
 #pragma GCC unroll 6
   for (int j = 0; j < Q; ++j)
 #pragma GCC unroll 8
-    for (int i = 0; i < P * kParts; ++i) storePart(scores + j * stride + i * kPartLanes, acc[j * P * kParts + i]);
+    for (int i = 0; i < P * kParts; ++i) storePart(scores + j * kSplitLanes + i * kPartLanes, acc[j * P * kParts + i]);
 }
 
-template <int Q>
-inline void scorePages(const float* const* q, const uint16_t* const* keys, int pages, int headDim, float* scores,
-                       int stride) {
-  constexpr int P = kAccumulators / Q >= 4 ? 4 : kAccumulators / Q >= 2 ? 2 : 1;
-  int p = 0;
-  for (; p + P <= pages; p += P) scoreBlock<Q, P>(q, keys + p, headDim, scores + p * kPageSize, stride);
-  for (; p < pages; ++p) scoreBlock<Q, 1>(q, keys + p, headDim, scores + p * kPageSize, stride);
-}
-
-/// Scores of any number of queries against whole pages; scores [queries][stride].
+/// Scores of any number of queries against whole pages; scores [queries][kSplitLanes].
+template <int Q = 6>
 inline void score(const float* const* q, int queries, const uint16_t* const* keys, int pages, int headDim,
-                  float* scores, int stride) {
-  int j = 0;
-  for (; j + 6 <= queries; j += 6) scorePages<6>(q + j, keys, pages, headDim, scores + j * stride, stride);
-  switch (queries - j) {
-    case 5: return scorePages<5>(q + j, keys, pages, headDim, scores + j * stride, stride);
-    case 4: return scorePages<4>(q + j, keys, pages, headDim, scores + j * stride, stride);
-    case 3: return scorePages<3>(q + j, keys, pages, headDim, scores + j * stride, stride);
-    case 2: return scorePages<2>(q + j, keys, pages, headDim, scores + j * stride, stride);
-    case 1: return scorePages<1>(q + j, keys, pages, headDim, scores + j * stride, stride);
-  }
+                  float* scores) {
+  constexpr int P = kAccumulators / Q >= 4 ? 4 : kAccumulators / Q >= 2 ? 2 : 1;
+  const int whole = queries / Q * Q;
+  int p = 0;
+  for (; p + P <= pages; p += P)
+    for (int j = 0; j < whole; j += Q)
+      scoreBlock<Q, P>(q + j, keys + p, headDim, scores + j * kSplitLanes + p * kPageSize);
+  for (; p < pages; ++p)
+    for (int j = 0; j < whole; j += Q)
+      scoreBlock<Q, 1>(q + j, keys + p, headDim, scores + j * kSplitLanes + p * kPageSize);
+  if constexpr (Q > 1) score<Q - 1>(q + whole, queries - whole, keys, pages, headDim, scores + whole * kSplitLanes);
 }
 
 // --- weights and values
@@ -321,7 +314,7 @@ inline void attendSplit(const ItemView& v, int split) {
   const SplitResult result = resultOf(v, split);
   findLanes(v, lo, lo + kSplit);
   const int lanes = (s.sideLane + s.sides + kPageSize - 1) / kPageSize * kPageSize;
-  score(s.query, v.queries, s.key, lanes / kPageSize, v.job.kv.headDim, s.scores[0], kSplitLanes);
+  score(s.query, v.queries, s.key, lanes / kPageSize, v.job.kv.headDim, s.scores[0]);
   for (int j = 0; j < v.queries; ++j) {
     mask(v, j / v.heads, lo, lanes, s.scores[j]);
     weigh(s.scores[j], lanes, result.most[j], result.total[j]);

@@ -115,7 +115,7 @@ void Attention::planTiles(const Pass& pass, int group) {
       AttentionTile& tile = tiles_.back();
       const int shared = std::min(tile.shared, base), paged = std::max(tile.paged, base);
       if (row - tile.rowBegin < limit && pass.sequence[row] == pass.sequence[tile.rowBegin] &&
-          paged - shared <= kTileSpread && tile.sideEnd - tile.sideBegin + ancestors <= kSplit) {
+          paged - shared <= kTileSpread && tile.sideEnd - tile.sideBegin + ancestors <= kTileSides) {
         alone = {tile.rowBegin, row + 1, shared, paged, std::max(tile.longest, alone.longest), tile.sideBegin, 0, -1};
         tiles_.pop_back();
       }

@@ -30,7 +30,9 @@ constexpr int kTileQueries = 24;  ///< most queries (rows x heads of one KV head
 constexpr int kQueryLanes = 32;   ///< kTileQueries in whole vectors
 constexpr int kItemHeads = 16;    ///< most query heads of one KV head in a work item
 constexpr int kMaxHeadDim = 256;
-constexpr int kSplitLanes = 2 * kSplit;  ///< positions of a split in pages, and those in side slots
+constexpr int kTileSides = 64;  ///< most side slots of a tile of several rows
+/// Positions of a split in pages, and those in side slots. (An odd number of cache lines: rows lie in different sets.)
+constexpr int kSplitLanes = kSplit + kTileSides + kPageSize;
 
 /// A slot that rows of a tile read beside the pages of their sequence.
 struct AttentionSide {
