@@ -145,8 +145,7 @@ inline void score(const float* const* q, int queries, const uint16_t* const* key
   if constexpr (Q > 1) score<Q - 1>(q + whole, queries - whole, keys, pages, headDim, scores + whole * kSplitLanes);
 }
 
-// --- weights and values
-// ------------------------------------------------------------------------------------------------
+// --- weights and values ----------------------------------------------------------------------------------------------
 
 /// The sum of weights rounded to multiples of 2^-22, exact, hence in any order.
 class WeightSum {
@@ -170,11 +169,14 @@ class WeightSum {
   uint32_t count_ = 0;
 };
 
-/// Turns scores (-inf: not seen) into weights relative to their maximum; returns it and the sum of the weights.
-[[gnu::noinline]] void weigh(float* scores, int lanes, float& greatest, float& sum) {
+inline float greatest(const float* scores, int lanes) {
   V16 top = load(scores);
   for (int i = kLanes; i < lanes; i += kLanes) top = max(load(scores + i), top);
-  greatest = maxLanes(top);
+  return maxLanes(top);
+}
+
+/// Turns scores (-inf: not seen) into weights relative to their maximum; returns the sum of the weights.
+[[gnu::noinline]] float weigh(float* scores, int lanes, float greatest) {
   const V16 shift = broadcast(greatest);
   WeightSum total;
   for (int i = 0; i < lanes; i += kLanes) {
@@ -182,7 +184,7 @@ class WeightSum {
     store(scores + i, w);
     total.add(w);
   }
-  sum = total.value();
+  return total.value();
 }
 
 /// acc[j][part] += weights[j] value[part] for Q queries.
@@ -196,14 +198,15 @@ inline void weighStep(const float* weights, const Part* value, Part* acc) {
   }
 }
 
-/// sums[j][d] += the chain over lanes [from, to) of weights[j][lane] values[lane][d], for sixteen dimensions: the even
-/// values of the words from `at` on, or the odd ones.
+/// sums[j][d] = the chain over lanes [from, to) of weights[j][lane] values[lane][d], starting at 0 if `from` is 0 and
+/// at what was there if not, for sixteen dimensions: the even values of the words from `at` on, or the odd ones.
 template <int Q, bool odd>
 [[gnu::noinline]] void accumulateHalf(const float* weights, const uint16_t* const* values, int at, int from, int to,
                                       int width, float* sums) {
   Part acc[Q * kParts], value[kParts];
 #pragma GCC unroll 12
-  for (int i = 0; i < Q * kParts; ++i) acc[i] = loadPart(sums + i / kParts * width + i % kParts * kPartLanes);
+  for (int i = 0; i < Q * kParts; ++i)
+    acc[i] = from == 0 ? zeroPart() : loadPart(sums + i / kParts * width + i % kParts * kPartLanes);
   for (int lane = from; lane < to; ++lane) {
     const uint16_t* words = values[lane] + at;
 #pragma GCC unroll 2
@@ -263,8 +266,9 @@ inline SplitResult resultOf(const ItemView& v, int split) {
 
 inline void findQueries(const ItemView& v) {
   const size_t headDim = v.job.kv.headDim, stride = (v.job.heads + 2 * v.job.kvHeads) * headDim;
-  for (int j = 0; j < v.queries; ++j)
-    v.s.query[j] = v.job.qkv + (v.tile.rowBegin + j / v.heads) * stride + (v.firstHead() + j % v.heads) * headDim;
+  const float* first = v.job.qkv + v.tile.rowBegin * stride + v.firstHead() * headDim;
+  for (int row = 0; row < v.rows; ++row)
+    for (int h = 0; h < v.heads; ++h) v.s.query[row * v.heads + h] = first + row * stride + h * headDim;
 }
 
 /// Finds the tile's side slots in [lo, hi) and gathers their keys into pages.
@@ -315,11 +319,14 @@ inline void attendSplit(const ItemView& v, int split) {
   findLanes(v, lo, lo + kSplit);
   const int lanes = (s.sideLane + s.sides + kPageSize - 1) / kPageSize * kPageSize;
   score(s.query, v.queries, s.key, lanes / kPageSize, v.job.kv.headDim, s.scores[0]);
-  for (int j = 0; j < v.queries; ++j) {
-    mask(v, j / v.heads, lo, lanes, s.scores[j]);
-    weigh(s.scores[j], lanes, result.most[j], result.total[j]);
+  // All maxima first: an exponential then never waits for one.
+  for (int row = 0; row < v.rows; ++row) {
+    for (int j = row * v.heads; j < (row + 1) * v.heads; ++j) {
+      mask(v, row, lo, lanes, s.scores[j]);
+      result.most[j] = greatest(s.scores[j], lanes);
+    }
   }
-  std::memset(result.sums, 0, sizeof(float) * v.queries * width);
+  for (int j = 0; j < v.queries; ++j) result.total[j] = weigh(s.scores[j], lanes, result.most[j]);
   accumulate(s.scores[0], v.queries, s.value, 0, s.paged, width, result.sums);
   accumulate(s.scores[0], v.queries, s.value, s.sideLane, s.sideLane + s.sides, width, result.sums);
 }
@@ -354,14 +361,17 @@ inline void foldSplit(const ItemView& v, int split) {
 }
 
 inline void finish(const ItemView& v) {
-  const int headDim = v.job.kv.headDim;
-  for (int j = 0; j < v.queries; ++j) {
-    const size_t row = v.tile.rowBegin + j / v.heads, head = v.firstHead() + j % v.heads;
-    const float* totals = v.s.totals + j * v.job.kv.valueStride;
-    float* out = v.job.out + (row * v.job.heads + head) * headDim;
-    const V16 inverse = broadcast(v.s.total[j] > 0 ? 1.0f / v.s.total[j] : 0.0f);
-    // Adding zero makes -0 and 0 one.
-    for (int d = 0; d < headDim; d += kLanes) store(out + d, fma(load(totals + d), inverse, broadcast(0.0f)));
+  const size_t headDim = v.job.kv.headDim, stride = v.job.heads * headDim;
+  float* first = v.job.out + v.tile.rowBegin * stride + v.firstHead() * headDim;
+  for (int row = 0; row < v.rows; ++row) {
+    for (int h = 0; h < v.heads; ++h) {
+      const int j = row * v.heads + h;
+      const float* totals = v.s.totals + j * v.job.kv.valueStride;
+      float* out = first + row * stride + h * headDim;
+      const V16 inverse = broadcast(v.s.total[j] > 0 ? 1.0f / v.s.total[j] : 0.0f);
+      // Adding zero makes -0 and 0 one.
+      for (size_t d = 0; d < headDim; d += kLanes) store(out + d, fma(load(totals + d), inverse, broadcast(0.0f)));
+    }
   }
 }
 
