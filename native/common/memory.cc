@@ -17,10 +17,19 @@ constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kUnlimited = std::numeric_limits<size_t>::max();
 
 /// The number in a one-number file ("max" and unreadable files: unlimited).
-size_t numberIn(const char* path) {
-  std::ifstream file(path);
+size_t numberIn(std::istream& file) {
   size_t value;
   return file >> value ? value : kUnlimited;
+}
+
+size_t inactiveFile(std::istream& stat) {
+  std::string key;
+  size_t value, own = 0;
+  while (stat >> key >> value) {
+    if (key == "total_inactive_file") return value;
+    if (key == "inactive_file") own = value;
+  }
+  return own;
 }
 
 size_t systemAvailable() {
@@ -34,17 +43,25 @@ size_t systemAvailable() {
   return kUnlimited;
 }
 
-size_t left(size_t limit, size_t used) {
-  if (limit == kUnlimited || used == kUnlimited) return kUnlimited;
-  return limit > used ? limit - used : 0;
+size_t leftInCgroup(const char* limitPath, const char* usagePath, const char* statPath) {
+  std::ifstream limit(limitPath), usage(usagePath), stat(statPath);
+  return foretoken::leftInCgroup(limit, usage, stat);
 }
 
 }  // namespace
 
+size_t leftInCgroup(std::istream& limit, std::istream& usage, std::istream& stat) {
+  const size_t most = numberIn(limit), charged = numberIn(usage);
+  if (most == kUnlimited || charged == kUnlimited) return kUnlimited;
+  const size_t used = charged - std::min(charged, inactiveFile(stat));
+  return most > used ? most - used : 0;
+}
+
 size_t availableMemory() {
-  const size_t two = left(numberIn("/sys/fs/cgroup/memory.max"), numberIn("/sys/fs/cgroup/memory.current"));
-  const size_t one = left(numberIn("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-                          numberIn("/sys/fs/cgroup/memory/memory.usage_in_bytes"));
+  const size_t two =
+      leftInCgroup("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat");
+  const size_t one = leftInCgroup("/sys/fs/cgroup/memory/memory.limit_in_bytes",
+                                  "/sys/fs/cgroup/memory/memory.usage_in_bytes", "/sys/fs/cgroup/memory/memory.stat");
   return std::min({systemAvailable(), two, one});
 }
 

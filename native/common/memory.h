@@ -3,11 +3,17 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <iosfwd>
 
 namespace foretoken {
 
 /// Bytes that could still be allocated without swapping or exceeding a cgroup's limit.
 size_t availableMemory();
+
+/// Bytes that a cgroup's limit leaves, from what its files say: limit less usage, where cached file pages that the
+/// kernel would give up first (`inactive_file` of memory.stat; version 1 adds subgroups up as `total_inactive_file`)
+/// count as free. SIZE_MAX if there is no limit ("max", or files that can't be read).
+size_t leftInCgroup(std::istream& limit, std::istream& usage, std::istream& stat);
 
 /// Zeroed memory of its own mapping, 64-byte aligned (2 MiB aligned from 2 MiB on). Movable, not copyable.
 class Memory {
