@@ -168,7 +168,9 @@ class Demo {
 
   #conclude(pairs: Pair[], engine: Engine): void {
     const mismatches = pairs.filter((pair) => !isSame(pair)).length;
-    this.#say(`\n${this.#style.bold('prompt       tokens   plain  foretoken  tokens/s  speed-up  tokens per pass')}`);
+    this.#say(
+      `\n${this.#style.bold('prompt       tokens  plain tokens/s  foretoken tokens/s  speed-up  tokens per pass')}`,
+    );
     for (const pair of pairs) this.#say(tableRow(pair.prompt.domain, [pair]));
     this.#say(this.#style.bold(tableRow('all', pairs)));
     this.#say(
@@ -196,9 +198,8 @@ function tableRow(title: string, pairs: Pair[]): string {
   const columns = [
     title.padEnd(12),
     String(tokens).padStart(6),
-    plain.toFixed(1).padStart(7),
-    fast.toFixed(1).padStart(10),
-    ''.padStart(9),
+    plain.toFixed(1).padStart(15),
+    fast.toFixed(1).padStart(19),
     `${speedupOf(pairs).toFixed(2)}x`.padStart(9),
     (passes > 0 ? decoded / passes : 1).toFixed(2).padStart(16),
   ];
