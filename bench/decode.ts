@@ -5,7 +5,7 @@ import type { NativeModelInfo } from '../lib/native';
 import type { BenchOptions } from './common/options';
 import { progress, progressDone, say, table, type Report } from './common/report';
 import { NativeRunner } from './common/runner';
-import { median, random } from './common/stats';
+import { median, random, randomTokens } from './common/stats';
 import { writeRandomModel } from './random-model';
 
 /** Speeds of the machine itself, measured right beside each timing because they move within minutes. */
@@ -82,11 +82,11 @@ async function measureFormat(
 async function takeSample(runner: NativeRunner, seed: number, tokens: number): Promise<Sample> {
   const { threads, isa } = runner.info;
   const before = await loadBinding().probe(threads, isa);
-  const prompt = randomPrompt(runner.info.vocabulary, contextTokens - tokens / 2, seed);
+  const prompt = randomTokens(random(seed + 1), runner.info.vocabulary, contextTokens - tokens / 2);
   const run = await runner.run({ prompt, maxTokens: tokens + 1 });
   const between = await loadBinding().probe(threads, isa);
   const { passSeconds } = await runner.engine.profile(16, contextTokens, 3);
-  const long = randomPrompt(runner.info.vocabulary, promptTokens, seed + 1000);
+  const long = randomTokens(random(seed + 1001), runner.info.vocabulary, promptTokens);
   const prefill = await runner.run({ prompt: long, maxTokens: 1 });
   const after = await loadBinding().probe(threads, isa);
   runner.engine.forget({});
@@ -167,7 +167,7 @@ async function ttftRatio(model: string, options: BenchOptions): Promise<number> 
   const on = await NativeRunner.load(model, { ...shared, speculation: true });
   const ratios: number[] = [];
   for (let repeat = 0; repeat < Math.max(5, options.repeats); repeat++) {
-    const prompt = randomPrompt(off.info.vocabulary, promptTokens, repeat);
+    const prompt = randomTokens(random(repeat + 1), off.info.vocabulary, promptTokens);
     const order = repeat % 2 ? [on, off] : [off, on];
     const seconds = new Map<NativeRunner, number>();
     for (const runner of order) seconds.set(runner, (await runner.run({ prompt, maxTokens: 1 })).ttft);
@@ -201,11 +201,6 @@ async function profileOperations(report: Report, format: string, runner: NativeR
     );
     report.rows.push({ format, rows, operations });
   }
-}
-
-function randomPrompt(vocabulary: number, tokens: number, seed: number): Int32Array {
-  const next = random(seed + 1);
-  return Int32Array.from({ length: tokens }, () => Math.floor(next() * vocabulary));
 }
 
 function show(report: Report): void {

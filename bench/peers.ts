@@ -4,7 +4,7 @@ import { cacheFolder } from '../lib/models/cache';
 import type { BenchOptions } from './common/options';
 import { progress, progressDone, table, type Report } from './common/report';
 import { NativeRunner } from './common/runner';
-import { median, random, sum } from './common/stats';
+import { median, random, randomTokens, sum } from './common/stats';
 import { installPeers } from './peers/install';
 import { LlamaCpp } from './peers/llama-cpp';
 import { runWorker, type PeerPrompt, type PeerRun } from './peers/worker';
@@ -117,8 +117,7 @@ function bestPerGroup(byType: Map<string, PeerRun[]>, prompts: PeerPrompt[]): nu
 async function ownBench(model: string, weights: string, threads: number): Promise<{ decode: number; prefill: number }> {
   const runner = await NativeRunner.load(model, { weights, threads });
   const next = random(11);
-  const prompt = (tokens: number) =>
-    Int32Array.from({ length: tokens }, () => Math.floor(next() * runner.info.vocabulary));
+  const prompt = (tokens: number) => randomTokens(next, runner.info.vocabulary, tokens);
   await runner.run({ prompt: prompt(32), maxTokens: 16 });
   const run = await runner.run({ prompt: prompt(1), maxTokens: 129 });
   const prefill = await runner.run({ prompt: prompt(512), maxTokens: 1 });

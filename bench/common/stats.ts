@@ -23,6 +23,11 @@ export function random(seed: number): () => number {
   };
 }
 
+/** Random token ids of a vocabulary: `count` of them, the same for the same generator. */
+export function randomTokens(next: () => number, vocabulary: number, count: number): Int32Array {
+  return Int32Array.from({ length: count }, () => Math.floor(next() * vocabulary));
+}
+
 /**
  * A 95 % bootstrap interval of the ratio of sums Σ top / Σ bottom over pairs, by resampling pairs.
  */
