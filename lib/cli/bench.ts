@@ -22,8 +22,9 @@ function runBench(args: string[]): void {
   if (!existsSync(script) || !existsSync(join(packageRoot(), 'bench'))) {
     throw new ForetokenError(
       'BENCH_NOT_INSTALLED',
-      'The benches are part of the repository, not of the installed package: clone it and run "npm run bench -- <suite>". ' +
-        '"foretoken demo" compares plain and speculative decoding here and now.',
+      'The benches are part of the repository, not of the installed package. In a clone of it, run "npm install", ' +
+        `then "npm run bench -- ${args.join(' ') || 'decode'}". ` +
+        '"npx foretoken demo" compares plain and speculative decoding here and now.',
     );
   }
   const { status } = spawnSync(process.execPath, [script, ...args], { stdio: 'inherit' });
