@@ -220,13 +220,13 @@ export class Engine {
     if (typeof prompt !== 'string' && !Array.isArray(prompt) && !(prompt instanceof Int32Array)) {
       throw invalidOption('prompt', 'a string or an array of token ids', prompt);
     }
-    return this.#start(checked, site, () => this.#encodePrompt(prompt, checked.signal));
+    return this.#start(checked, site, false, () => this.#encodePrompt(prompt, checked.signal));
   }
 
   #startChat(messages: readonly ChatMessage[], options: ChatOptions | undefined, site: CallSite): GenerateStream {
     const { tools, variables, ...request } = options ?? {};
     const checked = this.#check(request);
-    return this.#start(checked, site, () => {
+    return this.#start(checked, site, true, () => {
       this.#chat ??= new Chat(this.#source.metadata, this.#tokenizer);
       return this.#chat.encode(messages, { tools, variables }, checked.signal);
     });
@@ -242,8 +242,14 @@ export class Engine {
     return this.#tokenizer.encodeAsync(prompt, { addBos: this.#tokenizer.addBos }, signal);
   }
 
-  #start(options: CheckedRequestOptions, site: CallSite, encode: () => Promise<ArrayLike<number>>): GenerateStream {
-    const generation = this.#begin(options, site, encode).catch((error: unknown) => {
+  /** `answers`: what comes is a text of its own; otherwise it goes on where the prompt's text ends. */
+  #start(
+    options: CheckedRequestOptions,
+    site: CallSite,
+    answers: boolean,
+    encode: () => Promise<ArrayLike<number>>,
+  ): GenerateStream {
+    const generation = this.#begin(options, site, answers, encode).catch((error: unknown) => {
       const foreign = options.signal?.aborted && !(error instanceof ForetokenError);
       throw atCallSite(foreign ? abortedError(options.signal!) : error, site);
     });
@@ -253,6 +259,7 @@ export class Engine {
   async #begin(
     options: CheckedRequestOptions,
     site: CallSite,
+    answers: boolean,
     encode: () => Promise<ArrayLike<number>>,
   ): Promise<Generation> {
     const prompt = Int32Array.from(await encode());
@@ -262,7 +269,8 @@ export class Engine {
     if (this.#closing) throw new ForetokenError('ENGINE_CLOSED', 'The engine is closed or closing.');
     const stopTokens = [...options.stopTokens, ...(options.ignoreEos ? [] : this.#tokenizer.eosIds)];
     const request = toNative(options, prompt, Int32Array.from(prediction), Int32Array.from(new Set(stopTokens)));
-    const text = new TextStream(this.#tokenizer);
+    const start = answers || prompt.every((token) => this.#tokenizer.isSpecial(token));
+    const text = new TextStream(this.#tokenizer, { start });
     const generation = this.#loop.start(
       request,
       {

@@ -28,8 +28,8 @@ export interface DecodeOptions {
   /** Control tokens are written out. Defaults to false. */
   special?: boolean;
   /**
-   * The tokens start a text: the blank that sentencepiece puts before one is dropped. Defaults to true for `decode`,
-   * and to false for `TextStream`, whose tokens usually go on where a prompt ended.
+   * The tokens start a text, as the answer in a chat does: the blank that sentencepiece puts before one is dropped.
+   * Defaults to true for `decode`, and to false for `TextStream`, whose tokens go on where others ended.
    */
   start?: boolean;
 }
