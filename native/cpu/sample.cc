@@ -1,6 +1,7 @@
 #include "cpu/sample.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -14,7 +15,7 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kLog2E = 1.44269504f;
-constexpr int kBuckets = 2048;
+constexpr int kBucketBits = 11;
 constexpr int kAllTies = std::numeric_limits<int>::max();
 
 int blocksOf(int vocabulary) { return (vocabulary + kSampleBlock - 1) / kSampleBlock; }
@@ -25,7 +26,7 @@ uint32_t orderedKey(float value) {
   value += 0.0f;
   uint32_t bits;
   std::memcpy(&bits, &value, 4);
-  return bits >> 31 ? ~bits : bits | 0x80000000u;
+  return bits ^ (0x80000000u | (0u - (bits >> 31)));  // no branch: signs are hard to predict
 }
 
 double sum(const std::vector<float>& parts, int count) {
@@ -101,7 +102,7 @@ void Sampler::reserve(int vocabulary) {
     for (auto* values : {&s.adjusted, &s.weights}) values->resize(vocabulary);
     for (auto* values : {&s.blockMax, &s.blockSum, &s.sorted}) values->resize(blocksOf(vocabulary));
     for (auto* values : {&s.ids, &s.occurrences}) values->resize(vocabulary);
-    s.mass.resize(kBuckets);
+    s.mass.resize(1 << kBucketBits);
   }
 }
 
@@ -172,11 +173,13 @@ void Sampler::applyTopP(const float* logits, int vocabulary, float top, float fa
   const double target = static_cast<double>(p) * sum(s.blockSum, blocksOf(vocabulary));
   // Tokens a hundred thousand times less likely than the first are looked at only if the others do not reach the mass.
   constexpr float kFarBelow = 17;
-  int candidates = kernels_.collect(logits, vocabulary, top - kFarBelow / factor, s.ids.data());
-  double mass = 0;
-  for (int i = 0; i < candidates; ++i) mass += s.weights[s.ids[i]];
-  if (mass < target) candidates = kernels_.collect(logits, vocabulary, -kInfinity, s.ids.data());
-  applyCut(logits, vocabulary, select(logits, candidates, s.weights.data(), target, s), 0, s);
+  const auto cutAmong = [&](float threshold) {
+    const int candidates = kernels_.collect(logits, vocabulary, threshold, s.ids.data());
+    return select(logits, candidates, s.weights.data(), target, s);
+  };
+  Cut cut = cutAmong(top - kFarBelow / factor);
+  if (cut.threshold == -kInfinity) cut = cutAmong(-kInfinity);
+  applyCut(logits, vocabulary, cut, 0, s);
 }
 
 void Sampler::applyCut(const float* logits, int vocabulary, Cut cut, float least, Scratch& s) const {
@@ -198,30 +201,37 @@ float Sampler::topKBound(int vocabulary, int k, Scratch& s) const {
 }
 
 /// Among the first `candidates` of s.ids (which it reorders): where the weights (1 each if null), added from the
-/// greatest logit down, reach `target`. A radix descent over the bits of the logits: three levels, each a histogram of
-/// mass.
+/// greatest logit down, reach `target`; everything is kept where they don't. A radix descent over the bits of the
+/// logits: each level is a histogram of mass over what the logits left span, so that near ones come apart at once.
 Sampler::Cut Sampler::select(const float* logits, int candidates, const float* weights, double target,
                              Scratch& s) const {
   const auto weightOf = [&](int32_t id) { return weights ? weights[id] : 1.0f; };
   int32_t* ids = s.ids.data();
+  uint32_t lowest = ~0u, highest = 0;
+  const auto include = [&](uint32_t key) { lowest = std::min(lowest, key), highest = std::max(highest, key); };
+  for (int i = 0; i < candidates; ++i) include(orderedKey(logits[ids[i]]));
   double passed = 0;
-  for (const auto& [shift, mask] : {std::pair{21, 2047u}, std::pair{10, 2047u}, std::pair{0, 1023u}}) {
-    const auto bucketOf = [&, shift = shift, mask = mask](int32_t id) {
-      return orderedKey(logits[id]) >> shift & mask;
-    };
+  while (lowest < highest) {
+    const int shift = std::max(0, static_cast<int>(std::bit_width(highest - lowest)) - kBucketBits);
+    const auto bucketOf = [&, base = lowest](int32_t id) { return (orderedKey(logits[id]) - base) >> shift; };
     std::fill(s.mass.begin(), s.mass.end(), 0.0);
     for (int i = 0; i < candidates; ++i) s.mass[bucketOf(ids[i])] += weightOf(ids[i]);
-    int bucket = static_cast<int>(mask);
+    int bucket = static_cast<int>((highest - lowest) >> shift);
     while (bucket >= 0 && (s.mass[bucket] == 0 || passed + s.mass[bucket] < target)) passed += s.mass[bucket--];
     if (bucket < 0) return {-kInfinity, kAllTies};
     int kept = 0;
-    for (int i = 0; i < candidates; ++i)
-      if (bucketOf(ids[i]) == static_cast<uint32_t>(bucket)) ids[kept++] = ids[i];
+    lowest = ~0u, highest = 0;
+    for (int i = 0; i < candidates; ++i) {
+      if (bucketOf(ids[i]) != static_cast<uint32_t>(bucket)) continue;
+      include(orderedKey(logits[ids[i]]));
+      ids[kept++] = ids[i];
+    }
     candidates = kept;
   }
   // What is left is equal; the lower ids are kept until the mass is reached.
   int ties = 0;
   while (ties < candidates && (ties == 0 || passed < target)) passed += weightOf(ids[ties++]);
+  if (passed < target) return {-kInfinity, kAllTies};
   return {logits[ids[0]], ties == candidates ? kAllTies : ties};
 }
 
