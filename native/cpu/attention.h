@@ -74,7 +74,7 @@ struct AttentionJob {
   float* partialSums;                 ///< [entries][valueStride]: a
 };
 
-/// What one thread needs besides; about 150 KiB, of which heads of 64 dimensions touch a third.
+/// What one thread needs besides; about 140 KiB, of which heads of 64 dimensions touch a third.
 struct AttentionScratch {
   alignas(64) float scores[kTileQueries][kSplitLanes];
   alignas(64) float sums[kTileQueries * kMaxHeadDim];  ///< a, [queries][valueStride]

@@ -172,6 +172,20 @@ void testTrees(const Shape& shape, Isa isa, uint32_t seed) {
   CHECK(same(next[0], oneByOne(shape, attentionKernels(isa), accepted).back()));
 }
 
+/// Rows with more ancestors than a tile of several rows may have, and than a split has positions.
+void testManyAncestors(Isa isa) {
+  const Shape shape{6, 2, 48, false};
+  std::mt19937 random(5);
+  const int begin = 30, length = 230, pages = 15;
+  const std::vector<int> tokens = randomTokens(random, length);
+  const std::vector<int32_t> table = shuffledPages(random, pages);
+  Rig rig(shape, attentionKernels(isa), 2, pages);
+  rig.run(chunk(tokens, table, 0, 0, begin, true), {table});
+  const Outputs got = rig.run(chunk(tokens, table, 0, begin, length, false), {table});
+  const Outputs expected = oneByOne(shape, attentionKernels(isa), tokens);
+  for (int p = begin; p < length; ++p) CHECK(same(got[p - begin], expected[p]));
+}
+
 /// Long contexts on several threads take the path that cuts one row across threads.
 void testThreads() {
   const Shape shape{9, 3, 64, true};
@@ -195,6 +209,7 @@ int main() {
   testInstructionSetsAgree();
   testThreads();
   for (Isa isa : isas()) {
+    testManyAncestors(isa);
     const uint32_t seeds = isa == Isa::portable ? 1 : 5;
     for (uint32_t seed = 0; seed < seeds; ++seed) {
       for (const Shape& shape : kShapes) {
