@@ -77,7 +77,7 @@ class EngineCore {
   using Clock = std::chrono::steady_clock;
   /// Those that are asked for a draft when the policy decides.
   static constexpr std::array kAsked = {DrafterId::suffix, DrafterId::recall, DrafterId::prediction};
-  static constexpr size_t kDraftersAsked = kAsked.size();
+  static constexpr size_t kDraftersAsked = kAsked.size(), kRecall = 1;
   /// What was drafted for one sequence of the round.
   struct Draft {
     DrafterId drafter;

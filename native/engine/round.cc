@@ -8,6 +8,11 @@
 
 namespace foretoken {
 namespace {
+
+/// Recall has seen all that suffix has. Where the two differ, the one that promises more has mostly promised too much,
+/// so suffix has to promise this many times what recall does.
+constexpr double kClearlyBetter = 1.5;
+
 double secondsBetween(std::chrono::steady_clock::time_point a, std::chrono::steady_clock::time_point b) {
   return std::chrono::duration<double>(b - a).count();
 }
@@ -99,7 +104,8 @@ void EngineCore::plan() {
     double bestRate = -1;
     for (size_t i = 0; i < entry->drafts.size(); ++i) {
       if (entry->drafts[i].count == 0) continue;
-      const double rate = planner_.rate(policy_, planEntry(*entry, entry->drafts[i]), kMaxDraftRows);
+      double rate = planner_.rate(policy_, planEntry(*entry, entry->drafts[i]), kMaxDraftRows);
+      if (kAsked[i] == DrafterId::suffix && entry->drafts[kRecall].count > 0) rate /= kClearlyBetter;
       if (rate <= bestRate) continue;
       bestRate = rate;
       entry->best = static_cast<int>(i);

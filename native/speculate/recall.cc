@@ -1,92 +1,132 @@
 #include "speculate/recall.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
 namespace foretoken {
 namespace {
 
-constexpr float kSharpness = 30;  ///< a voter's weight is exp(kSharpness * (its cosine - the best one))
-constexpr int kBatch = 64;        ///< keys that are fetched together
+constexpr int kBatch = 64;  ///< keys that are fetched together
 constexpr float kOne = 127.0f * 127.0f;
 
-constexpr VoteRules kRules = {.prior = 0.05f, .growth = 0, .most = 1};
+// Tuned on greedy answers of a small model by the speed that the planner makes of them.
+constexpr float kSameToken = 0.04f;  ///< what a token before that is the same adds to a score …
+constexpr int kSameTokens = 8;       ///< … for so many at most
+constexpr int kSteps = 256;          ///< a voter weighs exp(10 (score - 1)), in so many steps a unit
+constexpr int kVotersAgain = 8;      ///< asked by letters where a draft ran out of voters
+constexpr VoteRules kRules = {.prior = 0.05f, .growth = 0, .most = 100};
+
+/// By products of one constant, so that the weights are the same bits on every machine.
+constexpr auto kWeights = [] {
+  constexpr int kMost = kSteps + static_cast<int>(kSameToken * kSameTokens * kSteps) + 2;
+  constexpr double kStep = 1.03983547;  // exp(10 / kSteps)
+  std::array<float, kMost> weights{};
+  double weight = 1;
+  for (int i = kSteps; i >= 0; --i, weight /= kStep) weights[i] = static_cast<float>(weight);
+  weight = 1;
+  for (int i = kSteps; i < kMost; ++i, weight *= kStep) weights[i] = static_cast<float>(weight);
+  return weights;
+}();
+
+float weightOf(float score) {
+  const int step = static_cast<int>(score * kSteps + 0.5f);
+  return kWeights[std::clamp(step, 0, static_cast<int>(kWeights.size()) - 1)];
+}
+
+/// Tokens before `place` that are those before the end of the context.
+int sameTokensBefore(const int32_t* text, int32_t place, std::span<const int32_t> context) {
+  const int32_t* tail = context.data() + context.size() - 1;
+  const int most = std::min({kSameTokens, static_cast<int>(context.size()) - 1, static_cast<int>(place)});
+  int same = 0;
+  while (same < most && text[place - 1 - same] == tail[-1 - same]) ++same;
+  return same;
+}
 
 }  // namespace
 
-int Neighbours::search(const TextSegment& segment, int32_t token, const int8_t* query, int scan) {
+int Neighbours::search(const TextSegment& segment, std::span<const int32_t> context, const int8_t* query, int scan) {
   static const DotKeys dotKeys = dotKeysPaths().front();
   std::array<int32_t, kBatch> places, dots;
   std::array<const int8_t*, kBatch> keys;
   const int32_t* text = segment.data();
   int looked = 0;
-  for (int32_t place = segment.latest(token); place >= 0 && looked < scan;) {
-    int batch = 0;
-    for (; place >= 0 && batch < kBatch && looked < scan; place = segment.before(place), ++looked) {
-      if (place == 0 || place + 1 >= segment.size() || text[place] != token) continue;
-      keys[batch] = segment.key(place - 1);
-      __builtin_prefetch(keys[batch]);
-      places[batch++] = place;
+  for (int32_t place = segment.latest(context.back()); place >= 0 && looked < scan;) {
+    int fetched = 0;  // all at once: one wait for memory instead of one a key
+    for (; place >= 0 && fetched < kBatch && looked < scan; place = segment.before(place), ++looked) {
+      if (place == 0 || place + 1 >= segment.size()) continue;
+      __builtin_prefetch(segment.key(place - 1));
+      __builtin_prefetch(text + place);
+      places[fetched++] = place;
     }
-    dotKeys(query, keys.data(), batch, dots.data());
-    for (int i = 0; i < batch; ++i) offer({&segment, places[i], dots[i]});
+    int count = 0;
+    for (int i = 0; i < fetched; ++i) {
+      if (text[places[i]] != context.back()) continue;
+      keys[count] = segment.key(places[i] - 1);
+      places[count++] = places[i];
+    }
+    dotKeys(query, keys.data(), count, dots.data());
+    for (int i = 0; i < count; ++i) {
+      if (dots[i] <= 0) continue;
+      const auto same = static_cast<float>(sameTokensBefore(text, places[i], context));
+      offer({&segment, places[i], static_cast<float>(dots[i]) / kOne + kSameToken * same});
+    }
   }
   return looked;
 }
 
 void Neighbours::offer(const Neighbour& neighbour) {
-  if (neighbour.dot <= 0) return;
   const bool full = count_ == kRecallVoters;
-  if (full && neighbour.dot <= nearest_[count_ - 1].dot) return;
+  if (full && neighbour.score <= best_[count_ - 1].score) return;
   if (isRepeated(neighbour)) return;
   int at = full ? count_ - 1 : count_++;
-  for (; at > 0 && nearest_[at - 1].dot < neighbour.dot; --at) nearest_[at] = nearest_[at - 1];
-  nearest_[at] = neighbour;
+  for (; at > 0 && best_[at - 1].score < neighbour.score; --at) best_[at] = best_[at - 1];
+  best_[at] = neighbour;
 }
 
 /// The same text is often known twice, to the session and to the tenant: it votes once.
 bool Neighbours::isRepeated(const Neighbour& neighbour) const {
   const int8_t* key = neighbour.segment->key(neighbour.place - 1);
-  const int32_t* next = neighbour.segment->data() + neighbour.place + 1;
-  for (const Neighbour& other : nearest()) {
-    if (other.dot != neighbour.dot) continue;
-    if (other.segment->data()[other.place + 1] != *next) continue;
-    if (std::memcmp(other.segment->key(other.place - 1), key, kKeyWidth) == 0) return true;
-  }
-  return false;
+  const int32_t next = neighbour.segment->data()[neighbour.place + 1];
+  return std::any_of(best().begin(), best().end(), [&](const Neighbour& other) {
+    return other.score == neighbour.score && other.segment->data()[other.place + 1] == next &&
+           std::memcmp(other.segment->key(other.place - 1), key, kKeyWidth) == 0;
+  });
 }
 
-RecallDrafter::RecallDrafter(const TextSegment* own) : own_(own), tree_(kRules) {}
+RecallDrafter::RecallDrafter(const TextSegment* own) : sources_{own}, tree_(kRules) {}
 
 int RecallDrafter::draft(const DraftInput& input, std::span<DraftNode> out) {
   const auto last = static_cast<int32_t>(input.tokens.size()) - 1;
-  if (last < 1 || !own_->hasKeys()) return 0;
-  search(input.tokens[last], own_->key(last - 1));
-  const auto nearest = neighbours_.nearest();
-  if (nearest.empty()) return 0;
+  if (last < 1 || !sources_.own->hasKeys()) return 0;
+  search(input.tokens, sources_.own->key(last - 1));
   tree_.clear();
   Voters voters = tree_.room(kRecallVoters);
-  const float best = static_cast<float>(nearest[0].dot) / kOne;
-  for (const Neighbour& n : nearest) {
+  for (const Neighbour& n : neighbours_.best()) {
     const int32_t* text = n.segment->data();
-    const float cosine = static_cast<float>(n.dot) / kOne;
-    voters.room[voters.count++] = {text + n.place + 1, text + n.segment->size(),
-                                   std::exp(kSharpness * (cosine - best))};
+    voters.room[voters.count++] = {text + n.place + 1, text + n.segment->size(), weightOf(n.score)};
   }
-  tree_.branch(-1, 1, 1, tree_.commit(voters), std::min(best, 1.0f));
-  return tree_.grow(input.maxDepth, out, [](auto&&, auto&&) {});
+  tree_.branch(-1, 1, 1, tree_.commit(voters));
+  return tree_.grow(input.maxDepth, out, [&](std::span<const DraftNode> nodes) { return ask(input.tokens, nodes); });
 }
 
-void RecallDrafter::search(int32_t token, const int8_t* query) {
+void RecallDrafter::search(std::span<const int32_t> context, const int8_t* query) {
   neighbours_.clear();
-  int left = kRecallScan - neighbours_.search(*own_, token, query, kRecallScan);
-  for (const TextSource* source : shared_) {
+  int left = kRecallScan - neighbours_.search(*sources_.own, context, query, kRecallScan);
+  for (const TextSource* source : sources_.shared) {
     if (source == nullptr) continue;
     for (const TextSegment* segment : source->segments()) {
-      if (segment->hasKeys()) left -= neighbours_.search(*segment, token, query, left);
+      if (segment->hasKeys()) left -= neighbours_.search(*segment, context, query, left);
     }
   }
+}
+
+/// There is no hidden state of a drafted token, so behind the known text only letters can tell: a match of full length
+/// weighs 1.
+VoteTree::Range RecallDrafter::ask(std::span<const int32_t> context, std::span<const DraftNode> nodes) {
+  Voters more = tree_.room(kVotersAgain);
+  sources_.lookupBehind(context, nodes, kVotersAgain, more);
+  for (Voter& voter : more.room.first(more.count)) voter.weight /= kSuffixMaxMatch;
+  return tree_.commit(more);
 }
 
 }  // namespace foretoken

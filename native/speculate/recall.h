@@ -3,8 +3,8 @@
 // Every verified position i of stored text has a key: the target's hidden state there (a late layer, projected to
 // kKeyWidth int8 numbers, see KeyProjection). When token t has just been drawn from the hidden state of position i, the
 // places where t was said before are looked through, the nearest keys before them are taken, and the text behind those
-// places votes. No forward pass and no gradient: it learns a position the moment it is verified, and generalises over
-// wording because the key is meaning, not letters.
+// places votes; where it ends, matches of letters go on. No forward pass and no gradient: it learns a position the
+// moment it is verified, and generalises over wording because the key is meaning, not letters.
 //
 // Relatives: kNN-LM (arXiv 1911.00172), REST (arXiv 2311.08252), NEST (arXiv 2405.19325).
 #pragma once
@@ -15,55 +15,56 @@
 #include "speculate/dot.h"
 #include "speculate/drafter.h"
 #include "speculate/segment.h"
+#include "speculate/suffix.h"
 #include "speculate/votes.h"
 
 namespace foretoken {
 
 /// Places with the token in question that are compared for one draft, latest first, the sequence's own text before its
 /// session's and its tenant's: bounds the time of a lookup.
-constexpr int kRecallScan = 2048;
+constexpr int kRecallScan = 1024;
 /// Nearest places that vote.
 constexpr int kRecallVoters = 32;
 
-/// A place in stored text whose key is near.
+/// A place in stored text that is like the present one.
 struct Neighbour {
   const TextSegment* segment;
   int32_t place;  ///< where the token in question was said; the text behind it votes
-  int32_t dot;    ///< of the keys; 127 * 127 = the same direction
+  float score;    ///< cosine of the keys, and a little more for every token before that is the same
 };
 
-/// The nearest places of several texts, nearest first; of equals the one found first.
+/// The best places of several texts, best first; of equals the one found first.
 class Neighbours {
  public:
   void clear() { count_ = 0; }
-  /// Looks through the latest places of `token` in a segment, at most `scan` of them; returns how many it looked at.
-  int search(const TextSegment& segment, int32_t token, const int8_t* query, int scan);
-  std::span<const Neighbour> nearest() const { return {nearest_.data(), static_cast<size_t>(count_)}; }
+  /// Looks through the latest places of the last token of `context` in a segment, at most `scan` of them; returns how
+  /// many it looked at.
+  int search(const TextSegment& segment, std::span<const int32_t> context, const int8_t* query, int scan);
+  std::span<const Neighbour> best() const { return {best_.data(), static_cast<size_t>(count_)}; }
 
  private:
   void offer(const Neighbour& neighbour);
   bool isRepeated(const Neighbour& neighbour) const;
 
-  std::array<Neighbour, kRecallVoters> nearest_;
+  std::array<Neighbour, kRecallVoters> best_;
   int count_ = 0;
 };
 
-/// Drafts for one sequence: from its own prompt and output, then its session's and its tenant's text. Segments without
-/// keys know nothing.
+/// Drafts for one sequence from all its sources. Segments without keys know nothing.
 class RecallDrafter final : public Drafter {
  public:
   /// `own` grows with the sequence: its owner appends and sets keys.
   explicit RecallDrafter(const TextSegment* own);
   /// Lets it also draft from what the session and the tenant remember; null = nothing.
-  void share(const TextSource* session, const TextSource* tenant) { shared_ = {session, tenant}; }
+  void share(const TextSource* session, const TextSource* tenant) { sources_.shared = {session, tenant}; }
   DrafterId id() const override { return DrafterId::recall; }
   int draft(const DraftInput& input, std::span<DraftNode> out) override;
 
  private:
-  void search(int32_t token, const int8_t* query);
+  void search(std::span<const int32_t> context, const int8_t* query);
+  VoteTree::Range ask(std::span<const int32_t> context, std::span<const DraftNode> nodes);
 
-  const TextSegment* own_;
-  std::array<const TextSource*, 2> shared_{};
+  TextSources sources_;
   Neighbours neighbours_;
   VoteTree tree_;
 };

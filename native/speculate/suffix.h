@@ -15,22 +15,28 @@
 
 namespace foretoken {
 
-/// Drafts for one sequence: from its own prompt and output, then its session's and its tenant's text.
+/// Where a sequence's drafters look: its own text, then what its session and its tenant remember.
+struct TextSources {
+  const TextSegment* own;  ///< grows with the sequence: its owner appends
+  std::array<const TextSource*, 2> shared{};
+
+  /// Adds voters that go on where `context` ends, longest matches first, weighed by the length of their match.
+  void lookup(std::span<const int32_t> context, int most, Voters& out) const;
+  /// The same with the context as it would be if the path to the last of `nodes` came true.
+  void lookupBehind(std::span<const int32_t> context, std::span<const DraftNode> nodes, int most, Voters& out) const;
+};
+
+/// Drafts for one sequence from all its sources.
 class SuffixDrafter final : public Drafter {
  public:
-  /// `own` grows with the sequence: its owner appends.
   explicit SuffixDrafter(const TextSegment* own);
   /// Lets it also draft from what the session and the tenant remember; null = nothing.
-  void share(const TextSource* session, const TextSource* tenant) { shared_ = {session, tenant}; }
+  void share(const TextSource* session, const TextSource* tenant) { sources_.shared = {session, tenant}; }
   DrafterId id() const override { return DrafterId::suffix; }
   int draft(const DraftInput& input, std::span<DraftNode> out) override;
 
  private:
-  VoteTree::Range gather(std::span<const int32_t> context, int most);
-  bool restart(std::span<const int32_t> context, std::span<const DraftNode> nodes, const VoteTree::Candidate& from);
-
-  const TextSegment* own_;
-  std::array<const TextSource*, 2> shared_{};
+  TextSources sources_;
   VoteTree tree_;
 };
 

@@ -17,7 +17,7 @@ VoteTree::Range VoteTree::commit(const Voters& voters) {
   return {poolSize_ - voters.count, poolSize_};
 }
 
-void VoteTree::branch(int32_t parent, int32_t depth, float survival, Range voters, float trust) {
+void VoteTree::branch(int32_t parent, int32_t depth, float survival, Range voters) {
   voters.end = dropExhausted(voters);
   float total = rules_.prior;
   for (int32_t i = voters.begin; i < voters.end; ++i) total += pool_[i].weight;
@@ -26,7 +26,7 @@ void VoteTree::branch(int32_t parent, int32_t depth, float survival, Range voter
   std::partial_sort(groups_.begin(), groups_.begin() + branches, groups_.begin() + groups,
                     [](const Group& a, const Group& b) { return a.weight > b.weight; });
   for (int g = 0; g < branches && candidateCount_ < static_cast<int>(candidates_.size()); ++g) {
-    const float confidence = trust * groups_[g].weight / total;
+    const float confidence = groups_[g].weight / total;
     if (survival * confidence < kHopeless) break;
     const int32_t token = *pool_[groups_[g].begin].next;
     for (int32_t i = groups_[g].begin; i < groups_[g].end; ++i) {

@@ -36,13 +36,6 @@ class VoteTree {
  public:
   explicit VoteTree(const VoteRules& rules) : rules_(rules) {}
 
-  /// A node that may be drafted, and those who voted for it: a range of the pool, already advanced beyond it.
-  struct Candidate {
-    DraftNode node;
-    float survival;  ///< product of confidences down to here
-    int32_t begin, end;
-  };
-
   void clear() { poolSize_ = candidateCount_ = 0; }
   /// Room for at most `most` voters more; `commit` says how many came.
   Voters room(int most);
@@ -50,29 +43,38 @@ class VoteTree {
     int32_t begin, end;
   };
   Range commit(const Voters& voters);
-  /// Counts the votes of a range and makes the best tokens candidates below `parent`. `trust` scales the confidences.
-  void branch(int32_t parent, int32_t depth, float survival, Range voters, float trust = 1);
+  /// Counts the votes of a range and makes the best tokens candidates below `parent`, whose survival is given.
+  void branch(int32_t parent, int32_t depth, float survival, Range voters);
 
   /// Takes the best candidates one after the other into `out` until nothing or no room is left; returns how many.
-  /// `dry(nodes, candidate)` is called with the nodes so far where the voters for the last of them know no further: it
-  /// may branch again.
-  template <typename Dry>
-  int grow(int maxDepth, std::span<DraftNode> out, Dry dry) {
-    int count = 0;
+  /// Where the voters for a likely node know no further, `ask(nodes)`, with the nodes so far, that one the last, gives
+  /// new ones.
+  template <typename Ask>
+  int grow(int maxDepth, std::span<DraftNode> out, Ask ask) {
+    int count = 0, asked = 0;
     while (candidateCount_ > 0 && count < static_cast<int>(out.size())) {
       const Candidate best = popBest();
-      out[count] = best.node;
-      if (best.node.depth < maxDepth) {
-        const int before = candidateCount_;
-        branch(count, best.node.depth + 1, best.survival, {best.begin, best.end});
-        if (candidateCount_ == before) dry(std::span<const DraftNode>(out.first(count + 1)), best);
-      }
-      ++count;
+      out[count++] = best.node;
+      if (best.node.depth == maxDepth) continue;
+      const int before = candidateCount_;
+      branch(count - 1, best.node.depth + 1, best.survival, {best.begin, best.end});
+      if (candidateCount_ > before || best.survival <= kLikely || asked == kMostAsked) continue;
+      const Range voters = ask(std::span<const DraftNode>(out.first(count)));
+      branch(count - 1, best.node.depth + 1, best.survival, voters);
+      asked += voters.end > voters.begin;
     }
     return count;
   }
 
  private:
+  static constexpr float kLikely = 0.05f;
+  static constexpr int kMostAsked = 16;  ///< times that new voters came
+  /// A node that may be drafted, and those who voted for it: a range of the pool, already advanced beyond it.
+  struct Candidate {
+    DraftNode node;
+    float survival;  ///< product of confidences down to here
+    int32_t begin, end;
+  };
   struct Group {
     int32_t begin, end;
     float weight;

@@ -1,0 +1,267 @@
+// The recall drafter on its own: what is near, who votes, whose memory it is, what a lookup costs at a million entries.
+#include "speculate/recall.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <random>
+
+#include "check.h"
+#include "speculate/library.h"
+
+namespace foretoken {
+namespace {
+
+using Key = std::array<int8_t, kKeyWidth>;
+
+struct Random {
+  std::mt19937 engine;
+  int below(int bound) { return static_cast<int>(engine() % static_cast<uint32_t>(bound)); }
+  Key key(int scale = 60) {
+    Key result;
+    for (int8_t& number : result) number = static_cast<int8_t>(below(scale) - scale / 2);
+    return result;
+  }
+};
+
+Key near(const Key& key, Random& random, int blur) {
+  Key result = key;
+  for (int8_t& number : result) number = static_cast<int8_t>(number + random.below(2 * blur + 1) - blur);
+  return result;
+}
+
+void append(TextSegment& text, int32_t token, const Key& key) {
+  text.setKey(text.size(), key.data());
+  text.append(token);
+}
+
+/// All of a fixed list, as a shelf would give them.
+struct Shelf final : TextSource {
+  std::span<const TextSegment* const> segments() const override { return list; }
+  std::vector<const TextSegment*> list;
+};
+
+int32_t dotOf(const int8_t* a, const int8_t* b) {
+  int32_t sum = 0;
+  for (int j = 0; j < kKeyWidth; ++j) sum += a[j] * b[j];
+  return sum;
+}
+
+void pathsAgree() {
+  Random random{std::mt19937(1)};
+  std::vector<Key> keys(300);
+  std::vector<const int8_t*> pointers;
+  for (Key& key : keys) {
+    for (int8_t& number : key) number = static_cast<int8_t>(random.below(255) - 127);
+    pointers.push_back(key.data());
+  }
+  keys[0].fill(-127);
+  keys[1].fill(127);
+  for (const DotKeys path : dotKeysPaths()) {
+    for (int q = 0; q < 20; ++q) {
+      std::vector<int32_t> dots(keys.size());
+      path(keys[q].data(), pointers.data(), static_cast<int>(keys.size()), dots.data());
+      for (size_t i = 0; i < keys.size(); ++i) CHECK(dots[i] == dotOf(keys[q].data(), keys[i].data()));
+    }
+  }
+}
+
+/// The best places, against a look at every place there is.
+void findsTheNearest() {
+  Random random{std::mt19937(2)};
+  TextSegment text(4000, true);
+  for (int i = 0; i < 4000; ++i) append(text, random.below(40), random.key());
+  for (int round = 0; round < 50; ++round) {
+    const Key query = random.key();
+    const std::vector<int32_t> context = {random.below(40), random.below(40), random.below(40)};
+    std::vector<float> expected;
+    for (int place = 1; place + 1 < text.size(); ++place) {
+      if (text.data()[place] != context.back()) continue;
+      const int32_t dot = dotOf(query.data(), text.key(place - 1));
+      int same = 0;
+      while (same < 2 && same < place && text.data()[place - 1 - same] == context[1 - same]) ++same;
+      if (dot > 0) expected.push_back(static_cast<float>(dot) / (127.0f * 127.0f) + 0.04f * static_cast<float>(same));
+    }
+    std::sort(expected.rbegin(), expected.rend());
+    Neighbours neighbours;
+    const int looked = neighbours.search(text, context, query.data(), kRecallScan);
+    CHECK(looked < kRecallScan);
+    CHECK(neighbours.best().size() == std::min<size_t>(expected.size(), kRecallVoters));
+    for (size_t i = 0; i < neighbours.best().size(); ++i) CHECK(neighbours.best()[i].score == expected[i]);
+  }
+}
+
+/// One token, said in two states of mind: what is drafted depends on the state, not on the letters.
+void meaningDecides() {
+  Random random{std::mt19937(3)};
+  const Key one = random.key(), other = random.key();
+  TextSegment own(200, true);
+  for (int i = 0; i < 6; ++i) {
+    const bool first = i % 2 == 0;
+    append(own, 100 + i, near(first ? one : other, random, 3));
+    append(own, 7, random.key());
+    for (int k = 0; k < 4; ++k) append(own, (first ? 20 : 30) + k, random.key());
+  }
+  for (const bool first : {true, false}) {
+    std::vector<int32_t> tokens(own.data(), own.data() + own.size());
+    TextSegment text = own;
+    append(text, 99, near(first ? one : other, random, 3));
+    append(text, 7, Key{});
+    tokens.insert(tokens.end(), {99, 7});
+    RecallDrafter drafter(&text);
+    std::array<DraftNode, 4> nodes;
+    CHECK(drafter.draft({tokens, 0, 4}, nodes) == 4);
+    for (int k = 0; k < 4; ++k) CHECK(nodes[k].token == (first ? 20 : 30) + k && nodes[k].depth == k + 1);
+    CHECK(nodes[0].confidence > 0.8f);
+  }
+}
+
+/// Where neighbours differ the draft branches, the nearer ones louder.
+void votesAreCounted() {
+  Random random{std::mt19937(4)};
+  const Key query = random.key();
+  TextSegment own(200, true);
+  for (int i = 0; i < 8; ++i) {
+    append(own, 50 + i, near(query, random, i < 5 ? 2 : 14));
+    append(own, 7, random.key());
+    append(own, i < 5 ? 11 : 12, random.key());
+  }
+  append(own, 60, query);
+  append(own, 7, Key{});
+  const std::vector<int32_t> tokens(own.data(), own.data() + own.size());
+  RecallDrafter drafter(&own);
+  std::array<DraftNode, 16> nodes;
+  const int count = drafter.draft({tokens, 0, 1}, nodes);
+  CHECK(count == 2 && nodes[0].token == 11 && nodes[1].token == 12);
+  CHECK(nodes[0].confidence > 2 * nodes[1].confidence && nodes[0].confidence + nodes[1].confidence < 1);
+}
+
+/// A loop of one's own: behind the end of the known text letters go on.
+void goesRoundALoop() {
+  Random random{std::mt19937(5)};
+  std::array<Key, 3> states = {random.key(), random.key(), random.key()};
+  TextSegment own(100, true);
+  std::vector<int32_t> tokens;
+  for (int i = 0; i < 18; ++i) {
+    append(own, 7 + i % 3, near(states[i % 3], random, 1));
+    tokens.push_back(7 + i % 3);
+  }
+  RecallDrafter drafter(&own);
+  std::array<DraftNode, 12> nodes;
+  CHECK(drafter.draft({tokens, 0, 12}, nodes) == 12);
+  for (int k = 0; k < 12; ++k) CHECK(nodes[k].token == 7 + k % 3);
+}
+
+void knowsNothingWithoutKeys() {
+  TextSegment own(20, true), keyless(20);
+  std::vector<int32_t> tokens = {1, 2, 3, 1, 2, 3, 1, 2};
+  for (const int32_t token : tokens) own.append(token), keyless.append(token);
+  std::array<DraftNode, 4> nodes;
+  CHECK(RecallDrafter(&own).draft({tokens, 0, 4}, nodes) == 0);
+  CHECK(RecallDrafter(&keyless).draft({tokens, 0, 4}, nodes) == 0);
+  CHECK(RecallDrafter(&own).draft({std::span<const int32_t>(tokens).first(1), 0, 4}, nodes) == 0);
+}
+
+/// Text that the session and the tenant both hold votes once.
+void knownTwiceVotesOnce() {
+  Random random{std::mt19937(6)};
+  TextSegment text(20, true);
+  for (const int32_t token : {5, 7, 8, 9}) append(text, token, random.key());
+  Neighbours once, twice;
+  const std::vector<int32_t> context = {5, 7};
+  once.search(text, context, text.key(0), 100);
+  const TextSegment copy = text;
+  twice.search(text, context, text.key(0), 100);
+  twice.search(copy, context, text.key(0), 100);
+  CHECK(once.best().size() == 1 && twice.best().size() == 1);
+}
+
+void scansTheLatestFirst() {
+  Random random{std::mt19937(7)};
+  TextSegment text(3 * kRecallScan, true);
+  while (text.room() > 0) append(text, 7, random.key());
+  Neighbours neighbours;
+  const std::vector<int32_t> context = {1, 7};
+  const Key query = random.key();
+  CHECK(neighbours.search(text, context, query.data(), 500) == 500);
+  for (const Neighbour& n : neighbours.best()) CHECK(n.place >= text.size() - 500);
+}
+
+void tenantsAreApart() {
+  Random random{std::mt19937(8)};
+  TextLibrary library(64 << 20, 16 << 20, true);
+  TextSegment said(20, true);
+  for (const int32_t token : {5, 7, 11, 12, 13, 14}) append(said, token, random.key());
+  const std::vector<int32_t> document(said.data(), said.data() + said.size()), asked = {5, 7};
+  library.add(*library.shelf("a", "s"), document, &said);
+  const auto drafted = [&](const char* tenant, const char* session) {
+    TextSegment own(4, true);
+    own.setKey(0, said.key(0));
+    own.append(5);
+    own.append(7);
+    RecallDrafter drafter(&own);
+    const auto ofSession = library.shelf(tenant, session), ofTenant = library.shelf(tenant, "");
+    drafter.share(ofSession.get(), ofTenant.get());
+    std::array<DraftNode, 8> nodes;
+    return drafter.draft({asked, 0, 4}, nodes);
+  };
+  CHECK(drafted("a", "s") == 4);
+  CHECK(drafted("a", "t") == 0 && drafted("b", "s") == 0);
+  const std::string tenant = "a", session = "s";
+  library.forget(&tenant, &session);
+  CHECK(drafted("a", "s") == 0 && library.bytes() == 0);
+}
+
+/// 32 segments of 32 k entries, tokens as frequent as words are: printed, not asserted.
+void printsItsCost() {
+  Random random{std::mt19937(9)};
+  Shelf shelf;
+  std::vector<std::unique_ptr<TextSegment>> segments;
+  const auto word = [&] {
+    const double u = (random.below(1 << 20) + 1.0) / (1 << 20);
+    return static_cast<int32_t>(std::min(40000.0, 1 / u) + random.below(1 + static_cast<int>(0.1 / u)));
+  };
+  Key key = random.key();
+  for (int s = 0; s < 32; ++s) {
+    segments.push_back(std::make_unique<TextSegment>(32768, true));
+    while (segments.back()->room() > 0) {
+      key[random.below(kKeyWidth)] = static_cast<int8_t>(random.below(60) - 30);
+      append(*segments.back(), word(), key);
+    }
+    shelf.list.push_back(segments.back().get());
+  }
+  std::vector<double> micros;
+  std::array<DraftNode, 48> nodes;
+  TextSegment own(2002, true);
+  std::vector<int32_t> tokens;
+  for (int i = 0; i < 2000; ++i) {
+    tokens.push_back(word());
+    append(own, tokens.back(), random.key());
+    RecallDrafter drafter(&own);
+    drafter.share(nullptr, &shelf);
+    const auto begin = std::chrono::steady_clock::now();
+    drafter.draft({tokens, 0, 16}, nodes);
+    micros.push_back(std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin).count());
+  }
+  std::sort(micros.begin(), micros.end());
+  std::printf("a draft over 1,048,576 entries: median %.1f us, 90 %% %.1f us, 99 %% %.1f us\n", micros[1000],
+              micros[1800], micros[1980]);
+}
+
+}  // namespace
+}  // namespace foretoken
+
+int main() {
+  using namespace foretoken;
+  pathsAgree();
+  findsTheNearest();
+  meaningDecides();
+  votesAreCounted();
+  goesRoundALoop();
+  knowsNothingWithoutKeys();
+  knownTwiceVotesOnce();
+  scansTheLatestFirst();
+  tenantsAreApart();
+  printsItsCost();
+  return test::finish("recall");
+}
