@@ -63,18 +63,27 @@ FORETOKEN_CODEC float e4m3ToFloat(uint8_t code) {
   return bitsFloat((magnitude < 8u ? floatBits(subnormal) : normal) | ((uint32_t{code} & 0x80u) << 24));
 }
 
-/// fp32 -> e4m3. Above 448 (and infinity) saturates to 448 with its sign; NaN gives 0x7f whatever its sign.
-FORETOKEN_CODEC uint8_t floatToE4m3(float value) {
+/// fp32 -> a float of `mantissa` bits whose smallest normal number is 2^lowest. Beyond `largest` (and infinity)
+/// saturates to it; negative values get `signBit`; NaN gives `nan` whatever its sign.
+template <int mantissa, int lowest>
+FORETOKEN_CODEC uint8_t floatToSmall(float value, float largest, uint32_t signBit, uint32_t nan) {
+  constexpr int dropped = 23 - mantissa;
+  constexpr uint32_t smallestNormal = static_cast<uint32_t>(127 + lowest) << 23;
+  // Below 2^lowest the step is 2^(lowest - mantissa), the last place of an fp32 near this power of two.
+  constexpr uint32_t lastPlace = static_cast<uint32_t>(127 + lowest + dropped) << 23;
   const int32_t signless = static_cast<int32_t>(floatBits(value) & 0x7fffffffu);
-  const int32_t largest = static_cast<int32_t>(floatBits(448.0f));
-  const uint32_t bits = static_cast<uint32_t>(signless < largest ? signless : largest);
-  // Below 2^-6 the step is 2^-9, the last place of an fp32 near 2^14.
-  const uint32_t small = floatBits(bitsFloat(bits) + 16384.0f) - floatBits(16384.0f);
-  const uint32_t normal = ((bits + 0x7ffffu + ((bits >> 20) & 1u)) >> 20) - (120u << 3);
-  const uint32_t magnitude = bits < (121u << 23) ? small : normal;
-  const uint32_t sign = (floatBits(value) >> 24) & 0x80u;
-  return static_cast<uint8_t>(signless > 0x7f800000 ? 0x7fu : magnitude | sign);
+  const int32_t most = static_cast<int32_t>(floatBits(largest));
+  const uint32_t bits = static_cast<uint32_t>(signless < most ? signless : most);
+  const uint32_t small = floatBits(bitsFloat(bits) + bitsFloat(lastPlace)) - lastPlace;
+  const uint32_t half = (1u << (dropped - 1)) - 1u + ((bits >> dropped) & 1u);
+  const uint32_t normal = ((bits + half) >> dropped) - (static_cast<uint32_t>(126 + lowest) << mantissa);
+  const uint32_t magnitude = bits < smallestNormal ? small : normal;
+  const uint32_t sign = (floatBits(value) >> 31) * signBit;
+  return static_cast<uint8_t>(signless > 0x7f800000 ? nan : magnitude | sign);
 }
+
+/// fp32 -> e4m3. Above 448 (and infinity) saturates to 448 with its sign; NaN gives 0x7f whatever its sign.
+FORETOKEN_CODEC uint8_t floatToE4m3(float value) { return floatToSmall<3, -6>(value, 448.0f, 0x80u, 0x7fu); }
 
 /// e2m1 (low four bits of `code`) -> fp32, exact.
 FORETOKEN_CODEC float e2m1ToFloat(uint8_t code) {
@@ -92,17 +101,7 @@ FORETOKEN_CODEC int8_t e2m1Doubled(uint8_t code) {
 }
 
 /// fp32 -> e2m1 in the low four bits. Above 6 saturates to 6 with its sign; NaN gives +6; -0.1 gives -0 (8).
-FORETOKEN_CODEC uint8_t floatToE2m1(float value) {
-  const int32_t signless = static_cast<int32_t>(floatBits(value) & 0x7fffffffu);
-  const int32_t largest = static_cast<int32_t>(floatBits(6.0f));
-  const uint32_t bits = static_cast<uint32_t>(signless < largest ? signless : largest);
-  // Below 1 the step is 0.5, the last place of an fp32 near 2^22.
-  const uint32_t small = floatBits(bitsFloat(bits) + 4194304.0f) - floatBits(4194304.0f);
-  const uint32_t normal = ((bits + 0x1fffffu + ((bits >> 22) & 1u)) >> 22) - (126u << 1);
-  const uint32_t magnitude = bits < (127u << 23) ? small : normal;
-  const uint32_t sign = (floatBits(value) >> 28) & 8u;
-  return static_cast<uint8_t>(signless > 0x7f800000 ? 7u : magnitude | sign);
-}
+FORETOKEN_CODEC uint8_t floatToE2m1(float value) { return floatToSmall<1, 0>(value, 6.0f, 8u, 7u); }
 
 /// e8m0 -> fp32: 2^(code - 127), exact (code 0 is the subnormal 2^-127); 255 is NaN.
 FORETOKEN_CODEC float e8m0ToFloat(uint8_t code) {
