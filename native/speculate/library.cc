@@ -9,6 +9,8 @@ constexpr int32_t kFirstSegment = 4096, kLargestSegment = 32768;
 constexpr size_t kMostSegments = 8;   ///< of one shelf: bounds the time of a lookup
 constexpr size_t kChunk = 16;         ///< beginnings of documents are known by multiples of this
 constexpr size_t kContextBefore = 8;  ///< the first new tokens are found by what stands before them
+constexpr int32_t kPassageBefore = 8, kPassageBehind = 16;  ///< what is kept around a useful place
+constexpr int32_t kMostCarried = 4;                         ///< a quarter of a segment's text at most outlives it
 
 /// f(length, hash) for the beginnings of a document whose length is a multiple of kChunk, shortest first.
 template <typename F>
@@ -19,6 +21,24 @@ void overBeginnings(std::span<const int32_t> document, F f) {
     hash ^= hash >> 29;
     if ((i + 1) % kChunk == 0) f(i + 1, hash);
   }
+}
+
+/// f(begin, end) for the stretches of text around places with so much praise, in order; none crosses a border.
+template <typename F>
+void overPassages(const TextSegment& text, int praise, F f) {
+  int32_t begin = 0, end = 0;  // of the passage that is growing
+  for (int32_t place = 0; place < text.size(); ++place) {
+    if (text.praiseOf(place) < praise) continue;
+    int32_t from = place;
+    while (from > end && from > place - kPassageBefore && text.data()[from - 1] != kBorder) --from;
+    if (from > end || end == 0) {
+      if (end > begin) f(begin, end);
+      begin = from;
+    }
+    end = std::max(end, place + 1);
+    while (end < text.size() && end < place + kPassageBehind && text.data()[end] != kBorder) ++end;
+  }
+  if (end > begin) f(begin, end);
 }
 
 }  // namespace
@@ -65,14 +85,37 @@ TextSegment& TextShelf::roomyText() {
 }
 
 void TextShelf::dropOldest() {
+  if (oldestFirst_.size() > 1) carryOver(oldestFirst_.front()->text, oldestFirst_.back()->text);
   bytes_ -= oldestFirst_.front()->bytes();
+  ++version_;
   oldestFirst_.erase(oldestFirst_.begin());
   relist();
+}
+
+/// Writes the most praised passages again, where they have to earn their praise anew; at most a part of the text, and
+/// never more than there is room for, so that making room always makes room.
+void TextShelf::carryOver(const TextSegment& from, TextSegment& to) {
+  if (!from.hasKeys() || !to.hasKeys()) return;
+  const int32_t room = std::min(to.room(), from.size() / kMostCarried);
+  for (int praise = 1; praise <= 128; praise *= 2) {
+    int32_t needed = 0;
+    overPassages(from, praise, [&](int32_t begin, int32_t end) { needed += end - begin + 1; });
+    if (needed > room) continue;
+    overPassages(from, praise, [&](int32_t begin, int32_t end) {
+      for (int32_t at = begin; at < end; ++at) {
+        to.setKey(to.size(), from.key(at));
+        to.append(from.data()[at]);
+      }
+      to.endDocument();
+    });
+    return;
+  }
 }
 
 void TextShelf::clear() {
   oldestFirst_.clear();
   newestFirst_.clear();
+  ++version_;
   bytes_ = 0;
 }
 

@@ -1,8 +1,9 @@
 // Whose text is remembered: one shelf of text segments per tenant and per session of a tenant.
 //
 // Nothing ever leaves its tenant, and what a tenant remembers does not depend on what others do: each has a budget of
-// bytes of its own. Within it the shelf that was used longest ago loses its oldest segment. Only when all tenants
-// together exceed the library's budget does the tenant that was used longest ago lose everything.
+// bytes of its own. Within it the shelf that was used longest ago loses its oldest segment, but for the passages that
+// were most useful to recall: those are written again at the end of the newest. Only when all tenants together exceed
+// the library's budget does the tenant that was used longest ago lose everything.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -20,6 +21,7 @@ namespace foretoken {
 class TextShelf final : public TextSource {
  public:
   std::span<const TextSegment* const> segments() const override { return newestFirst_; }
+  uint64_t version() const override { return version_; }
   size_t bytes() const { return bytes_; }
 
  private:
@@ -36,6 +38,7 @@ class TextShelf final : public TextSource {
   size_t known(std::span<const int32_t> document) const;
   TextSegment& roomyText();
   void dropOldest();
+  static void carryOver(const TextSegment& from, TextSegment& to);
   void clear();
   void relist();
 
@@ -44,7 +47,7 @@ class TextShelf final : public TextSource {
   std::vector<std::unique_ptr<Volume>> oldestFirst_;
   std::vector<const TextSegment*> newestFirst_;
   size_t bytes_ = 0;
-  uint64_t lastUse_ = 0;
+  uint64_t version_ = 0, lastUse_ = 0;
 };
 
 class TextLibrary {

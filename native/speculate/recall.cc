@@ -98,6 +98,7 @@ RecallDrafter::RecallDrafter(const TextSegment* own) : sources_{own}, tree_(kRul
 int RecallDrafter::draft(const DraftInput& input, std::span<DraftNode> out) {
   const auto last = static_cast<int32_t>(input.tokens.size()) - 1;
   if (last < 1 || !sources_.own->hasKeys()) return 0;
+  praise(input.tokens);
   search(input.tokens, sources_.own->key(last - 1));
   tree_.clear();
   Voters voters = tree_.room(kRecallVoters);
@@ -109,8 +110,22 @@ int RecallDrafter::draft(const DraftInput& input, std::span<DraftNode> out) {
   return tree_.grow(input.maxDepth, out, [&](std::span<const DraftNode> nodes) { return ask(input.tokens, nodes); });
 }
 
+/// Voters of the last draft that knew what the target then said have been useful. Those in text that is gone do not
+/// matter any more.
+void RecallDrafter::praise(std::span<const int32_t> tokens) {
+  if (asked_ == 0 || tokens.size() <= asked_) return;
+  const auto isThere = [&](size_t i) { return !sources_.shared[i] || sources_.shared[i]->version() == versions_[i]; };
+  const bool all = isThere(0) && isThere(1);
+  for (const Neighbour& n : neighbours_.best()) {
+    if (!all && n.segment != sources_.own) continue;
+    if (n.segment->data()[n.place + 1] == tokens[asked_]) n.segment->praise(n.place);
+  }
+}
+
 void RecallDrafter::search(std::span<const int32_t> context, const int8_t* query) {
   neighbours_.clear();
+  asked_ = context.size();
+  for (size_t i = 0; i < versions_.size(); ++i) versions_[i] = sources_.shared[i] ? sources_.shared[i]->version() : 0;
   int left = kRecallScan - neighbours_.search(*sources_.own, context, query, kRecallScan);
   for (const TextSource* source : sources_.shared) {
     if (source == nullptr) continue;

@@ -61,11 +61,14 @@ class RecallDrafter final : public Drafter {
   int draft(const DraftInput& input, std::span<DraftNode> out) override;
 
  private:
+  void praise(std::span<const int32_t> tokens);
   void search(std::span<const int32_t> context, const int8_t* query);
   VoteTree::Range ask(std::span<const int32_t> context, std::span<const DraftNode> nodes);
 
   TextSources sources_;
   Neighbours neighbours_;
+  size_t asked_ = 0;                    ///< tokens when neighbours_ were found; 0 = none were
+  std::array<uint64_t, 2> versions_{};  ///< of the shared sources then
   VoteTree tree_;
 };
 

@@ -19,7 +19,8 @@ TextSegment::TextSegment(int32_t capacity, bool keys)
     : capacity_(capacity),
       mask_(std::bit_ceil(static_cast<uint32_t>(std::max(capacity, 16))) - 1),
       tokens_(capacity),
-      keys_(keys ? capacity : 0) {
+      keys_(keys ? capacity : 0),
+      praise_(keys ? capacity : 0) {
   for (auto& heads : heads_) heads.resize(mask_ + 1);
   for (auto& links : links_) links.resize(capacity);
 }
@@ -27,7 +28,7 @@ TextSegment::TextSegment(int32_t capacity, bool keys)
 size_t TextSegment::bytesFor(int32_t capacity, bool keys) {
   const size_t heads = std::bit_ceil(static_cast<uint32_t>(std::max(capacity, 16)));
   return sizeof(int32_t) * (capacity + kSuffixOrders.size() * (capacity + heads)) +
-         (keys ? sizeof(Key) * static_cast<size_t>(capacity) : 0);
+         (keys ? (sizeof(Key) + 1) * static_cast<size_t>(capacity) : 0);
 }
 
 void TextSegment::append(int32_t token) {

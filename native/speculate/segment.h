@@ -42,6 +42,11 @@ class TextSegment {
   const int8_t* key(int32_t position) const { return keys_[position].data(); }
   size_t bytes() const { return bytesFor(capacity_, hasKeys()); }
 
+  /// Counts that the text behind a place went on as the target did: what decides whether it outlives its segment. Kept
+  /// by those who read, hence const; up to 255. Only where hasKeys().
+  void praise(int32_t place) const { praise_[place] += praise_[place] < 255; }
+  int praiseOf(int32_t place) const { return praise_[place]; }
+
   /// Adds voters whose longest match with the end of `context` is at least kSuffixOrders[order] long and shorter than
   /// the next higher order, most recent first, at most `limit` of them; a voter's weight is the length of its match.
   void lookup(std::span<const int32_t> context, int order, int limit, Voters& out) const;
@@ -62,6 +67,7 @@ class TextSegment {
   std::array<std::vector<int32_t>, kSuffixOrders.size()> heads_;  ///< position + 1, 0 = none
   std::array<std::vector<int32_t>, kSuffixOrders.size()> links_;  ///< position + 1 of the previous one in the bucket
   std::vector<Key> keys_;
+  mutable std::vector<uint8_t> praise_;
 };
 
 /// The texts a sequence may draft from, dearest first. Spans stay valid during one draft call.
@@ -70,6 +76,8 @@ class TextSource {
   virtual ~TextSource() = default;
   /// Segments, most recent first.
   virtual std::span<const TextSegment* const> segments() const = 0;
+  /// Another number as soon as a segment that was listed is gone.
+  virtual uint64_t version() const = 0;
 };
 
 }  // namespace foretoken

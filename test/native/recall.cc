@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <map>
+#include <numeric>
 #include <random>
 
 #include "check.h"
@@ -38,6 +40,7 @@ void append(TextSegment& text, int32_t token, const Key& key) {
 /// All of a fixed list, as a shelf would give them.
 struct Shelf final : TextSource {
   std::span<const TextSegment* const> segments() const override { return list; }
+  uint64_t version() const override { return 0; }
   std::vector<const TextSegment*> list;
 };
 
@@ -212,6 +215,48 @@ void tenantsAreApart() {
   CHECK(drafted("a", "s") == 0 && library.bytes() == 0);
 }
 
+/// What served well outlives its segment; what never did goes with it.
+void usefulTextStays() {
+  Random random{std::mt19937(10)};
+  constexpr size_t kTenant = 1200 << 10;
+  TextLibrary library(64 << 20, kTenant, true);
+  const auto shelf = library.shelf("a", "");
+  std::map<int32_t, Key> states;
+  const auto shelve = [&](std::vector<int32_t> document) {
+    TextSegment keys(static_cast<int32_t>(document.size()), true);
+    for (const int32_t token : document) append(keys, token, states.try_emplace(token, random.key()).first->second);
+    library.add(*shelf, document, &keys);
+  };
+  const auto drafted = [&](int32_t first) {
+    TextSegment own(8, true);
+    std::vector<int32_t> tokens = {first, first + 1};
+    append(own, first, states.at(first));
+    append(own, first + 1, states.at(first + 1));
+    RecallDrafter drafter(&own);
+    drafter.share(nullptr, shelf.get());
+    std::array<DraftNode, 4> nodes;
+    const int count = drafter.draft({tokens, 0, 4}, nodes);
+    tokens.push_back(first + 2);  // the target said what the memory had said, and the drafter is asked again
+    append(own, first + 2, states.at(first + 2));
+    drafter.draft({tokens, 0, 4}, nodes);
+    return count;
+  };
+  const auto countUp = [](int32_t from, int32_t count) {
+    std::vector<int32_t> document(count);
+    std::iota(document.begin(), document.end(), from);
+    return document;
+  };
+  shelve(countUp(1000, 40));
+  shelve(countUp(2000, 40));
+  CHECK(drafted(1010) == 4);
+  const TextSegment* first = shelf->segments().back();
+  for (int32_t i = 0; shelf->segments().back() == first; ++i) shelve(countUp(10000 + 500 * i, 500));
+  CHECK(shelf->segments().size() == 1 && shelf->bytes() <= kTenant);
+  CHECK(drafted(1010) == 4);
+  CHECK(drafted(2010) == 0);
+  CHECK(shelf->segments()[0]->size() < 1100);
+}
+
 /// 32 segments of 32 k entries, tokens as frequent as words are: printed, not asserted.
 void printsItsCost() {
   Random random{std::mt19937(9)};
@@ -262,6 +307,7 @@ int main() {
   knownTwiceVotesOnce();
   scansTheLatestFirst();
   tenantsAreApart();
+  usefulTextStays();
   printsItsCost();
   return test::finish("recall");
 }
