@@ -3,6 +3,12 @@
 #include <algorithm>
 
 namespace foretoken {
+namespace {
+
+/// Input values whose preparation takes no longer than calling the other threads.
+constexpr int64_t kSerialValues = 2048;
+
+}  // namespace
 
 void Linear::reserve(int64_t rows, int64_t cols) {
   if (rows <= rows_ && cols <= cols_) return;
@@ -24,7 +30,10 @@ void Linear::run(const PackedMatrix& w, const InputRows& in, int count, float* o
       kernels_.prepare(w.format, row, w.layout.cols, in.norm, in.eps, prepared + i * rowBytes);
     }
   };
-  threads_.run(count, prepare);
+  if (count * w.layout.cols <= kSerialValues)
+    prepare(0, count, 0);
+  else
+    threads_.run(count, prepare);
   const Product product{w.format, w.layout, w.bytes, prepared, rowBytes, count, out, outWidth, epilogue};
   threads_.run(w.layout.panels, [&](int64_t first, int64_t last, int thread) {
     kernels_.multiply(product, first, last, scratch_.data() + thread * scratchBytes_);
