@@ -77,6 +77,7 @@ export interface NativeRequest {
   logprobs: number;
   /** Text the caller expects, as tokens: used as a draft. Empty = none. */
   prediction: Int32Array;
+  learn: Learn;
   speculation: {
     enabled: boolean;
     /** Longest draft of this request. */
@@ -86,6 +87,13 @@ export interface NativeRequest {
     /** Tests and `bench lossless`: draft in every round from this drafter, ignoring the policy. -1 = let the policy choose. */
     force: number;
   };
+}
+
+/** What of a sequence may be remembered as text to draft from. */
+export enum Learn {
+  nothing = 0,
+  answer = 1,
+  all = 2,
 }
 
 /**
@@ -111,6 +119,8 @@ export interface NativePolicy {
   /** [drafter] 1 = may draft. */
   allowed: Uint8Array;
 }
+/** Bytes of the key of a position, native/backend.h kKeyWidth. */
+export const keyWidth = 64;
 export const policyDepths = 8;
 export const policyBuckets = 16;
 export const drafterCount = 5;
@@ -166,6 +176,7 @@ export interface NativeStats {
   kvPagesUsed: number;
   kvPagesCached: number;
   indexBytes: number;
+  staticMemoryBytes: number;
   weightBytes: number;
   residentBytes: number;
   prefillSeconds: number;
@@ -221,6 +232,13 @@ export interface NativeEngine {
   profileOperations(rows: number, context: number, repeats: number): Promise<NativeOperation[]>;
   /** Teacher-forced logits for tests and `bench quality`: log-probabilities of tokens[i + 1] after tokens[..i], and the argmax. */
   score(tokens: Int32Array): Promise<{ logprob: Float32Array; argmax: Int32Array }>;
+  /**
+   * What sequences submitted from now on may also draft from, of no tenant: tokens (-1 ends a document) and {@link keyWidth} bytes of
+   * key for each. Empty = nothing.
+   */
+  setStaticMemory(tokens: Int32Array, keys: Int8Array): Promise<unknown>;
+  /** All that a tenant remembers beyond its sessions, laid out like that. */
+  memoryOf(tenant: string): Promise<{ tokens: Int32Array; keys: Int8Array }>;
   /** Waits for running work, frees everything. */
   close(): Promise<void>;
 }

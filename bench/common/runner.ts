@@ -2,6 +2,7 @@ import { performance } from 'node:perf_hooks';
 import { loadBinding } from '../../lib/binding';
 import {
   FinishReason,
+  Learn,
   stepFields,
   type NativeEngine,
   type NativeLoadOptions,
@@ -64,6 +65,7 @@ const plainRequest: Omit<NativeRequest, 'prompt'> = {
   seed: 0n,
   logprobs: -1,
   prediction: new Int32Array(0),
+  learn: Learn.all,
   speculation: { enabled: true, maxLookahead: 16, drafters: -1, force: -1 },
 };
 

@@ -13,6 +13,7 @@ export interface LoadFlags {
   threads?: number;
   context?: number;
   speculation: boolean;
+  memory: string | boolean;
 }
 
 /** Flags of every command that samples. */
@@ -37,6 +38,8 @@ export function addLoadFlags(command: Command): Command {
       "tokens of prompt and answer together (default: the model's, at most 8192)",
       parseInteger,
     )
+    .option('--memory <file>', "a static memory to draft from (default: the model's own, where one ships)")
+    .option('--no-memory', 'draft without a static memory')
     .option('--no-speculation', 'decode plainly: the same text, one token per pass');
 }
 
@@ -61,6 +64,7 @@ export async function loadEngine(flags: LoadFlags, signal: AbortSignal): Promise
       threads: flags.threads,
       contextLength: flags.context,
       speculation: flags.speculation,
+      memory: flags.memory,
       onProgress: progress.update,
       signal,
     });

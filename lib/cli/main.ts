@@ -9,6 +9,7 @@ import { addDemoCommand } from './demo';
 import { addGenerateCommand } from './generate';
 import { addInspectCommand } from './inspect';
 import { addPullCommand } from './pull';
+import { addTrainCommand } from './train';
 
 function version(): string {
   const manifest = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as { version: string };
@@ -35,6 +36,7 @@ addChatCommand(program);
 addGenerateCommand(program);
 addDemoCommand(program);
 addPullCommand(program);
+addTrainCommand(program);
 addInspectCommand(program);
 addBenchCommand(program);
 

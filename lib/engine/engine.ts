@@ -13,6 +13,7 @@ import type { ChatMessage, RenderOptions } from '../models/chat-template';
 import { TextStream } from '../models/text-stream';
 import type { Tokenizer } from '../models/tokenizer';
 import type { NativeEngine, NativeModelInfo, NativeOutcomes, NativeRequest } from '../native';
+import { loadMemory, writeMemory } from '../speculators/memory';
 import { checkLoadOptions } from './load-options';
 import type { LoadOptions } from './load-options';
 import { openModel } from './model-source';
@@ -94,6 +95,7 @@ export class Engine {
       });
     try {
       checked.logger(`weights: ${native.info().weightsDescription}`);
+      if (checked.native.speculation) await loadMemory(native, checked.memory);
       const controller = checked.native.speculation ? await startController(native, source.cacheFolder) : undefined;
       if (checked.signal?.aborted) throw abortedError(checked.signal);
       engine = new Engine(native, source, loop, controller);
@@ -191,6 +193,18 @@ export class Engine {
    */
   forget(what: { tenant?: string; session?: string } = {}): void {
     this.#native.forget(what);
+  }
+
+  /**
+   * Writes down what a tenant remembers (text and keys, without its sessions) as a file that {@link LoadOptions.memory} takes.
+   *
+   * @returns How many tokens it holds.
+   * @throws ForetokenError WRITE_FAILED
+   */
+  async exportMemory(path: string, tenant = 'default'): Promise<number> {
+    const memory = await this.#native.memoryOf(tenant);
+    await writeMemory(path, memory, this.#native.info().sourceHash);
+    return memory.tokens.length;
   }
 
   /**
@@ -338,6 +352,7 @@ function toNative(
     seed: options.seed,
     logprobs: options.logprobs,
     prediction,
+    learn: options.learn,
     speculation: { ...options.speculation, force: -1 },
   };
 }

@@ -45,6 +45,11 @@ export interface LoadOptions {
    * `256 MiB`.
    */
   indexBytes?: number;
+  /**
+   * Text that every request may draft from, of no tenant: the file of an {@link Engine.exportMemory} or of `foretoken train static`;
+   * `true` takes the one that ships for the model, if there is one. Defaults to `true`.
+   */
+  memory?: string | boolean;
   /** Tokens that a sequence may run ahead of its consumer before it is paused. Defaults to `64`. */
   runAhead?: number;
   /** Folder for downloads and converted weights. Defaults to `FORETOKEN_HOME`, else the user's cache folder. */
@@ -60,6 +65,7 @@ export interface LoadOptions {
 /** Checked options of `Engine.load`. */
 export interface CheckedLoadOptions {
   native: Omit<NativeLoadOptions, 'cacheFolder'>;
+  memory: string | boolean;
   cacheFolder: string | undefined;
   onProgress: (progress: LoadProgress) => void;
   signal: AbortSignal | undefined;
@@ -81,6 +87,7 @@ export function checkLoadOptions(options: LoadOptions | undefined): CheckedLoadO
       indexBytes: read.integer('indexBytes', 256 << 20, 0),
       runAhead: read.integer('runAhead', 64, 1, 1 << 24),
     },
+    memory: readMemory(read),
     cacheFolder: readCacheFolder(read),
     onProgress: read.callback<(progress: LoadProgress) => void>('onProgress') ?? (() => undefined),
     signal: read.signal('signal'),
@@ -100,6 +107,12 @@ function readSpeculation(read: OptionReader): boolean {
   const enabled = inner.boolean('enabled', true);
   inner.finish();
   return enabled;
+}
+
+function readMemory(read: OptionReader): string | boolean {
+  const value = read.raw('memory') ?? true;
+  if (typeof value === 'boolean' || (typeof value === 'string' && value !== '')) return value;
+  throw invalidOption('memory', 'a path or a boolean', value);
 }
 
 function readCacheFolder(read: OptionReader): string | undefined {

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { ForetokenError } from '../error';
-import { Drafter } from '../native';
+import { Drafter, Learn } from '../native';
 import { OptionReader, invalidOption } from './validate';
 
 /** Drafters that a request can name. */
@@ -48,6 +48,11 @@ export interface RequestOptions {
   tenant?: string;
   /** Requests with the same name learn from each other first. Defaults to none. */
   session?: string;
+  /**
+   * Whether later requests of the tenant may draft from this one's text; `'answer'`: from what the model wrote, not from the
+   * prompt. Defaults to `true`.
+   */
+  learn?: boolean | 'answer';
   /** Aborts the request: it then fails with code ABORTED. */
   signal?: AbortSignal;
   speculation?: {
@@ -64,7 +69,7 @@ export interface RequestOptions {
 
 /** Checked options of one request. */
 export interface CheckedRequestOptions extends Required<
-  Omit<RequestOptions, 'signal' | 'logitBias' | 'seed' | 'stop' | 'speculation' | 'ignoreEos' | 'stopTokens'>
+  Omit<RequestOptions, 'signal' | 'logitBias' | 'seed' | 'stop' | 'speculation' | 'ignoreEos' | 'stopTokens' | 'learn'>
 > {
   seed: bigint;
   stop: string[];
@@ -72,6 +77,7 @@ export interface CheckedRequestOptions extends Required<
   ignoreEos: boolean;
   biasTokens: Int32Array;
   biasValues: Float32Array;
+  learn: Learn;
   signal: AbortSignal | undefined;
   speculation: { enabled: boolean; maxLookahead: number; drafters: number };
 }
@@ -105,6 +111,7 @@ export function checkRequestOptions(options: RequestOptions | undefined, vocabul
     prediction: read.string('prediction', ''),
     tenant: readName(read, 'tenant', 'default'),
     session: readName(read, 'session', ''),
+    learn: readLearn(read),
     signal: read.signal('signal'),
     speculation: readSpeculation(read),
     explain: read.boolean('explain', false),
@@ -161,6 +168,13 @@ function readName(read: OptionReader, name: string, fallback: string): string {
   const value = read.string(name, fallback);
   if (value.length <= maxNameLength) return value;
   throw invalidOption(name, `a string of at most ${maxNameLength} characters`, value);
+}
+
+function readLearn(read: OptionReader): Learn {
+  const value = read.raw('learn') ?? true;
+  if (value === 'answer') return Learn.answer;
+  if (typeof value === 'boolean') return value ? Learn.all : Learn.nothing;
+  throw invalidOption('learn', "a boolean or 'answer'", value);
 }
 
 function readSpeculation(read: OptionReader): CheckedRequestOptions['speculation'] {

@@ -133,11 +133,21 @@ std::vector<int32_t> int32sArgument(const Napi::CallbackInfo& call, size_t index
   return result;
 }
 
+std::vector<int8_t> int8sArgument(const Napi::CallbackInfo& call, size_t index, const char* name) {
+  bool good;
+  auto result = copyTyped<int8_t>(call[index], napi_int8_array, &good);
+  if (!good) throw invalidArgument(call.Env(), std::string(name) + " must be an Int8Array");
+  return result;
+}
+
 Napi::Float32Array toJs(Napi::Env env, const std::vector<float>& values) {
   return copyToJs<Napi::Float32Array>(env, values);
 }
 Napi::Int32Array toJs(Napi::Env env, const std::vector<int32_t>& values) {
   return copyToJs<Napi::Int32Array>(env, values);
+}
+Napi::Int8Array toJs(Napi::Env env, const std::vector<int8_t>& values) {
+  return copyToJs<Napi::Int8Array>(env, values);
 }
 Napi::Float64Array toJs(Napi::Env env, const std::vector<double>& values) {
   return copyToJs<Napi::Float64Array>(env, values);

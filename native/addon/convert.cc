@@ -70,6 +70,7 @@ Request request(const Fields& fields) {
   result.seed = fields.bits64("seed");
   result.logprobs = fields.int32("logprobs");
   result.prediction = fields.int32s("prediction");
+  result.learn = static_cast<Learn>(fields.integer("learn", 0, 2));
   const Fields speculation = fields.object("speculation");
   result.speculate = speculation.boolean("enabled");
   result.maxLookahead = speculation.int32("maxLookahead");

@@ -80,6 +80,14 @@ Napi::Value score(const Napi::CallbackInfo& call) {
   return self(call).score(call.Env(), int32sArgument(call, 0, "tokens"));
 }
 
+Napi::Value setStaticMemory(const Napi::CallbackInfo& call) {
+  return self(call).setStaticMemory(call.Env(), {int32sArgument(call, 0, "tokens"), int8sArgument(call, 1, "keys")});
+}
+
+Napi::Value memoryOf(const Napi::CallbackInfo& call) {
+  return self(call).memoryOf(call.Env(), stringArgument(call, 0, "tenant"));
+}
+
 Napi::Value close(const Napi::CallbackInfo& call) { return self(call).close(call.Env()); }
 
 template <Napi::Value (*method)(const Napi::CallbackInfo&)>
@@ -109,6 +117,8 @@ Napi::Object engineObject(Napi::Env env, const SharedHandle& handle) {
   addMethod<profile>(object, "profile");
   addMethod<profileOperations>(object, "profileOperations");
   addMethod<score>(object, "score");
+  addMethod<setStaticMemory>(object, "setStaticMemory");
+  addMethod<memoryOf>(object, "memoryOf");
   addMethod<close>(object, "close");
   return object;
 }

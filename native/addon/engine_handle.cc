@@ -164,6 +164,7 @@ Napi::Object EngineHandle::stats(Napi::Env env) {
   set("kvPagesUsed", counters.pagesUsed);
   set("kvPagesCached", counters.pagesCached);
   set("indexBytes", static_cast<double>(counters.indexBytes));
+  set("staticMemoryBytes", static_cast<double>(counters.staticMemoryBytes));
   set("weightBytes", static_cast<double>(engine_->model().weightBytes()));
   set("residentBytes", static_cast<double>(residentBytes()));
   set("prefillSeconds", counters.prefillSeconds);
@@ -236,6 +237,25 @@ Napi::Promise EngineHandle::score(Napi::Env env, std::vector<int32_t> tokens) {
         auto result = Napi::Object::New(jsEnv);
         result.Set("logprob", toJs(jsEnv, score.logprob));
         result.Set("argmax", toJs(jsEnv, score.argmax));
+        return result;
+      });
+}
+
+Napi::Promise EngineHandle::setStaticMemory(Napi::Env env, MemoryImage image) {
+  Engine& engine = open();
+  return answer<bool>(
+      env, [&](Reply<bool> reply) { engine.setStaticMemory(std::move(image), std::move(reply)); },
+      [](Napi::Env jsEnv, const bool&) { return Napi::Object::New(jsEnv); });
+}
+
+Napi::Promise EngineHandle::memoryOf(Napi::Env env, std::string tenant) {
+  Engine& engine = open();
+  return answer<MemoryImage>(
+      env, [&](Reply<MemoryImage> reply) { engine.memoryOf(std::move(tenant), std::move(reply)); },
+      [](Napi::Env jsEnv, const MemoryImage& image) {
+        auto result = Napi::Object::New(jsEnv);
+        result.Set("tokens", toJs(jsEnv, image.tokens));
+        result.Set("keys", toJs(jsEnv, image.keys));
         return result;
       });
 }

@@ -44,6 +44,8 @@ class EngineHandle final : public OutcomeSink {
   Napi::Promise profile(Napi::Env env, int rows, int context, int repeats);
   Napi::Promise profileOperations(Napi::Env env, int rows, int context, int repeats);
   Napi::Promise score(Napi::Env env, std::vector<int32_t> tokens);
+  Napi::Promise setStaticMemory(Napi::Env env, MemoryImage image);
+  Napi::Promise memoryOf(Napi::Env env, std::string tenant);
   Napi::Promise close(Napi::Env env);
 
  private:

@@ -99,8 +99,12 @@ void EngineCore::settle(Sequence& sequence, int32_t keep) {
 
 /// Shelves the text, with the keys of what was computed, for later sequences.
 void EngineCore::remember(Sequence& sequence, std::span<const int32_t> kept) {
-  library_.add(*sequence.tenantShelf, kept, sequence.text());
-  if (sequence.sessionShelf) library_.add(*sequence.sessionShelf, kept, sequence.text());
+  if (sequence.request.learn == Learn::nothing) return;
+  const size_t first = sequence.request.learn == Learn::answer ? sequence.promptLength : 0;
+  const auto document = kept.subspan(std::min(first, kept.size()));
+  const KeyedBy keys{sequence.text(), static_cast<int32_t>(first)};
+  library_.add(*sequence.tenantShelf, document, keys);
+  if (sequence.sessionShelf) library_.add(*sequence.sessionShelf, document, keys);
 }
 
 int32_t EngineCore::tenantNumber(const std::string& tenant) {

@@ -62,7 +62,7 @@ void EngineCore::submit(std::unique_ptr<Sequence> sequence) {
   sequence->tenant = tenantNumber(request.tenant);
   if (sequence->drafts()) {
     sequence->attach(request.session.empty() ? nullptr : library_.shelf(request.tenant, request.session),
-                     library_.shelf(request.tenant, ""));
+                     library_.shelf(request.tenant, ""), staticMemory_);
     library_.charge(request.tenant, static_cast<int64_t>(sequence->indexBytes()));
   }
   waiting_.push_back(sequence.get());
@@ -101,6 +101,10 @@ void EngineCore::forget(const std::string* tenant, const std::string* session) {
   }
 }
 
+void EngineCore::setStaticMemory(const MemoryImage& image) {
+  staticMemory_ = image.tokens.empty() ? nullptr : std::make_shared<const StaticMemory>(image, vocabulary_);
+}
+
 bool EngineCore::step() {
   admit();
   const bool prefilled = prefill();
@@ -116,6 +120,7 @@ EngineCounters EngineCore::counters() const {
   result.pagesUsed = pool_.used();
   result.pagesCached = pool_.cached();
   result.indexBytes = static_cast<int64_t>(library_.bytes());
+  result.staticMemoryBytes = staticMemory_ ? static_cast<int64_t>(staticMemory_->bytes()) : 0;
   return result;
 }
 

@@ -21,6 +21,7 @@
 #include "kv/pages.h"
 #include "model/model.h"
 #include "speculate/library.h"
+#include "speculate/memory.h"
 #include "speculate/plan.h"
 
 namespace foretoken {
@@ -41,7 +42,7 @@ struct EngineCounters {
   int64_t rounds = 0;
   int32_t active = 0, waiting = 0;
   int32_t pagesTotal = 0, pagesUsed = 0, pagesCached = 0;
-  int64_t indexBytes = 0;
+  int64_t indexBytes = 0, staticMemoryBytes = 0;
   double prefillSeconds = 0, decodeSeconds = 0;
 };
 
@@ -60,6 +61,10 @@ class EngineCore {
   void setPolicy(Policy policy) { policy_ = std::move(policy); }
   /// Null = not restricted by it: both null forgets everything.
   void forget(const std::string* tenant, const std::string* session);
+  /// What sequences submitted from now on may also draft from; an empty image = nothing. Throws INVALID_ARGUMENT.
+  void setStaticMemory(const MemoryImage& image);
+  /// All that a tenant remembers beyond its sessions.
+  MemoryImage memoryOf(const std::string& tenant) const { return library_.image(tenant); }
   void ignoreBackPressure() { backPressure_ = false; }
   Profile profile(int rows, int context, int repeats);
   /// `repeats` passes of `rows` rows at `context` tokens of context, for whoever times the backend's operations.
@@ -151,6 +156,7 @@ class EngineCore {
   const KvBudget budget_;
   PagePool pool_;
   TextLibrary library_;
+  std::shared_ptr<const StaticMemory> staticMemory_;
   Policy policy_;
   Planner planner_;
   PassBuilder pass_;

@@ -87,6 +87,19 @@ void Engine::score(std::vector<int32_t> tokens, Reply<Score> reply) {
   ask<Score>([this, tokens = std::move(tokens)] { return core_.score(tokens); }, std::move(reply));
 }
 
+void Engine::setStaticMemory(MemoryImage image, Reply<bool> reply) {
+  ask<bool>(
+      [this, image = std::move(image)] {
+        core_.setStaticMemory(image);
+        return true;
+      },
+      std::move(reply));
+}
+
+void Engine::memoryOf(std::string tenant, Reply<MemoryImage> reply) {
+  ask<MemoryImage>([this, tenant = std::move(tenant)] { return core_.memoryOf(tenant); }, std::move(reply));
+}
+
 void Engine::close(std::function<void()> done) {
   closed_ = true;
   post([this, done = std::move(done)] {

@@ -48,6 +48,8 @@ class Engine {
   void profileOperations(TimedBackend& backend, int rows, int context, int repeats,
                          Reply<std::vector<OperationTime>> reply);
   void score(std::vector<int32_t> tokens, Reply<Score> reply);
+  void setStaticMemory(MemoryImage image, Reply<bool> reply);
+  void memoryOf(std::string tenant, Reply<MemoryImage> reply);
   /// Takes no more requests, runs what there is to its end (no longer minding back-pressure), delivers all outcomes,
   /// stops the thread, and calls `done` as the thread's last act.
   void close(std::function<void()> done);

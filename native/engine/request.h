@@ -9,6 +9,9 @@ namespace foretoken {
 /// Reasons as they cross the border (lib/native.ts).
 enum class FinishReason : int32_t { stop = 0, length = 1, cancelled = 2, error = 3 };
 
+/// What of a sequence may be remembered as text to draft from.
+enum class Learn : int32_t { nothing = 0, answer = 1, all = 2 };
+
 struct Request {
   std::string tenant;   ///< learned state and KV prefixes are shared within a tenant only
   std::string session;  ///< requests of one session share an index of their own; "" = only this request
@@ -25,6 +28,7 @@ struct Request {
   uint64_t seed = 0;
   int32_t logprobs = -1;            ///< -1 = none, else alternatives per token (at most kMaxLogprobs)
   std::vector<int32_t> prediction;  ///< text the caller expects, used as a draft
+  Learn learn = Learn::all;
   bool speculate = true;
   int32_t maxLookahead = 16;  ///< deepest draft
   uint32_t drafters = ~0u;    ///< those that the policy may choose, as bits: 1 << id

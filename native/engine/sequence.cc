@@ -30,11 +30,13 @@ bool Sequence::isStop(int32_t token) const {
   return std::find(request.stopTokens.begin(), request.stopTokens.end(), token) != request.stopTokens.end();
 }
 
-void Sequence::attach(std::shared_ptr<TextShelf> session, std::shared_ptr<TextShelf> ofTenant) {
+void Sequence::attach(std::shared_ptr<TextShelf> session, std::shared_ptr<TextShelf> ofTenant,
+                      std::shared_ptr<const StaticMemory> common) {
   sessionShelf = std::move(session);
   tenantShelf = std::move(ofTenant);
-  suffix_->share(sessionShelf.get(), tenantShelf.get());
-  recall_->share(sessionShelf.get(), tenantShelf.get());
+  staticMemory = std::move(common);
+  suffix_->share(sessionShelf.get(), tenantShelf.get(), staticMemory.get());
+  recall_->share(sessionShelf.get(), tenantShelf.get(), staticMemory.get());
 }
 
 Drafter* Sequence::drafter(DrafterId which) {

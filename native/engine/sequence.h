@@ -9,6 +9,7 @@
 #include "kv/pages.h"
 #include "speculate/adversarial.h"
 #include "speculate/library.h"
+#include "speculate/memory.h"
 #include "speculate/prediction.h"
 #include "speculate/recall.h"
 #include "speculate/suffix.h"
@@ -31,8 +32,9 @@ class Sequence {
   int32_t draftDepth() const;
   bool isStop(int32_t token) const;
 
-  /// Connects the drafters with what the session and the tenant remember (either may be null).
-  void attach(std::shared_ptr<TextShelf> sessionShelf, std::shared_ptr<TextShelf> tenantShelf);
+  /// Connects the drafters with what the session and the tenant remember and with the static memory (each may be null).
+  void attach(std::shared_ptr<TextShelf> sessionShelf, std::shared_ptr<TextShelf> tenantShelf,
+              std::shared_ptr<const StaticMemory> staticMemory);
   bool drafts() const { return suffix_ != nullptr; }
   /// The drafter of an id, or null if this sequence has none; its index has caught up with `tokens`.
   Drafter* drafter(DrafterId which);
@@ -60,6 +62,7 @@ class Sequence {
   int32_t consumed = 0;             ///< tokens the caller has taken
   bool remembered = true;           ///< may enter prefix cache and indexes when it ends
   std::shared_ptr<TextShelf> sessionShelf, tenantShelf;
+  std::shared_ptr<const StaticMemory> staticMemory;
 
  private:
   int32_t indexed_ = 0;

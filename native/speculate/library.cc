@@ -53,14 +53,14 @@ size_t TextShelf::known(std::span<const int32_t> document) const {
   return longest;
 }
 
-void TextShelf::add(std::span<const int32_t> document, const TextSegment* keys) {
+void TextShelf::add(std::span<const int32_t> document, KeyedBy keys) {
   const size_t old = known(document);
   if (old == document.size()) return;
   for (size_t at = old > kContextBefore ? old - kContextBefore : 0; at < document.size();) {
     TextSegment& text = roomyText();
     const size_t part = std::min<size_t>(document.size() - at, text.room() - 1);
     for (const size_t end = at + part; at < end; ++at) {
-      if (keys && keys_) text.setKey(text.size(), keys->key(static_cast<int32_t>(at)));
+      if (keys.text && keys_) text.setKey(text.size(), keys.text->key(keys.first + static_cast<int32_t>(at)));
       text.append(document[at]);
     }
     text.endDocument();
@@ -134,7 +134,7 @@ std::shared_ptr<TextShelf> TextLibrary::shelf(const std::string& tenant, const s
   return found;
 }
 
-void TextLibrary::add(TextShelf& shelf, std::span<const int32_t> document, const TextSegment* keys) {
+void TextLibrary::add(TextShelf& shelf, std::span<const int32_t> document, KeyedBy keys) {
   Tenant& tenant = tenants_[shelf.tenant_];
   const size_t before = shelf.bytes();
   shelf.add(document, keys);
@@ -162,6 +162,22 @@ void TextLibrary::forget(const std::string* tenant, const std::string* session) 
       return true;
     });
   }
+}
+
+MemoryImage TextLibrary::image(const std::string& tenant) const {
+  MemoryImage image;
+  const auto owner = tenants_.find(tenant);
+  if (owner == tenants_.end()) return image;
+  const auto shelf = owner->second.shelves.find("");
+  if (shelf == owner->second.shelves.end()) return image;
+  const auto newestFirst = shelf->second->segments();
+  for (auto text = newestFirst.rbegin(); text != newestFirst.rend(); ++text) {
+    if (!(*text)->hasKeys()) continue;
+    image.tokens.insert(image.tokens.end(), (*text)->data(), (*text)->data() + (*text)->size());
+    for (int32_t i = 0; i < (*text)->size(); ++i)
+      image.keys.insert(image.keys.end(), (*text)->key(i), (*text)->key(i) + kKeyWidth);
+  }
+  return image;
 }
 
 /// Drops the oldest segment of the shelf that was used longest ago; `spare`, which has just been written, comes last.

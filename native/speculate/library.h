@@ -13,9 +13,16 @@
 #include <unordered_set>
 #include <vector>
 
+#include "speculate/memory.h"
 #include "speculate/segment.h"
 
 namespace foretoken {
+
+/// Where the keys of a document lie: position i has the key of position `first` + i of `text`; null = it has none.
+struct KeyedBy {
+  const TextSegment* text = nullptr;
+  int32_t first = 0;
+};
 
 /// The segments of one owner. Pointers from segments() stay valid until the library is next changed.
 class TextShelf final : public TextSource {
@@ -34,7 +41,7 @@ class TextShelf final : public TextSource {
   };
 
   explicit TextShelf(std::string tenant, bool keys) : tenant_(std::move(tenant)), keys_(keys) {}
-  void add(std::span<const int32_t> document, const TextSegment* keys);
+  void add(std::span<const int32_t> document, KeyedBy keys);
   size_t known(std::span<const int32_t> document) const;
   TextSegment& roomyText();
   void dropOldest();
@@ -58,14 +65,15 @@ class TextLibrary {
 
   /// The shelf of a tenant (session empty) or of one of its sessions; made empty if there is none.
   std::shared_ptr<TextShelf> shelf(const std::string& tenant, const std::string& session);
-  /// Appends a document to a shelf, less a beginning that it holds already, then makes the budgets hold. `keys` has the
-  /// keys of its positions; null = none.
-  void add(TextShelf& shelf, std::span<const int32_t> document, const TextSegment* keys);
+  /// Appends a document to a shelf, less a beginning that it holds already, then makes the budgets hold.
+  void add(TextShelf& shelf, std::span<const int32_t> document, KeyedBy keys);
   /// Bytes that texts of a tenant's running requests take count too: they push its older text out.
   void charge(const std::string& tenant, int64_t bytes);
   /// Empties a tenant's shelves (session empty) or one session's; `tenant` null = everything.
   void forget(const std::string* tenant, const std::string* session);
   size_t bytes() const { return bytes_; }
+  /// The tenant's own shelf, oldest text first; empty for one that is not known.
+  MemoryImage image(const std::string& tenant) const;
 
  private:
   struct Tenant {

@@ -55,8 +55,10 @@ class RecallDrafter final : public Drafter {
  public:
   /// `own` grows with the sequence: its owner appends and sets keys.
   explicit RecallDrafter(const TextSegment* own);
-  /// Lets it also draft from what the session and the tenant remember; null = nothing.
-  void share(const TextSource* session, const TextSource* tenant) { sources_.shared = {session, tenant}; }
+  /// Lets it also draft from what the session and the tenant remember and from the static memory; null = nothing.
+  void share(const TextSource* session, const TextSource* tenant, const TextSource* common = nullptr) {
+    sources_.shared = {session, tenant, common};
+  }
   DrafterId id() const override { return DrafterId::recall; }
   int draft(const DraftInput& input, std::span<DraftNode> out) override;
 

@@ -18,7 +18,7 @@ namespace foretoken {
 /// Where a sequence's drafters look: its own text, then what its session and its tenant remember.
 struct TextSources {
   const TextSegment* own;  ///< grows with the sequence: its owner appends
-  std::array<const TextSource*, 2> shared{};
+  std::array<const TextSource*, 3> shared{};
 
   /// Adds voters that go on where `context` ends, longest matches first, weighed by the length of their match.
   void lookup(std::span<const int32_t> context, int most, Voters& out) const;
@@ -30,8 +30,10 @@ struct TextSources {
 class SuffixDrafter final : public Drafter {
  public:
   explicit SuffixDrafter(const TextSegment* own);
-  /// Lets it also draft from what the session and the tenant remember; null = nothing.
-  void share(const TextSource* session, const TextSource* tenant) { sources_.shared = {session, tenant}; }
+  /// Lets it also draft from what the session and the tenant remember and from the static memory; null = nothing.
+  void share(const TextSource* session, const TextSource* tenant, const TextSource* common = nullptr) {
+    sources_.shared = {session, tenant, common};
+  }
   DrafterId id() const override { return DrafterId::suffix; }
   int draft(const DraftInput& input, std::span<DraftNode> out) override;
 

@@ -160,7 +160,7 @@ void fullSegmentsStopGrowing() {
 void tenantsAndSessionsAreApart() {
   TextLibrary library(64 << 20, 16 << 20, /*keys=*/false);
   const auto secret = repeated({11, 22, 33, 44, 55}, 3);
-  library.add(*library.shelf("a", ""), secret, nullptr);
+  library.add(*library.shelf("a", ""), secret, {});
   const auto drafted = [&](const std::string& tenant) {
     const auto context = std::vector<int32_t>{11, 22, 33};
     const TextSegment own = segmentOf(context);
@@ -189,7 +189,7 @@ void libraryKeepsItsBudgets() {
   TextLibrary library(kBudget, kTenant, /*keys=*/true);
   for (int round = 0; round < 200; ++round) {
     const std::string tenant = "t" + std::to_string(round % 7);
-    library.add(*library.shelf(tenant, round % 3 ? "s" : ""), manyTokens(round), nullptr);
+    library.add(*library.shelf(tenant, round % 3 ? "s" : ""), manyTokens(round), {});
     CHECK(library.bytes() <= kBudget);
     CHECK(library.shelf(tenant, "")->bytes() + library.shelf(tenant, "s")->bytes() <= kTenant);
   }
@@ -205,10 +205,10 @@ void tenantsDoNotPushEachOtherOut() {
   TextLibrary alone(64 << 20, 1 << 20, true), crowded(64 << 20, 1 << 20, true);
   for (int round = 0; round < 60; ++round) {
     const std::string session = round % 3 ? "s" + std::to_string(round % 5) : "";
-    alone.add(*alone.shelf("a", session), manyTokens(round), nullptr);
+    alone.add(*alone.shelf("a", session), manyTokens(round), {});
     for (int other = 0; other < round % 4; ++other)
-      crowded.add(*crowded.shelf("b" + std::to_string(other), session), manyTokens(round + other), nullptr);
-    crowded.add(*crowded.shelf("a", session), manyTokens(round), nullptr);
+      crowded.add(*crowded.shelf("b" + std::to_string(other), session), manyTokens(round + other), {});
+    crowded.add(*crowded.shelf("a", session), manyTokens(round), {});
     for (const char* name : {"", "s1", "s2", "s3", "s4", "s0"}) {
       const auto one = alone.shelf("a", name), two = crowded.shelf("a", name);
       CHECK(one->bytes() == two->bytes() && one->segments().size() == two->segments().size());
@@ -225,10 +225,10 @@ void knownBeginningsAreNotShelvedAgain() {
   TextLibrary library(64 << 20, 64 << 20, false);
   const auto shelf = library.shelf("a", "");
   const auto document = manyTokens(1);
-  library.add(*shelf, std::span(document).first(1600), nullptr);
-  library.add(*shelf, std::span(document).first(1600), nullptr);
+  library.add(*shelf, std::span(document).first(1600), {});
+  library.add(*shelf, std::span(document).first(1600), {});
   CHECK(shelf->segments().size() == 1 && shelf->segments()[0]->size() == 1601);
-  library.add(*shelf, std::span(document).first(1700), nullptr);
+  library.add(*shelf, std::span(document).first(1700), {});
   CHECK(shelf->segments()[0]->size() == 1601 + 8 + 100 + 1);
 }
 

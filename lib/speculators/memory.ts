@@ -1,0 +1,128 @@
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { packageRoot } from '../binding';
+import { ForetokenError } from '../error';
+import { keyWidth } from '../native';
+import type { NativeEngine } from '../native';
+
+/** Remembered text: tokens (-1 ends a document) and the key of each. */
+export interface Memory {
+  tokens: Int32Array;
+  keys: Int8Array;
+}
+
+/** Raised whenever files of older versions would be misread: layout, projection or layer of the keys. */
+const format = 'foretoken memory 1';
+/** No header of ours comes near this. */
+const longestHeader = 1 << 16;
+
+/** Where the static memory that ships for a model would be; a model is known by the hash of its source. */
+export function shippedMemory(sourceHash: string): string {
+  return join(packageRoot(), 'speculators', `${sourceHash}.memory.safetensors`);
+}
+
+/**
+ * Gives an engine its static memory.
+ *
+ * @param choice A path; true = the shipped one if there is one; false = none.
+ * @throws ForetokenError MEMORY_INVALID, MEMORY_MISMATCH
+ */
+export async function loadMemory(native: NativeEngine, choice: string | boolean): Promise<void> {
+  const { sourceHash, vocabulary } = native.info();
+  const path = typeof choice === 'string' ? choice : shippedMemory(sourceHash);
+  if (choice === false || (choice === true && !existsSync(path))) return;
+  const { tokens, keys } = await readMemory(path, sourceHash);
+  if (tokens.some((token) => token >= vocabulary || token < -1))
+    throw invalid(path, 'a token is not in the vocabulary');
+  await native.setStaticMemory(tokens, keys);
+}
+
+/**
+ * Writes a memory as a safetensors file, whole or not at all.
+ *
+ * @param sourceHash The model whose hidden states made the keys.
+ * @throws ForetokenError WRITE_FAILED
+ */
+export async function writeMemory(path: string, memory: Memory, sourceHash: string): Promise<void> {
+  const { tokens, keys } = memory;
+  const split = tokens.byteLength;
+  const header = JSON.stringify({
+    __metadata__: { format, model: sourceHash },
+    tokens: { dtype: 'I32', shape: [tokens.length], data_offsets: [0, split] },
+    keys: { dtype: 'I8', shape: [tokens.length, keyWidth], data_offsets: [split, split + keys.byteLength] },
+  });
+  const text = Buffer.from(header.padEnd(Math.ceil(header.length / 8) * 8));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(text.length));
+  const temporary = `${path}.${process.pid}.tmp`;
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    const file = await open(temporary, 'w');
+    try {
+      for (const part of [length, text, bytesOf(tokens), bytesOf(keys)]) await file.writeFile(part);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw new ForetokenError('WRITE_FAILED', `${path} could not be written: ${(error as Error).message}`, {
+      cause: error,
+    });
+  }
+}
+
+/**
+ * Reads what {@link writeMemory} wrote.
+ *
+ * @throws ForetokenError MEMORY_INVALID where the file can't be read or isn't whole, MEMORY_MISMATCH where another model made it.
+ */
+export async function readMemory(path: string, sourceHash: string): Promise<Memory> {
+  let bytes: Buffer;
+  try {
+    bytes = await readFile(path);
+  } catch (error) {
+    throw invalid(path, (error as Error).message);
+  }
+  const { start, count, model } = readHeader(path, bytes);
+  if (model !== sourceHash) {
+    throw new ForetokenError(
+      'MEMORY_MISMATCH',
+      `${path} was made by model ${model}, not by ${sourceHash}: its keys mean nothing here. Make one for this model.`,
+    );
+  }
+  const split = start + count * 4;
+  const tokens = new Int32Array(count);
+  Buffer.from(tokens.buffer).set(bytes.subarray(start, split));
+  return { tokens, keys: new Int8Array(bytes.buffer, bytes.byteOffset + split, count * keyWidth) };
+}
+
+/** Where the data starts, for how many tokens, and whose it is; every size is checked against the file's. */
+function readHeader(path: string, bytes: Buffer): { start: number; count: number; model: string } {
+  const length = bytes.length >= 8 ? Number(bytes.readBigUInt64LE()) : -1;
+  if (length < 2 || length > longestHeader || 8 + length > bytes.length) throw invalid(path, 'it has no header');
+  let header: { __metadata__?: { format?: string; model?: string }; tokens?: { shape?: unknown } };
+  try {
+    header = JSON.parse(bytes.toString('utf8', 8, 8 + length)) as typeof header;
+  } catch {
+    throw invalid(path, 'its header is no JSON');
+  }
+  const { __metadata__: facts, tokens } = header ?? {};
+  if (facts?.format !== format) throw invalid(path, `it is no '${format}' file`);
+  const start = 8 + length;
+  const count = Math.floor((bytes.length - start) / (4 + keyWidth));
+  const whole =
+    Array.isArray(tokens?.shape) && tokens.shape[0] === count && start + count * (4 + keyWidth) === bytes.length;
+  if (!whole || typeof facts.model !== 'string') throw invalid(path, 'it is not as long as its header says');
+  return { start, count, model: facts.model };
+}
+
+function bytesOf(array: Int32Array | Int8Array): Uint8Array {
+  return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+}
+
+function invalid(path: string, why: string): ForetokenError {
+  return new ForetokenError('MEMORY_INVALID', `${path} is not a usable memory: ${why}.`);
+}

@@ -1,0 +1,60 @@
+import { readFile, readdir, stat } from 'node:fs/promises';
+import { extname, join } from 'node:path';
+import { ForetokenError } from '../error';
+
+/** Fields of a JSON record that may hold its prompt, in this order. */
+const fields = ['prompt', 'question', 'instruction', 'problem', 'text', 'input'] as const;
+
+/**
+ * Prompts of files and folders: `.jsonl` has a record a line, whose prompt is `turns[0]` or the first of `prompt`, `question`,
+ * `instruction`, `problem`, `text`, `input` that is a string; `.txt` and `.md` are one prompt a paragraph. Other files of a folder are
+ * passed over.
+ *
+ * @returns Each prompt once, in the order of the files.
+ * @throws ForetokenError PROMPTS_INVALID
+ */
+export async function readPrompts(paths: readonly string[]): Promise<string[]> {
+  const prompts = new Set<string>();
+  for (const path of await listFiles(paths)) {
+    const text = await readFile(path, 'utf8');
+    const found = extname(path) === '.jsonl' ? fromRecords(path, text) : text.split(/\n\s*\n/);
+    for (const prompt of found) if (prompt.trim() !== '') prompts.add(prompt.trim());
+  }
+  if (prompts.size === 0) throw new ForetokenError('PROMPTS_INVALID', `There is no prompt in ${paths.join(', ')}.`);
+  return [...prompts];
+}
+
+async function listFiles(paths: readonly string[]): Promise<string[]> {
+  const files: string[] = [];
+  for (const path of paths) {
+    const found = await stat(path).catch(() => {
+      throw new ForetokenError('PROMPTS_INVALID', `${path} does not exist.`);
+    });
+    if (!found.isDirectory()) files.push(path);
+    else
+      files.push(...(await listFiles((await readdir(path)).sort().map((name) => join(path, name)))).filter(isPrompts));
+  }
+  return files;
+}
+
+function isPrompts(path: string): boolean {
+  return ['.jsonl', '.txt', '.md'].includes(extname(path));
+}
+
+function fromRecords(path: string, text: string): string[] {
+  return text
+    .split('\n')
+    .filter((line) => line.trim() !== '')
+    .flatMap((line, i) => {
+      let record: Record<string, unknown>;
+      try {
+        record = JSON.parse(line) as Record<string, unknown>;
+      } catch {
+        throw new ForetokenError('PROMPTS_INVALID', `${path}, line ${i + 1} is no JSON.`);
+      }
+      const turns = record['turns'];
+      const values: unknown[] = [Array.isArray(turns) ? turns[0] : undefined, ...fields.map((field) => record[field])];
+      const prompt = values.find((value) => typeof value === 'string');
+      return prompt === undefined ? [] : [prompt];
+    });
+}

@@ -1,0 +1,31 @@
+// Remembered text as it is stored and carried: its tokens and the key of each position.
+#pragma once
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "speculate/segment.h"
+
+namespace foretoken {
+
+/// Documents one after another, each ended by kBorder (votes.h); keys [tokens][kKeyWidth].
+struct MemoryImage {
+  std::vector<int32_t> tokens;
+  std::vector<int8_t> keys;
+};
+
+/// Text that was known before any traffic, such as what ships with a model: of no tenant, never changed and never
+/// forgotten while the engine lives. Every sequence may draft from it.
+class StaticMemory final : public TextSource {
+ public:
+  /// Throws INVALID_ARGUMENT where keys and tokens differ in number or a token is not below `vocabulary`.
+  StaticMemory(const MemoryImage& image, int32_t vocabulary);
+  std::span<const TextSegment* const> segments() const override { return {&listed_, 1}; }
+  size_t bytes() const { return text_.bytes(); }
+
+ private:
+  TextSegment text_;
+  const TextSegment* listed_ = &text_;
+};
+
+}  // namespace foretoken

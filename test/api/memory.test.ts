@@ -1,0 +1,94 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { readPrompts } from '../../lib/speculators/prompts';
+import { trainStatic } from '../../lib/speculators/train-static';
+import { readMemory, writeMemory } from '../../lib/speculators/memory';
+import { prompts, tinyModel } from './tiny';
+
+const { load } = tinyModel();
+const folder = mkdtempSync(join(tmpdir(), 'foretoken-memory-'));
+const request = { maxTokens: 48, ignoreEos: true };
+let sourceHash = '';
+let file = '';
+
+beforeAll(async () => {
+  const teacher = await load();
+  sourceHash = teacher.model.sourceHash;
+  for (const prompt of prompts) await teacher.generate(prompt, { ...request, tenant: 'a', learn: 'answer' });
+  file = join(folder, 'a.memory.safetensors');
+  expect(await teacher.exportMemory(file, 'a')).toBeGreaterThan(40 * prompts.length);
+});
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+test('a memory lets the first request of a fresh engine accept drafts, and its text stays the same', async () => {
+  const without = await load({ memory: false });
+  const withMemory = await load({ memory: file });
+  expect(withMemory.stats().staticMemoryBytes).toBeGreaterThan(0);
+  expect(without.stats().staticMemoryBytes).toBe(0);
+  const accepted = { without: 0, withMemory: 0 };
+  for (const prompt of prompts) {
+    const plain = await without.generate(prompt, { ...request, learn: false });
+    const fast = await withMemory.generate(prompt, { ...request, learn: false });
+    expect(fast.tokens).toEqual(plain.tokens);
+    accepted.without += plain.usage.acceptedDraftTokens;
+    accepted.withMemory += fast.usage.acceptedDraftTokens;
+  }
+  expect(accepted.withMemory).toBeGreaterThan(accepted.without);
+});
+
+test("learn: 'answer' keeps what the model wrote and nothing of the prompt; learn: false keeps nothing", async () => {
+  const engine = await load({ memory: false });
+  const prompt = Int32Array.from({ length: 40 }, (_, i) => (i * 7) % 30);
+  const { tokens } = await engine.generate(prompt, { ...request, tenant: 'b', learn: 'answer' });
+  await engine.generate(prompts[0], { ...request, tenant: 'c', learn: false });
+  const path = join(folder, 'b.memory.safetensors');
+  await engine.exportMemory(path, 'b');
+  expect([...(await readMemory(path, sourceHash)).tokens]).toEqual([...tokens, -1]);
+  expect(await engine.exportMemory(join(folder, 'c.memory.safetensors'), 'c')).toBe(0);
+});
+
+test('what was written is read back to the byte', async () => {
+  const path = join(folder, 'bytes.memory.safetensors');
+  const memory = { tokens: Int32Array.from([5, 6, -1]), keys: Int8Array.from({ length: 192 }, (_, i) => i - 96) };
+  await writeMemory(path, memory, 'hash');
+  expect(await readMemory(path, 'hash')).toEqual(memory);
+});
+
+test.each([
+  ['cut short', (bytes: Buffer) => bytes.subarray(0, bytes.length - 1)],
+  ['too long', (bytes: Buffer) => Buffer.concat([bytes, Buffer.alloc(68)])],
+  ['empty', () => Buffer.alloc(0)],
+  ['with a header longer than itself', (bytes: Buffer) => Buffer.concat([Buffer.alloc(8, 0xff), bytes.subarray(8)])],
+  ['with a header that is no JSON', (bytes: Buffer) => Buffer.concat([bytes.subarray(0, 8), Buffer.alloc(500, 0x7b)])],
+])('a file %s is refused with a code', async (_, spoil) => {
+  const path = join(folder, 'spoilt.memory.safetensors');
+  writeFileSync(path, spoil(readFileSync(file)));
+  await expect(load({ memory: path })).rejects.toMatchObject({ code: 'MEMORY_INVALID' });
+});
+
+test("another model's memory is refused, and so is one that is not there", async () => {
+  const path = join(folder, 'other.memory.safetensors');
+  await writeMemory(path, { tokens: Int32Array.from([1, -1]), keys: new Int8Array(128) }, 'another hash');
+  await expect(load({ memory: path })).rejects.toMatchObject({ code: 'MEMORY_MISMATCH' });
+  await expect(load({ memory: join(folder, 'nowhere') })).rejects.toMatchObject({ code: 'MEMORY_INVALID' });
+});
+
+test('a token outside of the vocabulary is refused', async () => {
+  const path = join(folder, 'large.memory.safetensors');
+  await writeMemory(path, { tokens: Int32Array.from([1 << 30, -1]), keys: new Int8Array(128) }, sourceHash);
+  await expect(load({ memory: path })).rejects.toMatchObject({ code: 'MEMORY_INVALID' });
+});
+
+test('training fills a memory from files of prompts', async () => {
+  writeFileSync(join(folder, 'one.jsonl'), '{"turns": ["abc", "def"]}\n{"prompt": "ghi"}\n\n{"question": "abc"}\n');
+  writeFileSync(join(folder, 'two.txt'), 'first\nparagraph\n\nsecond');
+  const read = await readPrompts([join(folder, 'one.jsonl'), join(folder, 'two.txt')]);
+  expect(read).toEqual(['abc', 'ghi', 'first\nparagraph', 'second']);
+  await expect(readPrompts([join(folder, 'none')])).rejects.toMatchObject({ code: 'PROMPTS_INVALID' });
+  const engine = await load({ memory: false });
+  const report = await trainStatic(engine, read, folder, 2, { answerTokens: 24 });
+  expect(report.prompts).toBe(4);
+  expect((await readMemory(report.path, sourceHash)).tokens.length).toBe(report.tokens);
+});
