@@ -196,7 +196,7 @@ void tenantsAreApart() {
   TextSegment said(20, true);
   for (const int32_t token : {5, 7, 11, 12, 13, 14}) append(said, token, random.key());
   const std::vector<int32_t> document(said.data(), said.data() + said.size()), asked = {5, 7};
-  library.add(*library.shelf("a", "s"), document, &said);
+  library.add(*library.shelf("a", "s"), document, {&said});
   const auto drafted = [&](const char* tenant, const char* session) {
     TextSegment own(4, true);
     own.setKey(0, said.key(0));
