@@ -21,6 +21,7 @@ class StaticMemory final : public TextSource {
   /// Throws INVALID_ARGUMENT where keys and tokens differ in number or a token is not below `vocabulary`.
   StaticMemory(const MemoryImage& image, int32_t vocabulary);
   std::span<const TextSegment* const> segments() const override { return {&listed_, 1}; }
+  uint64_t version() const override { return 0; }
   size_t bytes() const { return text_.bytes(); }
 
  private:
