@@ -12,6 +12,7 @@ import { Chat } from '../models/chat';
 import type { ChatMessage, RenderOptions } from '../models/chat-template';
 import { TextStream } from '../models/text-stream';
 import type { Tokenizer } from '../models/tokenizer';
+import { Learn } from '../native';
 import type { NativeEngine, NativeModelInfo, NativeOutcomes, NativeRequest } from '../native';
 import { loadMemory, writeMemory } from '../speculators/memory';
 import { checkLoadOptions } from './load-options';
@@ -323,7 +324,7 @@ async function startController(native: NativeEngine, cacheFolder: string): Promi
 
 function kindOf(options: CheckedRequestOptions): 'greedy' | 'sampled' | undefined {
   const penalised = options.repetitionPenalty !== 1 || options.presencePenalty !== 0 || options.frequencyPenalty !== 0;
-  if (penalised || options.biasTokens.length > 0) return undefined;
+  if (penalised || options.biasTokens.length > 0 || options.learn === Learn.nothing) return undefined;
   return options.temperature === 0 ? 'greedy' : 'sampled';
 }
 
