@@ -225,7 +225,7 @@ void usefulTextStays() {
   const auto shelve = [&](std::vector<int32_t> document) {
     TextSegment keys(static_cast<int32_t>(document.size()), true);
     for (const int32_t token : document) append(keys, token, states.try_emplace(token, random.key()).first->second);
-    library.add(*shelf, document, &keys);
+    library.add(*shelf, document, {&keys});
   };
   const auto drafted = [&](int32_t first) {
     TextSegment own(8, true);
