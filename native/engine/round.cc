@@ -11,7 +11,7 @@ namespace {
 
 /// Recall has seen all that suffix has. Where the two differ, the one that promises more has mostly promised too much,
 /// so suffix has to promise this many times what recall does.
-constexpr double kClearlyBetter = 1.5;
+constexpr double kClearlyBetter = 2;
 
 double secondsBetween(std::chrono::steady_clock::time_point a, std::chrono::steady_clock::time_point b) {
   return std::chrono::duration<double>(b - a).count();
