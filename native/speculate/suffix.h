@@ -15,7 +15,8 @@
 
 namespace foretoken {
 
-/// Where a sequence's drafters look: its own text, then what its session and its tenant remember, then the static memory.
+/// Where a sequence's drafters look: its own text, then what its session and its tenant remember, then the static
+/// memory.
 struct TextSources {
   const TextSegment* own;  ///< grows with the sequence: its owner appends
   std::array<const TextSource*, 3> shared{};
