@@ -3,7 +3,7 @@ import type { ChatMessage, Engine, RequestOptions } from '../lib/index';
 import type { BenchOptions } from './common/options';
 import type { Prompt } from './common/data';
 import { progress, progressDone, say, table, type Report } from './common/report';
-import { bootstrapRatio, differences, isDegenerate, random, sum } from './common/stats';
+import { bootstrapRatio, differences, isDegenerate, median, random, sum } from './common/stats';
 
 /** One answer, timed as JavaScript received it. */
 interface Answer {
@@ -41,7 +41,7 @@ const alone = ['suffix', 'recall'] as const;
  *
  * Summary: `speedup` plain seconds / seconds over all turns (same tokens); `acceptanceLength` tokens per round, the target's own token
  * included; `group.<g>.speedup`; `drafter.<d>.speedup` and `drafter.<d>.acceptanceLength` with drafter d alone; `clean.speedup` without degenerate answers;
- * `degenerateShare` of answers in which a 16-gram occurs three times; `nothingToGain.ratio` plain over spec seconds on random text;
+ * `degenerateShare` of answers in which a 16-gram occurs three times; `nothingToGain.ratio` plain over spec seconds on random text, median of pairs;
  * `plain.tokS`, `tokS`, `prefillTokS`; `mismatches` tokens that differ.
  */
 export async function spec(options: BenchOptions, plain: Engine, fast: Engine, prompts: Prompt[]): Promise<Report> {
@@ -52,7 +52,7 @@ export async function spec(options: BenchOptions, plain: Engine, fast: Engine, p
     turns.push(...(await answerAll(plain, fast, prompt, index)));
   }
   progressDone();
-  const nothing = await nothingToGain(plain, fast, Math.max(4, options.repeats));
+  const nothing = await nothingToGain(plain, fast, Math.max(24, options.repeats));
   return summarise(turns, nothing);
 }
 
@@ -105,18 +105,20 @@ async function collect(stream: ReturnType<Engine['stream']>): Promise<Answer> {
 /** Sampled at a temperature at which text is noise: no drafter can be right, and none may cost anything. */
 async function nothingToGain(plain: Engine, fast: Engine, repeats: number): Promise<number> {
   const next = random(3);
-  const seconds = { plain: 0, fast: 0 };
+  const ratios: number[] = [];
   for (let repeat = 0; repeat < repeats; repeat++) {
     const prompt = Array.from({ length: 64 }, () => 1000 + Math.floor(next() * 40_000));
     const ask = { maxTokens: newTokens, temperature: 3, seed: repeat, ignoreEos: true };
+    const seconds = { plain: 0, fast: 0 };
     const order = repeat % 2 ? (['plain', 'fast'] as const) : (['fast', 'plain'] as const);
     for (const arm of order) {
       progress(`random text ${repeat + 1} of ${repeats}`);
-      seconds[arm] += (await collect((arm === 'plain' ? plain : fast).stream(prompt, ask))).seconds;
+      seconds[arm] = (await collect((arm === 'plain' ? plain : fast).stream(prompt, ask))).seconds;
     }
+    ratios.push(seconds.plain / seconds.fast);
   }
   progressDone();
-  return seconds.plain / seconds.fast;
+  return median(ratios);
 }
 
 function ratio(turns: Turn[], arm: string): number {

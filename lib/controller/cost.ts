@@ -27,6 +27,8 @@ export interface RoundTimes {
 const scaleWindow = 64;
 /** A measured time counts at most this much against its price (natural log): an outlier cannot move it far. */
 const clip = 0.3;
+/** Rounds over which it counts how much a width is used. */
+const usageMemory = 256;
 /** The newest measurement of a width weighs at least this much, so that prices follow the machine. */
 const slowestRate = 1 / 48;
 
@@ -41,6 +43,7 @@ export class CostModel {
   readonly #perContextToken: number;
   readonly #correction: Float64Array;
   readonly #seen: Float64Array;
+  readonly #usage: Float64Array;
   readonly #recent = new Float64Array(scaleWindow);
   #recentCount = 0;
   #scale = 0;
@@ -57,6 +60,7 @@ export class CostModel {
     this.#base = baseCurve(profile, maxRows);
     this.#correction = new Float64Array(maxRows);
     this.#seen = new Float64Array(maxRows);
+    this.#usage = new Float64Array(maxRows);
     this.#draft = Float64Array.from(profile.draftSeconds);
   }
 
@@ -98,6 +102,7 @@ export class CostModel {
     this.#seen[index] += 1;
     const rate = Math.max(1 / (this.#seen[index] + 3), slowestRate);
     this.#correction[index] += rate * Math.min(clip, Math.max(-clip, surprise));
+    this.#centre(index);
     this.#observeRest(round, drafter);
   }
 
@@ -115,6 +120,24 @@ export class CostModel {
     const index = Math.min(sequences, this.maxRows) - 1;
     const pass = this.#base[index] * Math.exp(this.#scale + this.#correction[index]);
     return pass + this.secondsPerContextToken * contextTokens + this.#overhead;
+  }
+
+  /**
+   * Keeps the mean of the corrections of the widths in use at zero: what they have in common belongs to the machine's factor. The two
+   * would else drift apart without end (the factor is a median, corrections are means), and take the widths along that are not in use.
+   */
+  #centre(index: number): void {
+    let total = 0;
+    let most = 0;
+    let mean = 0;
+    for (let i = 0; i < this.maxRows; ++i) {
+      this.#usage[i] = this.#usage[i] * (1 - 1 / usageMemory) + (i === index ? 1 : 0);
+      total += this.#usage[i];
+      most = Math.max(most, this.#usage[i]);
+      mean += this.#usage[i] * this.#correction[i];
+    }
+    mean /= total;
+    for (let i = 0; i < this.maxRows; ++i) this.#correction[i] -= (mean * this.#usage[i]) / most;
   }
 
   #observeScale(ratio: number): void {

@@ -57,6 +57,15 @@ test('a width whose profile was wrong is put right while serving, the others sta
   expect(Math.abs(cost.table()[0] / knees[0] - 1)).toBeLessThan(0.05);
 });
 
+test('thousands of rounds of one width, with times that scatter upwards, leave the other widths at their prices', () => {
+  const next = random(3);
+  const cost = new CostModel(profile, 16);
+  for (let i = 0; i < 20; ++i) cost.observe(round(8, knees[7]));
+  for (let i = 0; i < 10_000; ++i) cost.observe(round(1, knees[0] * (0.97 + 0.4 * next() ** 3)));
+  expect(Math.abs(Math.log(cost.slowdown))).toBeLessThan(0.1);
+  for (const rows of [1, 2, 8, 16]) expect(Math.abs(cost.table()[rows - 1] / knees[rows - 1] - 1)).toBeLessThan(0.1);
+});
+
 test('never falls with rows and stays positive and finite, whatever is measured', () => {
   const seconds = fc.oneof(fc.double({ min: 0, max: 10 }), fc.constantFrom(NaN, Infinity, -1, 0));
   fc.assert(
