@@ -4,13 +4,14 @@
  */
 import { Command } from 'commander';
 import { loadBinding } from '../lib/binding';
-import { Engine } from '../lib/index';
+import { Engine, type LoadOptions } from '../lib/index';
 import { requireData, specBench, stream } from './common/data';
 import type { BenchOptions } from './common/options';
 import { provenance, say, writeJson, type Report } from './common/report';
 import { chatTokens, openSource } from './common/source';
 import { decode } from './decode';
 import { kernels, machineLine } from './kernels';
+import { learn } from './learn';
 import { lossless, type TokenPrompt } from './lossless';
 import { peers } from './peers';
 import type { PeerPrompt } from './peers/worker';
@@ -75,6 +76,22 @@ const suites: Record<string, { help: string; weights: string; limit: number; run
       );
     },
   },
+  learn: {
+    help: 'streams of requests: what having seen the earlier ones brings (needs --data)',
+    weights: 'auto',
+    limit: 40,
+    run: async (options) => {
+      const folder = requireData(options.data, 'learn');
+      return withBoth(options, async (plain, fast) => {
+        const day0 = await Engine.load(options.model, { ...loadOptions(options), memory: false });
+        try {
+          return await learn(options, folder, { plain, fast, day0 });
+        } finally {
+          await day0.close();
+        }
+      });
+    },
+  },
   peers: {
     help: 'llama.cpp and the Node bindings on the same file, prompts and threads (needs --data)',
     weights: 'auto,fp8,nvfp4',
@@ -116,15 +133,18 @@ async function withBoth(
   options: BenchOptions,
   work: (plain: Engine, fast: Engine) => Promise<Report>,
 ): Promise<Report> {
-  const load = { weights: options.weights[0] as 'auto', threads: options.threads || undefined, maxSequences: 1 };
-  const plain = await Engine.load(options.model, { ...load, speculation: false });
-  const fast = await Engine.load(options.model, load);
+  const plain = await Engine.load(options.model, { ...loadOptions(options), speculation: false });
+  const fast = await Engine.load(options.model, loadOptions(options));
   try {
     return await work(plain, fast);
   } finally {
     await plain.close();
     await fast.close();
   }
+}
+
+function loadOptions(options: BenchOptions): LoadOptions {
+  return { weights: options.weights[0] as 'auto', threads: options.threads || undefined, maxSequences: 1 };
 }
 
 async function runSuite(name: string, flags: Flags): Promise<void> {

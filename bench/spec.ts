@@ -1,20 +1,9 @@
-import { performance } from 'node:perf_hooks';
 import type { ChatMessage, Engine, RequestOptions } from '../lib/index';
 import type { BenchOptions } from './common/options';
 import type { Prompt } from './common/data';
+import { collect, type Answer } from './common/answer';
 import { progress, progressDone, say, table, type Report } from './common/report';
 import { bootstrapRatio, differences, isDegenerate, median, random, sum } from './common/stats';
-
-/** One answer, timed as JavaScript received it. */
-interface Answer {
-  text: string;
-  tokens: number[];
-  seconds: number;
-  /** Tokens inside `seconds`: all but those of the first chunk. */
-  counted: number;
-  prefillSeconds: number;
-  rounds: number;
-}
 
 /** The same turn answered by every arm. */
 interface Turn {
@@ -78,28 +67,6 @@ async function answerAll(plain: Engine, fast: Engine, prompt: Prompt, index: num
 async function answer(engine: Engine, messages: ChatMessage[], session: string, how: object): Promise<Answer> {
   const stream = engine.chatStream(messages, { maxTokens: newTokens, temperature: 0, session, ...how });
   return collect(stream);
-}
-
-async function collect(stream: ReturnType<Engine['stream']>): Promise<Answer> {
-  let first = 0;
-  let last = 0;
-  let firstTokens = 0;
-  for await (const chunk of stream) {
-    last = performance.now();
-    if (first === 0) {
-      first = last;
-      firstTokens = chunk.tokens.length;
-    }
-  }
-  const result = await stream.result;
-  return {
-    text: result.text,
-    tokens: result.tokens,
-    seconds: (last - first) / 1000,
-    counted: result.tokens.length - firstTokens,
-    prefillSeconds: result.timings.ttft,
-    rounds: result.speculation.rounds,
-  };
 }
 
 /** Sampled at a temperature at which text is noise: no drafter can be right, and none may cost anything. */

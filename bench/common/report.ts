@@ -9,6 +9,8 @@ export interface Report {
   summary: Record<string, number>;
   /** Suite-specific detail: per prompt, per shape, per domain. */
   rows: Record<string, unknown>[];
+  /** An SVG that shows it. */
+  plot?: string;
 }
 
 /** Where and on what a report was measured. */
@@ -54,12 +56,13 @@ function commit(): string {
   }
 }
 
-/** Writes the report where `--json FILE` says ('-' = standard output, one line). */
+/** Writes the report where `--json FILE` says ('-' = standard output, one line), and its plot beside it. */
 export function writeJson(file: string | undefined, report: Report, where: Provenance): void {
   if (file === undefined) return;
   const body = { suite: report.suite, ...where, summary: report.summary, rows: report.rows };
   if (file === '-') process.stdout.write(JSON.stringify(body) + '\n');
   else writeFileSync(file, JSON.stringify(body, null, 1) + '\n');
+  if (file !== '-' && report.plot !== undefined) writeFileSync(file.replace(/(\.json)?$/, '.svg'), report.plot);
 }
 
 /** A table for people: columns padded, numbers right-aligned. Goes to standard error so that `--json -` stays clean. */
