@@ -1,5 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import { loadBinding } from '../../lib/binding';
+import { NodeOutcome, unpackNode } from '../../lib/controller/nodes';
 import {
   FinishReason,
   Learn,
@@ -129,10 +130,12 @@ export class NativeRunner {
     }
     run.last = now;
     run.tokens.push(...outcomes.tokens.subarray(tokenOffset, tokenOffset + tokenCount));
-    for (const outcome of outcomes.draftOutcome.subarray(draftOffset, draftOffset + draftCount)) {
+    for (const packed of outcomes.draftOutcome.subarray(draftOffset, draftOffset + draftCount)) {
+      const { outcome, shadow } = unpackNode(packed);
+      if (shadow) continue;
       run.drafted += 1;
-      if (outcome >> 8 === 1) run.accepted += 1;
-      if (outcome >> 8 === 0) run.rejected += 1;
+      if (outcome === NodeOutcome.accepted) run.accepted += 1;
+      if (outcome === NodeOutcome.rejected) run.rejected += 1;
     }
     this.engine.consumed(sequence, run.tokens.length);
   }
