@@ -29,13 +29,13 @@ export function shippedMemory(sourceHash: string): string {
  * @throws ForetokenError MEMORY_INVALID, MEMORY_MISMATCH
  */
 export async function loadMemory(native: NativeEngine, choice: string | boolean): Promise<void> {
-  const { sourceHash, vocabulary } = native.info();
+  const { sourceHash } = native.info();
   const path = typeof choice === 'string' ? choice : shippedMemory(sourceHash);
   if (choice === false || (choice === true && !existsSync(path))) return;
   const { tokens, keys } = await readMemory(path, sourceHash);
-  if (tokens.some((token) => token >= vocabulary || token < -1))
-    throw invalid(path, 'a token is not in the vocabulary');
-  await native.setStaticMemory(tokens, keys);
+  await native.setStaticMemory(tokens, keys).catch((error: unknown) => {
+    throw invalid(path, (error as Error).message);
+  });
 }
 
 /**

@@ -31,8 +31,9 @@ const loopGram = 16;
  * Fills a static memory by self-distillation: the target answers the prompts itself, greedily and batched, and what it wrote is kept
  * with the keys of its hidden states. No text of a prompt is kept.
  *
- * @param engine Loaded with `memory: false` and a large `indexBytes`; its `maxSequences` answers run at once.
+ * @param engine Loaded with `memory: false` and a large `indexBytes`.
  * @param out The folder that the file goes to, named after the model.
+ * @param parallel Answers asked for at once; of them the engine's `maxSequences` run together.
  * @throws ForetokenError ABORTED, WRITE_FAILED, NOTHING_LEARNED
  */
 export async function trainStatic(

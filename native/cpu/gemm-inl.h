@@ -4,7 +4,6 @@
 // A codec says how a block of a format expands and how it is scaled, in terms of Vector. A tile is one panel times up
 // to Vector::kTile input rows.
 #pragma once
-#include <type_traits>
 #include <utility>
 
 #include "cpu/epilogue-inl.h"

@@ -11,12 +11,6 @@ namespace {
 inline __m256i load256(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 inline __m128i load128(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
 
-inline int32_t word(const void* p) {
-  int32_t w;
-  __builtin_memcpy(&w, p, sizeof(w));
-  return w;
-}
-
 struct Avx2 {
   static constexpr int kRows = 8, kVectors = 2, kTile = 4, kFloatTile = 6;
   // e4m3 bits moved to their place in an fp32 are worth 2^-120 of the weight; inputs carry 2^80 against underflow.
@@ -56,8 +50,6 @@ struct Avx2 {
   }
 
   static Bytes bytes(const uint8_t* p) { return load256(p); }
-  static Bytes loadBytes(const uint8_t* p) { return load256(p); }
-  static void storeBytes(uint8_t* p, Bytes v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
   static void nibbles(const uint8_t* p, Bytes& low, Bytes& high) {
     const __m256i v = load256(p), mask = _mm256_set1_epi8(15);
     low = _mm256_and_si256(v, mask);

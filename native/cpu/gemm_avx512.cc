@@ -47,8 +47,6 @@ struct Avx512 {
   static Bytes bytes(const uint8_t* p) {
     return _mm512_xor_si512(load512(p), _mm512_set1_epi8(static_cast<char>(0x80)));
   }
-  static Bytes loadBytes(const uint8_t* p) { return load512(p); }
-  static void storeBytes(uint8_t* p, Bytes v) { _mm512_storeu_si512(p, v); }
   static void nibbles(const uint8_t* p, Bytes& low, Bytes& high) {
     const __m512i v = load512(p), mask = _mm512_set1_epi8(15);
     low = _mm512_and_si512(v, mask);

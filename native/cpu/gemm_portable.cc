@@ -52,12 +52,6 @@ struct Portable {
     for (int i = 0; i < 64; ++i) b.x[i] = p[i] ^ 0x80;
     return b;
   }
-  static Bytes loadBytes(const uint8_t* p) {
-    Bytes b;
-    __builtin_memcpy(b.x, p, sizeof(b.x));
-    return b;
-  }
-  static void storeBytes(uint8_t* p, const Bytes& b) { __builtin_memcpy(p, b.x, sizeof(b.x)); }
   static void nibbles(const uint8_t* p, Bytes& low, Bytes& high) {
     for (int i = 0; i < 64; ++i) {
       low.x[i] = p[i] & 15;
