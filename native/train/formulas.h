@@ -1,0 +1,82 @@
+// The formulas of training, one element at a time: one definition for the CPU, for CUDA and for tests. Loops over them
+// vectorise: selections are conditional expressions, and nothing depends on contraction.
+#pragma once
+#include <cmath>
+
+#ifdef __CUDACC__
+#define FORETOKEN_FORMULA __host__ __device__ inline
+#else
+#define FORETOKEN_FORMULA inline
+#endif
+
+namespace foretoken::formula {
+
+// --- forward and backward of a row
+
+/// y = x r w, where r = 1 / sqrt(mean(x^2) + epsilon) is the row's inverse root mean square and w the scale.
+template <class T>
+FORETOKEN_FORMULA T norm(T x, T r, T w) {
+  return x * r * w;
+}
+/// dL/dx, where `along` = r^2 mean(dy w x).
+template <class T>
+FORETOKEN_FORMULA T normGradient(T x, T r, T w, T dy, T along) {
+  return r * (dy * w - x * along);
+}
+
+/// The logistic function of x, given e = exp(-|x|).
+template <class T>
+FORETOKEN_FORMULA T sigmoid(T x, T e) {
+  return (x >= 0 ? T(1) : e) / (T(1) + e);
+}
+/// y = silu(gate) up, where s = sigmoid(gate).
+template <class T>
+FORETOKEN_FORMULA T swiglu(T gate, T s, T up) {
+  return gate * s * up;
+}
+template <class T>
+FORETOKEN_FORMULA T swigluGateGradient(T gate, T s, T up, T dy) {
+  return dy * up * s * (T(1) + gate * (T(1) - s));
+}
+template <class T>
+FORETOKEN_FORMULA T swigluUpGradient(T gate, T s, T dy) {
+  return dy * gate * s;
+}
+
+// --- loss against the target's probability p of a token, where the draft's is q = softmax(logits)
+
+/// d KL / d logit. `mass` is the sum of the label's probabilities: below 1 where the draft vocabulary lacks tokens.
+template <class T>
+FORETOKEN_FORMULA T klGradient(T q, T p, T mass) {
+  return mass * q - p;
+}
+/// d (1 - acceptance) / d logit, where acceptance = sum min(p, q) and `falling` = the sum of q over tokens with q < p.
+template <class T>
+FORETOKEN_FORMULA T rejectionGradient(T q, T p, T falling) {
+  return q * (falling - (q < p ? T(1) : T(0)));
+}
+
+// --- optimisers
+
+struct AdamW {
+  float rate, beta1, beta2, epsilon, decay;
+  float correction1, correction2;  ///< 1 - beta1^step, 1 - beta2^step
+};
+/// One step of AdamW (Loshchilov and Hutter): decay apart from the gradient, moments corrected for their start at 0.
+FORETOKEN_FORMULA void adamw(const AdamW& o, float gradient, float& weight, float& mean, float& square) {
+  mean = o.beta1 * mean + (1 - o.beta1) * gradient;
+  square = o.beta2 * square + (1 - o.beta2) * (gradient * gradient);
+  const float spread = std::sqrt(square / o.correction2) + o.epsilon;
+  weight = weight * (1 - o.rate * o.decay) - o.rate * (mean / o.correction1) / spread;
+}
+
+struct Momentum {
+  float rate, momentum, decay;
+};
+/// One step of SGD with momentum; decay is added to the gradient.
+FORETOKEN_FORMULA void sgd(const Momentum& o, float gradient, float& weight, float& velocity) {
+  velocity = o.momentum * velocity + (gradient + o.decay * weight);
+  weight = weight - o.rate * velocity;
+}
+
+}  // namespace foretoken::formula

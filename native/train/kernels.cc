@@ -1,0 +1,19 @@
+#include "train/kernels.h"
+
+namespace foretoken::train {
+
+const TrainKernels& trainKernels(Isa isa) {
+#if defined(__x86_64__)
+  if (isa == Isa::avx512) return kTrainAvx512;
+  if (isa == Isa::avx2) return kTrainAvx2;
+#endif
+  (void)isa;
+  return kTrainPortable;
+}
+
+int64_t attentionScratch(const AttentionRows& rows) {
+  constexpr int64_t kPadding = 16;  // lanes beyond the last key
+  return 2 * rows.width * (rows.keys + kPadding) + 2 * (rows.keys + 2 * kPadding);
+}
+
+}  // namespace foretoken::train

@@ -1,0 +1,194 @@
+#include "train/ops.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "common/error.h"
+#include "quant/float_codecs.h"
+
+namespace foretoken::train {
+namespace {
+
+/// Rows of logits that exist at a time.
+constexpr int64_t kLossRows = 512;
+
+void requireMultiple(int64_t width, const char* what) {
+  if (width <= 0 || width % kRowMultiple != 0)
+    throw Error("SHAPE_MISMATCH", std::string(what) + " of " + std::to_string(width) +
+                                      " values: training needs multiples of " + std::to_string(kRowMultiple));
+}
+
+}  // namespace
+
+RotaryTable::RotaryTable(int64_t positions, int64_t width, double base)
+    : half_(width / 2), cosine_(positions * half_), sine_(positions * half_) {
+  for (int64_t p = 0; p < positions; ++p)
+    for (int64_t i = 0; i < half_; ++i) {
+      const double angle = static_cast<double>(p) * std::pow(base, -2.0 * static_cast<double>(i) / width);
+      cosine_[p * half_ + i] = static_cast<float>(std::cos(angle));
+      sine_[p * half_ + i] = static_cast<float>(std::sin(angle));
+    }
+}
+
+RowLabel Labels::row(int64_t r, int64_t vocabulary) const {
+  if (dense) return {.dense = dense + r * vocabulary};
+  return {.token = token + r * count, .probability = probability + r * count, .count = count, .rest = rest[r]};
+}
+
+Ops::Ops(ThreadPool& threads, Isa isa)
+    : threads_(threads), kernels_(trainKernels(isa)), gemm_(threads, kernels_), scratch_(threads.size()) {}
+
+void Ops::linear(const float* x, const float* w, int64_t rows, int64_t inputs, int64_t outputs, float* y) {
+  gemm_.multiply(rowsOf(x, rows, inputs), rowsOf(w, outputs, inputs).transposed(), y);
+}
+
+void Ops::linearBackward(const float* x, const float* w, const float* dy, int64_t rows, int64_t inputs, int64_t outputs,
+                         float* dx, float* dw, bool addToInput) {
+  const MatrixView gradient = rowsOf(dy, rows, outputs);
+  if (dx) gemm_.multiply(gradient, rowsOf(w, outputs, inputs), dx, addToInput);
+  if (dw) gemm_.multiply(gradient.transposed(), rowsOf(x, rows, inputs), dw, true);
+}
+
+void Ops::norm(const float* x, const float* scale, float epsilon, int64_t rows, int64_t width, float* y,
+               float* inverse) {
+  requireMultiple(width, "a norm");
+  threads_.run(rows, [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = begin; r < end; ++r)
+      inverse[r] = kernels_.norm(x + r * width, scale, epsilon, width, y + r * width);
+  });
+}
+
+void Ops::normBackward(const float* x, const float* scale, const float* inverse, const float* dy, int64_t rows,
+                       int64_t width, float* dx, float* dscale) {
+  if (dx)
+    threads_.run(rows, [&](int64_t begin, int64_t end, int) {
+      for (int64_t r = begin; r < end; ++r)
+        kernels_.normBackward(x + r * width, scale, inverse[r], dy + r * width, width, dx + r * width);
+    });
+  if (!dscale) return;
+  // By columns, so that one thread adds all rows of a column, in order.
+  threads_.run(width / kRowMultiple, [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = 0; r < rows; ++r)
+      kernels_.addNormScale(x + r * width, inverse[r], dy + r * width, begin * kRowMultiple, end * kRowMultiple,
+                            dscale);
+  });
+}
+
+void Ops::swiglu(const float* gate, const float* up, int64_t rows, int64_t width, float* y) {
+  requireMultiple(width, "a gate");
+  threads_.run(rows, [&](int64_t begin, int64_t end, int) {
+    const int64_t at = begin * width;
+    kernels_.swiglu(gate + at, up + at, (end - begin) * width, y + at);
+  });
+}
+
+void Ops::swigluBackward(const float* gate, const float* up, const float* dy, int64_t rows, int64_t width, float* dgate,
+                         float* dup) {
+  threads_.run(rows, [&](int64_t begin, int64_t end, int) {
+    const int64_t at = begin * width;
+    kernels_.swigluBackward(gate + at, up + at, dy + at, (end - begin) * width, dgate + at, dup + at);
+  });
+}
+
+void Ops::rotate(float* x, const RotaryTable& table, std::span<const int32_t> position, int64_t heads, bool back) {
+  const int64_t width = heads * table.width();
+  threads_.run(static_cast<int64_t>(position.size()), [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = begin; r < end; ++r)
+      kernels_.rotate(x + r * width, heads, table.width(), table.cosine(position[r]), table.sine(position[r]), back);
+  });
+}
+
+void Ops::embed(const uint16_t* table, std::span<const int32_t> token, int64_t width, float* y) {
+  threads_.run(static_cast<int64_t>(token.size()), [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = begin; r < end; ++r)
+      for (int64_t i = 0; i < width; ++i) y[r * width + i] = bf16ToFloat(table[token[r] * width + i]);
+  });
+}
+
+void Ops::add(const float* x, int64_t count, float* y) {
+  threads_.run(count, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) y[i] += x[i];
+  });
+}
+
+/// Calls f(rows, first query, key head, the sequence's rows in the key matrix, scratch) for every sequence and key
+/// head. One call adds to the gradients of its keys alone.
+template <class F>
+void Ops::forItems(const Heads& heads, const AttentionPlan& plan, const float* key, const float* value, F&& f) {
+  requireMultiple(heads.width, "an attention head");
+  const int64_t keyStride = heads.keys * heads.width;
+  threads_.run(plan.sequences() * heads.keys, [&](int64_t begin, int64_t end, int thread) {
+    std::vector<int64_t> at;
+    std::vector<const float*> keys, values;
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t s = item / heads.keys, head = item % heads.keys;
+      at.clear(), keys.clear(), values.clear();
+      for (int64_t segment = plan.firstKeyRows[s]; segment < plan.firstKeyRows[s + 1]; ++segment)
+        for (int64_t r = plan.keyRows[segment].begin; r < plan.keyRows[segment].end; ++r) {
+          at.push_back(r * keyStride + head * heads.width);
+          keys.push_back(key + at.back());
+          values.push_back(value + at.back());
+        }
+      const AttentionRows rows{.queries = plan.firstQuery[s + 1] - plan.firstQuery[s],
+                               .keys = static_cast<int64_t>(at.size()),
+                               .heads = heads.group(),
+                               .width = heads.width,
+                               .queryStride = heads.queries * heads.width,
+                               .firstRange = plan.firstRange.data() + plan.firstQuery[s],
+                               .ranges = plan.ranges.data(),
+                               .key = keys.data(),
+                               .value = values.data()};
+      auto& scratch = scratch_[thread];
+      const auto needed = static_cast<size_t>(attentionScratch(rows));
+      if (scratch.size() < needed) scratch.resize(needed);
+      f(rows, plan.firstQuery[s], head, at, scratch.data());
+    }
+  });
+}
+
+void Ops::attend(const Heads& heads, const AttentionPlan& plan, const float* q, const float* key, const float* value,
+                 float* out, float* logSum) {
+  forItems(heads, plan, key, value,
+           [&](const AttentionRows& rows, int64_t query, int64_t head, const auto&, float* scratch) {
+             const int64_t at = query * rows.queryStride + head * rows.heads * rows.width;
+             const int64_t sums = (head * plan.queries() + query) * rows.heads;
+             kernels_.attend(rows, q + at, out + at, logSum + sums, scratch);
+           });
+}
+
+void Ops::attendBackward(const Heads& heads, const AttentionPlan& plan, const float* q, const float* key,
+                         const float* value, const float* out, const float* logSum, const float* dout, float* dq,
+                         float* dkey, float* dvalue) {
+  forItems(heads, plan, key, value,
+           [&](const AttentionRows& rows, int64_t query, int64_t head, const auto& keyAt, float* scratch) {
+             const int64_t at = query * rows.queryStride + head * rows.heads * rows.width;
+             const int64_t sums = (head * plan.queries() + query) * rows.heads;
+             std::vector<float*> dkeys, dvalues;
+             for (const int64_t k : keyAt) dkeys.push_back(dkey + k), dvalues.push_back(dvalue + k);
+             kernels_.attendBackward(rows, q + at, out + at, logSum + sums, dout + at, dq + at, dkeys.data(),
+                                     dvalues.data(), scratch);
+           });
+}
+
+void Ops::linearLoss(const float* x, const float* w, int64_t rows, int64_t inputs, int64_t vocabulary,
+                     const Labels& labels, const LossWeights& weights, const float* weight, std::span<RowLoss> loss,
+                     float* dx, float* dw) {
+  requireMultiple(vocabulary, "a draft vocabulary");
+  if (labels.count > kMostListed)
+    throw Error("SHAPE_MISMATCH", "labels of " + std::to_string(labels.count) + " tokens a row: at most " +
+                                      std::to_string(kMostListed) + " can be listed");
+  logits_.resize(std::min(rows, kLossRows) * vocabulary);
+  for (int64_t first = 0; first < rows; first += kLossRows) {
+    const int64_t count = std::min(kLossRows, rows - first);
+    const float* in = x + first * inputs;
+    linear(in, w, count, inputs, vocabulary, logits_.data());
+    threads_.run(count, [&](int64_t begin, int64_t end, int) {
+      for (int64_t r = begin; r < end; ++r)
+        loss[first + r] = kernels_.loss(logits_.data() + r * vocabulary, vocabulary, labels.row(first + r, vocabulary),
+                                        weights, weight[first + r]);
+    });
+    linearBackward(in, w, logits_.data(), count, inputs, vocabulary, dx ? dx + first * inputs : nullptr, dw, false);
+  }
+}
+
+}  // namespace foretoken::train
