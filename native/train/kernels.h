@@ -25,13 +25,12 @@ struct MatrixView {
 /// Rows without gaps.
 inline MatrixView rowsOf(const float* data, int64_t rows, int64_t columns) { return {data, rows, columns, columns, 1}; }
 
-/// The label of a row: the target's probabilities, restricted to the draft vocabulary.
+/// The label of a row by its likeliest tokens: the target's probabilities, restricted to the draft vocabulary.
 struct RowLabel {
-  const int32_t* token = nullptr;      ///< indices in the draft vocabulary, each at most once; negative = none
-  const float* probability = nullptr;  ///< of each token listed
-  int64_t count = 0;                   ///< how many are listed, at most kMostListed
-  float rest = 0;                      ///< of all tokens of the draft vocabulary that are not listed, together
-  const uint16_t* dense = nullptr;     ///< or else bf16 probabilities of the whole draft vocabulary
+  const int32_t* token;      ///< indices in the draft vocabulary, each at most once; negative = none
+  const float* probability;  ///< of each token listed
+  int64_t count;             ///< how many are listed, at most kMostListed
+  float rest;                ///< of all tokens of the draft vocabulary that are not listed, together
 };
 /// What a row is trained for: weight * (kl * KL(p || q) + rejection * (1 - sum min(p, q))).
 struct LossWeights {
@@ -70,7 +69,8 @@ struct TrainKernels {
   void (*swiglu)(const float* gate, const float* up, int64_t width, float* y);
   void (*swigluBackward)(const float* gate, const float* up, const float* dy, int64_t width, float* dgate, float* dup);
   void (*rotate)(float* x, int64_t heads, int64_t width, const float* cosine, const float* sine, bool back);
-  RowLoss (*loss)(float* logits, int64_t width, const RowLabel&, const LossWeights&, float weight);
+  RowLoss (*listedLoss)(float* logits, int64_t width, const RowLabel&, const LossWeights&, float weight);
+  RowLoss (*denseLoss)(float* logits, float* target, int64_t width, const LossWeights&, float weight);
 
   // Attention; see attention-inl.h. `scratch` holds attentionScratch(rows) floats.
   void (*attend)(const AttentionRows&, const float* q, float* out, float* logSum, float* scratch);

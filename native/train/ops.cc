@@ -30,11 +30,6 @@ RotaryTable::RotaryTable(int64_t positions, int64_t width, double base)
     }
 }
 
-RowLabel Labels::row(int64_t r, int64_t vocabulary) const {
-  if (dense) return {.dense = dense + r * vocabulary};
-  return {.token = token + r * count, .probability = probability + r * count, .count = count, .rest = rest[r]};
-}
-
 Ops::Ops(ThreadPool& threads, Isa isa)
     : threads_(threads), kernels_(trainKernels(isa)), gemm_(threads, kernels_), scratch_(threads.size()) {}
 
@@ -170,24 +165,36 @@ void Ops::attendBackward(const Heads& heads, const AttentionPlan& plan, const fl
            });
 }
 
-void Ops::linearLoss(const float* x, const float* w, int64_t rows, int64_t inputs, int64_t vocabulary,
-                     const Labels& labels, const LossWeights& weights, const float* weight, std::span<RowLoss> loss,
-                     float* dx, float* dw) {
+void Ops::linearLoss(std::span<const LinearTerm> terms, int64_t rows, int64_t vocabulary, const Labels& labels,
+                     const LossWeights& weights, const float* weight, std::span<RowLoss> loss) {
   requireMultiple(vocabulary, "a draft vocabulary");
   if (labels.count > kMostListed)
     throw Error("SHAPE_MISMATCH", "labels of " + std::to_string(labels.count) + " tokens a row: at most " +
                                       std::to_string(kMostListed) + " can be listed");
   logits_.resize(std::min(rows, kLossRows) * vocabulary);
+  if (labels.state) target_.resize(logits_.size());
   for (int64_t first = 0; first < rows; first += kLossRows) {
     const int64_t count = std::min(kLossRows, rows - first);
-    const float* in = x + first * inputs;
-    linear(in, w, count, inputs, vocabulary, logits_.data());
+    bool accumulate = false;
+    for (const LinearTerm& t : terms) {
+      gemm_.multiply(rowsOf(t.x + first * t.inputs, count, t.inputs), rowsOf(t.w, vocabulary, t.inputs).transposed(),
+                     logits_.data(), accumulate);
+      accumulate = true;
+    }
+    if (labels.state)
+      linear(labels.state + first * labels.width, labels.output, count, labels.width, vocabulary, target_.data());
     threads_.run(count, [&](int64_t begin, int64_t end, int) {
-      for (int64_t r = begin; r < end; ++r)
-        loss[first + r] = kernels_.loss(logits_.data() + r * vocabulary, vocabulary, labels.row(first + r, vocabulary),
-                                        weights, weight[first + r]);
+      for (int64_t r = begin; r < end; ++r) {
+        float* const row = logits_.data() + r * vocabulary;
+        float* const target = target_.data() + r * vocabulary;
+        loss[first + r] = labels.state
+                              ? kernels_.denseLoss(row, target, vocabulary, weights, weight[first + r])
+                              : kernels_.listedLoss(row, vocabulary, labels.row(first + r), weights, weight[first + r]);
+      }
     });
-    linearBackward(in, w, logits_.data(), count, inputs, vocabulary, dx ? dx + first * inputs : nullptr, dw, false);
+    for (const LinearTerm& t : terms)
+      linearBackward(t.x + first * t.inputs, t.w, logits_.data(), count, t.inputs, vocabulary,
+                     t.dx ? t.dx + first * t.inputs : nullptr, t.dw, false);
   }
 }
 

@@ -45,15 +45,28 @@ struct AttentionPlan {
   int64_t queries() const { return firstQuery.back(); }
 };
 
-/// Labels of rows: `count` listed tokens a row and what the rest has together, or `dense` probabilities.
+/// Labels of rows: `count` listed tokens a row and what the rest has together; or the states that the target's own
+/// output layer sees, whose softmax over the draft vocabulary is the label.
 struct Labels {
   const int32_t* token = nullptr;
   const float* probability = nullptr;
   const float* rest = nullptr;
-  int64_t count = 0;                ///< at most kMostListed
-  const uint16_t* dense = nullptr;  ///< [rows, draft vocabulary], bf16
+  int64_t count = 0;  ///< at most kMostListed
 
-  RowLabel row(int64_t r, int64_t vocabulary) const;
+  const float* state = nullptr;   ///< [rows, width]
+  const float* output = nullptr;  ///< [draft vocabulary, width]
+  int64_t width = 0;
+
+  RowLabel row(int64_t r) const { return {token + r * count, probability + r * count, count, rest[r]}; }
+};
+
+/// One term x w^T of a sum of linear layers, and where its gradients go (null: nowhere).
+struct LinearTerm {
+  const float* x;  ///< [rows, inputs]
+  const float* w;  ///< [outputs, inputs]
+  int64_t inputs;
+  float* dx = nullptr;  ///< overwritten
+  float* dw = nullptr;  ///< added to
 };
 
 class Ops {
@@ -98,12 +111,11 @@ class Ops {
   void attendBackward(const Heads&, const AttentionPlan&, const float* q, const float* key, const float* value,
                       const float* out, const float* logSum, const float* dout, float* dq, float* dkey, float* dvalue);
 
-  /// Linear layer, softmax and loss at once, a chunk of rows at a time, so that logits of all rows never exist
-  /// together: the forward pass makes the gradient. Row r counts weight[r]; a row of weight 0 gives a loss but no
-  /// gradient. dx is overwritten, dw added to; both may be null (then only losses are computed).
-  void linearLoss(const float* x, const float* w, int64_t rows, int64_t inputs, int64_t vocabulary,
-                  const Labels& labels, const LossWeights& weights, const float* weight, std::span<RowLoss> loss,
-                  float* dx, float* dw);
+  /// Linear layers whose sum are logits, softmax and loss at once, a chunk of rows at a time, so that logits of all
+  /// rows never exist together: the forward pass makes the gradient. Row r counts weight[r]; a row of weight 0 has a
+  /// loss but no gradient.
+  void linearLoss(std::span<const LinearTerm> terms, int64_t rows, int64_t vocabulary, const Labels& labels,
+                  const LossWeights& weights, const float* weight, std::span<RowLoss> loss);
 
  private:
   template <class F>
@@ -113,7 +125,7 @@ class Ops {
   const TrainKernels& kernels_;
   Gemm gemm_;
   std::vector<std::vector<float>> scratch_;  ///< of each thread
-  std::vector<float> logits_;
+  std::vector<float> logits_, target_;       ///< of a chunk of rows
 };
 
 }  // namespace foretoken::train

@@ -5,7 +5,6 @@
 #include <cmath>
 
 #include "cpu/vector_math-inl.h"
-#include "quant/float_codecs.h"
 #include "train/kernels.h"
 
 namespace foretoken::train {
@@ -85,48 +84,63 @@ inline void rotate(float* x, int64_t heads, int64_t width, const float* cosine, 
     }
 }
 
-/// Turns logits into exponentials relative to the largest, which is returned.
-inline float exponentials(float* logits, int64_t width) {
-  V16 most = load(logits);
-  for (int64_t i = kLanes; i < width; i += kLanes) most = max(load(logits + i), most);
-  const float largest = maxLanes(most);
-  const V16 shift = broadcast(largest), scale = broadcast(kLog2e);
+inline float largest(const float* x, int64_t width) {
+  V16 most = load(x);
+  for (int64_t i = kLanes; i < width; i += kLanes) most = max(load(x + i), most);
+  return maxLanes(most);
+}
+
+/// Turns logits into exponentials relative to the largest, whose index is returned.
+inline int32_t exponentials(float* logits, int64_t width) {
+  const V16 shift = broadcast(largest(logits, width)), scale = broadcast(kLog2e);
   for (int64_t i = 0; i < width; i += kLanes) store(logits + i, exp2(mul(sub(load(logits + i), shift), scale)));
-  return largest;
+  int32_t top = 0;
+  while (top + 1 < width && logits[top] < 1.0f) ++top;  // the largest has exponential 1
+  return top;
 }
 
 inline float sumRow(const float* x, int64_t width) {
   return sumOver(width, [&](int64_t i) { return load(x + i); });
 }
 
-/// p (log p - log q), and 0 where the label has nothing.
-inline float klTerm(float p, float q) { return p > 0 ? p * (std::log(p) - std::log(std::max(q, 1e-30f))) : 0.0f; }
-
-/// The loss of a row of exponentials e against a label in full; e becomes the gradient of the logits.
-inline RowLoss denseLoss(float* e, int64_t width, const uint16_t* label, const LossWeights& weights, float weight) {
+/// The loss of a row against the target's own logits on the draft vocabulary. Logits become their gradient, the
+/// target's its probabilities.
+inline RowLoss denseLoss(float* logits, float* target, int64_t width, const LossWeights& weights, float weight) {
   RowLoss loss;
-  const float inverse = 1.0f / sumRow(e, width);
-  float mass = 0, falling = 0;
-  for (int64_t i = 0; i < width; ++i) {
-    const float q = e[i] * inverse, p = bf16ToFloat(label[i]);
-    mass += p;
-    falling += q < p ? q : 0.0f;
-    loss.acceptance += std::min(p, q);
-    loss.kl += klTerm(p, q);
-  }
-  for (int64_t i = 0; i < width; ++i) {
-    const float q = e[i] * inverse, p = bf16ToFloat(label[i]);
-    e[i] = weight * (weights.kl * formula::klGradient(q, p, mass) +
-                     weights.rejection * formula::rejectionGradient(q, p, falling));
-  }
+  const float above = largest(logits, width), targetAbove = largest(target, width);
+  // KL = sum p (log p - log q), and logarithms are logits less a constant.
+  const auto excess = [&](int64_t i) { return sub(load(target + i), load(logits + i)); };
+  const V16 shift = broadcast(targetAbove), scale = broadcast(kLog2e);
+  const float weighted =
+      sumOver(width, [&](int64_t i) { return mul(exp2(mul(sub(load(target + i), shift), scale)), excess(i)); });
+  loss.top = exponentials(logits, width);
+  exponentials(target, width);
+  const float sum = sumRow(logits, width), targetSum = sumRow(target, width);
+  loss.kl = weighted / targetSum + (above - targetAbove) + (std::log(sum) - std::log(targetSum));
+  for (int64_t i = 0; i < width; ++i) logits[i] /= sum, target[i] /= targetSum;
+  const float notFalling =
+      sumOver(width, [&](int64_t i) { return whereAtLeast(load(logits + i), load(target + i), load(logits + i)); });
+  const float lost =
+      sumOver(width, [&](int64_t i) { return max(sub(load(target + i), load(logits + i)), broadcast(0)); });
+  loss.acceptance = 1 - lost;
+  const float falling = 1 - notFalling;
+  for (int64_t i = 0; i < width; ++i)
+    logits[i] = weight * (weights.kl * formula::klGradient(logits[i], target[i], 1.0f) +
+                          weights.rejection * formula::rejectionGradient(logits[i], target[i], falling));
   return loss;
 }
 
-/// The same against listed tokens. What is not listed counts as one token of probability `rest`: the draft spreads it
-/// as it likes, because the label does not say how.
-inline RowLoss listedLoss(float* e, int64_t width, const RowLabel& label, const LossWeights& weights, float weight) {
+/// p (log p - log q), and 0 where the label has nothing.
+inline float klTerm(float p, float q) { return p > 0 ? p * (std::log(p) - std::log(std::max(q, 1e-30f))) : 0.0f; }
+
+/// The loss of a row against listed tokens; its logits become their gradient. What is not listed counts as one token of
+/// probability `rest`: the draft spreads it as it likes, because the label does not say how.
+inline RowLoss listedLoss(float* logits, int64_t width, const RowLabel& label, const LossWeights& weights,
+                          float weight) {
   float listed[kMostListed];
   RowLoss loss;
+  loss.top = exponentials(logits, width);
+  float* const e = logits;
   float mass = label.rest, known = 0;
   for (int64_t n = 0; n < label.count; ++n) {
     const int32_t token = label.token[n];
@@ -159,17 +173,6 @@ inline RowLoss listedLoss(float* e, int64_t width, const RowLabel& label, const 
   for (int64_t n = 0; n < label.count; ++n)
     if (label.token[n] >= 0) e[label.token[n]] = gradient(listed[n] * inverse, label.probability[n]);
   return loss;
-}
-
-/// The loss of a row; its logits become their gradient.
-inline RowLoss loss(float* logits, int64_t width, const RowLabel& label, const LossWeights& weights, float weight) {
-  exponentials(logits, width);
-  int32_t top = 0;
-  while (top + 1 < width && logits[top] < 1.0f) ++top;  // the largest has exponential 1
-  RowLoss result = label.dense ? denseLoss(logits, width, label.dense, weights, weight)
-                               : listedLoss(logits, width, label, weights, weight);
-  result.top = top;
-  return result;
 }
 
 }  // namespace

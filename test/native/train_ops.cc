@@ -226,8 +226,7 @@ void testAttention() {
 constexpr int64_t kVocabulary = 48, kListed = 3, kInputs = 32;
 
 /// The loss of one row of logits as its definition says; `dense` = probabilities of all, else listed and rest.
-double lossOf(const double* logits, const Doubles& dense, const int32_t* token, const float* listed, double rest,
-              const LossWeights& weights) {
+double lossOf(const double* logits, const Doubles& dense, const RowLabel& label, const LossWeights& weights) {
   Doubles q(kVocabulary);
   double sum = 0;
   for (int64_t i = 0; i < kVocabulary; ++i) sum += q[i] = std::exp(logits[i]);
@@ -241,70 +240,94 @@ double lossOf(const double* logits, const Doubles& dense, const int32_t* token, 
     for (int64_t i = 0; i < kVocabulary; ++i) add(dense[i], q[i]);
   } else {
     double others = 1;
-    for (int64_t n = 0; n < kListed; ++n)
-      if (token[n] >= 0) add(listed[n], q[token[n]]), others -= q[token[n]];
-    add(rest, others);
+    for (int64_t n = 0; n < label.count; ++n)
+      if (label.token[n] >= 0) add(label.probability[n], q[label.token[n]]), others -= q[label.token[n]];
+    add(label.rest, others);
   }
   return weights.kl * kl + weights.rejection * (1 - acceptance);
 }
 
-void testLoss(bool dense, LossWeights weights) {
-  const int64_t rows = 700;  // more than one chunk
-  const Floats x = randomValues(rows * kInputs, 1), w = randomValues(kVocabulary * kInputs, 2, 0.3f);
-  std::vector<int32_t> token(rows * kListed);
-  Floats probability(rows * kListed), rest(rows), weight(rows);
-  std::vector<uint16_t> all(rows * kVocabulary);
-  std::mt19937 random(3);
-  for (int64_t r = 0; r < rows; ++r) {
-    const int32_t first = static_cast<int32_t>(random() % 16);
-    for (int64_t n = 0; n < kListed; ++n) {
-      token[r * kListed + n] = n == 2 && r % 5 == 0 ? -1 : first + 16 * static_cast<int32_t>(n);
-      probability[r * kListed + n] = 0.5f / static_cast<float>(1 + n);
+Doubles softmax(const double* logits) {
+  Doubles p(logits, logits + kVocabulary);
+  double sum = 0;
+  for (double& x : p) sum += x = std::exp(x);
+  for (double& x : p) x /= sum;
+  return p;
+}
+
+/// Rows with labels of both kinds; logits are x w^T + y v^T.
+struct LossCase {
+  static constexpr int64_t kRows = 700, kSecond = 16, kState = 24;  // more rows than a chunk
+  Floats x = randomValues(kRows * kInputs, 1), w = randomValues(kVocabulary * kInputs, 2, 0.3f);
+  Floats y = randomValues(kRows * kSecond, 3), v = randomValues(kVocabulary * kSecond, 4, 0.3f);
+  Floats state = randomValues(kRows * kState, 5), output = randomValues(kVocabulary * kState, 6, 0.3f);
+  std::vector<int32_t> token;
+  Floats probability, rest, weight;
+
+  LossCase() {
+    std::mt19937 random(3);
+    for (int64_t r = 0; r < kRows; ++r) {
+      const int32_t first = static_cast<int32_t>(random() % 16);
+      for (int32_t n = 0; n < kListed; ++n) {
+        token.push_back(n == 2 && r % 5 == 0 ? -1 : first + 16 * n);
+        probability.push_back(0.5f / static_cast<float>(1 + n));
+      }
+      rest.push_back(r % 3 == 0 ? 0.0f : 0.05f);
+      weight.push_back(r % 4 == 0 ? 0.0f : 0.01f * static_cast<float>(1 + r % 7));
     }
-    rest[r] = r % 3 == 0 ? 0.0f : 0.05f;
-    weight[r] = r % 4 == 0 ? 0.0f : 0.01f * static_cast<float>(1 + r % 7);
-    for (int64_t i = 0; i < kVocabulary; ++i)
-      all[r * kVocabulary + i] = floatToBf16(static_cast<float>(random() % 100) / 2500);
   }
-  const auto total = [&](int64_t r, const Doubles& logits) {
-    Doubles p;
-    if (dense)
-      for (int64_t i = 0; i < kVocabulary; ++i) p.push_back(bf16ToFloat(all[r * kVocabulary + i]));
-    return lossOf(logits.data(), p, &token[r * kListed], &probability[r * kListed], rest[r], weights);
+  Labels labels(bool dense) const {
+    if (dense) return {.state = state.data(), .output = output.data(), .width = kState};
+    return {.token = token.data(), .probability = probability.data(), .rest = rest.data(), .count = kListed};
+  }
+};
+
+void testLoss(bool dense, LossWeights weights) {
+  const LossCase c;
+  const int64_t rows = LossCase::kRows;
+  Doubles logits = product(inDouble(c.x), inDouble(c.w), rows, kInputs, kVocabulary);
+  const Doubles second = product(inDouble(c.y), inDouble(c.v), rows, LossCase::kSecond, kVocabulary);
+  for (size_t i = 0; i < logits.size(); ++i) logits[i] += second[i];
+  const Doubles target = product(inDouble(c.state), inDouble(c.output), rows, LossCase::kState, kVocabulary);
+  const auto total = [&](int64_t r, const double* row) {
+    if (dense) return lossOf(row, softmax(target.data() + r * kVocabulary), {}, weights);
+    return lossOf(row, {}, c.labels(false).row(r), weights);
   };
-  const Labels labels =
-      dense ? Labels{.dense = all.data()} : Labels{token.data(), probability.data(), rest.data(), kListed, nullptr};
-  const Doubles logits = product(inDouble(x), inDouble(w), rows, kInputs, kVocabulary);
   Doubles dlogits;
   for (int64_t r = 0; r < rows; ++r) {
     const Doubles row(logits.begin() + r * kVocabulary, logits.begin() + (r + 1) * kVocabulary);
-    for (const double s : slopes(row, [&](const Doubles& l) { return total(r, l); })) dlogits.push_back(weight[r] * s);
+    for (const double s : slopes(row, [&](const Doubles& l) { return total(r, l.data()); }))
+      dlogits.push_back(c.weight[r] * s);
   }
-  Doubles dx(rows * kInputs), dw(kVocabulary * kInputs);
+  Doubles dx(rows * kInputs), dv(kVocabulary * LossCase::kSecond);
   for (int64_t r = 0; r < rows; ++r)
-    for (int64_t v = 0; v < kVocabulary; ++v)
-      for (int64_t i = 0; i < kInputs; ++i) {
-        dx[r * kInputs + i] += dlogits[r * kVocabulary + v] * w[v * kInputs + i];
-        dw[v * kInputs + i] += dlogits[r * kVocabulary + v] * x[r * kInputs + i];
-      }
+    for (int64_t o = 0; o < kVocabulary; ++o) {
+      const double d = dlogits[r * kVocabulary + o];
+      for (int64_t i = 0; i < kInputs; ++i) dx[r * kInputs + i] += d * c.w[o * kInputs + i];
+      for (int64_t i = 0; i < LossCase::kSecond; ++i)
+        dv[o * LossCase::kSecond + i] += d * c.y[r * LossCase::kSecond + i];
+    }
   checkSameBits([&](Ops& ops) {
-    Floats din(dx.size(), 9), dweight(dw.size());
+    Floats din(dx.size(), 9), dweight(dv.size());
     std::vector<RowLoss> loss(rows), again(rows);
-    ops.linearLoss(x.data(), w.data(), rows, kInputs, kVocabulary, labels, weights, weight.data(), loss, din.data(),
-                   dweight.data());
-    ops.linearLoss(x.data(), w.data(), rows, kInputs, kVocabulary, labels, weights, weight.data(), again, nullptr,
-                   nullptr);
+    const auto run = [&](float* gx, float* gv, std::vector<RowLoss>& out) {
+      const LinearTerm terms[] = {{c.x.data(), c.w.data(), kInputs, gx, nullptr},
+                                  {c.y.data(), c.v.data(), LossCase::kSecond, nullptr, gv}};
+      ops.linearLoss(terms, rows, kVocabulary, c.labels(dense), weights, c.weight.data(), out);
+    };
+    run(din.data(), dweight.data(), loss);
+    run(nullptr, nullptr, again);
     double worst = 0;
     for (int64_t r = 0; r < rows; ++r) {
       const double* row = logits.data() + r * kVocabulary;
       const double value = weights.kl * loss[r].kl + weights.rejection * (1 - loss[r].acceptance);
-      worst = std::max(worst, std::abs(value - total(r, {row, row + kVocabulary})));
+      worst = std::max(worst, std::abs(value - total(r, row)));
       CHECK(loss[r].top == std::max_element(row, row + kVocabulary) - row);
       CHECK(again[r].kl == loss[r].kl && again[r].top == loss[r].top);
     }
     CHECK(worst < 1e-4);
-    CHECK(difference(din, dx) < 5e-3);  // dlogits are rounded to bf16 on the way
-    CHECK(difference(dweight, dw) < 5e-3);
+    CHECK(difference(din, dx) < 5e-3);  // gradients of logits are rounded to bf16 on the way
+    CHECK(difference(dweight, dv) < 5e-3);
     din.insert(din.end(), dweight.begin(), dweight.end());
     return din;
   });
@@ -312,20 +335,25 @@ void testLoss(bool dense, LossWeights weights) {
 
 /// The gradient of the logits alone, which nothing rounds.
 void testLossRow() {
-  const Floats logits = randomValues(kVocabulary, 1, 3);
+  const Floats logits = randomValues(kVocabulary, 1, 3), target = randomValues(kVocabulary, 2, 3);
   const std::vector<int32_t> token = {5, 40, 17};
   const Floats probability = {0.5f, 0.2f, 0.1f};
-  for (const float rest : {0.0f, 0.1f})
-    for (const LossWeights weights : {LossWeights{1, 0}, LossWeights{0, 1}, LossWeights{0.3f, 2}}) {
-      const Doubles slope = slopes(inDouble(logits), [&](const Doubles& l) {
-        return lossOf(l.data(), {}, token.data(), probability.data(), rest, weights);
-      });
-      forEveryPath([&](Ops& ops) {
-        Floats row = logits;
-        ops.kernels().loss(row.data(), kVocabulary, {token.data(), probability.data(), 3, rest, nullptr}, weights, 1);
-        CHECK(difference(row, slope) < 1e-5);
-      });
-    }
+  const auto check = [&](const LossWeights& weights, const Doubles& dense, const RowLabel& label) {
+    const Doubles slope =
+        slopes(inDouble(logits), [&](const Doubles& l) { return lossOf(l.data(), dense, label, weights); });
+    forEveryPath([&](Ops& ops) {
+      Floats row = logits, other = target;
+      if (dense.empty())
+        ops.kernels().listedLoss(row.data(), kVocabulary, label, weights, 1);
+      else
+        ops.kernels().denseLoss(row.data(), other.data(), kVocabulary, weights, 1);
+      CHECK(difference(row, slope) < 1e-5);
+    });
+  };
+  for (const LossWeights weights : {LossWeights{1, 0}, LossWeights{0, 1}, LossWeights{0.3f, 2}}) {
+    for (const float rest : {0.0f, 0.1f}) check(weights, {}, {token.data(), probability.data(), 3, rest});
+    check(weights, softmax(inDouble(target).data()), {});
+  }
 }
 
 }  // namespace
