@@ -30,17 +30,17 @@ RotaryTable::RotaryTable(int64_t positions, int64_t width, double base)
     }
 }
 
-Ops::Ops(ThreadPool& threads, Isa isa)
-    : threads_(threads), kernels_(trainKernels(isa)), gemm_(threads, kernels_), scratch_(threads.size()) {}
+Ops::Ops(ThreadPool& threads, const TrainKernels& kernels)
+    : threads_(threads), kernels_(kernels), gemm_(threads, kernels), scratch_(threads.size()) {}
 
-void Ops::linear(const float* x, const float* w, int64_t rows, int64_t inputs, int64_t outputs, float* y) {
-  gemm_.multiply(rowsOf(x, rows, inputs), rowsOf(w, outputs, inputs).transposed(), y);
+void Ops::linear(const float* x, const float* w, int64_t rows, int64_t inputs, int64_t outputs, float* y, bool addTo) {
+  gemm_.multiply(rowsOf(x, rows, inputs), rowsOf(w, outputs, inputs).transposed(), y, addTo);
 }
 
 void Ops::linearBackward(const float* x, const float* w, const float* dy, int64_t rows, int64_t inputs, int64_t outputs,
-                         float* dx, float* dw, bool addToInput) {
+                         float* dx, float* dw, bool addTo) {
   const MatrixView gradient = rowsOf(dy, rows, outputs);
-  if (dx) gemm_.multiply(gradient, rowsOf(w, outputs, inputs), dx, addToInput);
+  if (dx) gemm_.multiply(gradient, rowsOf(w, outputs, inputs), dx, addTo);
   if (dw) gemm_.multiply(gradient.transposed(), rowsOf(x, rows, inputs), dw, true);
 }
 

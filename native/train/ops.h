@@ -71,16 +71,18 @@ struct LinearTerm {
 
 class Ops {
  public:
-  Ops(ThreadPool& threads, Isa isa);
+  Ops(ThreadPool& threads, const TrainKernels& kernels);
+  Ops(ThreadPool& threads, Isa isa) : Ops(threads, trainKernels(isa)) {}
   ThreadPool& threads() { return threads_; }
   Gemm& gemm() { return gemm_; }
   const TrainKernels& kernels() const { return kernels_; }
 
-  /// y [rows, outputs] = x [rows, inputs] w^T.
-  void linear(const float* x, const float* w, int64_t rows, int64_t inputs, int64_t outputs, float* y);
-  /// Backward of linear; dx may be null (an input that is not trained) and is overwritten unless `addToInput`.
+  /// y [rows, outputs] = x [rows, inputs] w^T, or += with `addTo`.
+  void linear(const float* x, const float* w, int64_t rows, int64_t inputs, int64_t outputs, float* y,
+              bool addTo = false);
+  /// Backward of linear; dx and dw may be null. dx is overwritten unless `addTo`.
   void linearBackward(const float* x, const float* w, const float* dy, int64_t rows, int64_t inputs, int64_t outputs,
-                      float* dx, float* dw, bool addToInput = true);
+                      float* dx, float* dw, bool addTo = true);
 
   /// RMSNorm with a scale [width]; inverse [rows] is what backward needs.
   void norm(const float* x, const float* scale, float epsilon, int64_t rows, int64_t width, float* y, float* inverse);

@@ -1,0 +1,289 @@
+#include "train/block_head.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <numeric>
+
+#include "common/error.h"
+#include "common/philox.h"
+
+namespace foretoken::train {
+namespace {
+
+/// Candidates of a slot that the Markov term corrects when drafting.
+constexpr int64_t kCandidates = 16;
+/// Rows of logits that exist at a time when drafting.
+constexpr int64_t kDraftRows = 384;
+
+/// Blocks of one sequence after the other: a row sees the context up to its anchor and its block up to itself.
+AttentionPlan planOf(const BlockBatch& batch, int64_t slots) {
+  AttentionPlan plan;
+  const int64_t sequences = static_cast<int64_t>(batch.firstRow.size()) - 1;
+  for (int64_t s = 0; s < sequences; ++s) {
+    const int64_t first = batch.firstAnchor[s], end = batch.firstAnchor[s + 1], rows = batch.rows();
+    const int64_t context = batch.firstRow[s + 1] - batch.firstRow[s];
+    plan.keyRows.push_back({batch.firstRow[s], batch.firstRow[s + 1]});
+    plan.keyRows.push_back({rows + first * slots, rows + end * slots});
+    plan.firstKeyRows.push_back(static_cast<int64_t>(plan.keyRows.size()));
+    for (int64_t a = first; a < end; ++a)
+      for (int64_t slot = 0; slot < slots; ++slot) {
+        const int64_t block = context + (a - first) * slots;
+        plan.ranges.push_back({0, batch.anchor[a] - batch.firstRow[s] + 1});
+        plan.ranges.push_back({block, block + slot + 1});
+        plan.firstRange.push_back(static_cast<int64_t>(plan.ranges.size()));
+      }
+    plan.firstQuery.push_back(end * slots);
+  }
+  return plan;
+}
+
+void requireShape(const BlockHeadShape& s) {
+  const bool whole = s.width % kRowMultiple == 0 && s.inner % kRowMultiple == 0 && s.vocabulary % kRowMultiple == 0 &&
+                     s.heads.width % kRowMultiple == 0 && s.heads.keys > 0 && s.heads.queries % s.heads.keys == 0;
+  if (whole && s.fused > 0 && s.layers > 0 && s.rank > 0 && s.slots > 0 && s.vocabulary >= kCandidates) return;
+  throw Error("SHAPE_MISMATCH",
+              "a draft head of these sizes can't be trained: widths of rows, heads and the draft vocabulary must be "
+              "multiples of 16, query heads a multiple of key heads, and everything at least 1");
+}
+
+/// Normal numbers addressed by (seed, index), by Box and Muller.
+float normalNumber(uint64_t seed, int64_t index) {
+  const double u = 1 - positionNoise(seed, 2 * index), v = positionNoise(seed, 2 * index + 1);
+  return static_cast<float>(std::sqrt(-2 * std::log(u)) * std::cos(2 * std::numbers::pi * v));
+}
+
+}  // namespace
+
+BlockHead::Layer::Layer(Parameters& parameters, const std::string& prefix, const BlockHeadShape& shape)
+    : norm(parameters, prefix + "attention_norm", shape.width, shape.epsilon),
+      attention(parameters, prefix, shape.heads, shape.width, shape.width),
+      mlp(parameters, prefix, shape.width, shape.inner, shape.epsilon) {}
+
+BlockHead::BlockHead(const BlockHeadShape& shape)
+    : shape_((requireShape(shape), shape)),
+      rotary_(shape.positions + shape.slots + 1, shape.heads.width, shape.rotaryBase),
+      fusion_(parameters_, shape.fused, shape.width, shape.epsilon),
+      contextNorm_(parameters_, "context_norm", shape.width, shape.epsilon),
+      tokenNorm_(parameters_, "token_norm", shape.width, shape.epsilon),
+      mask_(parameters_.add("mask", shape.slots - 1, shape.width)),
+      inject_(parameters_, "inject", shape.width, shape.width),
+      layers_([&] {
+        std::vector<Layer> layers;
+        for (int64_t l = 0; l < shape.layers; ++l)
+          layers.emplace_back(parameters_, "layers." + std::to_string(l) + ".", shape);
+        return layers;
+      }()),
+      outputNorm_(parameters_, "output_norm", shape.width, shape.epsilon),
+      before_(parameters_.add("before.weight", shape.vocabulary + 1, shape.rank)),
+      after_(parameters_.add("after", shape.vocabulary, shape.rank)) {}
+
+std::vector<Rule> BlockHead::rules() const {
+  std::vector<Rule> rules;
+  for (const Parameter& p : parameters_.all()) {
+    const bool ofTokens = p.name == "mask" || p.name == "before.weight" || p.name == "after";
+    rules.push_back(p.isMatrix() && !ofTokens ? Rule::muon : Rule::adamw);
+  }
+  return rules;
+}
+
+Floats BlockHead::initial(uint64_t seed, float outputScale) const {
+  Floats weights(parameters_.size());
+  for (const Parameter& p : parameters_.all()) {
+    float* const w = weights.data() + p.offset;
+    const auto fill = [&](float spread) {
+      for (int64_t i = 0; i < p.size(); ++i) w[i] = spread * normalNumber(seed, p.offset + i);
+    };
+    const auto addIdentity = [&] {  // on the last columns
+      for (int64_t r = 0; r < p.rows; ++r) w[(r + 1) * p.columns - p.rows + r] += 1;
+    };
+    const float spread = 1 / std::sqrt(static_cast<float>(p.columns));
+    if (p.name == "mask") {
+      fill(1);
+    } else if (p.name == "output_norm.weight") {
+      std::fill_n(w, p.size(), outputScale);
+    } else if (p.name.ends_with("norm.weight") || p.name.starts_with("feature_norms.")) {
+      std::fill_n(w, p.size(), 1.0f);
+    } else if (p.name == "fc.weight") {
+      fill(0.1f * spread);
+      addIdentity();
+    } else if (p.name == "inject.weight") {
+      addIdentity();
+    } else if (p.name != "after" && !p.name.ends_with(".o.weight") && !p.name.ends_with(".down.weight")) {
+      fill(spread);
+    }
+  }
+  return weights;
+}
+
+/// The rows of the blocks: embedding or mask, and the anchor's fused feature.
+void BlockHead::start(const Pass& pass, const TargetTables& target, const BlockBatch& batch, Floats& x) {
+  const int64_t anchors = batch.anchors(), width = shape_.width, slots = shape_.slots;
+  std::vector<int32_t> first(anchors);
+  for (int64_t a = 0; a < anchors; ++a) first[a] = batch.token[a * slots];
+  embedded_.resize(anchors * width), tokenInverse_.resize(anchors), anchored_.resize(anchors * width);
+  pass.ops.embed(target.embedding, first, width, embedded_.data());
+  Floats normed(anchors * width), injected(anchors * width);
+  tokenNorm_.forward(pass, embedded_.data(), anchors, normed.data(), tokenInverse_.data());
+  for (int64_t a = 0; a < anchors; ++a)
+    std::copy_n(h_.data() + batch.anchor[a] * width, width, anchored_.data() + a * width);
+  inject_.forward(pass, anchored_.data(), anchors, injected.data());
+  const float* const mask = pass.weight + parameters_[mask_].offset;
+  x.resize(anchors * slots * width);
+  pass.ops.threads().run(anchors, [&](int64_t begin, int64_t end, int) {
+    for (int64_t a = begin; a < end; ++a)
+      for (int64_t s = 0; s < slots; ++s) {
+        const float* own = s == 0 ? normed.data() + a * width : mask + (s - 1) * width;
+        for (int64_t i = 0; i < width; ++i) x[(a * slots + s) * width + i] = own[i] + injected[a * width + i];
+      }
+  });
+}
+
+void BlockHead::startBackward(const Pass& pass, const BlockBatch& batch, const Floats& dx, Floats& dh) {
+  const int64_t anchors = batch.anchors(), width = shape_.width, slots = shape_.slots;
+  Floats dnormed(anchors * width), dinjected(anchors * width), danchored(anchors * width);
+  float* const dmask = pass.gradient + parameters_[mask_].offset;
+  // By columns, so that one thread adds all anchors, in order.
+  pass.ops.threads().run(width / kRowMultiple, [&](int64_t begin, int64_t end, int) {
+    for (int64_t a = 0; a < anchors; ++a)
+      for (int64_t s = 0; s < slots; ++s)
+        for (int64_t i = begin * kRowMultiple; i < end * kRowMultiple; ++i) {
+          const float d = dx[(a * slots + s) * width + i];
+          (s == 0 ? dnormed[a * width + i] : dmask[(s - 1) * width + i]) += d;
+          dinjected[a * width + i] += d;
+        }
+  });
+  tokenNorm_.backward(pass, embedded_.data(), tokenInverse_.data(), dnormed.data(), anchors, nullptr);
+  inject_.backward(pass, anchored_.data(), dinjected.data(), anchors, danchored.data());
+  for (int64_t a = 0; a < anchors; ++a)
+    for (int64_t i = 0; i < width; ++i) dh[batch.anchor[a] * width + i] += danchored[a * width + i];
+}
+
+void BlockHead::forwardLayer(const Pass& pass, const BlockBatch& batch, Layer& layer, Floats& x) {
+  const auto blocks = static_cast<int64_t>(blockPosition_.size());
+  const int64_t keyWidth = layer.attention.keyWidth(), own = batch.rows() * keyWidth;
+  layer.x = x;
+  layer.y.resize(x.size()), layer.inverse.resize(blocks);
+  layer.norm.forward(pass, x.data(), blocks, layer.y.data(), layer.inverse.data());
+  layer.key.resize((batch.rows() + blocks) * keyWidth), layer.value.resize(layer.key.size());
+  layer.attention.keys(pass, rotary_, h_.data(), batch.position, layer.key.data(), layer.value.data());
+  layer.attention.keys(pass, rotary_, layer.y.data(), blockPosition_, layer.key.data() + own, layer.value.data() + own);
+  layer.attention.forward(pass, rotary_, plan_, layer.y.data(), blockPosition_, layer.key.data(), layer.value.data(),
+                          x.data(), layer.attended);
+  layer.mlp.forward(pass, blocks, x.data(), layer.expanded);
+}
+
+void BlockHead::backwardLayer(const Pass& pass, const BlockBatch& batch, Layer& layer, Floats& dx, Floats& dh) {
+  const auto blocks = static_cast<int64_t>(blockPosition_.size());
+  const int64_t own = batch.rows() * layer.attention.keyWidth();
+  layer.mlp.backward(pass, blocks, layer.expanded, dx.data());
+  Floats dkey(layer.key.size()), dvalue(layer.key.size()), dy(dx.size());
+  layer.attention.backward(pass, rotary_, plan_, layer.y.data(), blockPosition_, layer.key.data(), layer.value.data(),
+                           layer.attended, dx.data(), dkey.data(), dvalue.data(), dy.data());
+  layer.attention.keysBackward(pass, rotary_, h_.data(), batch.position, dkey.data(), dvalue.data(), dh.data());
+  layer.attention.keysBackward(pass, rotary_, layer.y.data(), blockPosition_, dkey.data() + own, dvalue.data() + own,
+                               dy.data());
+  layer.norm.backward(pass, layer.x.data(), layer.inverse.data(), dy.data(), blocks, dx.data());
+}
+
+void BlockHead::forward(const Pass& pass, const TargetTables& target, const BlockBatch& batch) {
+  const int64_t rows = batch.rows(), width = shape_.width, blocks = batch.anchors() * shape_.slots;
+  std::vector<const float*> features;
+  for (const Floats& f : batch.features) features.push_back(f.data());
+  g_.resize(rows * width), h_.resize(rows * width), contextInverse_.resize(rows);
+  fusion_.forward(pass, features, rows, g_.data(), fused_);
+  contextNorm_.forward(pass, g_.data(), rows, h_.data(), contextInverse_.data());
+  plan_ = planOf(batch, shape_.slots);
+  blockPosition_.clear();
+  for (const int32_t a : batch.anchor)
+    for (int64_t s = 0; s < shape_.slots; ++s)
+      blockPosition_.push_back(batch.position[a] + 1 + static_cast<int32_t>(s));
+  start(pass, target, batch, x_);
+  for (Layer& layer : layers_) forwardLayer(pass, batch, layer, x_);
+  z_.resize(blocks * width), outputInverse_.resize(blocks);
+  outputNorm_.forward(pass, x_.data(), blocks, z_.data(), outputInverse_.data());
+}
+
+/// Back from the gradient of the last layer's output.
+void BlockHead::backward(const Pass& pass, const BlockBatch& batch, Floats& dx) {
+  Floats dh(h_.size()), dg(g_.size());
+  for (auto layer = layers_.rbegin(); layer != layers_.rend(); ++layer) backwardLayer(pass, batch, *layer, dx, dh);
+  startBackward(pass, batch, dx, dh);
+  contextNorm_.backward(pass, g_.data(), contextInverse_.data(), dh.data(), batch.rows(), dg.data());
+  std::vector<const float*> features;
+  for (const Floats& f : batch.features) features.push_back(f.data());
+  fusion_.backward(pass, features, batch.rows(), fused_, dg.data());
+}
+
+/// The rows of `before` for the token before each slot.
+void BlockHead::gatherBefore(const Pass& pass, const TargetTables& target, const BlockBatch& batch) {
+  const float* const before = pass.weight + parameters_[before_].offset;
+  markov_.resize(batch.token.size() * shape_.rank);
+  for (size_t r = 0; r < batch.token.size(); ++r)
+    std::copy_n(before + target.place[batch.token[r]] * shape_.rank, shape_.rank, markov_.data() + r * shape_.rank);
+}
+
+std::vector<RowLoss> BlockHead::train(const Pass& pass, const TargetTables& target, const BlockBatch& batch,
+                                      const Labels& labels, const LossWeights& weights, const float* weight) {
+  const int64_t blocks = batch.anchors() * shape_.slots, rank = shape_.rank;
+  forward(pass, target, batch);
+  gatherBefore(pass, target, batch);
+  Floats dz(z_.size()), dmarkov(markov_.size()), dx(x_.size());
+  const int64_t after = parameters_[after_].offset;
+  const LinearTerm terms[] = {
+      {z_.data(), target.output.data(), shape_.width, dz.data(), nullptr},
+      {markov_.data(), pass.weight + after, rank, dmarkov.data(), pass.gradient + after},
+  };
+  std::vector<RowLoss> loss(blocks);
+  pass.ops.linearLoss(terms, blocks, shape_.vocabulary, labels, weights, weight, loss);
+  float* const dbefore = pass.gradient + parameters_[before_].offset;
+  for (int64_t r = 0; r < blocks; ++r)
+    for (int64_t i = 0; i < rank; ++i) dbefore[target.place[batch.token[r]] * rank + i] += dmarkov[r * rank + i];
+  outputNorm_.backward(pass, x_.data(), outputInverse_.data(), dz.data(), blocks, dx.data());
+  backward(pass, batch, dx);
+  return loss;
+}
+
+/// The draft token of a slot: the best of its likeliest candidates after the Markov term's correction.
+int32_t BlockHead::correct(const Pass& pass, const float* logits, int32_t previous, std::vector<int32_t>& order) const {
+  const float* const before = pass.weight + parameters_[before_].offset + previous * shape_.rank;
+  const float* const after = pass.weight + parameters_[after_].offset;
+  order.resize(shape_.vocabulary);
+  std::iota(order.begin(), order.end(), 0);
+  std::partial_sort(order.begin(), order.begin() + kCandidates, order.end(),
+                    [&](int32_t a, int32_t b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; });
+  int32_t best = order[0];
+  float most = -INFINITY;
+  for (int64_t c = 0; c < kCandidates; ++c) {
+    float corrected = logits[order[c]];
+    for (int64_t i = 0; i < shape_.rank; ++i) corrected += after[order[c] * shape_.rank + i] * before[i];
+    if (corrected > most) most = corrected, best = order[c];
+  }
+  return best;
+}
+
+std::vector<int32_t> BlockHead::draft(const Pass& pass, const TargetTables& target, const BlockBatch& batch) {
+  const int64_t slots = shape_.slots, vocabulary = shape_.vocabulary, width = shape_.width;
+  const int64_t atOnce = std::max<int64_t>(1, kDraftRows / slots);
+  forward(pass, target, batch);
+  std::vector<int32_t> drafted(batch.token.size());
+  Floats logits(atOnce * slots * vocabulary);
+  for (int64_t first = 0; first < batch.anchors(); first += atOnce) {
+    const int64_t count = std::min(atOnce, batch.anchors() - first);
+    pass.ops.linear(z_.data() + first * slots * width, target.output.data(), count * slots, width, vocabulary,
+                    logits.data());
+    pass.ops.threads().run(count, [&](int64_t begin, int64_t end, int) {
+      std::vector<int32_t> order;
+      for (int64_t a = begin; a < end; ++a) {
+        int32_t previous = target.place[batch.token[(first + a) * slots]];
+        for (int64_t s = 0; s < slots; ++s) {
+          previous = correct(pass, logits.data() + (a * slots + s) * vocabulary, previous, order);
+          drafted[(first + a) * slots + s] = target.draft[previous];
+        }
+      }
+    });
+  }
+  return drafted;
+}
+
+}  // namespace foretoken::train
