@@ -5,6 +5,7 @@ export type { DrafterName, Prompt, RequestOptions } from './engine/request-optio
 export { Session } from './engine/session';
 export type { SessionOptions, TurnOptions } from './engine/session';
 export type { EngineStats, TenantStats } from './engine/stats';
+export type { UpdateWeightsOptions, WeightSource, WeightTensor, WeightUpdate } from './engine/update-weights';
 export type {
   Chunk,
   FinishReason,

@@ -175,6 +175,10 @@ export interface NativeStats {
   kvPagesTotal: number;
   kvPagesUsed: number;
   kvPagesCached: number;
+  /** Updates of the weights so far: 0 = as they were loaded. */
+  weightsVersion: number;
+  /** Versions of the weights in memory; older ones stay until the last request that began with them has ended. */
+  weightsHeld: number;
   indexBytes: number;
   staticMemoryBytes: number;
   weightBytes: number;
@@ -239,8 +243,33 @@ export interface NativeEngine {
   setStaticMemory(tokens: Int32Array, keys: Int8Array): Promise<unknown>;
   /** All that a tenant remembers beyond its sessions, laid out like that. */
   memoryOf(tenant: string): Promise<{ tokens: Int32Array; keys: Int8Array }>;
+  /**
+   * Swaps weights between two rounds once those of `source` are read, checked and packed; until then nothing changes, and an error
+   * leaves everything as it was. `source`: a path, or tensors, whose data is copied before this returns. Sequences that have begun
+   * finish on the weights they began with, or are computed again on the new ones ('restart'). One call at a time.
+   */
+  updateWeights(source: string | NativeTensor[], inFlight: 'finish' | 'restart'): Promise<NativeWeightUpdate>;
   /** Waits for running work, frees everything. */
   close(): Promise<void>;
+}
+
+/** A tensor in memory. */
+export interface NativeTensor {
+  name: string;
+  /** 'F32', 'F16' or 'BF16'. */
+  dtype: string;
+  /** Outermost first. */
+  shape: number[];
+  data: Uint8Array;
+}
+
+/** What an update of weights brought. */
+export interface NativeWeightUpdate {
+  /** Tensors of the source and their bytes, as they came. */
+  tensors: number;
+  bytes: number;
+  /** Updates so far. */
+  version: number;
 }
 
 /** One kind of operation of a pass: all calls of it together. */
@@ -318,6 +347,8 @@ export interface Binding {
   readGgufMetadata(path: string): Record<string, GgufValue>;
   /** The tensors of a GGUF file or a safetensors folder, in the file's order. */
   readTensors(path: string): TensorDescription[];
+  /** The numbers of one tensor, whatever its type. */
+  readTensor(path: string, name: string): Float32Array;
   loadEngine(
     path: string,
     options: NativeLoadOptions,

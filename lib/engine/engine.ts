@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import { loadBinding } from '../binding';
 import { Controller } from '../controller/controller';
 import { explain } from '../controller/explain';
@@ -13,7 +14,7 @@ import type { ChatMessage, RenderOptions } from '../models/chat-template';
 import { TextStream } from '../models/text-stream';
 import type { Tokenizer } from '../models/tokenizer';
 import { Learn } from '../native';
-import type { NativeEngine, NativeModelInfo, NativeOutcomes, NativeRequest } from '../native';
+import type { NativeEngine, NativeModelInfo, NativeOutcomes, NativeRequest, NativeWeightUpdate } from '../native';
 import { loadMemory, writeMemory } from '../speculators/memory';
 import { checkLoadOptions } from './load-options';
 import type { LoadOptions } from './load-options';
@@ -26,6 +27,8 @@ import { Session } from './session';
 import type { SessionOptions } from './session';
 import { TenantLedger } from './stats';
 import type { EngineStats } from './stats';
+import { checkUpdate } from './update-weights';
+import type { UpdateWeightsOptions, WeightSource, WeightUpdate } from './update-weights';
 import { invalidOption } from './validate';
 
 /** Options of a chat: those of a request, and what templates may look at. */
@@ -59,6 +62,7 @@ export class Engine {
   readonly #tenants = new TenantLedger();
   #chat: Chat | undefined;
   #closing: Promise<void> | undefined;
+  #updating: Promise<NativeWeightUpdate> | undefined;
 
   private constructor(native: NativeEngine, source: ModelSource, loop: DecodeLoop, controller: Controller | undefined) {
     this.#native = native;
@@ -209,6 +213,36 @@ export class Engine {
   }
 
   /**
+   * Swaps weights while requests run, as reinforcement learning does after every step: all of them or some tensors, in the format
+   * that the engine holds. They are read, checked and packed beside decoding and take effect between two passes; whatever is wrong
+   * with them leaves the engine as it was. Later requests get the new weights' text, token for token; cached prefixes are dropped. What
+   * was learned from text stays, as far as it still guesses right.
+   *
+   * @param source A GGUF file, a `.safetensors` file, a folder of them, or tensors in memory. Tensors that are one matrix in memory
+   *   (query, key and value; gate and up) come together.
+   * @param options See {@link UpdateWeightsOptions}.
+   * @throws ForetokenError INVALID_OPTION, UNKNOWN_TENSOR, INCOMPLETE_MATRIX, WRONG_TENSOR_SHAPE, SIZE_MISMATCH, BAD_SHAPE,
+   *   DUPLICATE_TENSOR, NO_TENSORS, UNSUPPORTED_TENSOR_TYPE, NON_FINITE_WEIGHT, NAN_SCALE, OUT_OF_MEMORY, UPDATE_RUNNING,
+   *   ENGINE_CLOSED, and the codes of files that are not what they claim to be.
+   */
+  async updateWeights(source: WeightSource, options?: UpdateWeightsOptions): Promise<WeightUpdate> {
+    this.#requireOpen();
+    const checked = checkUpdate(source, options);
+    if (this.#updating)
+      throw new ForetokenError('UPDATE_RUNNING', 'Weights are being updated; await that update first.');
+    const begin = performance.now();
+    try {
+      this.#updating = this.#native.updateWeights(checked.source, checked.inFlight);
+      const update = await this.#updating;
+      return { ...update, seconds: (performance.now() - begin) / 1000 };
+    } catch (error) {
+      throw ForetokenError.from(error);
+    } finally {
+      this.#updating = undefined;
+    }
+  }
+
+  /**
    * Closes the engine: takes no more requests, lets those that run come to their end (also streams that nobody reads),
    * and frees everything. Can be called again; every call waits for the same end.
    */
@@ -223,6 +257,7 @@ export class Engine {
 
   async #close(): Promise<void> {
     await this.#loop.drain();
+    await this.#updating?.catch(() => undefined);
     await this.#native.close();
   }
 
@@ -248,7 +283,7 @@ export class Engine {
   }
 
   #check(options: RequestOptions | undefined): CheckedRequestOptions {
-    if (this.#closing) throw new ForetokenError('ENGINE_CLOSED', 'The engine is closed or closing.');
+    this.#requireOpen();
     return checkRequestOptions(options, this.#tokenizer.size);
   }
 
@@ -281,7 +316,7 @@ export class Engine {
     if (prompt.length === 0)
       throw new ForetokenError('INVALID_PROMPT', 'The prompt has no tokens; give it at least one');
     const prediction = await this.#tokenizer.encodeAsync(options.prediction, {}, options.signal);
-    if (this.#closing) throw new ForetokenError('ENGINE_CLOSED', 'The engine is closed or closing.');
+    this.#requireOpen();
     const stopTokens = [...options.stopTokens, ...(options.ignoreEos ? [] : this.#tokenizer.eosIds)];
     const request = toNative(options, prompt, Int32Array.from(prediction), Int32Array.from(new Set(stopTokens)));
     const start = answers || prompt.every((token) => this.#tokenizer.isSpecial(token));
@@ -305,6 +340,10 @@ export class Engine {
       () => undefined,
     );
     return generation;
+  }
+
+  #requireOpen(): void {
+    if (this.#closing) throw new ForetokenError('ENGINE_CLOSED', 'The engine is closed or closing.');
   }
 
   #onOutcomes(outcomes: NativeOutcomes): void {

@@ -101,6 +101,29 @@ std::vector<float> Fields::floats(const char* name) const {
   return result;
 }
 
+std::vector<int64_t> Fields::integers(const char* name) const {
+  constexpr int64_t kMost = int64_t{1} << 53;
+  const Napi::Value value = get(name);
+  if (!value.IsArray()) wrong(name, "an array");
+  const auto list = value.As<Napi::Array>();
+  std::vector<int64_t> result;
+  for (uint32_t i = 0; i < list.Length(); ++i) {
+    const Napi::Value number = list[i];
+    if (!number.IsNumber() || !isWhole(number.As<Napi::Number>().DoubleValue(), -kMost, kMost))
+      wrong(name, "an array of whole numbers");
+    result.push_back(number.As<Napi::Number>().Int64Value());
+  }
+  return result;
+}
+
+std::span<const uint8_t> Fields::view(const char* name) const {
+  const Napi::Value value = get(name);
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array)
+    wrong(name, "a Uint8Array");
+  const auto array = value.As<Napi::Uint8Array>();
+  return {array.Data(), array.ElementLength()};
+}
+
 std::vector<uint8_t> Fields::bytes(const char* name) const {
   bool good;
   auto result = copyTyped<uint8_t>(get(name), napi_uint8_array, &good);

@@ -3,6 +3,7 @@
 #include <napi.h>
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,10 @@ class Fields {
   std::vector<int32_t> int32s(const char* name) const;
   std::vector<float> floats(const char* name) const;
   std::vector<uint8_t> bytes(const char* name) const;
+  /// An array of whole numbers.
+  std::vector<int64_t> integers(const char* name) const;
+  /// A Uint8Array without a copy: valid until JavaScript runs again.
+  std::span<const uint8_t> view(const char* name) const;
   /// False where the field is absent or undefined.
   bool has(const char* name) const;
   Napi::Env env() const { return object_.Env(); }

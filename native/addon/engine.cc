@@ -2,6 +2,7 @@
 
 #include "addon/engine_handle.h"
 #include "addon/errors.h"
+#include "addon/update_weights.h"
 #include "common/error.h"
 #include "engine/timed_backend.h"
 
@@ -14,15 +15,17 @@ using SharedHandle = std::shared_ptr<EngineHandle>;
 /// crash.
 constexpr napi_type_tag kEngineTag = {0x8b1d6a3f52c94e07ull, 0xa6f03c1e9d274b58ull};
 
-EngineHandle& self(const Napi::CallbackInfo& call) {
+const SharedHandle& shared(const Napi::CallbackInfo& call) {
   bool tagged = false;
   void* wrapped = nullptr;
   if (call.This().IsObject() && napi_check_object_type_tag(call.Env(), call.This(), &kEngineTag, &tagged) == napi_ok &&
       tagged && napi_unwrap(call.Env(), call.This(), &wrapped) == napi_ok) {
-    return **static_cast<SharedHandle*>(wrapped);
+    return *static_cast<SharedHandle*>(wrapped);
   }
   throw invalidArgument(call.Env(), "this method belongs to an engine that loadEngine returned");
 }
+
+EngineHandle& self(const Napi::CallbackInfo& call) { return *shared(call); }
 
 int32_t sequenceArgument(const Napi::CallbackInfo& call) {
   return static_cast<int32_t>(integerArgument(call, 0, "sequence", 1, INT32_MAX));
@@ -88,6 +91,13 @@ Napi::Value memoryOf(const Napi::CallbackInfo& call) {
   return self(call).memoryOf(call.Env(), stringArgument(call, 0, "tenant"));
 }
 
+Napi::Value updateWeightsOf(const Napi::CallbackInfo& call) {
+  const std::string inFlight = stringArgument(call, 1, "inFlight");
+  if (inFlight != "finish" && inFlight != "restart")
+    throw invalidArgument(call.Env(), "inFlight must be 'finish' or 'restart'");
+  return updateWeights(call.Env(), shared(call), call[0], inFlight == "restart");
+}
+
 Napi::Value close(const Napi::CallbackInfo& call) { return self(call).close(call.Env()); }
 
 template <Napi::Value (*method)(const Napi::CallbackInfo&)>
@@ -119,6 +129,7 @@ Napi::Object engineObject(Napi::Env env, const SharedHandle& handle) {
   addMethod<score>(object, "score");
   addMethod<setStaticMemory>(object, "setStaticMemory");
   addMethod<memoryOf>(object, "memoryOf");
+  addMethod<updateWeightsOf>(object, "updateWeights");
   addMethod<close>(object, "close");
   return object;
 }

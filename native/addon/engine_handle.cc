@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include "addon/errors.h"
@@ -103,7 +104,7 @@ void EngineHandle::letGoIfIdle(Napi::Env env) {
 }
 
 Napi::Object EngineHandle::info(Napi::Env env) {
-  const Model& model = open().model();
+  const Model& model = *open().model();
   const ModelConfig& config = model.config();
   auto result = Napi::Object::New(env);
   result.Set("architecture", config.architecture);
@@ -163,9 +164,11 @@ Napi::Object EngineHandle::stats(Napi::Env env) {
   set("kvPagesTotal", counters.pagesTotal);
   set("kvPagesUsed", counters.pagesUsed);
   set("kvPagesCached", counters.pagesCached);
+  set("weightsVersion", counters.weightsVersion);
+  set("weightsHeld", counters.weightsHeld);
   set("indexBytes", static_cast<double>(counters.indexBytes));
   set("staticMemoryBytes", static_cast<double>(counters.staticMemoryBytes));
-  set("weightBytes", static_cast<double>(engine_->model().weightBytes()));
+  set("weightBytes", static_cast<double>(engine_->model()->weightBytes()));
   set("residentBytes", static_cast<double>(residentBytes()));
   set("prefillSeconds", counters.prefillSeconds);
   set("decodeSeconds", counters.decodeSeconds);
@@ -175,7 +178,7 @@ Napi::Object EngineHandle::stats(Napi::Env env) {
 /// A promise of what the engine's thread will answer. `convert` makes a JavaScript object of it.
 template <typename T>
 Napi::Promise EngineHandle::answer(Napi::Env env, const std::function<void(Reply<T>)>& ask,
-                                   Napi::Object (*convert)(Napi::Env, const T&)) {
+                                   std::function<Napi::Object(Napi::Env, const T&)> convert) {
   auto deferred = std::make_shared<Napi::Promise::Deferred>(env);
   const Napi::Promise promise = deferred->Promise();
   ++promises_;
@@ -256,6 +259,25 @@ Napi::Promise EngineHandle::memoryOf(Napi::Env env, std::string tenant) {
         auto result = Napi::Object::New(jsEnv);
         result.Set("tokens", toJs(jsEnv, image.tokens));
         result.Set("keys", toJs(jsEnv, image.keys));
+        return result;
+      });
+}
+
+CpuOptions EngineHandle::packingOptions() {
+  auto& cpu = static_cast<CpuBackend&>(backend_->inner());
+  return {std::max(1, cpu.threads().size() / 2), name(cpu.isa())};
+}
+
+Napi::Promise EngineHandle::swapWeights(Napi::Env env, std::shared_ptr<Model> model, bool restart,
+                                        WeightUpdate update) {
+  Engine& engine = open();
+  return answer<int32_t>(
+      env, [&](Reply<int32_t> reply) { engine.updateWeights(std::move(model), restart, std::move(reply)); },
+      [update](Napi::Env jsEnv, const int32_t& version) {
+        auto result = Napi::Object::New(jsEnv);
+        result.Set("tensors", static_cast<double>(update.tensors));
+        result.Set("bytes", static_cast<double>(update.bytes));
+        result.Set("version", version);
         return result;
       });
 }

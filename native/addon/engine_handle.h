@@ -21,6 +21,12 @@
 
 namespace foretoken::addon {
 
+/// What an update brought, as it arrived.
+struct WeightUpdate {
+  int64_t tensors = 0;
+  uint64_t bytes = 0;
+};
+
 class EngineHandle final : public OutcomeSink {
  public:
   /// Prepares the way back to JavaScript; the engine itself is added by start().
@@ -46,6 +52,11 @@ class EngineHandle final : public OutcomeSink {
   Napi::Promise score(Napi::Env env, std::vector<int32_t> tokens);
   Napi::Promise setStaticMemory(Napi::Env env, MemoryImage image);
   Napi::Promise memoryOf(Napi::Env env, std::string tenant);
+  /// The newest weights, for an update to start from.
+  std::shared_ptr<Model> model() { return open().model(); }
+  /// A backend like the engine's that leaves the engine half of the threads.
+  CpuOptions packingOptions();
+  Napi::Promise swapWeights(Napi::Env env, std::shared_ptr<Model> model, bool restart, WeightUpdate update);
   Napi::Promise close(Napi::Env env);
 
  private:
@@ -65,7 +76,7 @@ class EngineHandle final : public OutcomeSink {
   void post(Task task);
   template <typename T>
   Napi::Promise answer(Napi::Env env, const std::function<void(Reply<T>)>& ask,
-                       Napi::Object (*convert)(Napi::Env, const T&));
+                       std::function<Napi::Object(Napi::Env, const T&)> convert);
   void hold(Napi::Env env);
   void letGoIfIdle(Napi::Env env);
   void finishClosing(Napi::Env env);

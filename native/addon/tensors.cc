@@ -1,21 +1,15 @@
 #include "addon/tensors.h"
 
-#include <filesystem>
 #include <memory>
 #include <string>
 
+#include "addon/arguments.h"
 #include "addon/errors.h"
 #include "common/error.h"
-#include "format/gguf.h"
-#include "format/safetensors.h"
+#include "model/source.h"
 
 namespace foretoken::addon {
 namespace {
-
-std::unique_ptr<TensorFile> openTensors(const std::string& path) {
-  if (std::filesystem::is_directory(path)) return SafetensorsFile::open(path);
-  return GgufFile::open(path);
-}
 
 Napi::Object toJs(Napi::Env env, const TensorInfo& tensor) {
   auto shape = Napi::Array::New(env, tensor.shape.size());
@@ -40,9 +34,23 @@ Napi::Value readTensors(const Napi::CallbackInfo& call) {
   });
 }
 
+Napi::Value readTensor(const Napi::CallbackInfo& call) {
+  const Napi::Env env = call.Env();
+  return guarded(env, [&]() -> Napi::Value {
+    const auto file = openTensors(stringArgument(call, 0, "path"));
+    const std::string name = stringArgument(call, 1, "name");
+    const TensorInfo* tensor = file->find(name);
+    if (tensor == nullptr) throw Error("MISSING_TENSOR", "there is no tensor '" + name + "'");
+    auto values = Napi::Float32Array::New(env, static_cast<size_t>(tensor->elements()));
+    dequantize(tensor->type, tensor->data, values.Data(), tensor->elements());
+    return values;
+  });
+}
+
 }  // namespace
 
 void initTensors(Napi::Env env, Napi::Object exports) {
+  exports.Set("readTensor", Napi::Function::New(env, readTensor, "readTensor"));
   exports.Set("readTensors", Napi::Function::New(env, readTensors, "readTensors"));
 }
 

@@ -18,11 +18,26 @@ void EngineCore::admit() {
     for (const Sequence* other : active_) pledged += other->table.size() == 0 ? pagesFor(*other) : 0;
     if (!active_.empty() && pool_.available() < pagesFor(sequence) + pledged) return;
     waiting_.erase(next);
+    if (!sequence.model) sequence.model = versions_.back();
     sequence.state = Sequence::State::prefilling;
     const auto place =
         std::find_if(active_.begin(), active_.end(), [&](const Sequence* s) { return s->id > sequence.id; });
     active_.insert(place, &sequence);
   }
+}
+
+/// Keys and values of other weights than those of new sequences are nobody else's.
+bool EngineCore::sharesPrefixes(const Sequence& sequence) const {
+  return sequence.remembered && sequence.model == versions_.back();
+}
+
+/// Lets go of older weights that no sequence needs any more.
+void EngineCore::dropOldWeights() {
+  if (versions_.size() == 1) return;
+  std::erase_if(versions_, [&](const auto& version) {
+    return version != versions_.back() &&
+           std::none_of(sequences_.begin(), sequences_.end(), [&](auto& s) { return s.second->model == version; });
+  });
 }
 
 /// Back-pressure: the caller has not taken what was decoded so far.
@@ -87,10 +102,10 @@ void EngineCore::fail(Sequence& sequence, const std::string& code, const std::st
 /// The caller has said how much it keeps: that part is remembered, everything else of the sequence is dropped.
 void EngineCore::settle(Sequence& sequence, int32_t keep) {
   const int32_t kept = sequence.promptLength + keep;
-  if (sequence.remembered) {
+  if (sharesPrefixes(sequence))
     sequence.table.enroll(pool_, sequence.tenant, sequence.tokens, std::min(sequence.computed, kept));
-    if (sequence.drafts()) remember(sequence, std::span<const int32_t>(sequence.tokens).first(kept));
-  }
+  if (sequence.remembered && sequence.drafts())
+    remember(sequence, std::span<const int32_t>(sequence.tokens).first(kept));
   sequence.table.clear(pool_);
   library_.charge(sequence.request.tenant, -static_cast<int64_t>(sequence.indexBytes()));
   admissible_ = true;

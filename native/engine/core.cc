@@ -22,13 +22,14 @@ EngineOptions checked(EngineOptions options) {
 
 }  // namespace
 
-EngineCore::EngineCore(Backend& backend, Model& model, const EngineOptions& options)
+EngineCore::EngineCore(Backend& backend, std::shared_ptr<Model> model, const EngineOptions& options)
     : backend_(backend),
-      model_(model),
+      versions_{std::move(model)},
+      model_(versions_.front().get()),
       options_(checked(options)),
-      vocabulary_(model.config().vocabulary),
-      contextLength_(contextLengthFor(options_, model.config())),
-      budget_(kvBudget(options_, model.config(), availableMemory())),
+      vocabulary_(model_->config().vocabulary),
+      contextLength_(contextLengthFor(options_, model_->config())),
+      budget_(kvBudget(options_, model_->config(), availableMemory())),
       pool_(budget_.scratchPages, budget_.sequencePages),
       library_(options_.indexBytes, options_.tenantIndexBytes, /*keys=*/true),
       planner_(options_.maxSequences * kMaxDraftNodes),
@@ -36,7 +37,7 @@ EngineCore::EngineCore(Backend& backend, Model& model, const EngineOptions& opti
             kMaxDraftRows * kMaxDraftNodes),
       paths_(static_cast<size_t>(options_.maxSequences + kMaxDraftRows) * kMaxDraftNodes),
       results_(options_.maxSequences + kMaxDraftRows) {
-  const ModelConfig& config = model.config();
+  const ModelConfig& config = model_->config();
   backend.allocateKv({config.layers, config.kvHeads, config.headDim, budget_.scratchPages + budget_.sequencePages,
                       options_.sideBytes});
   active_.reserve(options_.maxSequences);
@@ -105,17 +106,28 @@ void EngineCore::setStaticMemory(const MemoryImage& image) {
   staticMemory_ = image.tokens.empty() ? nullptr : std::make_shared<const StaticMemory>(image, vocabulary_);
 }
 
+void EngineCore::updateWeights(std::shared_ptr<Model> model, bool restart) {
+  versions_.push_back(std::move(model));
+  ++counters_.weightsVersion;
+  pool_.forget(-1);
+  if (!restart) return;
+  while (!active_.empty()) preempt(*active_.back());
+  for (Sequence* sequence : waiting_) sequence->model = nullptr;
+}
+
 bool EngineCore::step() {
+  dropOldWeights();
   admit();
-  const bool prefilled = prefill();
-  const bool decoded = decode();
-  return prefilled || decoded;
+  bool worked = prefill();
+  for (const auto& weights : versions_) worked |= decode(*weights);
+  return worked;
 }
 
 EngineCounters EngineCore::counters() const {
   EngineCounters result = counters_;
   result.active = static_cast<int32_t>(active_.size());
   result.waiting = static_cast<int32_t>(waiting_.size());
+  result.weightsHeld = static_cast<int32_t>(versions_.size());
   result.pagesTotal = pool_.total();
   result.pagesUsed = pool_.used();
   result.pagesCached = pool_.cached();
@@ -129,7 +141,7 @@ void EngineCore::runPass(bool keys) {
   const Pass& pass = pass_.finish();
   capture_.projection = keys && keys_ ? &keys_->projection() : nullptr;
   const bool wanted = capture_.projection != nullptr || options_.captureSink != nullptr;
-  model_.forward(pass, wanted ? &capture_ : nullptr);
+  model_->forward(pass, wanted ? &capture_ : nullptr);
   if (keys || !keys_) return;
   for (int row = 0; row < pass.rows; ++row) std::fill_n(backend_.side(pass.slot[row]), kKeyWidth, uint8_t{0});
 }
@@ -141,7 +153,7 @@ void EngineCore::verified(Sequence& sequence, int32_t row) {
     sequence.learn(pass_.position(row), reinterpret_cast<const int8_t*>(side));
   }
   if (options_.captureSink == nullptr) return;
-  const int64_t width = model_.config().width;
+  const int64_t width = model_->config().width;
   for (size_t k = 0; k < capturedRow_.size(); ++k) {
     capturedRow_[k] = captured_.data() + (static_cast<int64_t>(k) * pass_.rows() + row) * width;
   }

@@ -42,6 +42,7 @@ struct EngineCounters {
   int64_t rounds = 0;
   int32_t active = 0, waiting = 0;
   int32_t pagesTotal = 0, pagesUsed = 0, pagesCached = 0;
+  int32_t weightsVersion = 0, weightsHeld = 1;  ///< updates so far; versions that somebody still decodes with
   int64_t indexBytes = 0, staticMemoryBytes = 0;
   double prefillSeconds = 0, decodeSeconds = 0;
 };
@@ -49,7 +50,7 @@ struct EngineCounters {
 class EngineCore {
  public:
   /// Allocates the backend's KV pool. Throws OUT_OF_MEMORY, INVALID_OPTION.
-  EngineCore(Backend& backend, Model& model, const EngineOptions& options);
+  EngineCore(Backend& backend, std::shared_ptr<Model> model, const EngineOptions& options);
   ~EngineCore();
 
   /// Where the following steps write; never null while stepping.
@@ -59,6 +60,10 @@ class EngineCore {
   void consumed(int32_t id, int32_t count);
   void finish(int32_t id, int32_t keep);
   void setPolicy(Policy policy) { policy_ = std::move(policy); }
+  /// From now on sequences are admitted on `model`, which differs from the one before in its weights alone. No KV of
+  /// other weights is ever shared with them. Sequences that have begun finish on the weights they began with, which
+  /// live as long; or, with `restart`, all that they have so far is computed again on the new ones.
+  void updateWeights(std::shared_ptr<Model> model, bool restart);
   /// Null = not restricted by it: both null forgets everything.
   void forget(const std::string* tenant, const std::string* session);
   /// What sequences submitted from now on may also draft from; an empty image = nothing. Throws INVALID_ARGUMENT.
@@ -105,6 +110,8 @@ class EngineCore {
   // admission.cc
   void admit();
   bool tooFarAhead(const Sequence& sequence) const;
+  bool sharesPrefixes(const Sequence& sequence) const;
+  void dropOldWeights();
   int32_t pagesFor(const Sequence& sequence) const;
   bool ensureRoom(Sequence& sequence, int32_t positions);
   bool reclaim(Sequence& wanting);
@@ -122,7 +129,7 @@ class EngineCore {
   void recordPrefill(Clock::time_point begin, Clock::time_point passed, Clock::time_point sampled);
 
   // round.cc
-  bool decode();
+  bool decode(Model& weights);
   void collect();
   void draft();
   void draftWith(Entry& entry, Draft& draft, DrafterId which);
@@ -150,7 +157,8 @@ class EngineCore {
   bool endIfComplete(Sequence& sequence);
 
   Backend& backend_;
-  Model& model_;
+  std::vector<std::shared_ptr<Model>> versions_;  ///< of the weights, oldest first; the last is for new sequences
+  Model* model_;                                  ///< of the pass that is built: all its rows are of one version
   const EngineOptions options_;
   const int32_t vocabulary_, contextLength_;
   const KvBudget budget_;

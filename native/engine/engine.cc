@@ -4,12 +4,12 @@
 
 namespace foretoken {
 
-Engine::Engine(std::unique_ptr<Backend> backend, std::unique_ptr<Model> model, const EngineOptions& options,
+Engine::Engine(std::unique_ptr<Backend> backend, std::shared_ptr<Model> model, const EngineOptions& options,
                OutcomeSink* sink)
     : backend_(std::move(backend)),
       model_(std::move(model)),
       speculation_(options.speculation),
-      core_(*backend_, *model_, options),
+      core_(*backend_, model_, options),
       sink_(sink) {
   const size_t tokens = static_cast<size_t>(options.maxSequences) * (options.runAhead + kMaxDraftNodes);
   for (Outcomes& batch : batches_) batch.reserve(tokens, tokens * 4);
@@ -98,6 +98,17 @@ void Engine::setStaticMemory(MemoryImage image, Reply<bool> reply) {
 
 void Engine::memoryOf(std::string tenant, Reply<MemoryImage> reply) {
   ask<MemoryImage>([this, tenant = std::move(tenant)] { return core_.memoryOf(tenant); }, std::move(reply));
+}
+
+void Engine::updateWeights(std::shared_ptr<Model> model, bool restart, Reply<int32_t> reply) {
+  model_ = model;
+  ask<int32_t>(
+      [this, model = std::move(model), restart] {
+        core_.updateWeights(model, restart);
+        publishCounters();
+        return core_.counters().weightsVersion;
+      },
+      std::move(reply));
 }
 
 void Engine::close(std::function<void()> done) {

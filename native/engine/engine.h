@@ -31,7 +31,7 @@ using Reply = std::function<void(T* result, std::exception_ptr error)>;
 class Engine {
  public:
   /// Starts the thread. `sink` must outlive the engine. Throws what EngineCore's constructor throws.
-  Engine(std::unique_ptr<Backend> backend, std::unique_ptr<Model> model, const EngineOptions& options,
+  Engine(std::unique_ptr<Backend> backend, std::shared_ptr<Model> model, const EngineOptions& options,
          OutcomeSink* sink);
   /// Stops after the pass that is running; what is not delivered yet is lost.
   ~Engine();
@@ -50,6 +50,9 @@ class Engine {
   void score(std::vector<int32_t> tokens, Reply<Score> reply);
   void setStaticMemory(MemoryImage image, Reply<bool> reply);
   void memoryOf(std::string tenant, Reply<MemoryImage> reply);
+  /// Swaps to weights that came from Model::updated of `model()`, between two rounds; see EngineCore. The reply is the
+  /// number of updates so far.
+  void updateWeights(std::shared_ptr<Model> model, bool restart, Reply<int32_t> reply);
   /// Takes no more requests, runs what there is to its end (no longer minding back-pressure), delivers all outcomes,
   /// stops the thread, and calls `done` as the thread's last act.
   void close(std::function<void()> done);
@@ -57,7 +60,8 @@ class Engine {
   void recycle(Outcomes* batch);
 
   EngineCounters counters() const;
-  const Model& model() const { return *model_; }
+  /// The newest weights.
+  const std::shared_ptr<Model>& model() const { return model_; }
   Backend& backend() { return *backend_; }
   int32_t contextLength() const { return core_.contextLength(); }
 
@@ -76,7 +80,7 @@ class Engine {
   void publishCounters();
 
   std::unique_ptr<Backend> backend_;
-  std::unique_ptr<Model> model_;
+  std::shared_ptr<Model> model_;  ///< as the caller sees it
   const bool speculation_;
   EngineCore core_;
   OutcomeSink* const sink_;

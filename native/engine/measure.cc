@@ -98,8 +98,8 @@ float EngineCore::timePass(const PageTable& table, int context, int rows) {
     sampleRows_.push_back(row);
   }
   const auto begin = Clock::now();
-  model_.forward(pass_.finish(), nullptr);
-  backend_.sample(model_.logits(), vocabulary_, sampleRows_, std::span(results_).first(rows));
+  versions_.back()->forward(pass_.finish(), nullptr);
+  backend_.sample(versions_.back()->logits(), vocabulary_, sampleRows_, std::span(results_).first(rows));
   return std::chrono::duration<float>(Clock::now() - begin).count();
 }
 
@@ -132,7 +132,7 @@ float EngineCore::timeDraft(DrafterId which) const {
 /// tokens, which depends on the model alone.
 void EngineCore::centreKeys() {
   constexpr int kTokens = 128;
-  const ModelConfig& config = model_.config();
+  const ModelConfig& config = versions_.back()->config();
   keys_.emplace(config);
   capture_.keyLayer = keys_->layer();
   const int rows = std::min({kTokens, contextLength_, options_.maxRows});
@@ -147,7 +147,7 @@ void EngineCore::centreKeys() {
     const auto token = static_cast<int32_t>((state >> 8) % static_cast<uint32_t>(vocabulary_));
     pass_.addInPlace(sequence, token, p, pages.table().slot(p), false);
   }
-  model_.forward(pass_.finish(), &capture);
+  versions_.back()->forward(pass_.finish(), &capture);
   keys_->centre(hidden, rows);
 }
 
@@ -171,8 +171,8 @@ Score EngineCore::score(const std::vector<int32_t>& tokens) {
     for (int32_t p = first; p < first + rows; ++p) {
       pass_.addInPlace(sequence, tokens[p], p, pages.table().slot(p), true);
     }
-    model_.forward(pass_.finish(), nullptr);
-    const float* logits = backend_.read(model_.logits(), rows);
+    versions_.back()->forward(pass_.finish(), nullptr);
+    const float* logits = backend_.read(versions_.back()->logits(), rows);
     for (int32_t i = 0; i < rows; ++i) {
       const float* row = logits + static_cast<int64_t>(i) * vocabulary_;
       const double total = logSumExp(row, vocabulary_, &result.argmax[first + i]);

@@ -18,7 +18,7 @@ bool EngineCore::prefill() {
                         [](const PrefillPart& part) { return part.sequence->drafts(); }));
     const auto passed = Clock::now();
     if (!sampleRows_.empty()) {
-      backend_.sample(model_.logits(), vocabulary_, sampleRows_, std::span(results_).first(sampleRows_.size()));
+      backend_.sample(model_->logits(), vocabulary_, sampleRows_, std::span(results_).first(sampleRows_.size()));
     }
     recordPrefill(begin, passed, Clock::now());
   } catch (const std::exception& error) {
@@ -38,7 +38,10 @@ void EngineCore::planPrefill() {
   int32_t room = decoding ? options_.prefillChunkBeside : options_.prefillChunk;
   for (size_t i = 0; i < active_.size() && room > 0; ++i) {
     Sequence& sequence = *active_[i];
-    if (sequence.state != Sequence::State::prefilling || !startPrefill(sequence)) continue;
+    if (sequence.state != Sequence::State::prefilling) continue;
+    if (!prefillParts_.empty() && sequence.model.get() != model_) continue;
+    if (!startPrefill(sequence)) continue;
+    model_ = sequence.model.get();
     const int32_t rows = std::min(room, sequence.pending());
     room -= rows;
     PrefillPart part{&sequence, pass_.rows(), rows, -1};
@@ -58,7 +61,8 @@ void EngineCore::planPrefill() {
 /// always computed, because its logits are wanted. False: no pages, the sequence waits again.
 bool EngineCore::startPrefill(Sequence& sequence) {
   if (sequence.table.size() > 0) return true;
-  sequence.computed = sequence.table.adoptPrefix(pool_, sequence.tenant, sequence.tokens, sequence.length() - 1);
+  const int32_t sharable = sequence.model == versions_.back() ? sequence.length() - 1 : 0;
+  sequence.computed = sequence.table.adoptPrefix(pool_, sequence.tenant, sequence.tokens, sharable);
   for (int32_t p = 0; p < sequence.computed && keys_ && sequence.drafts(); ++p)
     sequence.learn(p, reinterpret_cast<const int8_t*>(backend_.side(sequence.table.slot(p))));
   if (sequence.cachedPromptTokens < 0) sequence.cachedPromptTokens = std::min(sequence.computed, sequence.promptLength);
@@ -72,7 +76,7 @@ void EngineCore::recordPrefill(Clock::time_point begin, Clock::time_point passed
     Sequence& sequence = *part.sequence;
     for (int32_t k = 0; k < part.rows; ++k) verified(sequence, part.firstRow + k);
     sequence.computed += part.rows;
-    if (sequence.remembered) {
+    if (sharesPrefixes(sequence)) {
       sequence.table.enroll(pool_, sequence.tenant, sequence.tokens,
                             std::min(sequence.computed, sequence.promptLength));
     }

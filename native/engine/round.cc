@@ -18,8 +18,9 @@ double secondsBetween(std::chrono::steady_clock::time_point a, std::chrono::stea
 }
 }  // namespace
 
-bool EngineCore::decode() {
+bool EngineCore::decode(Model& weights) {
   const auto begin = Clock::now();
+  model_ = &weights;
   collect();
   if (entries_.empty()) return false;
   draft();
@@ -31,7 +32,7 @@ bool EngineCore::decode() {
     runPass(std::any_of(entries_.begin(), entries_.end(), [](const Entry* e) { return e->sequence->drafts(); }));
     const auto passed = Clock::now();
     prepareSampling();
-    backend_.sample(model_.logits(), vocabulary_, sampleRows_, std::span(results_).first(sampleRows_.size()));
+    backend_.sample(model_->logits(), vocabulary_, sampleRows_, std::span(results_).first(sampleRows_.size()));
     const auto sampled = Clock::now();
     acceptAll();
     out_->rounds.push_back({static_cast<double>(pass_.rows()), static_cast<double>(entries_.size()),
@@ -51,12 +52,13 @@ bool EngineCore::decode() {
   return true;
 }
 
-/// Sequences that decode and are not too far ahead of their callers, each with room for its last token.
+/// Sequences that decode with these weights and are not too far ahead of their callers, each with room for its last
+/// token.
 void EngineCore::collect() {
   entries_.clear();
   for (size_t i = 0; i < active_.size(); ++i) {
     Sequence& sequence = *active_[i];
-    if (sequence.state != Sequence::State::decoding) continue;
+    if (sequence.state != Sequence::State::decoding || sequence.model.get() != model_) continue;
     if (tooFarAhead(sequence) || !ensureRoom(sequence, sequence.length())) continue;
     Entry& entry = *entryPool_[entries_.size()];
     entry.sequence = &sequence;

@@ -7,6 +7,7 @@
 #include "backend.h"
 #include "engine/request.h"
 #include "kv/pages.h"
+#include "model/model.h"
 #include "speculate/adversarial.h"
 #include "speculate/library.h"
 #include "speculate/memory.h"
@@ -57,6 +58,7 @@ class Sequence {
   std::vector<int32_t> tokens;  ///< prompt and output
   int32_t computed = 0;         ///< positions whose keys and values are in `table`
   PageTable table;
+  std::shared_ptr<Model> model;     ///< the weights it is computed with; null until its first admission
   int32_t tenant = -1;              ///< the engine's number of the tenant
   int32_t cachedPromptTokens = -1;  ///< found in the prefix cache at the first admission
   int32_t consumed = 0;             ///< tokens the caller has taken

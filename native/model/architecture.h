@@ -11,17 +11,23 @@
 
 namespace foretoken {
 
+/// Who named the tensors: GGUF files and Hugging Face's checkpoints have names of their own.
+enum class Naming : uint8_t { gguf, huggingFace };
+
 struct Architecture {
   /// general.architecture of a GGUF file and model_type of a config.json.
   std::string_view name;
   /// The configuration, with everything refused that the forward pass would not honour.
   ModelConfig (*configure)(const ModelSource&);
-  /// The tensors of such a model, by the names that the source uses.
-  WeightNeeds (*needs)(const ModelConfig&, const ModelSource&);
+  /// The tensors of such a model, by these names.
+  WeightNeeds (*needs)(const ModelConfig&, Naming);
   std::unique_ptr<Model> (*create)(const ModelConfig&, Weights, Backend&, const ModelOptions&);
 };
 
 extern const Architecture kLlama;
+
+/// The naming under which the first tensor of an update has a place; Hugging Face's if there is none.
+Naming namingOf(const TensorFile& update, const Architecture&, const ModelConfig&);
 
 std::span<const Architecture* const> architectures();
 

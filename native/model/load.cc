@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 
 #include "common/error.h"
@@ -23,11 +24,24 @@ std::span<const Architecture* const> architectures() {
   return all;
 }
 
+Naming namingOf(const TensorFile& update, const Architecture& architecture, const ModelConfig& config) {
+  const WeightNeeds needs = architecture.needs(config, Naming::gguf);
+  if (update.tensors().empty()) throw Error("NO_TENSORS", "the update has no tensors");
+  const std::string& first = update.tensors().front().name;
+  const auto isFirst = [&](const std::string& name) { return name == first; };
+  bool found = std::any_of(needs.ignored.begin(), needs.ignored.end(), isFirst);
+  for (const VectorNeed& need : needs.vectors) found |= isFirst(need.source);
+  for (const MatrixNeed& need : needs.matrices)
+    for (const TensorNeed& tensor : need.sources) found |= isFirst(tensor.name);
+  return found ? Naming::gguf : Naming::huggingFace;
+}
+
 std::unique_ptr<Model> loadModel(const std::string& path, Backend& backend, const ModelOptions& options) {
   const ModelSource source = ModelSource::open(path);
   const Architecture& architecture = findArchitecture(source.architecture(), path);
   const ModelConfig config = architecture.configure(source);
-  Weights weights = Weights::load(source, architecture.needs(config, source), backend, options);
+  const Naming naming = source.gguf ? Naming::gguf : Naming::huggingFace;
+  Weights weights = Weights::load(source, architecture.needs(config, naming), backend, options);
   return architecture.create(config, std::move(weights), backend, options);
 }
 

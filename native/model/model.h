@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "backend.h"
+#include "format/tensor_source.h"
 
 namespace foretoken {
 
@@ -52,8 +53,13 @@ class Model {
   virtual size_t weightBytes() const = 0;
   /// The format of each part, for people ("q4_1, head q8_0").
   virtual std::string weightsDescription() const = 0;
-  /// Hex hash that identifies the source's contents (key of the packed cache).
+  /// Hex hash that identifies the source's contents (key of the packed cache); an update leaves it as it is.
   virtual std::string sourceHash() const = 0;
+  /// The same model with the tensors of `update`, under the names of either kind of file, in place of its own, in the
+  /// formats that it has now; `packing` is a backend of the same kind. Both share what a pass computes on the way, so
+  /// that one of them runs at a time; otherwise this one is untouched, and may run meanwhile. Throws what
+  /// Weights::updated does, and NO_TENSORS.
+  virtual std::unique_ptr<Model> updated(const TensorFile& update, Backend& packing) const = 0;
 };
 
 /// Opens a GGUF file or a safetensors folder and packs its weights for `backend`, which must outlive the model. Errors:

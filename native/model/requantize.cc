@@ -66,14 +66,40 @@ void quantizeQ8_0(const float* in, BlockQ8_0& out) {
     out.q[j] = d == 0 ? int8_t{0} : static_cast<int8_t>(std::clamp(std::nearbyint(in[j] / d), -127.0f, 127.0f));
 }
 
-void anyToQ8_0(FileType from, const uint8_t* in, uint8_t* out, int64_t count) {
+int nibble(float code) { return static_cast<int>(std::clamp(std::nearbyint(code), 0.0f, 15.0f)); }
+
+/// Sixteen codes from the least weight to the largest.
+void quantizeQ4_1(const float* in, BlockQ4_1& out) {
+  const auto [least, largest] = std::minmax_element(in, in + kBlock);
+  storeHalf((*largest - *least) / 15, out.scale);
+  storeHalf(*least, out.minimum);
+  const float d = out.d(), m = out.m();
+  for (int j = 0; j < 16; ++j) {
+    const int low = d == 0 ? 0 : nibble((in[j] - m) / d), high = d == 0 ? 0 : nibble((in[j + 16] - m) / d);
+    out.nibbles[j] = static_cast<uint8_t>(low | high << 4);
+  }
+}
+
+/// d * (q - 8): the weight of largest magnitude gets code 0, which reaches one step further than code 15.
+void quantizeQ4_0(const float* in, BlockQ4_0& out) {
+  const float* largest =
+      std::max_element(in, in + kBlock, [](float a, float b) { return std::fabs(a) < std::fabs(b); });
+  storeHalf(*largest / -8, out.scale);
+  const float d = out.d();
+  for (int j = 0; j < 16; ++j) {
+    const int low = d == 0 ? 8 : nibble(in[j] / d + 8), high = d == 0 ? 8 : nibble(in[j + 16] / d + 8);
+    out.nibbles[j] = static_cast<uint8_t>(low | high << 4);
+  }
+}
+
+template <typename Block>
+void anyTo(FileType from, const uint8_t* in, uint8_t* out, int64_t count, void (*quantize)(const float*, Block&)) {
   const BlockShape shape = blockShape(from);
   float values[256];
   const int step = std::max(shape.elements, kBlock);
   for (int64_t i = 0; i < count; i += step) {
     dequantize(from, in + i / shape.elements * shape.bytes, values, step);
-    for (int j = 0; j < step; j += kBlock)
-      quantizeQ8_0(values + j, reinterpret_cast<BlockQ8_0*>(out)[(i + j) / kBlock]);
+    for (int j = 0; j < step; j += kBlock) quantize(values + j, reinterpret_cast<Block*>(out)[(i + j) / kBlock]);
   }
 }
 
@@ -102,7 +128,9 @@ void convertBlocks(FileType from, const void* in, FileType to, uint8_t* out, int
   if (to == FileType::q4_1 && from == FileType::q4_k) return q4kToQ4_1(bytes, out, count);
   if (to == FileType::q4_1 && from == FileType::q4_0) return q4_0ToQ4_1(bytes, out, count);
   if (to == FileType::q8_0 && from == FileType::q4_0) return q4_0ToQ8_0(bytes, out, count);
-  if (to == FileType::q8_0) return anyToQ8_0(from, bytes, out, count);
+  if (to == FileType::q8_0) return anyTo(from, bytes, out, count, quantizeQ8_0);
+  if (to == FileType::q4_1) return anyTo(from, bytes, out, count, quantizeQ4_1);
+  if (to == FileType::q4_0) return anyTo(from, bytes, out, count, quantizeQ4_0);
   throw Error("INTERNAL", "no conversion from " + std::string(name(from)) + " to " + std::string(name(to)));
 }
 

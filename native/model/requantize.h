@@ -16,7 +16,8 @@ FileType computedType(FileType);
 /// meets another type.
 FileType widerType(FileType, FileType);
 
-/// Converts `count` weights, whole blocks of both types, to `to` = q8_0 or q4_1. Q4_0 converts exactly.
+/// Converts `count` weights, whole blocks of both types, to `to` = q8_0, q4_1 or q4_0. Q4_0 converts exactly to the
+/// other two.
 void convertBlocks(FileType from, const void* in, FileType to, uint8_t* out, int64_t count);
 
 }  // namespace foretoken

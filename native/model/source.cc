@@ -39,6 +39,11 @@ bool startsWithGgufMagic(const std::string& path) {
 
 }  // namespace
 
+std::unique_ptr<TensorFile> openTensors(const std::string& path) {
+  if (startsWithGgufMagic(path)) return GgufFile::open(path);
+  return SafetensorsFile::open(path);
+}
+
 std::string ModelSource::architecture() const {
   if (gguf) return std::string(gguf->required("general.architecture").string());
   return config->root().at("model_type").string();

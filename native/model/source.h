@@ -11,6 +11,9 @@
 
 namespace foretoken {
 
+/// The tensors of a GGUF file, of a .safetensors file, or of a folder of them. Throws what their readers do.
+std::unique_ptr<TensorFile> openTensors(const std::string& path);
+
 struct ModelSource {
   std::string path;
   std::unique_ptr<TensorFile> tensors;

@@ -37,12 +37,16 @@ std::string shapeText(const std::vector<int64_t>& shape) {
   return text.empty() ? "a scalar" : text;
 }
 
-const TensorInfo& checkedTensor(const ModelSource& source, const std::string& tensor, std::vector<int64_t> shape) {
-  const TensorInfo& info = findTensor(source, tensor);
+void requireShape(const TensorInfo& info, const std::vector<int64_t>& shape) {
   if (info.shape != shape)
     throw FormatError("WRONG_TENSOR_SHAPE",
-                      tensor + " is " + shapeText(info.shape) + ", but the configuration says " + shapeText(shape),
+                      info.name + " is " + shapeText(info.shape) + ", but the configuration says " + shapeText(shape),
                       std::string(info.file), info.offset);
+}
+
+const TensorInfo& checkedTensor(const ModelSource& source, const std::string& tensor, std::vector<int64_t> shape) {
+  const TensorInfo& info = findTensor(source, tensor);
+  requireShape(info, shape);
   return info;
 }
 
@@ -51,17 +55,22 @@ bool isIgnored(const WeightNeeds& needs, const std::string& tensor) {
                      [&](const std::string& ending) { return tensor.ends_with(ending); });
 }
 
-void refuseUnknownTensors(const ModelSource& source, const WeightNeeds& needs) {
+/// The first tensor that nobody asked for, or null.
+const TensorInfo* unknownTensor(const TensorFile& tensors, const WeightNeeds& needs) {
   std::vector<std::string_view> known;
   for (const MatrixNeed& need : needs.matrices)
     for (const TensorNeed& tensor : need.sources) known.push_back(tensor.name);
   for (const VectorNeed& need : needs.vectors) known.push_back(need.source);
   std::sort(known.begin(), known.end());
-  for (const TensorInfo& info : source.tensors->tensors())
-    if (!std::binary_search(known.begin(), known.end(), info.name) && !isIgnored(needs, info.name))
-      throw Error("UNSUPPORTED_ARCHITECTURE", "tensor '" + info.name + "' has no place in the architecture '" +
-                                                  source.architecture() + "' as it is implemented (" + source.path +
-                                                  ")");
+  for (const TensorInfo& info : tensors.tensors())
+    if (!std::binary_search(known.begin(), known.end(), info.name) && !isIgnored(needs, info.name)) return &info;
+  return nullptr;
+}
+
+void refuseUnknownTensors(const ModelSource& source, const WeightNeeds& needs) {
+  if (const TensorInfo* info = unknownTensor(*source.tensors, needs))
+    throw Error("UNSUPPORTED_ARCHITECTURE", "tensor '" + info->name + "' has no place in the architecture '" +
+                                                source.architecture() + "' as it is implemented (" + source.path + ")");
 }
 
 Format formatOf(FileType type) {
@@ -73,6 +82,16 @@ Format formatOf(FileType type) {
     case FileType::q4_0: return Format::q4_0;
     case FileType::q4_1: return Format::q4_1;
     default: throw Error("INTERNAL", "no format for file type " + std::string(name(type)));
+  }
+}
+
+/// The file type of a block format's own bits; F32 for the formats that are packed from anything.
+FileType fileTypeOf(Format format) {
+  switch (format) {
+    case Format::q8_0: return FileType::q8_0;
+    case Format::q4_0: return FileType::q4_0;
+    case Format::q4_1: return FileType::q4_1;
+    default: return FileType::f32;
   }
 }
 
@@ -107,6 +126,24 @@ std::vector<PlannedMatrix> plan(const ModelSource& source, const WeightNeeds& ne
   return planned;
 }
 
+/// A matrix as an update gives it, to be packed in `format`; without sources if it is not in the update.
+PlannedMatrix planUpdate(const TensorFile& update, const MatrixNeed& need, Format format) {
+  PlannedMatrix matrix{&need, {}, format, fileTypeOf(format), 0, 0};
+  std::string present, missing;
+  for (const TensorNeed& tensor : need.sources) {
+    const TensorInfo* info = update.find(tensor.name);
+    std::string& names = info ? present : missing;
+    names += (names.empty() ? "" : ", ") + tensor.name;
+    if (!info) continue;
+    requireShape(*info, {tensor.rows, need.cols});
+    matrix.sources.push_back(info);
+  }
+  if (!present.empty() && !missing.empty())
+    throw Error("INCOMPLETE_MATRIX", "the update has " + present + " without " + missing +
+                                         ": they are one matrix in memory, give all of them");
+  return matrix;
+}
+
 std::string manifestOf(const std::vector<PlannedMatrix>& planned) {
   std::string text;
   for (const PlannedMatrix& matrix : planned)
@@ -137,6 +174,18 @@ void convert(const TensorInfo& info, FileType type, std::vector<uint8_t>& out) {
   });
 }
 
+/// Rows of `rowBytes` of every head in the other order: those that turn together side by side, or half a head apart.
+std::vector<uint8_t> reordered(const TensorNeed& need, const uint8_t* rows, size_t rowBytes) {
+  std::vector<uint8_t> out(need.rows * rowBytes);
+  const int64_t half = need.headRows / 2;
+  for (int64_t row = 0; row < need.rows; ++row) {
+    const int64_t head = row / need.headRows * need.headRows, at = row % need.headRows;
+    const int64_t from = need.order == RowOrder::pairsFromHalves ? at % 2 * half + at / 2 : at % half * 2 + at / half;
+    std::memcpy(out.data() + row * rowBytes, rows + (head + from) * rowBytes, rowBytes);
+  }
+  return out;
+}
+
 /// Packs one matrix; what it needs beside its own place is at most one matrix in the file's or a block type.
 void packMatrix(const PlannedMatrix& matrix, Backend& backend, uint8_t* out) {
   std::vector<std::vector<uint8_t>> converted(matrix.sources.size());
@@ -144,11 +193,18 @@ void packMatrix(const PlannedMatrix& matrix, Backend& backend, uint8_t* out) {
   const bool blocks = matrix.format >= Format::q8_0;
   for (size_t i = 0; i < matrix.sources.size(); ++i) {
     const TensorInfo& info = *matrix.sources[i];
+    const TensorNeed& need = matrix.need->sources[i];
     validate(info);
     MatrixSource source{info.type, info.data, info.rows(), info.cols()};
     if (blocks && info.type != matrix.sourceType) {
       convert(info, matrix.sourceType, converted[i]);
       source.type = matrix.sourceType, source.data = converted[i].data();
+    }
+    if (need.order != RowOrder::kept) {
+      const BlockShape shape = blockShape(source.type);
+      const size_t rowBytes = source.cols / shape.elements * shape.bytes;
+      converted[i] = reordered(need, static_cast<const uint8_t*>(source.data), rowBytes);
+      source.data = converted[i].data();
     }
     sources.push_back(source);
   }
@@ -203,8 +259,8 @@ std::string describe(const std::vector<PlannedMatrix>& planned) {
   return layers + others;
 }
 
-std::vector<float> readVector(const ModelSource& source, const VectorNeed& need) {
-  const TensorInfo& info = checkedTensor(source, need.source, {need.length});
+std::vector<float> readVector(const TensorInfo& info, const VectorNeed& need) {
+  requireShape(info, {need.length});
   validateScales(info);
   std::vector<float> values(need.length);
   dequantize(info.type, info.data, values.data(), need.length);
@@ -224,7 +280,8 @@ Weights Weights::load(const ModelSource& source, const WeightNeeds& needs, Backe
   Weights weights;
   refuseUnknownTensors(source, needs);
   const std::vector<PlannedMatrix> planned = plan(source, needs, backend, options.weights);
-  for (const VectorNeed& need : needs.vectors) weights.vectors_[need.name] = readVector(source, need);
+  for (const VectorNeed& need : needs.vectors)
+    weights.vectors_[need.name] = readVector(findTensor(source, need.source), need);
   weights.sourceHash_ = hex(hashFiles(source));
   weights.description_ = describe(planned);
 
@@ -243,17 +300,46 @@ Weights Weights::load(const ModelSource& source, const WeightNeeds& needs, Backe
   }
   for (const PlannedMatrix& matrix : planned) {
     const MatrixNeed& need = *matrix.need;
-    weights.matrices_[need.name] = backend.matrix(matrix.format, need.rows(), need.cols, all.data() + matrix.offset);
+    weights.matrices_[need.name] = {backend.matrix(matrix.format, need.rows(), need.cols, all.data() + matrix.offset),
+                                    matrix.offset, matrix.bytes};
     if (need.readWhole) weights.bytesPerStep_ += unpaddedBytes(matrix.format, need.rows(), need.cols);
   }
   for (const VectorNeed& need : needs.vectors) weights.bytesPerStep_ += need.length * sizeof(float);
   return weights;
 }
 
+Weights Weights::updated(const TensorFile& update, const WeightNeeds& needs, Backend& backend) const {
+  if (const TensorInfo* info = unknownTensor(update, needs))
+    throw Error("UNKNOWN_TENSOR", "the model has no tensor '" + info->name + "' (" + std::string(info->file) +
+                                      "); give its own names, or those of its architecture in the other kind of file");
+  Weights next;
+  next.memory_ = Memory(memory_.size(), "a second set of the model's weights, until the swap,");
+  std::vector<PlannedMatrix> changed;
+  for (const MatrixNeed& need : needs.matrices) {
+    const Packed& old = matrices_.find(need.name)->second;
+    const Format format = old.matrix->format();
+    uint8_t* out = next.memory_.data() + old.offset;
+    next.matrices_[need.name] = {backend.matrix(format, need.rows(), need.cols, out), old.offset, old.bytes};
+    PlannedMatrix matrix = planUpdate(update, need, format);
+    if (matrix.sources.empty()) {
+      std::memcpy(out, memory_.data() + old.offset, old.bytes);
+    } else {
+      matrix.offset = old.offset;
+      changed.push_back(std::move(matrix));
+    }
+  }
+  next.vectors_ = vectors_;
+  for (const VectorNeed& need : needs.vectors)
+    if (const TensorInfo* info = update.find(need.source)) next.vectors_[need.name] = readVector(*info, need);
+  packAll(changed, backend, next.memory_.data(), nullptr);
+  next.bytesPerStep_ = bytesPerStep_, next.description_ = description_, next.sourceHash_ = sourceHash_;
+  return next;
+}
+
 const Matrix& Weights::matrix(std::string_view name) const {
   const auto found = matrices_.find(name);
   if (found == matrices_.end()) throw Error("INTERNAL", "no matrix '" + std::string(name) + "' was asked for");
-  return *found->second;
+  return *found->second.matrix;
 }
 
 const float* Weights::vector(std::string_view name) const {

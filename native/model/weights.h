@@ -13,10 +13,16 @@
 
 namespace foretoken {
 
+/// How the rows of a head lie that rotary embedding turns in pairs: as the model has them, or as another kind of file
+/// does, so that they have to change places (Rope in backend.h).
+enum class RowOrder : uint8_t { kept, pairsFromHalves, halvesFromPairs };
+
 /// A tensor of the file by its name there, with the number of rows it must have.
 struct TensorNeed {
   std::string name;
   int64_t rows;
+  RowOrder order = RowOrder::kept;
+  int64_t headRows = 0;  ///< rows of one head, where their order is not kept
 };
 
 /// A matrix that an architecture multiplies with: file tensors of `cols` columns stacked by rows, or, with
@@ -52,6 +58,11 @@ class Weights {
   /// validateScales finds), MISSING_TENSOR, UNSUPPORTED_ARCHITECTURE for tensors nobody asked for,
   /// UNKNOWN_WEIGHTS_FORMAT, OUT_OF_MEMORY.
   static Weights load(const ModelSource&, const WeightNeeds&, Backend&, const ModelOptions&);
+  /// These weights with the tensors of `update` in place of their own, in the formats that the matrices have now; the
+  /// rest is copied. `needs` names the tensors as the update does. Throws UNKNOWN_TENSOR, INCOMPLETE_MATRIX where a
+  /// matrix is made of several tensors and some are missing, WRONG_TENSOR_SHAPE, what validateScales finds,
+  /// OUT_OF_MEMORY.
+  Weights updated(const TensorFile& update, const WeightNeeds& needs, Backend&) const;
 
   const Matrix& matrix(std::string_view name) const;
   const float* vector(std::string_view name) const;
@@ -64,8 +75,14 @@ class Weights {
   bool fromCache() const { return fromCache_; }
 
  private:
+  /// A matrix and the place of its bytes in memory_.
+  struct Packed {
+    std::unique_ptr<Matrix> matrix;
+    size_t offset, bytes;
+  };
+
   Memory memory_;
-  std::map<std::string, std::unique_ptr<Matrix>, std::less<>> matrices_;
+  std::map<std::string, Packed, std::less<>> matrices_;
   std::map<std::string, std::vector<float>, std::less<>> vectors_;
   size_t bytesPerStep_ = 0;
   std::string description_;

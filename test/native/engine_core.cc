@@ -36,7 +36,7 @@ Request request(int32_t first, int maxTokens) {
 /// An engine and what came out of it.
 struct Bench {
   explicit Bench(const EngineOptions& options = smallOptions())
-      : model(backend, kContext), core(backend, model, options) {
+      : model(std::make_shared<test::FakeModel>(backend, kContext)), core(backend, model, options) {
     core.setOutput(&out);
   }
   int32_t submit(const Request& r) {
@@ -71,7 +71,7 @@ struct Bench {
   }
 
   test::FakeBackend backend;
-  test::FakeModel model;
+  std::shared_ptr<test::FakeModel> model;
   EngineCore core;
   Outcomes out;
   int32_t lastId = 0;
@@ -193,7 +193,7 @@ void keepsNoIndexWithoutSpeculation() {
   EngineOptions options = smallOptions();
   options.speculation = false;
   test::FakeBackend backend;
-  test::FakeModel model(backend, kContext);
+  auto model = std::make_shared<test::FakeModel>(backend, kContext);
   EngineCore core(backend, model, options);
   Outcomes out;
   core.setOutput(&out);
@@ -202,7 +202,92 @@ void keepsNoIndexWithoutSpeculation() {
   CHECK(core.counters().indexBytes == 0);
   core.finish(1, 20);
   CHECK(core.counters().indexBytes == 0 && out.draftOutcome.empty() && out.tokens.size() == 20);
-  CHECK(backend.sideBytes == 0 && model.keys == 0);
+  CHECK(backend.sideBytes == 0 && model->keys == 0);
+}
+
+/// Requests that have begun keep their weights, through preemption too; no page of other weights is ever taken; the old
+/// weights go with the last of those requests.
+void finishesOnTheWeightsItBeganWith() {
+  EngineOptions options = smallOptions();
+  const size_t page = static_cast<size_t>(4 + kKeyWidth) * kPageSize;
+  options.kvBytes = page * (kContext / kPageSize + kMaxDraftRows / kPageSize + 4);
+  Bench bench(options);
+  std::vector<std::shared_ptr<test::FakeModel>> models = {bench.model};
+  for (uint64_t weights = 1; weights <= 3; ++weights) {
+    std::map<int32_t, std::pair<Request, uint64_t>> requests;
+    for (int32_t n = 0; n < 5; ++n) {  // the fifth still waits when the weights change
+      const Request r = request(n % 3, 80 + n);
+      requests[bench.submit(r)] = {r, n < 4 ? weights : weights + 1};
+    }
+    for (int i = 0; i < 6; ++i) bench.step();
+    CHECK(bench.core.counters().active == 4 && bench.core.counters().waiting == 1);
+    models.push_back(std::make_shared<test::FakeModel>(bench.backend, kContext, weights + 1));
+    bench.core.updateWeights(models.back(), /*restart=*/false);
+    const int32_t cancelled = requests.begin()->first;
+    bench.core.finish(cancelled, 3);
+    CHECK(bench.core.counters().weightsVersion == static_cast<int32_t>(weights));
+    CHECK(bench.core.counters().weightsHeld == 2);
+    bench.run();
+    for (const auto& [id, asked] : requests) {
+      if (id == cancelled) continue;
+      CHECK(bench.got[id] == fakeDecode(asked.first, kContext, asked.second));
+      bench.core.finish(id, static_cast<int32_t>(bench.got[id].size()));
+    }
+    bench.step();
+    CHECK(bench.core.counters().weightsHeld == 1 && bench.core.counters().pagesUsed == 0);
+  }
+  CHECK(bench.errors.empty());
+  for (const auto& model : models) CHECK(model->passes > 0 && model->corrupt == 0);
+  CHECK(models[1].use_count() == 1);  // nobody else holds it
+}
+
+/// All that a request has so far is computed again with the new weights, which go on from there.
+void restartsOnNewWeights() {
+  Bench bench;
+  std::map<int32_t, Request> requests;
+  for (int32_t n = 0; n < 6; ++n) {
+    Request r = request(n, 100);
+    r.temperature = n % 2 == 0 ? 0.0f : 0.7f;
+    r.seed = static_cast<uint64_t>(n);
+    requests[bench.submit(r)] = r;
+  }
+  for (int i = 0; i < 12; ++i) bench.step();
+  const auto sofar = bench.got;
+  CHECK(sofar.size() == 4);
+  const auto next = std::make_shared<test::FakeModel>(bench.backend, kContext, 2);
+  bench.core.updateWeights(next, /*restart=*/true);
+  bench.run();
+  for (const auto& [id, r] : requests) {
+    const std::vector<int32_t> before = sofar.contains(id) ? sofar.at(id) : std::vector<int32_t>();
+    Request rest = r;
+    rest.prompt.insert(rest.prompt.end(), before.begin(), before.end());
+    rest.maxTokens -= static_cast<int32_t>(before.size());
+    std::vector<int32_t> expected = before;
+    for (const int32_t token : fakeDecode(rest, kContext, 2)) expected.push_back(token);
+    CHECK(bench.got[id] == expected && expected != fakeDecode(r, kContext));
+  }
+  CHECK(next->corrupt == 0 && bench.core.counters().weightsHeld == 1 && bench.errors.empty());
+}
+
+/// A prefix that other weights computed is not there any more, also where its request is acknowledged later.
+void sharesNoPrefixAcrossWeights() {
+  Bench bench;
+  const Request r = request(5, 40);
+  const int32_t early = bench.submit(r), late = bench.submit(request(6, 40));
+  bench.run();
+  bench.core.finish(early, 40);
+  bench.core.updateWeights(std::make_shared<test::FakeModel>(bench.backend, kContext, 2), /*restart=*/false);
+  bench.core.finish(late, 40);
+  for (const int32_t first : {5, 6}) {
+    const int32_t id = bench.submit(request(first, 40));
+    bench.run();
+    CHECK(bench.finished.at(id).cachedPromptTokens == 0);
+    CHECK(bench.got[id] == fakeDecode(request(first, 40), kContext, 2));
+    bench.core.finish(id, 40);
+  }
+  const int32_t again = bench.submit(r);
+  bench.run();
+  CHECK(bench.finished.at(again).cachedPromptTokens > 0);
 }
 
 /// Every computed row gets a key where drafts are made of it, none where the request does not speculate.
@@ -212,10 +297,10 @@ void computesKeysForDraftersOnly() {
   r.speculate = false;
   bench.submit(r);
   bench.run();
-  CHECK(bench.model.keys == 0);
+  CHECK(bench.model->keys == 0);
   bench.submit(request(2, 30));
   bench.run();
-  CHECK(bench.model.keys >= 40 + 29);
+  CHECK(bench.model->keys >= 40 + 29);
 }
 
 /// What was said before is recalled, also from a prefix that is not computed again: its pages carry the keys.
@@ -293,7 +378,7 @@ void sharesPrefixesOfKeptTokensOnly() {
   CHECK(bench.finished.at(again).cachedPromptTokens == 48);
   CHECK(bench.finished.at(apart).cachedPromptTokens == 0);
   CHECK(bench.got[again] == fakeDecode(second, kContext) && bench.got[apart] == bench.got[again]);
-  CHECK(bench.model.corrupt == 0);
+  CHECK(bench.model->corrupt == 0);
 }
 
 /// What the tenant's index learns ends where the caller cut: long matches are found in kept answers, not in cut ones.
@@ -321,9 +406,9 @@ void survivesAFailingPass() {
   Bench bench;
   const int32_t broken = bench.submit(request(1, 50));
   bench.step();
-  bench.model.failAfter = bench.model.passes;
+  bench.model->failAfter = bench.model->passes;
   bench.step();
-  bench.model.failAfter = -1;
+  bench.model->failAfter = -1;
   CHECK(bench.errors.at(broken) == "INTERNAL_ERROR");
   const Request r = request(5, 50);
   const int32_t well = bench.submit(r);
@@ -347,9 +432,9 @@ void preemptsAndRecovers() {
     requests[bench.submit(r)] = r;
   }
   bench.run();
-  int64_t prefilled = bench.model.passes;
+  int64_t prefilled = bench.model->passes;
   for (const auto& [id, r] : requests) CHECK(bench.got[id] == fakeDecode(r, kContext));
-  CHECK(bench.model.corrupt == 0 && prefilled > 0);
+  CHECK(bench.model->corrupt == 0 && prefilled > 0);
   options.kvBytes = static_cast<size_t>((4 + kKeyWidth) * kPageSize) * (kContext / kPageSize);
   CHECK(codeOf([&] { Bench tooSmall(options); }) == "OUT_OF_MEMORY");
 }
@@ -430,6 +515,9 @@ int main() {
   draftsNothingWithoutAPolicy();
   scoresWhatItDoesNotVerify();
   keepsNoIndexWithoutSpeculation();
+  finishesOnTheWeightsItBeganWith();
+  restartsOnNewWeights();
+  sharesNoPrefixAcrossWeights();
   computesKeysForDraftersOnly();
   recallsByKeys();
   tenantsDraftAsIfAlone();

@@ -94,7 +94,8 @@ struct Totals {
 
 class Scenario {
  public:
-  Scenario(uint64_t seed, Totals& totals) : random_{seed}, totals_(totals), model_(backend_, 160) {
+  Scenario(uint64_t seed, Totals& totals)
+      : random_{seed}, totals_(totals), model_(std::make_shared<test::FakeModel>(backend_, 160)) {
     EngineOptions options;
     options.maxSequences = 1 + random_.below(5);
     options.runAhead = 1 + random_.below(60);
@@ -124,7 +125,7 @@ class Scenario {
     acknowledgeAll();
     CHECK(core_->counters().pagesUsed == 0);
     CHECK(core_->drained());
-    CHECK(model_.corrupt == 0);
+    CHECK(model_->corrupt == 0);
     CHECK(ledger_.counts().tokens == keptTokens_);
     CHECK(ledger_.running() == 0);
     totals_.copies += backend_.copies;
@@ -240,7 +241,7 @@ class Scenario {
   Random random_;
   Totals& totals_;
   test::FakeBackend backend_;
-  test::FakeModel model_;
+  std::shared_ptr<test::FakeModel> model_;
   std::optional<EngineCore> core_;
   Outcomes out_;
   Ledger ledger_;

@@ -20,7 +20,7 @@ struct Loaded {
     modelOptions.maxRows = options.maxRows;
     modelOptions.maxLogitRows = options.maxSequences + kMaxDraftRows;
     model = loadModel(test::fixture("models/tied-f16.gguf"), *backend, modelOptions);
-    core = std::make_unique<EngineCore>(*backend, *model, options);
+    core = std::make_unique<EngineCore>(*backend, model, options);
     core->setOutput(&out);
   }
   void run() {
@@ -40,7 +40,7 @@ struct Loaded {
   }
 
   std::unique_ptr<Backend> backend;
-  std::unique_ptr<Model> model;
+  std::shared_ptr<Model> model;
   std::unique_ptr<EngineCore> core;
   Outcomes out;
   std::map<int32_t, std::vector<int32_t>> got;

@@ -137,7 +137,9 @@ class FakeBackend final : public Backend {
 
 class FakeModel final : public Model {
  public:
-  FakeModel(FakeBackend& backend, int contextLength) : backend_(backend), logits_(1024, kFakeVocabulary) {
+  /// Other `weights` make another text of every context.
+  FakeModel(FakeBackend& backend, int contextLength, uint64_t weights = 1)
+      : backend_(backend), logits_(1024, kFakeVocabulary), weights_(weights) {
     config_ = {"fake", 1, 4, 1, 1, 1, 1, kFakeVocabulary, contextLength, 1e-5f, {1.0f}, false, false};
   }
   const ModelConfig& config() const override { return config_; }
@@ -145,6 +147,7 @@ class FakeModel final : public Model {
   size_t weightBytes() const override { return 0; }
   std::string weightsDescription() const override { return "none"; }
   std::string sourceHash() const override { return "fake"; }
+  std::unique_ptr<Model> updated(const TensorFile&, Backend&) const override { throw std::logic_error("unused"); }
 
   void forward(const Pass& pass, const Capture* capture) override {
     ++passes;
@@ -177,7 +180,7 @@ class FakeModel final : public Model {
   }
   FakeSlot computeRow(const Pass& pass, int r) const {
     const int position = pass.position[r];
-    if (position == 0) return {pass.token[r], -1, 0, mix(1, pass.token[r])};
+    if (position == 0) return {pass.token[r], -1, 0, mix(weights_, pass.token[r])};
     const FakeSlot& before = at(pass, r, position - 1);
     return {pass.token[r], before.token, position, mix(before.prefix, pass.token[r])};
   }
@@ -185,7 +188,7 @@ class FakeModel final : public Model {
   void checkContext(const Pass& pass, int r, const FakeSlot& own) {
     const int ancestors = pass.ancestorBegin[r + 1] - pass.ancestorBegin[r];
     bool good = pass.base[r] + ancestors == own.position + 1;
-    uint64_t prefix = 1;
+    uint64_t prefix = weights_;
     for (int p = 0; good && p <= own.position; ++p) {
       const FakeSlot& slot = at(pass, r, p);
       prefix = mix(prefix, slot.token);
@@ -202,6 +205,7 @@ class FakeModel final : public Model {
 
   FakeBackend& backend_;
   FakeTensor logits_;
+  const uint64_t weights_;
   ModelConfig config_;
 };
 
@@ -213,9 +217,9 @@ inline bool holdsFakeKey(FakeBackend& backend, int32_t slot) {
 }
 
 /// What plain decoding must give: no engine, no cache, one token after the other.
-inline std::vector<int32_t> fakeDecode(const Request& request, int contextLength) {
+inline std::vector<int32_t> fakeDecode(const Request& request, int contextLength, uint64_t weights = 1) {
   std::vector<int32_t> tokens = request.prompt;
-  uint64_t prefix = 1;
+  uint64_t prefix = weights;
   for (const int32_t token : tokens) prefix = mix(prefix, token);
   std::vector<int32_t> output;
   float logits[kFakeVocabulary];
