@@ -45,6 +45,7 @@ class Optimiser {
 
   /// Everything that a checkpoint has to keep beside the weights: first moments, then second moments.
   std::span<float> moments() { return moments_; }
+  std::span<const float> moments() const { return moments_; }
   /// Steps taken, which AdamW corrects its moments by.
   int64_t steps() const { return steps_; }
   void setSteps(int64_t steps) { steps_ = steps; }

@@ -4,9 +4,11 @@
 #include <cmath>
 #include <functional>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "check.h"
+#include "common/error.h"
 #include "cpu/thread_pool.h"
 #include "quant/float_codecs.h"
 #include "train/ops.h"
@@ -57,6 +59,16 @@ inline double dot(const Doubles& dy, const Doubles& y) {
   double sum = 0;
   for (size_t i = 0; i < y.size(); ++i) sum += dy[i] * y[i];
   return sum;
+}
+
+/// The code of the Error that f throws; "" when it throws none.
+inline std::string codeOf(const std::function<void()>& f) {
+  try {
+    f();
+    return "";
+  } catch (const Error& error) {
+    return error.code();
+  }
 }
 
 /// Calls test(ops) for every instruction set that this machine has.

@@ -1,0 +1,185 @@
+#include "train/head_file.h"
+
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+#include <locale>
+#include <sstream>
+
+#include "common/error.h"
+#include "format/safetensors.h"
+#include "format/safetensors_writer.h"
+#include "quant/float_codecs.h"
+
+namespace foretoken::train {
+namespace {
+
+/// Raised whenever files of older versions would be misread.
+const std::string kFormat = "foretoken block head 1";
+
+std::string joined(const std::vector<int>& numbers) {
+  std::string text;
+  for (const int n : numbers) {
+    if (!text.empty()) text += ',';
+    text += std::to_string(n);
+  }
+  return text;
+}
+
+/// Metadata and tensors of a file, with complaints that name it.
+class HeadReader {
+ public:
+  explicit HeadReader(const std::string& path) : path_(path), file_(SafetensorsFile::open(path)) {}
+
+  [[noreturn]] void refuse(const std::string& why) const {
+    throw Error("HEAD_INVALID", path_ + " is not a usable draft head: " + why);
+  }
+  const std::string& text(const std::string& key) const {
+    const auto found = file_->metadata().find(key);
+    if (found == file_->metadata().end()) refuse("its metadata lacks '" + key + "'");
+    return found->second;
+  }
+  /// A size, of which none comes near a million.
+  int64_t size(const std::string& key) const {
+    constexpr int64_t kMost = 1 << 20;
+    const std::string& value = text(key);
+    int64_t out = 0;
+    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), out);
+    if (error != std::errc() || end != value.data() + value.size() || out < 1 || out > kMost)
+      refuse("'" + key + "' is '" + value + "'");
+    return out;
+  }
+  double number(const std::string& key) const {
+    std::istringstream stream(text(key));
+    stream.imbue(std::locale::classic());
+    double out = 0;
+    if (!(stream >> out) || !stream.eof() || !(out > 0)) refuse("'" + key + "' is '" + text(key) + "'");
+    return out;
+  }
+  std::vector<int> numbers(const std::string& key) const {
+    std::vector<int> out;
+    const std::string& value = text(key);
+    for (const char* at = value.data(); at < value.data() + value.size(); ++at) {
+      const auto [end, error] = std::from_chars(at, value.data() + value.size(), out.emplace_back());
+      if (error != std::errc() || (*end != ',' && end != value.data() + value.size()))
+        refuse("'" + key + "' is '" + value + "'");
+      at = end;
+    }
+    return out;
+  }
+  void requireTensor(const std::string& name, int64_t size) const {
+    if (elements(name) != size)
+      refuse(name + " has " + std::to_string(elements(name)) + " values, not " + std::to_string(size));
+  }
+  /// The values of a tensor that is there, all of them finite.
+  void read(const std::string& name, int64_t size, float* out) const {
+    const TensorInfo* tensor = file_->find(name);
+    dequantize(tensor->type, tensor->data, out, size);
+    for (int64_t i = 0; i < size; ++i)
+      if (!std::isfinite(out[i])) refuse(name + " holds a value that is not finite");
+  }
+  /// Values of a tensor, 0 where it is absent.
+  int64_t elements(const std::string& name) const {
+    const TensorInfo* tensor = file_->find(name);
+    return tensor ? tensor->elements() : 0;
+  }
+
+ private:
+  std::string path_;
+  std::unique_ptr<SafetensorsFile> file_;
+};
+
+BlockHeadShape readShape(const HeadReader& file, size_t fused) {
+  BlockHeadShape shape{};
+  shape.width = file.size("width");
+  shape.fused = static_cast<int64_t>(fused);
+  shape.layers = file.size("layers");
+  shape.inner = file.size("inner");
+  shape.heads = {file.size("query_heads"), file.size("key_heads"), file.size("head_width")};
+  shape.vocabulary = file.elements("draft_ids");
+  shape.rank = file.size("rank");
+  shape.slots = file.size("slots");
+  shape.positions = file.size("positions");
+  shape.epsilon = static_cast<float>(file.number("epsilon"));
+  shape.rotaryBase = file.number("rotary_base");
+  return shape;
+}
+
+std::map<std::string, std::string> metadataOf(const BlockHeadShape& shape, const HeadBinding& binding) {
+  return {{"format", kFormat},
+          {"model", binding.model},
+          {"tokenizer", binding.tokenizer},
+          {"fused_layers", joined(binding.fusedLayers)},
+          {"width", std::to_string(shape.width)},
+          {"layers", std::to_string(shape.layers)},
+          {"inner", std::to_string(shape.inner)},
+          {"query_heads", std::to_string(shape.heads.queries)},
+          {"key_heads", std::to_string(shape.heads.keys)},
+          {"head_width", std::to_string(shape.heads.width)},
+          {"rank", std::to_string(shape.rank)},
+          {"slots", std::to_string(shape.slots)},
+          {"positions", std::to_string(shape.positions)},
+          {"epsilon", exactText(shape.epsilon)},
+          {"rotary_base", exactText(shape.rotaryBase)}};
+}
+
+}  // namespace
+
+std::string exactText(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.17g", value);
+  return text;
+}
+
+void requireFinite(const Parameters& parameters, const float* weights, const std::string& what) {
+  for (const Parameter& p : parameters.all())
+    for (int64_t i = 0; i < p.size(); ++i)
+      if (!std::isfinite(weights[p.offset + i]))
+        throw Error("HEAD_NOT_FINITE", what + " is not saved: " + p.name + " holds a value that is not finite");
+}
+
+void saveHead(const std::string& path, const BlockHead& head, const float* weights, const std::vector<int32_t>& draft,
+              const HeadBinding& binding, FileType type) {
+  requireFinite(head.parameters(), weights, path);
+  std::vector<std::vector<uint16_t>> halves;
+  std::vector<TensorToWrite> tensors;
+  for (const Parameter& p : head.parameters().all()) {
+    const void* data = weights + p.offset;
+    if (type == FileType::bf16) {
+      auto& half = halves.emplace_back(p.size());
+      for (int64_t i = 0; i < p.size(); ++i) half[i] = floatToBf16(weights[p.offset + i]);
+      data = half.data();
+    }
+    const auto shape = p.isMatrix() ? std::vector<int64_t>{p.rows, p.columns} : std::vector<int64_t>{p.columns};
+    tensors.push_back({p.name, type, shape, data});
+  }
+  const Floats ids(draft.begin(), draft.end());  // as floats, which hold them exactly and every reader knows
+  tensors.push_back({"draft_ids", FileType::f32, {static_cast<int64_t>(ids.size())}, ids.data()});
+  writeSafetensors(path, tensors, metadataOf(head.shape(), binding));
+}
+
+LoadedHead loadHead(const std::string& path, const HeadBinding& expected) {
+  const HeadReader file(path);
+  if (file.text("format") != kFormat) file.refuse("it is no '" + kFormat + "' file");
+  LoadedHead loaded{{}, {file.text("model"), file.text("tokenizer"), file.numbers("fused_layers")}, {}, {}};
+  const bool tokenizer = expected.tokenizer.empty() || expected.tokenizer == loaded.binding.tokenizer;
+  if (loaded.binding.model != expected.model || !tokenizer || loaded.binding.fusedLayers != expected.fusedLayers)
+    throw Error("HEAD_MISMATCH", path + " was trained for model " + loaded.binding.model + ", tokenizer " +
+                                     loaded.binding.tokenizer + ", layers " + joined(loaded.binding.fusedLayers) +
+                                     ", not for model " + expected.model + ", tokenizer " + expected.tokenizer +
+                                     ", layers " + joined(expected.fusedLayers) + ": train one for this model");
+  loaded.shape = readShape(file, loaded.binding.fusedLayers.size());
+  const BlockHead head(loaded.shape);
+  for (const Parameter& p : head.parameters().all()) file.requireTensor(p.name, p.size());
+  loaded.weights.resize(head.parameters().size());
+  for (const Parameter& p : head.parameters().all()) file.read(p.name, p.size(), loaded.weights.data() + p.offset);
+  Floats ids(loaded.shape.vocabulary);
+  file.read("draft_ids", loaded.shape.vocabulary, ids.data());
+  for (const float id : ids) {
+    if (!(id >= 0 && id < 0x1p24f && id == std::floor(id))) file.refuse("draft_ids holds " + std::to_string(id));
+    loaded.draft.push_back(static_cast<int32_t>(id));
+  }
+  return loaded;
+}
+
+}  // namespace foretoken::train

@@ -1,0 +1,41 @@
+// Trained heads as safetensors files, bound to the target that they were trained for.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "quant/format.h"
+#include "train/block_head.h"
+
+namespace foretoken::train {
+
+/// What a head was trained for: with anything else its weights mean nothing.
+struct HeadBinding {
+  std::string model;             ///< the target's source hash
+  std::string tokenizer;         ///< hash of its tokenizer
+  std::vector<int> fusedLayers;  ///< as in Capture
+
+  bool operator==(const HeadBinding&) const = default;
+};
+
+struct LoadedHead {
+  BlockHeadShape shape;
+  HeadBinding binding;
+  std::vector<int32_t> draft;  ///< the draft vocabulary
+  Floats weights;              ///< in the layout of BlockHead(shape)
+};
+
+/// Writes weights as bf16 or f32, whole or not at all. Throws HEAD_NOT_FINITE, WRITE_FAILED.
+void saveHead(const std::string& path, const BlockHead&, const float* weights, const std::vector<int32_t>& draft,
+              const HeadBinding&, FileType type);
+
+/// Throws HEAD_INVALID where the file is no head, lacks something or holds NaN or infinity, HEAD_MISMATCH where it
+/// belongs to another target (an empty tokenizer hash matches any), and what reading files throws.
+LoadedHead loadHead(const std::string& path, const HeadBinding& expected);
+
+/// A number as metadata, without loss.
+std::string exactText(double value);
+
+/// Throws HEAD_NOT_FINITE, naming the tensor, where a weight is NaN or infinite.
+void requireFinite(const Parameters&, const float* weights, const std::string& what);
+
+}  // namespace foretoken::train

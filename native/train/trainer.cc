@@ -1,0 +1,225 @@
+#include "train/trainer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include "common/error.h"
+#include "common/philox.h"
+#include "format/safetensors.h"
+#include "format/safetensors_writer.h"
+
+namespace foretoken::train {
+namespace {
+
+/// Sequences evaluated at once, by their positions.
+constexpr int64_t kHeldBackRows = 512;
+
+/// One seed out of two numbers.
+uint64_t mixed(uint64_t seed, uint64_t number) {
+  const PhiloxBlock block = philox({{static_cast<uint32_t>(number), static_cast<uint32_t>(number >> 32), 1, 0}},
+                                   static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32));
+  return uint64_t{block.word[1]} << 32 | block.word[0];
+}
+
+/// Numbers below count in a random order.
+std::vector<int64_t> shuffled(int64_t count, uint64_t seed) {
+  std::vector<int64_t> order(count);
+  std::iota(order.begin(), order.end(), 0);
+  for (int64_t i = count - 1; i > 0; --i)
+    std::swap(order[i], order[static_cast<int64_t>(positionNoise(seed, i) * static_cast<double>(i + 1))]);
+  return order;
+}
+
+/// Sequences in the order given, as many at a time as have `rows` positions together, at least one.
+std::vector<std::vector<int64_t>> grouped(const SequenceSource& source, std::span<const int64_t> order, int64_t rows) {
+  std::vector<std::vector<int64_t>> groups;
+  int64_t room = 0;
+  for (const int64_t index : order) {
+    if (groups.empty() || source.length(index) > room) groups.emplace_back(), room = rows;
+    groups.back().push_back(index);
+    room -= source.length(index);
+  }
+  return groups;
+}
+
+std::vector<std::vector<int64_t>> planOf(const SequenceSource& source, const TrainOptions& options) {
+  std::vector<std::vector<int64_t>> plan;
+  for (int64_t epoch = 0; epoch < options.epochs; ++epoch) {
+    const auto order = shuffled(source.count(), mixed(options.seed, epoch));
+    for (auto& group : grouped(source, order, options.rowsPerStep)) plan.push_back(std::move(group));
+  }
+  if (plan.empty()) throw Error("NOTHING_TO_LEARN", "there are no sequences to train on");
+  return plan;
+}
+
+}  // namespace
+
+/// What a step trains on: blocks with their labels, and what comes at each slot.
+struct Trainer::Batch {
+  BlockBatch blocks;
+  Floats state, weight;        ///< of each slot; weights sum to 1
+  std::vector<int32_t> truth;  ///< the token that came, -1 beyond the sequence's end
+};
+
+Trainer::Trainer(Ops& ops, BlockHead& head, const TargetTables& target, SequenceSource& source,
+                 const TrainOptions& options, Floats weights)
+    : ops_(ops),
+      head_(head),
+      target_(target),
+      source_(source),
+      options_(options),
+      plan_(planOf(source, options)),
+      schedule_{.peak = options.rate, .warmup = options.warmup, .total = static_cast<int64_t>(plan_.size())},
+      weights_(std::move(weights)),
+      gradient_(weights_.size()),
+      optimiser_(ops, head.parameters(), head.rules(), options.optimiser) {}
+
+/// Anchors are a random share of the positions whose next token is the answer's and has one after it.
+Trainer::Batch Trainer::batchOf(std::vector<TrainSequence> sequences, double share, uint64_t seed) const {
+  const BlockHeadShape& shape = head_.shape();
+  Batch batch;
+  batch.blocks.features.resize(shape.fused);
+  float total = 0;
+  for (size_t n = 0; n < sequences.size(); ++n) {
+    const TrainSequence& sequence = sequences[n];
+    const auto length = static_cast<int64_t>(sequence.token.size());
+    const auto first = static_cast<int32_t>(batch.blocks.rows());
+    const uint64_t noise = mixed(seed, n);
+    for (int64_t l = 0; l < shape.fused; ++l)
+      batch.blocks.features[l].insert(batch.blocks.features[l].end(), sequence.features[l].begin(),
+                                      sequence.features[l].end());
+    for (int32_t i = 0; i < length; ++i) {
+      batch.blocks.position.push_back(i);
+      if (i + 1 < sequence.answer || i + 2 >= length || positionNoise(noise, i) >= share) continue;
+      batch.blocks.anchor.push_back(first + i);
+      for (int64_t s = 0; s < shape.slots; ++s) {
+        const int64_t before = std::min(i + 1 + s, length - 1);  // beyond the end: anything, it has no weight
+        const bool counts = i + 2 + s < length;
+        batch.blocks.token.push_back(sequence.token[before]);
+        batch.state.insert(batch.state.end(), sequence.state.begin() + before * shape.width,
+                           sequence.state.begin() + (before + 1) * shape.width);
+        batch.truth.push_back(counts ? sequence.token[i + 2 + s] : -1);
+        batch.weight.push_back(counts ? std::pow(options_.slotDecay, static_cast<float>(s)) : 0.0f);
+        total += batch.weight.back();
+      }
+    }
+    batch.blocks.firstRow.push_back(batch.blocks.rows());
+    batch.blocks.firstAnchor.push_back(batch.blocks.anchors());
+  }
+  if (total > 0)
+    for (float& w : batch.weight) w /= total;
+  return batch;
+}
+
+TrainReport Trainer::train() {
+  if (step_ >= steps()) throw Error("INTERNAL_ERROR", "the run is at its end");
+  const Batch batch = batchOf(source_.read(plan_[step_]), options_.anchorShare,
+                              mixed(options_.seed, (uint64_t{1} << 63) + static_cast<uint64_t>(step_)));
+  const Labels labels{.state = batch.state.data(), .output = target_.output.data(), .width = head_.shape().width};
+  std::fill(gradient_.begin(), gradient_.end(), 0.0f);
+  TrainReport report;
+  report.step = step_ + 1;
+  report.hits.resize(head_.shape().slots);
+  std::vector<double> counted(head_.shape().slots);
+  if (batch.blocks.anchors() > 0) {
+    const Pass pass{ops_, weights_.data(), gradient_.data()};
+    const auto loss = head_.train(pass, target_, batch.blocks, labels, options_.loss, batch.weight.data());
+    for (size_t r = 0; r < loss.size(); ++r) {
+      if (batch.truth[r] < 0) continue;
+      const size_t slot = r % report.hits.size();
+      report.kl += batch.weight[r] * loss[r].kl;
+      report.acceptance += batch.weight[r] * loss[r].acceptance;
+      report.hits[slot] += target_.draft[loss[r].top] == batch.truth[r];
+      ++counted[slot], ++report.tokens;
+    }
+  }
+  for (size_t s = 0; s < counted.size(); ++s) report.hits[s] /= std::max(1.0, counted[s]);
+  report.optimiser = optimiser_.step(schedule_.at(step_), gradient_.data(), weights_.data());
+  ++step_;
+  return report;
+}
+
+HeldBack Trainer::evaluate(SequenceSource& source) {
+  const int64_t slots = head_.shape().slots;
+  std::vector<int64_t> all(source.count());
+  std::iota(all.begin(), all.end(), 0);
+  double tokens = 0, rounds = 0;
+  std::vector<double> reached(slots), right(slots);
+  for (const auto& group : grouped(source, all, kHeldBackRows)) {
+    const Batch batch = batchOf(source.read(group), 1, 0);
+    if (batch.blocks.anchors() == 0) continue;
+    const auto drafted = head_.draft({ops_, weights_.data(), nullptr}, target_, batch.blocks);
+    std::vector<int64_t> run(batch.blocks.anchors());  // how many tokens of a block are right
+    for (int64_t a = 0; a < batch.blocks.anchors(); ++a)
+      for (int64_t s = 0; s < slots && batch.truth[a * slots + s] >= 0 && run[a] == s; ++s) {
+        ++reached[s];
+        if (drafted[a * slots + s] == batch.truth[a * slots + s]) ++right[s], ++run[a];
+      }
+    for (size_t n = 0; n < group.size(); ++n)
+      for (int64_t a = batch.blocks.firstAnchor[n]; a < batch.blocks.firstAnchor[n + 1]; a += run[a] + 1)
+        tokens += static_cast<double>(run[a] + 1), ++rounds;
+  }
+  HeldBack held{rounds > 0 ? tokens / rounds : 0, right};
+  for (int64_t s = 0; s < slots; ++s) held.hits[s] /= std::max(1.0, reached[s]);
+  return held;
+}
+
+/// What identifies a run: a checkpoint of another one would silently give something else.
+std::map<std::string, std::string> Trainer::facts(const HeadBinding& binding) const {
+  int64_t tokens = 0;
+  uint64_t lengths = 0;
+  for (int64_t i = 0; i < source_.count(); ++i)
+    tokens += source_.length(i), lengths = mixed(lengths, static_cast<uint64_t>(source_.length(i)));
+  const TrainOptions& o = options_;
+  return {{"format", "foretoken head checkpoint 1"},
+          {"model", binding.model},
+          {"tokenizer", binding.tokenizer},
+          {"data", std::to_string(source_.count()) + " sequences, " + std::to_string(tokens) + " tokens, " +
+                       std::to_string(lengths)},
+          {"options", std::to_string(o.seed) + " " + std::to_string(o.epochs) + " " + std::to_string(o.rowsPerStep) +
+                          " " + exactText(o.anchorShare) + " " + exactText(o.slotDecay) + " " + exactText(o.loss.kl) +
+                          " " + exactText(o.loss.rejection) + " " + exactText(o.rate) + " " + std::to_string(o.warmup) +
+                          " " + exactText(o.optimiser.beta1) + " " + exactText(o.optimiser.beta2) + " " +
+                          exactText(o.optimiser.momentum) + " " + exactText(o.optimiser.decay) + " " +
+                          exactText(o.optimiser.clip)}};
+}
+
+void Trainer::saveCheckpoint(const std::string& path, const HeadBinding& binding) const {
+  requireFinite(head_.parameters(), weights_.data(), path);
+  const auto size = static_cast<int64_t>(weights_.size());
+  const std::span<const float> moments = optimiser_.moments();
+  const TensorToWrite tensors[] = {{"weights", FileType::f32, {size}, weights_.data()},
+                                   {"moments", FileType::f32, {2, size}, moments.data()}};
+  auto metadata = facts(binding);
+  metadata["step"] = std::to_string(step_);
+  metadata["optimiser_steps"] = std::to_string(optimiser_.steps());
+  writeSafetensors(path, tensors, metadata);
+}
+
+void Trainer::loadCheckpoint(const std::string& path, const HeadBinding& binding) {
+  const auto file = SafetensorsFile::open(path);
+  const auto value = [&](const std::string& key) {
+    const auto found = file->metadata().find(key);
+    return found == file->metadata().end() ? std::string() : found->second;
+  };
+  const auto refuse = [&](const std::string& what) {
+    throw Error("CHECKPOINT_MISMATCH", path + " belongs to another run: its " + what +
+                                           " differ; continue with the same or start in another folder");
+  };
+  for (const auto& [key, fact] : facts(binding))
+    if (value(key) != fact) refuse(key);
+  const TensorInfo* weights = file->find("weights");
+  const TensorInfo* moments = file->find("moments");
+  const auto into = optimiser_.moments();
+  if (!weights || weights->bytes != weights_.size() * sizeof(float)) refuse("weights");
+  if (!moments || moments->bytes != into.size() * sizeof(float)) refuse("moments");
+  if (value("step").empty() || value("optimiser_steps").empty()) refuse("steps");
+  std::memcpy(weights_.data(), weights->data, weights->bytes);
+  std::memcpy(into.data(), moments->data, moments->bytes);
+  step_ = std::stoll(value("step"));
+  optimiser_.setSteps(std::stoll(value("optimiser_steps")));
+}
+
+}  // namespace foretoken::train

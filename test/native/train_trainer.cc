@@ -1,0 +1,230 @@
+// Runs of the trainer on a toy language: it learns, any number of threads gives the same bits, a run that was cut off
+// and resumed ends as one that went on; head files and checkpoints refuse what does not belong to them.
+#include "train/trainer.h"
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "common/error.h"
+#include "train_rig.h"
+
+namespace {
+
+using namespace foretoken;
+using namespace foretoken::test;
+using namespace foretoken::train;
+using test::Floats;
+
+constexpr int64_t kWidth = 32, kTokens = 40, kVocabulary = 32;
+const HeadBinding kBinding{"model", "tokenizer", {1, 2}};
+
+BlockHeadShape shape() {
+  return {.width = kWidth,
+          .fused = 2,
+          .layers = 1,
+          .inner = 32,
+          .heads = {2, 1, 16},
+          .vocabulary = kVocabulary,
+          .rank = 4,
+          .slots = 3,
+          .positions = 32,
+          .rotaryBase = 10000};
+}
+
+/// A language in which 3 t + 1 follows t, and a target that knows it.
+struct Toy : SequenceSource {
+  std::vector<uint16_t> embedding;
+  TargetTables target;
+  int64_t sequences;
+  int64_t poisoned = -1;  ///< a sequence whose features are not finite
+
+  explicit Toy(int64_t sequences) : sequences(sequences) {
+    for (const float x : randomValues(kTokens * kWidth, 7)) embedding.push_back(floatToBf16(x));
+    target.embedding = embedding.data();
+    target.place.assign(kTokens, kVocabulary);
+    for (int32_t t = 0; t < kVocabulary; ++t) {
+      target.draft.push_back(t);
+      target.place[t] = t;
+      const Floats row = of(t);
+      target.output.insert(target.output.end(), row.begin(), row.end());
+    }
+  }
+  Floats of(int32_t token) const {
+    Floats row;
+    for (int64_t i = 0; i < kWidth; ++i) row.push_back(bf16ToFloat(embedding[token * kWidth + i]));
+    return row;
+  }
+  static int32_t after(int32_t token) { return (3 * token + 1) % kVocabulary; }
+
+  int64_t count() const override { return sequences; }
+  int64_t length(int64_t index) const override { return 8 + index % 5; }
+  std::vector<TrainSequence> read(std::span<const int64_t> indices) override {
+    std::vector<TrainSequence> out;
+    for (const int64_t index : indices) {
+      TrainSequence sequence;
+      sequence.answer = 2;
+      sequence.features.resize(2);
+      int32_t token = static_cast<int32_t>(index * 7 % kVocabulary);
+      for (int64_t i = 0; i < length(index); ++i, token = after(token)) {
+        sequence.token.push_back(token);
+        for (const float x : of(token)) sequence.features[0].push_back(index == poisoned ? NAN : x);
+        for (const float x : of(after(token))) {
+          sequence.features[1].push_back(x);
+          sequence.state.push_back(x);
+        }
+      }
+      out.push_back(std::move(sequence));
+    }
+    return out;
+  }
+};
+
+std::string temporary(const std::string& name) {
+  return (std::filesystem::temp_directory_path() / (name + std::to_string(getpid()))).string();
+}
+
+TrainOptions options() {
+  TrainOptions options;
+  options.epochs = 12;
+  options.rowsPerStep = 64;
+  options.rate = 0.02f;
+  options.warmup = 4;
+  return options;
+}
+
+/// A run from its start.
+struct Run {
+  Toy toy{40};
+  BlockHead head{shape()};
+  ThreadPool pool;
+  Ops ops;
+  Trainer trainer;
+
+  explicit Run(int threads, const TrainOptions& how = options(), Isa isa = Isa::portable)
+      : pool(threads), ops(pool, isa), trainer(ops, head, toy.target, toy, how, head.initial(3, 1)) {}
+  void to(int64_t step) {
+    while (trainer.step() < std::min(step, trainer.steps())) trainer.train();
+  }
+};
+
+void testLearns() {
+  Run run(2, options(), selectIsa(""));
+  Toy heldBack(11);
+  CHECK(run.trainer.steps() > 20);
+  const HeldBack before = run.trainer.evaluate(heldBack);
+  const TrainReport first = run.trainer.train();
+  TrainReport last;
+  while (run.trainer.step() < run.trainer.steps()) last = run.trainer.train();
+  const HeldBack after = run.trainer.evaluate(heldBack);
+  CHECK(first.step == 1 && last.step == run.trainer.steps() && last.tokens > 0);
+  CHECK(last.kl < 0.2 * first.kl && last.acceptance > first.acceptance);
+  CHECK(last.hits.size() == 3 && last.hits[0] > 0.9);
+  CHECK(before.acceptanceLength >= 1 && before.acceptanceLength < 2);
+  CHECK(after.acceptanceLength > 2.5 && after.acceptanceLength <= 4);
+  CHECK(after.hits[0] > 0.9);
+}
+
+void testResume() {
+  const std::string path = temporary("foretoken-train-checkpoint");
+  Run whole(1);
+  whole.to(12);
+  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512}) {
+    if (!isaAvailable(isa)) continue;
+    { Run(3, options(), isa).trainer.saveCheckpoint(path, kBinding); }
+    for (int64_t step = 1; step <= 12; ++step) {  // cut off after every step, with another number of threads
+      Run part(1 + static_cast<int>(step % 3), options(), isa);
+      part.trainer.loadCheckpoint(path, kBinding);
+      CHECK(part.trainer.step() == step - 1);
+      part.to(step);
+      part.trainer.saveCheckpoint(path, kBinding);
+      if (step == 12) CHECK(part.trainer.weights() == whole.trainer.weights());
+    }
+  }
+  TrainOptions other = options();
+  other.rate = 0.03f;
+  CHECK(codeOf([&] { Run(1, other).trainer.loadCheckpoint(path, kBinding); }) == "CHECKPOINT_MISMATCH");
+  HeadBinding elsewhere = kBinding;
+  elsewhere.model = "another";
+  CHECK(codeOf([&] { Run(1).trainer.loadCheckpoint(path, elsewhere); }) == "CHECKPOINT_MISMATCH");
+  CHECK(codeOf([&] { Run(1).trainer.saveCheckpoint("/no/such/folder/file", kBinding); }) == "WRITE_FAILED");
+  std::filesystem::remove(path);
+}
+
+/// A step whose gradient is not finite moves nothing; the run goes on.
+void testPoison() {
+  Run run(2);
+  run.toy.poisoned = 5;
+  int skipped = 0;
+  while (run.trainer.step() < run.trainer.steps()) {
+    const Floats before = run.trainer.weights();
+    const TrainReport report = run.trainer.train();
+    if (!report.optimiser.skipped) continue;
+    ++skipped;
+    CHECK(!report.optimiser.notFinite.empty());
+    CHECK(run.trainer.weights() == before);
+  }
+  CHECK(skipped == options().epochs);
+}
+
+void testHeadFile() {
+  const std::string path = temporary("foretoken-train-head");
+  Run run(1);
+  run.to(3);
+  const auto& weights = run.trainer.weights();
+  const auto save = [&](const float* values, FileType type) {
+    saveHead(path, run.head, values, run.toy.target.draft, kBinding, type);
+  };
+  save(weights.data(), FileType::f32);
+  const LoadedHead loaded = loadHead(path, kBinding);
+  CHECK(loaded.weights == weights);
+  CHECK(loaded.draft == run.toy.target.draft && loaded.binding == kBinding);
+  CHECK(loaded.shape.slots == 3 && loaded.shape.heads.width == 16 && loaded.shape.epsilon == shape().epsilon);
+  save(weights.data(), FileType::bf16);
+  CHECK(difference(loadHead(path, kBinding).weights, weights) < 0.004);
+  CHECK(codeOf([&] { loadHead(path, {"model", "tokenizer", {1, 3}}); }) == "HEAD_MISMATCH");
+  CHECK(codeOf([&] { loadHead(path, {"model", "another", {1, 2}}); }) == "HEAD_MISMATCH");
+  CHECK(loadHead(path, {"model", "", {1, 2}}).draft == run.toy.target.draft);
+  Floats bad = weights;
+  bad[run.head.parameters()[3].offset] = NAN;
+  CHECK(codeOf([&] { save(bad.data(), FileType::f32); }) == "HEAD_NOT_FINITE");
+  CHECK(loadHead(path, kBinding).draft == run.toy.target.draft);  // the old file is still there
+  run.trainer.saveCheckpoint(path, kBinding);
+  CHECK(codeOf([&] { loadHead(path, kBinding); }) == "HEAD_INVALID");
+  std::filesystem::remove(path);
+}
+
+/// Bytes of a saved head changed one after another: refused or harmless, never a crash or a weight that is not finite.
+void testDamage() {
+  const std::string path = temporary("foretoken-train-damaged");
+  Run run(1);
+  saveHead(path, run.head, run.trainer.weights().data(), run.toy.target.draft, kBinding, FileType::bf16);
+  std::ifstream in(path, std::ios::binary);
+  const std::string whole((std::istreambuf_iterator<char>(in)), {});
+  std::mt19937 random(1);
+  for (int i = 0; i < 300; ++i) {
+    std::string bytes = whole;
+    bytes[random() % (i % 2 ? 1500 : bytes.size())] = static_cast<char>(random());
+    if (i % 7 == 0) bytes.resize(random() % bytes.size());
+    std::ofstream(path, std::ios::binary) << bytes;
+    try {
+      const LoadedHead head = loadHead(path, kBinding);
+      CHECK(std::all_of(head.weights.begin(), head.weights.end(), [](float w) { return std::isfinite(w); }));
+    } catch (const Error& error) {
+      CHECK(!error.code().empty());
+    }
+  }
+  std::filesystem::remove(path);
+}
+
+}  // namespace
+
+int main() {
+  testLearns();
+  testResume();
+  testPoison();
+  testHeadFile();
+  testDamage();
+  return foretoken::test::finish("train_trainer");
+}
