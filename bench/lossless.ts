@@ -1,7 +1,12 @@
+import type { ModelSource } from '../lib/engine/model-source';
+import type { ChatMessage } from '../lib/index';
 import { Drafter } from '../lib/native';
+import { Bar } from './common/bar';
+import { specBench, stream } from './common/data';
 import type { BenchOptions } from './common/options';
-import { progress, progressDone, say, table, type Report } from './common/report';
-import { NativeRunner, type Run } from './common/runner';
+import { say, table, type Report } from './common/report';
+import { NativeRunner } from './common/runner';
+import { chatTokens } from './common/source';
 import { differences, random } from './common/stats';
 
 /** A prompt as the model reads it. */
@@ -16,22 +21,47 @@ interface Setting {
   temperature: number;
 }
 
-/** One plain text and the drafted runs that must repeat it. */
-interface Case {
-  prompt: TokenPrompt;
-  seed: bigint;
-  drafter: Drafter;
-  /** Tokens kept of the plain run, so that sequences leave at different times. */
-  maxTokens: number;
+/** An engine that never drafts and one that must, on the same weights. */
+interface Pair {
+  plain: NativeRunner;
+  drafting: NativeRunner;
 }
 
+/** Prefill is most of what a long prompt costs: of those with more tokens than this a group has at most `longOnes`. */
+const longPrompt = 384;
+const longOnes = 4;
 const newTokens = 128;
+const mostSequences = 4;
+const combinations = [1, mostSequences].flatMap((batch) => [0, 1].map((temperature) => ({ batch, temperature })));
+/** They take turns; where a prompt is run again, it is by the one two places later, so that each of them meets hits and misses. */
+const drafters = [Drafter.suffix, Drafter.recall, Drafter.adversarial, Drafter.prediction];
+
+/** Of each of Spec-Bench's groups and of five streams the first `limit` prompts (0 = all) that are not long, and a few long ones. */
+export async function losslessPrompts(folder: string, source: ModelSource, limit: number): Promise<TokenPrompt[]> {
+  const asked = specBench(folder).map(({ id, group, turns }) => ({
+    ...{ id, group, messages: [{ role: 'user', content: turns[0] }] as ChatMessage[] },
+  }));
+  for (const group of ['narrow_sql', 'narrow_rust', 'edit', 'recall', 'narrow_tools'])
+    asked.push(...stream(folder, group).map(({ id, messages }) => ({ id, group, messages })));
+  const most = { short: limit || Infinity, long: Math.min(longOnes, limit || Infinity) };
+  const taken = new Map<string, number>();
+  const chosen: TokenPrompt[] = [];
+  for (const { id, group, messages } of asked) {
+    const tokens = await chatTokens(source, messages);
+    const length = tokens.length > longPrompt ? 'long' : 'short';
+    const count = taken.get(`${length} ${group}`) ?? 0;
+    taken.set(`${length} ${group}`, count + 1);
+    if (count < most[length]) chosen.push({ id, tokens });
+  }
+  return chosen;
+}
 
 /**
  * Drafting is forced in every round, right and wrong drafts, chains and trees, and the tokens are compared with those of an
- * engine that was loaded without speculation. Settings: auto, fp8, nvfp4 × batch 1 and 4 × temperature 0 and 1; the prompts are dealt out over
- * the settings (each prompt meets all drafters). In batches sequences join when another leaves; every other prompt is run with its prefix still
- * in the cache.
+ * engine that was loaded without speculation. In every weight format each prompt runs in one of batch 1 and 4 × temperature 0 and 1, in another one
+ * per format, as a tenant that nobody has seen; every second group of four prompts is run again by other drafters, with prefix in the cache and
+ * answer remembered. In batches one sequence joins when another leaves. Plain texts come four at a time, whatever the batch they are
+ * compared with, so that a row's independence of its neighbours is at stake too.
  *
  * Summary: `prompts`, `tokens` compared, `drafted`, `accepted`, `rejected` draft tokens, `mismatches` (tokens that differ or are missing).
  */
@@ -41,17 +71,25 @@ export async function lossless(
   prompts: TokenPrompt[],
   stopTokens: Int32Array,
 ): Promise<Report> {
-  const settings: Setting[] = options.weights.flatMap((weights) =>
-    [1, 4].flatMap((batch) => [0, 1].map((temperature) => ({ weights, batch, temperature }))),
-  );
-  const totals = { prompts: 0, tokens: 0, drafted: 0, accepted: 0, rejected: 0, mismatches: 0 };
+  const totals = { prompts: prompts.length, tokens: 0, drafted: 0, accepted: 0, rejected: 0, mismatches: 0 };
   const report: Report = { suite: 'lossless', summary: totals, rows: [] };
-  for (const [index, setting] of settings.entries()) {
-    const share = prompts.filter((_, i) => i % settings.length === index);
-    const row = await compare(setting, share, options, model, stopTokens);
-    report.rows.push({ ...setting, ...row });
-    for (const key of Object.keys(totals) as (keyof typeof totals)[]) totals[key] += row[key];
+  const bar = new Bar(options.weights.length * prompts.length);
+  for (const [turn, weights] of options.weights.entries()) {
+    const load = { weights, threads: options.threads, maxSequences: mostSequences };
+    const engines: Pair = {
+      plain: await NativeRunner.load(model, { ...load, speculation: false }),
+      drafting: await NativeRunner.load(model, { ...load, speculation: true }),
+    };
+    for (const [index, combination] of combinations.entries()) {
+      const share = prompts.filter((_, i) => (i + turn) % combinations.length === index);
+      const row = await compare({ weights, ...combination }, share, engines, stopTokens, bar);
+      report.rows.push({ weights, ...combination, ...row });
+      for (const key of ['tokens', 'drafted', 'accepted', 'rejected', 'mismatches'] as const) totals[key] += row[key];
+    }
+    await engines.plain.close();
+    await engines.drafting.close();
   }
+  bar.end();
   table(
     ['weights', 'batch', 'temperature', 'prompts', 'tokens', 'drafted', 'accepted', 'rejected', 'mismatches'],
     report.rows.map((row) => Object.values(row) as (string | number)[]),
@@ -60,57 +98,43 @@ export async function lossless(
   return report;
 }
 
-/** Each prompt is drafted for by every one of them. */
-const drafters = [Drafter.suffix, Drafter.recall, Drafter.adversarial, Drafter.prediction];
-
 async function compare(
-  setting: Setting,
+  { weights, batch, temperature }: Setting,
   prompts: TokenPrompt[],
-  options: BenchOptions,
-  model: string,
+  { plain, drafting }: Pair,
   stopTokens: Int32Array,
+  bar: Bar,
 ) {
-  const load = { weights: setting.weights, threads: options.threads, maxSequences: setting.batch };
-  const plain = await NativeRunner.load(model, { ...load, speculation: false });
-  const drafting = await NativeRunner.load(model, { ...load, speculation: true });
   const row = { prompts: prompts.length, tokens: 0, drafted: 0, accepted: 0, rejected: 0, mismatches: 0 };
-  const next = random(Math.round(setting.temperature * 10 + setting.batch));
-  const cases: Case[] = prompts.flatMap((prompt) => {
-    const seed = BigInt(Math.floor(next() * 2 ** 32));
-    return drafters.map((drafter) => ({ prompt, seed, drafter, maxTokens: newTokens }));
-  });
-  const references = new Map<TokenPrompt, Run>();
-  const request = ({ prompt, seed, maxTokens }: Case) => ({
-    ...{ prompt: prompt.tokens, seed, maxTokens, stopTokens, temperature: setting.temperature },
-  });
-  await inBatches(
-    cases.filter((_, i) => i % drafters.length === 0),
-    setting.batch,
-    async (item) => {
-      references.set(item.prompt, await plain.run(request(item)));
+  const next = random(temperature * 10 + batch);
+  const cases = prompts.map((prompt, index) => ({
+    index,
+    request: {
+      ...{ prompt: prompt.tokens, tenant: prompt.id, seed: BigInt(Math.floor(next() * 2 ** 32)) },
+      ...{ maxTokens: newTokens, stopTokens, temperature },
     },
-  );
-  let done = 0;
-  await inBatches(cases, setting.batch, async (item) => {
-    progress(
-      `${setting.weights}, batch ${setting.batch}, temperature ${setting.temperature}: ${++done} of ${cases.length}`,
-    );
-    if (done % 2 === 0) drafting.engine.forget({});
-    const reference = references.get(item.prompt)!;
-    const run = await drafting.run({
-      ...request(item),
-      prediction: item.drafter === Drafter.prediction ? corrupted(reference.tokens, next) : new Int32Array(0),
-      speculation: { enabled: true, maxLookahead: 8, drafters: -1, force: item.drafter },
-    });
-    row.tokens += reference.tokens.length;
-    row.drafted += run.drafted;
-    row.accepted += run.accepted;
-    row.rejected += run.rejected;
-    row.mismatches += differences(reference.tokens, run.tokens);
+  }));
+  const texts: number[][] = [];
+  await inBatches(cases, mostSequences, async ({ index, request }) => {
+    texts[index] = (await plain.run(request)).tokens;
   });
-  progressDone();
-  await plain.close();
-  await drafting.close();
+  await inBatches(cases, batch, async ({ index, request }) => {
+    const again = Math.floor(index / drafters.length) % 2 === 0;
+    for (const turn of again ? [index, index + 2] : [index]) {
+      bar.show(`${weights}, batch ${batch}, temperature ${temperature}: ${row.mismatches} mismatches so far`);
+      const force = drafters[turn % drafters.length];
+      const prediction = force === Drafter.prediction ? corrupted(texts[index], next) : new Int32Array(0);
+      const speculation = { enabled: true, maxLookahead: 8, drafters: -1, force };
+      const run = await drafting.run({ ...request, prediction, speculation });
+      row.tokens += texts[index].length;
+      row.drafted += run.drafted;
+      row.accepted += run.accepted;
+      row.rejected += run.rejected;
+      row.mismatches += differences(texts[index], run.tokens);
+    }
+    drafting.engine.forget({ tenant: request.tenant });
+    bar.step();
+  });
   return row;
 }
 

@@ -5,16 +5,16 @@
 import { Command } from 'commander';
 import { loadBinding } from '../lib/binding';
 import { Engine, type LoadOptions } from '../lib/index';
-import { requireData, specBench, stream } from './common/data';
+import { requireData, specBench } from './common/data';
 import type { BenchOptions } from './common/options';
 import { provenance, say, writeJson, type Report } from './common/report';
 import { chatTokens, openSource } from './common/source';
 import { decode } from './decode';
 import { kernels, machineLine } from './kernels';
 import { learn } from './learn';
-import { lossless, type TokenPrompt } from './lossless';
+import { lossless, losslessPrompts } from './lossless';
 import { peers } from './peers';
-import type { PeerPrompt } from './peers/worker';
+import type { PeerPrompt } from './peers/peer';
 import { quality } from './quality';
 import { spec } from './spec';
 
@@ -62,7 +62,7 @@ const suites: Record<string, { help: string; weights: string; limit: number; run
   lossless: {
     help: 'forced drafts of every kind against plain decoding, token for token (needs --data)',
     weights: 'auto,fp8,nvfp4',
-    limit: 20,
+    limit: 22,
     run: runLossless,
   },
   spec: {
@@ -103,17 +103,7 @@ const suites: Record<string, { help: string; weights: string; limit: number; run
 async function runLossless(options: BenchOptions): Promise<Report> {
   const folder = requireData(options.data, 'lossless');
   const source = await openSource(options.model);
-  const asked = [
-    ...specBench(folder, options.limit).map(({ id, turns }) => ({
-      id,
-      messages: [{ role: 'user', content: turns[0] }],
-    })),
-    ...['narrow_sql', 'narrow_rust', 'edit', 'recall', 'narrow_tools'].flatMap((name) =>
-      stream(folder, name, options.limit),
-    ),
-  ];
-  const prompts: TokenPrompt[] = [];
-  for (const { id, messages } of asked) prompts.push({ id, tokens: await chatTokens(source, messages) });
+  const prompts = await losslessPrompts(folder, source, options.limit);
   return lossless(options, source.path, prompts, Int32Array.from(source.tokenizer.eosIds));
 }
 

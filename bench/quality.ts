@@ -1,7 +1,8 @@
 import type { Tokenizer } from '../lib/models/tokenizer';
+import { Bar } from './common/bar';
 import type { BenchOptions } from './common/options';
 import { corpus, domains, requireData } from './common/data';
-import { progress, progressDone, table, type Report } from './common/report';
+import { table, type Report } from './common/report';
 import { NativeRunner } from './common/runner';
 import { sum } from './common/stats';
 
@@ -17,18 +18,20 @@ const windowsPerDomain = 6;
 export async function quality(options: BenchOptions, model: string, tokenizer: Tokenizer): Promise<Report> {
   const folder = requireData(options.data, 'quality');
   const windows = domains.flatMap((domain) => cutWindows(tokenizer.encode(corpus(folder, domain)), domain));
-  const reference = await scoreAll(model, 'f32', windows, options);
+  const bar = new Bar(windows.length * (1 + options.weights.length));
+  const reference = await scoreAll(model, 'f32', windows, options, bar);
   const report: Report = { suite: 'quality', summary: {}, rows: [] };
   const count = sum(windows.map((window) => window.tokens.length - 1));
   report.summary['tokens'] = count;
   report.summary['f32.ppl'] = perplexity(reference, count);
   for (const weights of options.weights) {
-    const scores = await scoreAll(model, weights, windows, options);
+    const scores = await scoreAll(model, weights, windows, options, bar);
     const same = sum(scores.map((score, i) => agreement(score.argmax, reference[i].argmax)));
     report.summary[`${weights}.pplRatio`] = perplexity(scores, count) / report.summary['f32.ppl'];
     report.summary[`${weights}.top1`] = same / count;
     report.rows.push({ weights, ppl: perplexity(scores, count), byDomain: byDomain(windows, scores, reference) });
   }
+  bar.end();
   table(
     ['format', 'perplexity', 'over fp32', 'same top-1'],
     [
@@ -63,14 +66,20 @@ function cutWindows(ids: number[], domain: string): Window[] {
   }));
 }
 
-async function scoreAll(model: string, weights: string, windows: Window[], options: BenchOptions): Promise<Score[]> {
+async function scoreAll(
+  model: string,
+  weights: string,
+  windows: Window[],
+  options: BenchOptions,
+  bar: Bar,
+): Promise<Score[]> {
   const runner = await NativeRunner.load(model, { weights, threads: options.threads });
   const scores: Score[] = [];
   for (const window of windows) {
-    progress(`${weights}: window ${scores.length + 1} of ${windows.length}`);
+    bar.show(`${weights}: ${window.domain}`);
     scores.push(await runner.engine.score(window.tokens));
+    bar.step();
   }
-  progressDone();
   await runner.close();
   return scores;
 }

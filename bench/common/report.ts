@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
+import { performance } from 'node:perf_hooks';
 
 /** What every suite returns: a flat `summary` of numbers that other programs read, and whatever rows explain it. */
 export interface Report {
@@ -41,7 +42,7 @@ export function provenance(details: { threads: number; isa: string; model: strin
 }
 
 /** SHA-256 of a model file; a folder is known by its path alone. */
-function hashOf(path: string): string {
+export function hashOf(path: string): string {
   if (!statSync(path).isFile()) return '';
   return createHash('sha256').update(readFileSync(path)).digest('hex');
 }
@@ -88,9 +89,17 @@ export function say(line: string): void {
   process.stderr.write(line + '\n');
 }
 
-/** A line that is rewritten on a terminal and stays silent elsewhere. */
+/** Milliseconds between two lines of progress where there is no terminal. */
+const quiet = 10_000;
+let lastLine = -Infinity;
+
+/** A line that is rewritten on a terminal; elsewhere one is written every ten seconds. */
 export function progress(line: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[2K${line.slice(0, (process.stderr.columns ?? 80) - 1)}`);
+  else if (performance.now() - lastLine >= quiet) {
+    lastLine = performance.now();
+    say(line);
+  }
 }
 
 export function progressDone(): void {

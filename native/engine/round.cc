@@ -13,6 +13,11 @@ namespace {
 /// so suffix has to promise this many times what recall does.
 constexpr double kClearlyBetter = 2;
 
+/// Forced drafts go into every round, right or wrong, and rows take time: by the length of the text most have one to
+/// kForcedNodes nodes, one in kLargeForcedEvery takes all it can. Both are prime, so that all kinds of draft meet all sizes.
+constexpr int32_t kLargeForcedEvery = 37;
+constexpr int32_t kForcedNodes = 7;
+
 double secondsBetween(std::chrono::steady_clock::time_point a, std::chrono::steady_clock::time_point b) {
   return std::chrono::duration<double>(b - a).count();
 }
@@ -89,7 +94,9 @@ void EngineCore::draftWith(Entry& entry, Draft& draft, DrafterId which) {
   Drafter* drafter = sequence.drafter(which);
   if (drafter == nullptr) return;
   const auto share = static_cast<size_t>(kMaxDraftRows) / entries_.size();
-  const size_t most = sequence.request.force >= 0 ? std::min<size_t>(share, kMaxDraftNodes) : kMaxDraftNodes;
+  const int32_t length = sequence.length();
+  const size_t forced = length % kLargeForcedEvery == 0 ? kMaxDraftNodes : kForcedNodes - length % kForcedNodes;
+  const size_t most = sequence.request.force >= 0 ? std::min(share, forced) : kMaxDraftNodes;
   draft.drafter = which;
   draft.count = drafter->draft({sequence.tokens, sequence.promptLength, sequence.draftDepth()},
                                std::span(draft.nodes).first(most));
