@@ -1,24 +1,52 @@
 import { join } from 'node:path';
+import { performance } from 'node:perf_hooks';
 import type { Engine } from '../lib/index';
 import { cacheFolder } from '../lib/models/cache';
 import type { BenchOptions } from './common/options';
-import { progress, progressDone, table, type Report } from './common/report';
+import { hashOf, progress, progressDone, say, table, type Report } from './common/report';
 import { NativeRunner } from './common/runner';
 import { median, random, randomTokens, sum } from './common/stats';
-import { installPeers } from './peers/install';
+import { installBinding, type Binding } from './peers/install';
 import { LlamaCpp } from './peers/llama-cpp';
-import { runWorker, type PeerPrompt, type PeerRun } from './peers/worker';
+import type { Peer, PeerPrompt, PeerRun } from './peers/peer';
+import { Worker } from './peers/worker';
 
 /** What llama.cpp is asked to run against our format: a type of comparable bits. */
 const counterpart: Record<string, string> = { nvfp4: 'Q4_0', mxfp4: 'Q4_0', fp8: 'Q8_0', bf16: 'BF16' };
-const serverSpecTypes = ['none', 'ngram-mod', 'ngram-simple', 'ngram-map-k', 'ngram-cache'];
+/** Seconds after which no further pair is begun: a busy machine gives fewer pairs, not a longer run. */
+const pairSeconds = { binding: 100, server: 150, format: 60 };
+/** Answers that end earlier say nothing about speed. */
+const fewTokens = 16;
+
+/** Settings of each Node binding beside its plain one. */
+const bindings: Record<Binding, { script: string; speculative: Record<string, object> }> = {
+  'node-llama-cpp': {
+    script: 'node-llama-cpp.mjs',
+    speculative: { 'input lookup (2, 8)': { predictor: { pattern: 2, prediction: 8 } } },
+  },
+  'llama.node': { script: 'llama-node.mjs', speculative: {} },
+};
+const serverSpecTypes = ['ngram-mod', 'ngram-simple', 'ngram-map-k', 'ngram-cache'];
+
+/** What all comparisons share. */
+interface Bench {
+  report: Report;
+  options: BenchOptions;
+  model: string;
+  threads: number;
+  /** Ours without and with speculation. */
+  plain: Engine;
+  fast: Engine;
+  prompts: PeerPrompt[];
+}
 
 /**
- * The same prompts, model file and threads through other engines, one after another in each repeat.
+ * The same prompts, model file and threads through other engines, each in pairs: ours, theirs, ours, theirs.
  *
- * Summary, per peer (`node-llama-cpp`, `llama.node`, `llama.cpp`): `<peer>.plainRatio` our tokens/s of plain decoding on the file as it is over
- * the peer's; `<peer>.bestRatio` our tokens/s with everything on over the peer's best setting (llama-server: the best of its n-gram types per group);
- * `llama.cpp.<f>.plainRatio`, `llama.cpp.<f>.prefillRatio` (512 tokens) per format, against its type of comparable bits.
+ * Summary, medians of pairs, per peer (`node-llama-cpp`, `llama.node`, `llama.cpp`): `<peer>.plainRatio` our tokens/s of plain decoding on the
+ * file as it is over the peer's; `<peer>.bestRatio` our tokens/s with everything on over the peer's best setting;
+ * `<peer>.<f>.plainRatio`, `<peer>.<f>.prefillRatio` the same per format (the bindings: auto alone). Of a peer that can't be had there is a row with
+ * the reason and no key.
  */
 export async function peers(
   options: BenchOptions,
@@ -28,118 +56,217 @@ export async function peers(
   prompts: PeerPrompt[],
 ): Promise<Report> {
   const report: Report = { suite: 'peers', summary: {}, rows: [] };
-  const ours = { plain: await answer(plain, prompts), best: await answer(fast, prompts) };
-  addRow(report, 'foretoken', 'plain', ours.plain);
-  addRow(report, 'foretoken', 'everything on', ours.best);
-  const folder = installPeers(cacheFolder());
-  const threads = plain.model.threads;
-  const job = { folder, model, threads, context: 2048, prompts };
-  for (const [peer, settings] of [
-    ['node-llama-cpp', { plain: {}, 'input lookup (2, 8)': { predictor: { pattern: 2, prediction: 8 } } }],
-    ['llama.node', { plain: {} }],
-  ] as const) {
-    const script = peer === 'llama.node' ? 'llama-node.cjs' : 'node-llama-cpp.mjs';
-    const speeds: number[] = [];
-    for (const [setting, extra] of Object.entries(settings)) {
-      progress(`${peer}, ${setting}`);
-      const runs = await runWorker(script, { ...job, ...extra });
-      const beside = await answer(plain, prompts);
-      if (setting === 'plain') report.summary[`${peer}.plainRatio`] = speed(beside) / speed(runs);
-      addRow(report, peer, setting, runs);
-      speeds.push(speed(runs));
-    }
-    report.summary[`${peer}.bestRatio`] = speed(await answer(fast, prompts)) / Math.max(...speeds);
-  }
-  if (options.llamaCpp !== undefined) await compareLlamaCpp(report, options, model, fast, prompts, threads);
+  const bench = { report, options, model, threads: plain.model.threads, plain, fast, prompts };
+  for (const binding of Object.keys(bindings) as Binding[])
+    await unlessUnavailable(report, binding, () => compareBinding(bench, binding));
+  await unlessUnavailable(report, 'llama.cpp', () => compareLlamaCpp(bench));
   progressDone();
   table(
-    ['engine', 'setting', 'tok/s'],
-    report.rows.map((row) => Object.values(row) as (string | number)[]),
+    ['engine', 'setting', 'tok/s', 'prefill tok/s', ''],
+    report.rows.map((row) => ['engine', 'setting', 'tokS', 'prefillTokS', 'skipped'].map((key) => cell(row[key]))),
   );
-  table(
-    ['ratio', 'ours over theirs'],
-    Object.entries(report.summary).map(([name, value]) => [name, value]),
-  );
+  table(['ratio', 'ours over theirs'], Object.entries(report.summary));
   return report;
 }
 
-async function compareLlamaCpp(
-  report: Report,
-  options: BenchOptions,
-  model: string,
-  fast: Engine,
-  prompts: PeerPrompt[],
-  threads: number,
-): Promise<void> {
-  const llama = new LlamaCpp(options.llamaCpp!, threads);
+/** A peer that fails, takes too long or can't be installed costs its own figures only. */
+async function unlessUnavailable(report: Report, peer: string, work: () => Promise<void>, setting = ''): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    const skipped = (error as Error).message;
+    say(`${peer} ${setting} is skipped: ${skipped}`);
+    report.rows.push({ engine: peer, setting, skipped });
+  }
+}
+
+async function compareBinding(bench: Bench, binding: Binding): Promise<void> {
+  const { report, model, threads } = bench;
+  const folder = await ticking(`${binding}: installing, where it is not yet`, installBinding(binding, cacheFolder()));
+  const { script, speculative } = bindings[binding];
+  const job = { folder, model, threads, context: 2048 };
+  const start = (extra: object) => () => Worker.start(script, { ...job, ...extra });
+  const settings = Object.entries(speculative).map(([name, extra]) => [name, start(extra)] as const);
+  const pairs = await answerInTurns(bench, binding, { plain: start({}), ...Object.fromEntries(settings) });
+  const plain = ratios(pairs.plain, pairs.theirs.get('plain')!, speed);
+  const prefill = ratios(pairs.plain, pairs.theirs.get('plain')!, (run) => run.prefillTokS);
+  report.summary[`${binding}.plainRatio`] = median(plain);
+  report.summary[`${binding}.bestRatio`] = median(ratios(pairs.fast, best(pairs.theirs), speed));
+  report.summary[`${binding}.auto.plainRatio`] = median(plain);
+  report.summary[`${binding}.auto.prefillRatio`] = median(prefill);
+}
+
+/** llama-bench per format, and llama-server on Q4_0, its fastest type, with each of its n-gram speculations. */
+async function compareLlamaCpp(bench: Bench): Promise<void> {
+  const { options, report, model, threads } = bench;
+  if (options.llamaCpp === undefined) throw new Error("its tools' folder was not given with --llama-cpp DIR");
+  const llama = new LlamaCpp(options.llamaCpp, threads);
+  const hash = hashOf(model).slice(0, 16);
+  const fileOf = (type: string | undefined) =>
+    type === undefined
+      ? Promise.resolve(model)
+      : ticking(
+          `llama.cpp: requantising to ${type}, where it is not yet`,
+          llama.requantize(model, type, join(cacheFolder(), 'peers', `${hash}-${type}.gguf`)),
+        );
   for (const weights of options.weights) {
     const type = counterpart[weights];
-    const file =
-      type === undefined ? model : llama.requantize(model, type, join(cacheFolder(), 'peers', `${type}.gguf`));
-    const ratios = { plain: [] as number[], prefill: [] as number[] };
-    for (let repeat = 0; repeat < 3; repeat++) {
-      progress(`llama.cpp ${type ?? 'the file'} against ${weights}: ${repeat + 1} of 3`);
-      const theirs = llama.bench(file, 512, 128);
-      const own = await ownBench(model, weights, threads);
-      ratios.plain.push(own.decode / theirs.decode);
-      ratios.prefill.push(own.prefill / theirs.prefill);
-      report.rows.push({ engine: 'llama.cpp', setting: `${type ?? 'file'} tg128`, tokS: theirs.decode });
-      report.rows.push({ engine: 'llama.cpp', setting: `${type ?? 'file'} pp512`, tokS: theirs.prefill });
-      report.rows.push({ engine: 'foretoken', setting: `${weights} tg128`, tokS: own.decode });
-      report.rows.push({ engine: 'foretoken', setting: `${weights} pp512`, tokS: own.prefill });
-    }
-    report.summary[`llama.cpp.${weights}.plainRatio`] = median(ratios.plain);
-    report.summary[`llama.cpp.${weights}.prefillRatio`] = median(ratios.prefill);
+    const work = async () => compareFormat(bench, llama, weights, type ?? 'the file', await fileOf(type));
+    await unlessUnavailable(report, 'llama.cpp', work, type);
   }
-  report.summary['llama.cpp.plainRatio'] = report.summary['llama.cpp.auto.plainRatio']!;
-  const file = llama.requantize(model, 'Q4_0', join(cacheFolder(), 'peers', 'Q4_0.gguf'));
-  const byType = new Map<string, PeerRun[]>();
-  for (const type of serverSpecTypes) {
-    progress(`llama-server, ${type}`);
-    byType.set(type, await llama.serve(file, type, prompts));
-    addRow(report, 'llama-server', type, byType.get(type)!);
-  }
-  report.summary['llama.cpp.bestRatio'] = speed(await answer(fast, prompts)) / bestPerGroup(byType, prompts);
+  if ('llama.cpp.auto.plainRatio' in report.summary)
+    report.summary['llama.cpp.plainRatio'] = report.summary['llama.cpp.auto.plainRatio'];
+  const file = await fileOf('Q4_0');
+  const types = serverSpecTypes.map((type) => [type, () => llama.serve(file, type)] as const);
+  const starts = { plain: () => llama.serve(file, 'none'), ...Object.fromEntries(types) };
+  const pairs = await answerInTurns(bench, 'llama-server', starts);
+  report.summary['llama.cpp.bestRatio'] = median(ratios(pairs.fast, best(pairs.theirs), speed));
 }
 
-/** Tokens/s when every group of prompts gets the setting that suits it best. */
-function bestPerGroup(byType: Map<string, PeerRun[]>, prompts: PeerPrompt[]): number {
-  const best: PeerRun[] = [];
-  for (const group of new Set(prompts.map((prompt) => prompt.group))) {
-    const inside = (runs: PeerRun[]) => runs.filter((_, i) => prompts[i].group === group);
-    const candidates = [...byType.values()].map(inside).sort((a, b) => speed(b) - speed(a));
-    best.push(...candidates[0]);
-  }
-  return speed(best);
-}
-
-/** llama-bench's own test on our side: 128 tokens from an empty context, 512 tokens of prompt. */
-async function ownBench(model: string, weights: string, threads: number): Promise<{ decode: number; prefill: number }> {
+/** llama-bench's test, 128 tokens from an empty context and 512 tokens of prompt, on both sides in turn. */
+async function compareFormat(bench: Bench, llama: LlamaCpp, weights: string, type: string, file: string) {
+  const { report, options, model, threads } = bench;
   const runner = await NativeRunner.load(model, { weights, threads });
   const next = random(11);
+  const ours: Speeds[] = [];
+  const theirs: Speeds[] = [];
+  try {
+    await ownBench(runner, next);
+    const deadline = performance.now() + pairSeconds.format * 1000;
+    for (let pair = 0; pair < options.repeats && (pair === 0 || performance.now() < deadline); pair++) {
+      progress(`llama.cpp, ${type} against our ${weights}: pair ${pair + 1} of ${options.repeats}`);
+      ours.push(await ownBench(runner, next));
+      theirs.push(await llama.bench(file, 512, 128));
+    }
+  } finally {
+    await runner.close();
+  }
+  for (const [engine, setting, speeds] of [
+    ['foretoken', weights, ours],
+    ['llama-bench', type, theirs],
+  ] as const)
+    report.rows.push({
+      ...{ engine, setting, tokS: median(speeds.map(({ decode }) => decode)) },
+      ...{ prefillTokS: median(speeds.map(({ prefill }) => prefill)), pairs: speeds.length },
+    });
+  report.summary[`llama.cpp.${weights}.plainRatio`] = median(ours.map(({ decode }, i) => decode / theirs[i].decode));
+  report.summary[`llama.cpp.${weights}.prefillRatio`] = median(
+    ours.map(({ prefill }, i) => prefill / theirs[i].prefill),
+  );
+}
+
+interface Speeds {
+  decode: number;
+  prefill: number;
+}
+
+async function ownBench(runner: NativeRunner, next: () => number): Promise<Speeds> {
   const prompt = (tokens: number) => randomTokens(next, runner.info.vocabulary, tokens);
-  await runner.run({ prompt: prompt(32), maxTokens: 16 });
-  const run = await runner.run({ prompt: prompt(1), maxTokens: 129 });
   const prefill = await runner.run({ prompt: prompt(512), maxTokens: 1 });
-  await runner.close();
+  const run = await runner.run({ prompt: prompt(1), maxTokens: 129 });
   return { decode: (run.tokens.length - run.firstTokens) / run.seconds, prefill: 512 / prefill.ttft };
 }
 
-async function answer(engine: Engine, prompts: PeerPrompt[]): Promise<PeerRun[]> {
-  const runs: PeerRun[] = [];
-  for (const prompt of prompts) {
-    engine.forget();
-    const { tokens, timings } = await engine.generate(prompt.tokens, { maxTokens: prompt.maxTokens, temperature: 0 });
-    runs.push({ count: tokens.length, seconds: timings.decodeSeconds, ttft: timings.ttft });
-  }
-  return runs;
+/** Answers to the same prompts in the same order; a setting that failed on the way has fewer. */
+interface Pairs {
+  plain: PeerRun[];
+  fast: PeerRun[];
+  theirs: Map<string, PeerRun[]>;
 }
 
-/** Tokens behind the first, over seconds from the first to the last. */
-function speed(runs: PeerRun[]): number {
-  return sum(runs.map((run) => run.count - 1)) / sum(runs.map((run) => run.seconds));
+/**
+ * Every prompt is answered by ours plain, the peer's `plain`, ours with everything on, then the peer's other settings, until
+ * the prompts are through or time is up. Settings that fail are reported and left out.
+ */
+async function answerInTurns(bench: Bench, peer: string, starts: Record<string, () => Promise<Peer>>): Promise<Pairs> {
+  const { report, prompts } = bench;
+  const running = new Map<string, Peer>();
+  const pairs: Pairs = { plain: [], fast: [], theirs: new Map() };
+  try {
+    for (const [setting, start] of Object.entries(starts)) {
+      const load = async () => void running.set(setting, await ticking(`${peer}, ${setting}: loading`, start()));
+      await unlessUnavailable(report, peer, load, setting);
+      pairs.theirs.set(setting, []);
+    }
+    const seconds = peer === 'llama-server' ? pairSeconds.server : pairSeconds.binding;
+    const deadline = performance.now() + seconds * 1000;
+    for (const [index, prompt] of prompts.entries()) {
+      if (!running.has('plain') || (index > 0 && performance.now() > deadline)) break;
+      const show = (setting: string) => progress(`${peer}, ${setting}: prompt ${index + 1} of ${prompts.length}`);
+      for (const [setting, loaded] of running) {
+        show(setting);
+        if (setting === 'plain') pairs.plain.push(await answer(bench.plain, prompt));
+        const ask = async () => void pairs.theirs.get(setting)!.push(await loaded.answer(prompt));
+        await unlessUnavailable(report, peer, ask, setting);
+        if (pairs.theirs.get(setting)!.length <= index) {
+          running.delete(setting);
+          await loaded.close();
+        }
+        if (setting === 'plain') pairs.fast.push(await answer(bench.fast, prompt));
+      }
+    }
+  } finally {
+    for (const loaded of running.values()) await loaded.close();
+  }
+  if (pairs.theirs.get('plain')!.length === 0) throw new Error('it gave no plain answer');
+  addRow(report, 'foretoken', `plain (beside ${peer})`, pairs.plain);
+  addRow(report, 'foretoken', `everything on (beside ${peer})`, pairs.fast);
+  for (const [setting, runs] of pairs.theirs) if (runs.length > 0) addRow(report, peer, setting, runs);
+  return pairs;
+}
+
+async function answer(engine: Engine, prompt: PeerPrompt): Promise<PeerRun> {
+  engine.forget();
+  const { timings } = await engine.generate(prompt.tokens, { maxTokens: prompt.maxTokens, temperature: 0 });
+  const { decodeSeconds, tokensPerSecond, ttft } = timings;
+  return {
+    tokens: Math.round(tokensPerSecond * decodeSeconds),
+    seconds: decodeSeconds,
+    prefillTokS: prompt.tokens.length / ttft,
+  };
+}
+
+/** Of each pair of answers that are long enough, ours over theirs. */
+function ratios(ours: PeerRun[], theirs: PeerRun[], of: (run: PeerRun) => number): number[] {
+  return theirs
+    .map((their, i) => [ours[i], their] as const)
+    .filter((pair) => pair.every(({ tokens }) => tokens >= fewTokens))
+    .map(([our, their]) => of(our) / of(their));
+}
+
+/** The answers of the setting with the highest speed over all prompts. */
+function best(bySetting: Map<string, PeerRun[]>): PeerRun[] {
+  const most = Math.max(...[...bySetting.values()].map((runs) => runs.length));
+  const complete = [...bySetting.values()].filter((runs) => runs.length === most);
+  return complete.sort((a, b) => overall(b) - overall(a))[0];
+}
+
+function speed({ tokens, seconds }: PeerRun): number {
+  return tokens / seconds;
+}
+
+function overall(runs: PeerRun[]): number {
+  return sum(runs.map(({ tokens }) => tokens)) / sum(runs.map(({ seconds }) => seconds));
 }
 
 function addRow(report: Report, engine: string, setting: string, runs: PeerRun[]): void {
-  report.rows.push({ engine, setting, tokS: speed(runs) });
+  const prefillTokS = median(runs.map((run) => run.prefillTokS));
+  report.rows.push({ engine, setting, tokS: overall(runs), prefillTokS, pairs: runs.length });
+}
+
+function cell(value: unknown): string | number {
+  return typeof value === 'number' ? value : ((value as string | undefined) ?? '');
+}
+
+/** Shows how long something has been going on until it is over. */
+async function ticking<T>(what: string, work: Promise<T>): Promise<T> {
+  const started = performance.now();
+  const show = () => progress(`${what} (${Math.round((performance.now() - started) / 1000)} s)`);
+  show();
+  const timer = setInterval(show, 1000);
+  try {
+    return await work;
+  } finally {
+    clearInterval(timer);
+  }
 }

@@ -1,35 +1,53 @@
-import { spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
 import { join } from 'node:path';
 import { packageRoot } from '../../lib/binding';
+import { Child } from './child';
+import type { Peer, PeerPrompt, PeerRun } from './peer';
 
-/** A prompt in both shapes that peers take. */
-export interface PeerPrompt {
-  group: string;
-  text: string;
-  tokens: number[];
-  maxTokens: number;
-}
+const loadSeconds = 60;
+const answerSeconds = 60;
 
-/** Tokens and seconds of one answer, first token to last. */
-export interface PeerRun {
-  ttft: number;
-  seconds: number;
-  count: number;
-}
+/** A Node binding that answers through one of the scripts beside this file: a line of JSON in, a line of JSON out. */
+export class Worker implements Peer {
+  readonly #child: Child;
+  readonly #lines: AsyncIterator<string>;
 
-/** Runs a job through one of the worker scripts beside this file, in a process of its own. */
-export async function runWorker(script: string, job: object): Promise<PeerRun[]> {
-  const file = join(packageRoot(), 'bench', 'peers', script);
-  const child = spawn(process.execPath, [file], { stdio: ['pipe', 'pipe', 'ignore'] });
-  child.stdin.end(JSON.stringify(job));
-  let output = '';
-  child.stdout.setEncoding('utf8').on('data', (chunk: string) => (output += chunk));
-  const code = await new Promise<number | null>((resolve) => child.on('close', resolve));
-  const line = output.trim().split('\n').at(-1) ?? '';
-  if (code !== 0 || !line.startsWith('[')) throw new Error(`${script} ended with ${code}: ${line.slice(0, 200)}`);
-  return (JSON.parse(line) as (Partial<PeerRun> & { tokens?: number[] })[]).map((run) => ({
-    ttft: run.ttft!,
-    seconds: run.seconds!,
-    count: run.count ?? run.tokens!.length,
-  }));
+  private constructor(script: string) {
+    this.#child = new Child(script, process.execPath, [join(packageRoot(), 'bench', 'peers', script)]);
+    this.#lines = createInterface({ input: this.#child.output })[Symbol.asyncIterator]();
+  }
+
+  /** Starts a script and has it load what `job` says. */
+  static async start(script: string, job: object): Promise<Worker> {
+    const worker = new Worker(script);
+    try {
+      await worker.#ask(job, loadSeconds);
+    } catch (error) {
+      await worker.close();
+      throw error;
+    }
+    return worker;
+  }
+
+  answer(prompt: PeerPrompt): Promise<PeerRun> {
+    return this.#ask<PeerRun>(prompt, answerSeconds);
+  }
+
+  close(): Promise<void> {
+    return this.#child.end();
+  }
+
+  async #ask<T>(question: object, seconds: number): Promise<T> {
+    this.#child.input.write(JSON.stringify(question) + '\n');
+    return this.#child.within(seconds, this.#nextAnswer<T>());
+  }
+
+  /** Libraries may print lines of their own. */
+  async #nextAnswer<T>(): Promise<T> {
+    for (;;) {
+      const line = await this.#lines.next();
+      if (line.done === true) return new Promise(() => undefined);
+      if (line.value.startsWith('{')) return JSON.parse(line.value) as T;
+    }
+  }
 }
