@@ -175,11 +175,12 @@ interface Pairs {
 }
 
 /**
- * Every prompt is answered by ours plain, the peer's `plain`, ours with everything on, then the peer's other settings, until
- * the prompts are through or time is up. Settings that fail are reported and left out.
+ * Every prompt, the shortest first, is answered by ours plain, the peer's `plain`, ours with everything on, then the peer's other
+ * settings, until the prompts are through or time is up. Settings that fail are reported and left out.
  */
 async function answerInTurns(bench: Bench, peer: string, starts: Record<string, () => Promise<Peer>>): Promise<Pairs> {
-  const { report, prompts } = bench;
+  const { report } = bench;
+  const prompts = [...bench.prompts].sort((a, b) => a.tokens.length - b.tokens.length);
   const running = new Map<string, Peer>();
   const pairs: Pairs = { plain: [], fast: [], theirs: new Map() };
   try {
