@@ -14,7 +14,8 @@ namespace {
 constexpr double kClearlyBetter = 2;
 
 /// Forced drafts go into every round, right or wrong, and rows take time: by the length of the text most have one to
-/// kForcedNodes nodes, one in kLargeForcedEvery takes all it can. Both are prime, so that all kinds of draft meet all sizes.
+/// kForcedNodes nodes, one in kLargeForcedEvery takes all it can. Both are prime, so that all kinds of draft meet all
+/// sizes.
 constexpr int32_t kLargeForcedEvery = 37;
 constexpr int32_t kForcedNodes = 7;
 
