@@ -7,7 +7,7 @@ import type { BenchOptions } from './common/options';
 import { say, table, type Report } from './common/report';
 import { NativeRunner } from './common/runner';
 import { chatTokens } from './common/source';
-import { differences, random } from './common/stats';
+import { differences, random, sum } from './common/stats';
 
 /** A prompt as the model reads it. */
 export interface TokenPrompt {
@@ -28,8 +28,8 @@ interface Pair {
 }
 
 /** Prefill is most of what a long prompt costs: of those with more tokens than this a group has at most `longOnes`. */
-const longPrompt = 384;
-const longOnes = 4;
+const longPrompt = 256;
+const longOnes = 3;
 const newTokens = 128;
 const mostSequences = 4;
 const combinations = [1, mostSequences].flatMap((batch) => [0, 1].map((temperature) => ({ batch, temperature })));
@@ -58,7 +58,7 @@ export async function losslessPrompts(folder: string, source: ModelSource, limit
 
 /**
  * Drafting is forced in every round, right and wrong drafts, chains and trees, and the tokens are compared with those of an
- * engine that was loaded without speculation. In every weight format each prompt runs in one of batch 1 and 4 × temperature 0 and 1, in another one
+ * engine that was loaded without speculation. Of three weight formats each prompt runs in two, in each in one of batch 1 and 4 × temperature 0 and 1, in another one
  * per format, as a tenant that nobody has seen; every second group of four prompts is run again by other drafters, with prefix in the cache and
  * answer remembered. In batches one sequence joins when another leaves. Plain texts come four at a time, whatever the batch they are
  * compared with, so that a row's independence of its neighbours is at stake too.
@@ -73,15 +73,17 @@ export async function lossless(
 ): Promise<Report> {
   const totals = { prompts: prompts.length, tokens: 0, drafted: 0, accepted: 0, rejected: 0, mismatches: 0 };
   const report: Report = { suite: 'lossless', summary: totals, rows: [] };
-  const bar = new Bar(options.weights.length * prompts.length);
-  for (const [turn, weights] of options.weights.entries()) {
+  const formats = options.weights;
+  const joins = (prompt: number, turn: number): boolean => formats.length < 3 || prompt % formats.length !== turn;
+  const bar = new Bar(sum(formats.map((_, turn) => prompts.filter((_, i) => joins(i, turn)).length)));
+  for (const [turn, weights] of formats.entries()) {
     const load = { weights, threads: options.threads, maxSequences: mostSequences };
     const engines: Pair = {
       plain: await NativeRunner.load(model, { ...load, speculation: false }),
       drafting: await NativeRunner.load(model, { ...load, speculation: true }),
     };
     for (const [index, combination] of combinations.entries()) {
-      const share = prompts.filter((_, i) => (i + turn) % combinations.length === index);
+      const share = prompts.filter((_, i) => joins(i, turn) && (i + turn) % combinations.length === index);
       const row = await compare({ weights, ...combination }, share, engines, stopTokens, bar);
       report.rows.push({ weights, ...combination, ...row });
       for (const key of ['tokens', 'drafted', 'accepted', 'rejected', 'mismatches'] as const) totals[key] += row[key];

@@ -62,7 +62,7 @@ const suites: Record<string, { help: string; weights: string; limit: number; run
   lossless: {
     help: 'forced drafts of every kind against plain decoding, token for token (needs --data)',
     weights: 'auto,fp8,nvfp4',
-    limit: 22,
+    limit: 24,
     run: runLossless,
   },
   spec: {
