@@ -14,7 +14,7 @@ import { Worker } from './peers/worker';
 /** What llama.cpp is asked to run against our format: a type of comparable bits. */
 const counterpart: Record<string, string> = { nvfp4: 'Q4_0', mxfp4: 'Q4_0', fp8: 'Q8_0', bf16: 'BF16' };
 /** Seconds after which no further pair is begun: a busy machine gives fewer pairs, not a longer run. */
-const pairSeconds = { binding: 100, server: 150, format: 60 };
+const pairSeconds = { binding: 80, server: 120, format: 50 };
 /** Answers that end earlier say nothing about speed. */
 const fewTokens = 16;
 
