@@ -117,7 +117,7 @@ Floats BlockHead::initial(uint64_t seed, float outputScale) const {
 }
 
 /// The rows of the blocks: embedding or mask, and the anchor's fused feature.
-void BlockHead::start(const Pass& pass, const TargetTables& target, const BlockBatch& batch, Floats& x) {
+void BlockHead::start(const LayerPass& pass, const TargetTables& target, const BlockBatch& batch, Floats& x) {
   const int64_t anchors = batch.anchors(), width = shape_.width, slots = shape_.slots;
   std::vector<int32_t> first(anchors);
   for (int64_t a = 0; a < anchors; ++a) first[a] = batch.token[a * slots];
@@ -139,7 +139,7 @@ void BlockHead::start(const Pass& pass, const TargetTables& target, const BlockB
   });
 }
 
-void BlockHead::startBackward(const Pass& pass, const BlockBatch& batch, const Floats& dx, Floats& dh) {
+void BlockHead::startBackward(const LayerPass& pass, const BlockBatch& batch, const Floats& dx, Floats& dh) {
   const int64_t anchors = batch.anchors(), width = shape_.width, slots = shape_.slots;
   Floats dnormed(anchors * width), dinjected(anchors * width), danchored(anchors * width);
   float* const dmask = pass.gradient + parameters_[mask_].offset;
@@ -159,7 +159,7 @@ void BlockHead::startBackward(const Pass& pass, const BlockBatch& batch, const F
     for (int64_t i = 0; i < width; ++i) dh[batch.anchor[a] * width + i] += danchored[a * width + i];
 }
 
-void BlockHead::forwardLayer(const Pass& pass, const BlockBatch& batch, Layer& layer, Floats& x) {
+void BlockHead::forwardLayer(const LayerPass& pass, const BlockBatch& batch, Layer& layer, Floats& x) {
   const auto blocks = static_cast<int64_t>(blockPosition_.size());
   const int64_t keyWidth = layer.attention.keyWidth(), own = batch.rows() * keyWidth;
   layer.x = x;
@@ -173,7 +173,7 @@ void BlockHead::forwardLayer(const Pass& pass, const BlockBatch& batch, Layer& l
   layer.mlp.forward(pass, blocks, x.data(), layer.expanded);
 }
 
-void BlockHead::backwardLayer(const Pass& pass, const BlockBatch& batch, Layer& layer, Floats& dx, Floats& dh) {
+void BlockHead::backwardLayer(const LayerPass& pass, const BlockBatch& batch, Layer& layer, Floats& dx, Floats& dh) {
   const auto blocks = static_cast<int64_t>(blockPosition_.size());
   const int64_t own = batch.rows() * layer.attention.keyWidth();
   layer.mlp.backward(pass, blocks, layer.expanded, dx.data());
@@ -186,7 +186,7 @@ void BlockHead::backwardLayer(const Pass& pass, const BlockBatch& batch, Layer& 
   layer.norm.backward(pass, layer.x.data(), layer.inverse.data(), dy.data(), blocks, dx.data());
 }
 
-void BlockHead::forward(const Pass& pass, const TargetTables& target, const BlockBatch& batch) {
+void BlockHead::forward(const LayerPass& pass, const TargetTables& target, const BlockBatch& batch) {
   const int64_t rows = batch.rows(), width = shape_.width, blocks = batch.anchors() * shape_.slots;
   std::vector<const float*> features;
   for (const Floats& f : batch.features) features.push_back(f.data());
@@ -205,7 +205,7 @@ void BlockHead::forward(const Pass& pass, const TargetTables& target, const Bloc
 }
 
 /// Back from the gradient of the last layer's output.
-void BlockHead::backward(const Pass& pass, const BlockBatch& batch, Floats& dx) {
+void BlockHead::backward(const LayerPass& pass, const BlockBatch& batch, Floats& dx) {
   Floats dh(h_.size()), dg(g_.size());
   for (auto layer = layers_.rbegin(); layer != layers_.rend(); ++layer) backwardLayer(pass, batch, *layer, dx, dh);
   startBackward(pass, batch, dx, dh);
@@ -216,14 +216,14 @@ void BlockHead::backward(const Pass& pass, const BlockBatch& batch, Floats& dx) 
 }
 
 /// The rows of `before` for the token before each slot.
-void BlockHead::gatherBefore(const Pass& pass, const TargetTables& target, const BlockBatch& batch) {
+void BlockHead::gatherBefore(const LayerPass& pass, const TargetTables& target, const BlockBatch& batch) {
   const float* const before = pass.weight + parameters_[before_].offset;
   markov_.resize(batch.token.size() * shape_.rank);
   for (size_t r = 0; r < batch.token.size(); ++r)
     std::copy_n(before + target.place[batch.token[r]] * shape_.rank, shape_.rank, markov_.data() + r * shape_.rank);
 }
 
-std::vector<RowLoss> BlockHead::train(const Pass& pass, const TargetTables& target, const BlockBatch& batch,
+std::vector<RowLoss> BlockHead::train(const LayerPass& pass, const TargetTables& target, const BlockBatch& batch,
                                       const Labels& labels, const LossWeights& weights, const float* weight) {
   const int64_t blocks = batch.anchors() * shape_.slots, rank = shape_.rank;
   forward(pass, target, batch);
@@ -245,7 +245,8 @@ std::vector<RowLoss> BlockHead::train(const Pass& pass, const TargetTables& targ
 }
 
 /// The draft token of a slot: the best of its likeliest candidates after the Markov term's correction.
-int32_t BlockHead::correct(const Pass& pass, const float* logits, int32_t previous, std::vector<int32_t>& order) const {
+int32_t BlockHead::correct(const LayerPass& pass, const float* logits, int32_t previous,
+                           std::vector<int32_t>& order) const {
   const float* const before = pass.weight + parameters_[before_].offset + previous * shape_.rank;
   const float* const after = pass.weight + parameters_[after_].offset;
   order.resize(shape_.vocabulary);
@@ -262,7 +263,7 @@ int32_t BlockHead::correct(const Pass& pass, const float* logits, int32_t previo
   return best;
 }
 
-std::vector<int32_t> BlockHead::draft(const Pass& pass, const TargetTables& target, const BlockBatch& batch) {
+std::vector<int32_t> BlockHead::draft(const LayerPass& pass, const TargetTables& target, const BlockBatch& batch) {
   const int64_t slots = shape_.slots, vocabulary = shape_.vocabulary, width = shape_.width;
   const int64_t atOnce = std::max<int64_t>(1, kDraftRows / slots);
   forward(pass, target, batch);

@@ -70,11 +70,11 @@ class BlockHead {
   Floats initial(uint64_t seed, float outputScale) const;
 
   /// Loss of every slot [anchors, slots]; gradients, weighted by `weight`, are added to pass.gradient.
-  std::vector<RowLoss> train(const Pass&, const TargetTables&, const BlockBatch&, const Labels&, const LossWeights&,
-                             const float* weight);
+  std::vector<RowLoss> train(const LayerPass&, const TargetTables&, const BlockBatch&, const Labels&,
+                             const LossWeights&, const float* weight);
 
   /// The tokens that blocks propose [anchors, slots]; of batch.token the first slot's matter alone.
-  std::vector<int32_t> draft(const Pass&, const TargetTables&, const BlockBatch&);
+  std::vector<int32_t> draft(const LayerPass&, const TargetTables&, const BlockBatch&);
 
  private:
   struct Layer {
@@ -88,14 +88,14 @@ class BlockHead {
     MlpLayer::Saved expanded;
   };
 
-  void forward(const Pass&, const TargetTables&, const BlockBatch&);
-  void backward(const Pass&, const BlockBatch&, Floats& dx);
-  void start(const Pass&, const TargetTables&, const BlockBatch&, Floats& x);
-  void startBackward(const Pass&, const BlockBatch&, const Floats& dx, Floats& dh);
-  void forwardLayer(const Pass&, const BlockBatch&, Layer&, Floats& x);
-  void backwardLayer(const Pass&, const BlockBatch&, Layer&, Floats& dx, Floats& dh);
-  int32_t correct(const Pass&, const float* logits, int32_t previous, std::vector<int32_t>& order) const;
-  void gatherBefore(const Pass&, const TargetTables&, const BlockBatch&);
+  void forward(const LayerPass&, const TargetTables&, const BlockBatch&);
+  void backward(const LayerPass&, const BlockBatch&, Floats& dx);
+  void start(const LayerPass&, const TargetTables&, const BlockBatch&, Floats& x);
+  void startBackward(const LayerPass&, const BlockBatch&, const Floats& dx, Floats& dh);
+  void forwardLayer(const LayerPass&, const BlockBatch&, Layer&, Floats& x);
+  void backwardLayer(const LayerPass&, const BlockBatch&, Layer&, Floats& dx, Floats& dh);
+  int32_t correct(const LayerPass&, const float* logits, int32_t previous, std::vector<int32_t>& order) const;
+  void gatherBefore(const LayerPass&, const TargetTables&, const BlockBatch&);
 
   BlockHeadShape shape_;
   Parameters parameters_;

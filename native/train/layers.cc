@@ -12,11 +12,11 @@ int64_t place(Parameters& parameters, const std::string& name, int64_t rows, int
 LinearLayer::LinearLayer(Parameters& parameters, const std::string& name, int64_t outputs, int64_t inputs)
     : outputs_(outputs), inputs_(inputs), offset_(place(parameters, name, outputs, inputs)) {}
 
-void LinearLayer::forward(const Pass& pass, const float* x, int64_t rows, float* y, bool addTo) const {
+void LinearLayer::forward(const LayerPass& pass, const float* x, int64_t rows, float* y, bool addTo) const {
   pass.ops.linear(x, pass.weight + offset_, rows, inputs_, outputs_, y, addTo);
 }
 
-void LinearLayer::backward(const Pass& pass, const float* x, const float* dy, int64_t rows, float* dx,
+void LinearLayer::backward(const LayerPass& pass, const float* x, const float* dy, int64_t rows, float* dx,
                            bool addTo) const {
   pass.ops.linearBackward(x, pass.weight + offset_, dy, rows, inputs_, outputs_, dx, pass.gradient + offset_, addTo);
 }
@@ -24,11 +24,11 @@ void LinearLayer::backward(const Pass& pass, const float* x, const float* dy, in
 NormLayer::NormLayer(Parameters& parameters, const std::string& name, int64_t width, float epsilon)
     : width_(width), offset_(place(parameters, name, 1, width)), epsilon_(epsilon) {}
 
-void NormLayer::forward(const Pass& pass, const float* x, int64_t rows, float* y, float* inverse) const {
+void NormLayer::forward(const LayerPass& pass, const float* x, int64_t rows, float* y, float* inverse) const {
   pass.ops.norm(x, pass.weight + offset_, epsilon_, rows, width_, y, inverse);
 }
 
-void NormLayer::backward(const Pass& pass, const float* x, const float* inverse, const float* dy, int64_t rows,
+void NormLayer::backward(const LayerPass& pass, const float* x, const float* inverse, const float* dy, int64_t rows,
                          float* dx) const {
   pass.ops.normBackward(x, pass.weight + offset_, inverse, dy, rows, width_, dx, pass.gradient + offset_);
 }
@@ -41,7 +41,7 @@ MlpLayer::MlpLayer(Parameters& parameters, const std::string& prefix, int64_t wi
       up_(parameters, prefix + "mlp.up", inner, width),
       down_(parameters, prefix + "mlp.down", width, inner) {}
 
-void MlpLayer::forward(const Pass& pass, int64_t rows, float* x, Saved& saved) const {
+void MlpLayer::forward(const LayerPass& pass, int64_t rows, float* x, Saved& saved) const {
   saved.x.assign(x, x + rows * width_);
   saved.inverse.resize(rows), saved.y.resize(rows * width_);
   for (Floats* inner : {&saved.gate, &saved.up, &saved.product}) inner->resize(rows * inner_);
@@ -52,7 +52,7 @@ void MlpLayer::forward(const Pass& pass, int64_t rows, float* x, Saved& saved) c
   down_.forward(pass, saved.product.data(), rows, x, true);
 }
 
-void MlpLayer::backward(const Pass& pass, int64_t rows, const Saved& saved, float* dx) const {
+void MlpLayer::backward(const LayerPass& pass, int64_t rows, const Saved& saved, float* dx) const {
   Floats dgate(rows * inner_), dup(rows * inner_), dy(rows * width_);
   down_.backward(pass, saved.product.data(), dx, rows, dgate.data(), false);
   pass.ops.swigluBackward(saved.gate.data(), saved.up.data(), dgate.data(), rows, inner_, dgate.data(), dup.data());
@@ -71,15 +71,15 @@ AttentionLayer::AttentionLayer(Parameters& parameters, const std::string& prefix
       v_(parameters, prefix + "attention.v", heads.keys * heads.width, inputs),
       o_(parameters, prefix + "attention.o", width, heads.queries * heads.width) {}
 
-void AttentionLayer::keys(const Pass& pass, const RotaryTable& table, const float* x, std::span<const int32_t> position,
-                          float* key, float* value) const {
+void AttentionLayer::keys(const LayerPass& pass, const RotaryTable& table, const float* x,
+                          std::span<const int32_t> position, float* key, float* value) const {
   const auto rows = static_cast<int64_t>(position.size());
   k_.forward(pass, x, rows, key);
   v_.forward(pass, x, rows, value);
   pass.ops.rotate(key, table, position, heads_.keys);
 }
 
-void AttentionLayer::keysBackward(const Pass& pass, const RotaryTable& table, const float* x,
+void AttentionLayer::keysBackward(const LayerPass& pass, const RotaryTable& table, const float* x,
                                   std::span<const int32_t> position, float* dkey, const float* dvalue,
                                   float* dx) const {
   const auto rows = static_cast<int64_t>(position.size());
@@ -88,7 +88,7 @@ void AttentionLayer::keysBackward(const Pass& pass, const RotaryTable& table, co
   v_.backward(pass, x, dvalue, rows, dx);
 }
 
-void AttentionLayer::forward(const Pass& pass, const RotaryTable& table, const AttentionPlan& plan, const float* x,
+void AttentionLayer::forward(const LayerPass& pass, const RotaryTable& table, const AttentionPlan& plan, const float* x,
                              std::span<const int32_t> position, const float* key, const float* value, float* y,
                              Saved& saved) const {
   const auto rows = static_cast<int64_t>(position.size());
@@ -99,8 +99,8 @@ void AttentionLayer::forward(const Pass& pass, const RotaryTable& table, const A
   o_.forward(pass, saved.out.data(), rows, y, true);
 }
 
-void AttentionLayer::backward(const Pass& pass, const RotaryTable& table, const AttentionPlan& plan, const float* x,
-                              std::span<const int32_t> position, const float* key, const float* value,
+void AttentionLayer::backward(const LayerPass& pass, const RotaryTable& table, const AttentionPlan& plan,
+                              const float* x, std::span<const int32_t> position, const float* key, const float* value,
                               const Saved& saved, const float* dy, float* dkey, float* dvalue, float* dx) const {
   const auto rows = static_cast<int64_t>(position.size());
   Floats dout(saved.out.size()), dq(saved.q.size());
@@ -124,7 +124,7 @@ FusionLayer::FusionLayer(Parameters& parameters, int64_t fused, int64_t width, f
 
 // fc is a sum over fused layers, each with its own columns of the weight: no row is ever put together.
 
-void FusionLayer::forward(const Pass& pass, std::span<const float* const> features, int64_t rows, float* g,
+void FusionLayer::forward(const LayerPass& pass, std::span<const float* const> features, int64_t rows, float* g,
                           Saved& saved) const {
   saved.y.resize(fused_), saved.inverse.resize(fused_);
   for (int64_t l = 0; l < fused_; ++l) {
@@ -135,8 +135,8 @@ void FusionLayer::forward(const Pass& pass, std::span<const float* const> featur
   }
 }
 
-void FusionLayer::backward(const Pass& pass, std::span<const float* const> features, int64_t rows, const Saved& saved,
-                           const float* dg) const {
+void FusionLayer::backward(const LayerPass& pass, std::span<const float* const> features, int64_t rows,
+                           const Saved& saved, const float* dg) const {
   const MatrixView gradient = rowsOf(dg, rows, width_);
   Floats dy(rows * width_);
   for (int64_t l = 0; l < fused_; ++l) {

@@ -13,7 +13,7 @@ namespace foretoken::train {
 using Floats = std::vector<float>;
 
 /// What a layer runs with: weights and their gradients in the layout of its parameters.
-struct Pass {
+struct LayerPass {
   Ops& ops;
   const float* weight;
   float* gradient;
@@ -24,9 +24,9 @@ class LinearLayer {
   LinearLayer(Parameters& parameters, const std::string& name, int64_t outputs, int64_t inputs);
 
   /// y = x w^T, or += with `addTo`.
-  void forward(const Pass&, const float* x, int64_t rows, float* y, bool addTo = false) const;
+  void forward(const LayerPass&, const float* x, int64_t rows, float* y, bool addTo = false) const;
   /// dx may be null; it is overwritten unless `addTo`.
-  void backward(const Pass&, const float* x, const float* dy, int64_t rows, float* dx, bool addTo = true) const;
+  void backward(const LayerPass&, const float* x, const float* dy, int64_t rows, float* dx, bool addTo = true) const;
 
   int64_t outputs() const { return outputs_; }
   int64_t inputs() const { return inputs_; }
@@ -41,9 +41,9 @@ class NormLayer {
   NormLayer(Parameters& parameters, const std::string& name, int64_t width, float epsilon);
 
   /// inverse [rows] is for backward.
-  void forward(const Pass&, const float* x, int64_t rows, float* y, float* inverse) const;
+  void forward(const LayerPass&, const float* x, int64_t rows, float* y, float* inverse) const;
   /// dx is added to and may be null.
-  void backward(const Pass&, const float* x, const float* inverse, const float* dy, int64_t rows, float* dx) const;
+  void backward(const LayerPass&, const float* x, const float* inverse, const float* dy, int64_t rows, float* dx) const;
 
  private:
   int64_t width_, offset_;
@@ -58,9 +58,9 @@ class MlpLayer {
   };
   MlpLayer(Parameters& parameters, const std::string& prefix, int64_t width, int64_t inner, float epsilon);
 
-  void forward(const Pass&, int64_t rows, float* x, Saved&) const;
+  void forward(const LayerPass&, int64_t rows, float* x, Saved&) const;
   /// dx: of the output before, of the input after.
-  void backward(const Pass&, int64_t rows, const Saved&, float* dx) const;
+  void backward(const LayerPass&, int64_t rows, const Saved&, float* dx) const;
 
  private:
   int64_t width_, inner_;
@@ -81,17 +81,17 @@ class AttentionLayer {
   int64_t keyWidth() const { return heads_.keys * heads_.width; }
 
   /// Keys and values [rows, keyWidth] of x at `position`.
-  void keys(const Pass&, const RotaryTable&, const float* x, std::span<const int32_t> position, float* key,
+  void keys(const LayerPass&, const RotaryTable&, const float* x, std::span<const int32_t> position, float* key,
             float* value) const;
   /// Adds to dx, which may be null; dkey is used up.
-  void keysBackward(const Pass&, const RotaryTable&, const float* x, std::span<const int32_t> position, float* dkey,
-                    const float* dvalue, float* dx) const;
+  void keysBackward(const LayerPass&, const RotaryTable&, const float* x, std::span<const int32_t> position,
+                    float* dkey, const float* dvalue, float* dx) const;
 
   /// y += the output of rows x at `position`, which see what the plan says.
-  void forward(const Pass&, const RotaryTable&, const AttentionPlan&, const float* x, std::span<const int32_t> position,
-               const float* key, const float* value, float* y, Saved&) const;
+  void forward(const LayerPass&, const RotaryTable&, const AttentionPlan&, const float* x,
+               std::span<const int32_t> position, const float* key, const float* value, float* y, Saved&) const;
   /// Adds to dkey, dvalue and dx.
-  void backward(const Pass&, const RotaryTable&, const AttentionPlan&, const float* x,
+  void backward(const LayerPass&, const RotaryTable&, const AttentionPlan&, const float* x,
                 std::span<const int32_t> position, const float* key, const float* value, const Saved&, const float* dy,
                 float* dkey, float* dvalue, float* dx) const;
 
@@ -110,8 +110,9 @@ class FusionLayer {
   FusionLayer(Parameters& parameters, int64_t fused, int64_t width, float epsilon);
 
   /// features: of each fused layer [rows, width].
-  void forward(const Pass&, std::span<const float* const> features, int64_t rows, float* g, Saved&) const;
-  void backward(const Pass&, std::span<const float* const> features, int64_t rows, const Saved&, const float* dg) const;
+  void forward(const LayerPass&, std::span<const float* const> features, int64_t rows, float* g, Saved&) const;
+  void backward(const LayerPass&, std::span<const float* const> features, int64_t rows, const Saved&,
+                const float* dg) const;
 
  private:
   int64_t fused_, width_;

@@ -124,7 +124,7 @@ TrainReport Trainer::train() {
   report.hits.resize(head_.shape().slots);
   std::vector<double> counted(head_.shape().slots);
   if (batch.blocks.anchors() > 0) {
-    const Pass pass{ops_, weights_.data(), gradient_.data()};
+    const LayerPass pass{ops_, weights_.data(), gradient_.data()};
     const auto loss = head_.train(pass, target_, batch.blocks, labels, options_.loss, batch.weight.data());
     for (size_t r = 0; r < loss.size(); ++r) {
       if (batch.truth[r] < 0) continue;

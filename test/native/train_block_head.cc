@@ -83,7 +83,7 @@ struct Golden {
 Floats trainOnce(Golden& golden, Ops& ops) {
   const Floats weights = golden.run("weight");
   Floats gradient(weights.size());
-  const Pass pass{ops, weights.data(), gradient.data()};
+  const LayerPass pass{ops, weights.data(), gradient.data()};
   for (const RowLoss& loss :
        golden.head.train(pass, golden.target, golden.batch, golden.labels(), {}, golden.rowWeight.data()))
     gradient.push_back(loss.kl);

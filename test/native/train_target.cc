@@ -1,0 +1,99 @@
+// What a target gives a trainer: features and states by position, the same for a text alone or with others, and states
+// whose product with the output rows are the target's own logits. Then a short run on it.
+#include <cmath>
+
+#include "model_rig.h"
+#include "train/target_text.h"
+#include "train_rig.h"
+
+namespace {
+
+using namespace foretoken;
+using namespace foretoken::test;
+using namespace foretoken::train;
+using test::Floats;
+
+std::vector<int32_t> text(int length, int seed, int vocabulary) {
+  std::vector<int32_t> tokens;
+  for (int i = 0; i < length; ++i) tokens.push_back((i * 7 + seed * 13 + i * i % 5) % vocabulary);
+  return tokens;
+}
+
+void testStates(const std::string& name) {
+  TrainTarget target(foretoken::test::fixture("models/" + name), "f32", "", {2, ""});
+  const ModelConfig& config = target.config();
+  const auto tokens = text(40, 1, config.vocabulary);
+  std::vector<Floats> features;
+  Floats state;
+  target.compute(tokens, std::vector<int>{0, config.layers}, features, state);
+  CHECK(features.size() == 2 && features[0].size() == state.size());
+
+  std::vector<int32_t> all(config.vocabulary);
+  std::iota(all.begin(), all.end(), 0);
+  const TargetTables tables = target.tables(all);
+  LoadedModel model(foretoken::test::fixture("models/" + name), "f32");
+  const std::vector<Logits> logits = model.feed(tokens, 40);
+  const int64_t width = config.width;
+  for (size_t r = 0; r < tokens.size(); ++r) {
+    Logits own(config.vocabulary);
+    for (int v = 0; v < config.vocabulary; ++v)
+      for (int64_t i = 0; i < width; ++i) own[v] += state[r * width + i] * tables.output[v * width + i];
+    CHECK(largestDifference(own, logits[r]) < 0.02f * largest(logits[r]));  // tied output rows are bf16 here
+    for (int64_t i = 0; i < width; ++i)
+      CHECK(std::abs(features[0][r * width + i] - bf16ToFloat(tables.embedding[tokens[r] * width + i])) < 0.01f);
+  }
+  // A longer text begins with the same states.
+  std::vector<Floats> longer;
+  Floats longerState;
+  auto more = tokens;
+  more.insert(more.end(), tokens.begin(), tokens.end());
+  target.compute(more, std::vector<int>{0, config.layers}, longer, longerState);
+  CHECK(std::equal(state.begin(), state.end(), longerState.begin()));
+  CHECK(std::equal(features[1].begin(), features[1].end(), longer[1].begin()));
+}
+
+void testTables() {
+  TrainTarget target(foretoken::test::fixture("models/tied-f32"), "f32", "", {1, ""});
+  const TargetTables tables = target.tables({3, 5, 9});
+  CHECK(tables.place[5] == 1 && tables.place[9] == 2 && tables.place[4] == 3);
+  CHECK(tables.output[target.config().width] == bf16ToFloat(tables.embedding[5 * target.config().width]));
+  CHECK(codeOf([&] { target.tables({5, 3}); }) == "INVALID_ARGUMENT");
+  CHECK(codeOf([&] { target.tables({1 << 20}); }) == "INVALID_ARGUMENT");
+  CHECK(codeOf([&] { TargetText(target, {{{-1}, 0}}, {1}); }) == "INVALID_ARGUMENT");
+  CHECK(codeOf([&] { TargetText(target, {{std::vector<int32_t>(5000, 1), 0}}, {1}); }) == "CONTEXT_EXCEEDED");
+}
+
+/// A head for the fixture learns some of what the target says.
+void testRun() {
+  TrainTarget target(foretoken::test::fixture("models/tied-f32"), "f32", "", {2, ""});
+  std::vector<int32_t> draft(target.config().vocabulary / 16 * 16);
+  std::iota(draft.begin(), draft.end(), 0);
+  const TargetTables tables = target.tables(draft);
+  std::vector<TextToLearn> texts;
+  for (int i = 0; i < 12; ++i) texts.push_back({text(30, i, target.config().vocabulary), 5});
+  TargetText source(target, texts, {1, target.config().layers});
+  BlockHead head(headShapeFor(target.config(), 2, static_cast<int64_t>(draft.size()), 8, 3));
+  ThreadPool pool(2);
+  Ops ops(pool, selectIsa(""));
+  TrainOptions options;
+  options.epochs = 10;
+  options.rowsPerStep = 200;
+  options.rate = 0.01f;
+  Trainer trainer(ops, head, tables, source, options, head.initial(1, target.outputScale(texts[0].token)));
+  double first = 0, last = 0;
+  while (trainer.step() < trainer.steps()) {
+    const TrainReport report = trainer.train();
+    CHECK(!report.optimiser.skipped);
+    (report.step == 1 ? first : last) = report.kl;
+  }
+  CHECK(last < 0.7 * first);
+}
+
+}  // namespace
+
+int main() {
+  for (const char* name : {"tied-f32", "llama3-bf16", "tied-f16.gguf"}) testStates(name);
+  testTables();
+  testRun();
+  return foretoken::test::finish("train_target");
+}
