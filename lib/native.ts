@@ -343,6 +343,57 @@ export interface NativeKernelTimes {
   macs: number;
 }
 
+/** A head to be trained: texts one after the other in `tokens`, and options as in native/train/trainer.h. */
+export interface NativeHeadRunOptions {
+  /** Path of the target. */
+  model: string;
+  weights: string;
+  cacheFolder: string;
+  /** Hash of the tokenizer, which the head is bound to. */
+  tokenizer: string;
+  threads: number;
+  isa: string;
+  tokens: Int32Array;
+  /** Of each text: its tokens, and where in it the answer begins. */
+  lengths: Int32Array;
+  answers: Int32Array;
+  /** So many of the last texts are for evaluation alone. */
+  heldBack: number;
+  /** The draft vocabulary, ascending; a multiple of 16. */
+  draft: Int32Array;
+  rank: number;
+  slots: number;
+  seed: number;
+  epochs: number;
+  rowsPerStep: number;
+  rate: number;
+  rejectionWeight: number;
+}
+
+/** Training of a draft head; calls wait for one another. */
+export interface NativeHeadRun {
+  /** Of the whole run. */
+  steps: number;
+  parameters: number;
+  sourceHash: string;
+  train(): Promise<{
+    step: number;
+    /** Slots that counted. */
+    tokens: number;
+    kl: number;
+    acceptance: number;
+    hits: Float64Array;
+    /** Of the gradient, before clipping. */
+    norm: number;
+    notFinite: string;
+  }>;
+  evaluate(): Promise<{ acceptanceLength: number; hits: Float64Array }>;
+  saveCheckpoint(path: string): Promise<unknown>;
+  /** The steps that the checkpoint had taken. */
+  loadCheckpoint(path: string): Promise<number>;
+  saveHead(path: string): Promise<unknown>;
+}
+
 export interface Binding {
   readGgufMetadata(path: string): Record<string, GgufValue>;
   /** The tensors of a GGUF file or a safetensors folder, in the file's order. */
@@ -368,4 +419,6 @@ export interface Binding {
    * than the caches hold.
    */
   benchKernel(kernel: NativeKernel): Promise<NativeKernelTimes>;
+  /** Loads a target to train a draft head for it. Throws what loading does, NOTHING_TO_LEARN, SHAPE_MISMATCH. */
+  openHeadRun(options: NativeHeadRunOptions): Promise<NativeHeadRun>;
 }

@@ -1,7 +1,8 @@
 import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
 import { Engine } from '../engine/engine';
-import { readPrompts } from '../speculators/prompts';
+import { readPrompts, readTexts } from '../speculators/prompts';
+import { trainHead } from '../speculators/train-head';
 import { trainStatic } from '../speculators/train-static';
 import { runCommand } from './run';
 import { ProgressDisplay } from './terminal';
@@ -38,6 +39,62 @@ Examples:
   foretoken chat --memory speculators/<model>.memory.safetensors`,
     )
     .action((flags: TrainFlags) => runCommand((signal) => run(flags, signal)));
+  addTrainHead(train);
+}
+
+interface TrainHeadFlags {
+  model: string;
+  texts: string[];
+  out: string;
+  threads?: number;
+  draftTokens: number;
+  epochs: number;
+  rows: number;
+  minutes?: number;
+  json?: boolean;
+}
+
+function addTrainHead(train: Command): void {
+  train
+    .command('head')
+    .description('train a draft head on what the model makes of texts; an interrupted run goes on where it was')
+    .requiredOption('--texts <path...>', 'files or folders of texts, .txt, .md or .jsonl, or of tokens')
+    .requiredOption('--out <folder>', 'where the head goes, as a file named after the model, with its report')
+    .option('--model <ref>', "'default', a path, or a Hugging Face repository", 'default')
+    .option('--threads <n>', 'compute threads; default: physical cores', count)
+    .option('--draft-tokens <n>', 'tokens that the head can draft', count, 8192)
+    .option('--epochs <n>', 'passes over the texts', count, 1)
+    .option('--rows <n>', 'positions of a step', count, 2048)
+    .option('--minutes <n>', 'stop after so many minutes, to go on another time', count)
+    .option('--json', 'print the report as one line of JSON')
+    .action((flags: TrainHeadFlags) => runCommand((signal) => runHead(flags, signal)));
+}
+
+async function runHead(flags: TrainHeadFlags, signal: AbortSignal): Promise<void> {
+  const texts = await readTexts(flags.texts);
+  const display = new ProgressDisplay();
+  try {
+    const report = await trainHead(flags.model, texts, flags.out, {
+      threads: flags.threads,
+      draftTokens: flags.draftTokens,
+      epochs: flags.epochs,
+      rowsPerStep: flags.rows,
+      maxSeconds: flags.minutes === undefined ? undefined : flags.minutes * 60,
+      onProgress: display.update,
+      onStep: ({ step, steps }) => display.update({ stage: 'steps', done: step, total: steps }),
+      signal,
+    });
+    display.stop();
+    const { path, step, steps, evaluations } = report;
+    const length = evaluations.at(-1)?.acceptanceLength.toFixed(2) ?? 'unknown';
+    process.stdout.write(
+      flags.json
+        ? `${JSON.stringify(report)}\n`
+        : `${path ?? 'to be continued'}: step ${step} of ${steps}, acceptance length ${length} on held-back texts\n`,
+    );
+  } finally {
+    display.stop();
+  }
 }
 
 async function run(flags: TrainFlags, signal: AbortSignal): Promise<void> {

@@ -1,6 +1,7 @@
 import { readFile, readdir, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { ForetokenError } from '../error';
+import type { HeadText } from './train-head';
 
 /** Fields of a JSON record that may hold its prompt, in this order. */
 const fields = ['prompt', 'question', 'instruction', 'problem', 'text', 'input'] as const;
@@ -17,11 +18,33 @@ export async function readPrompts(paths: readonly string[]): Promise<string[]> {
   const prompts = new Set<string>();
   for (const path of await listFiles(paths)) {
     const text = await readFile(path, 'utf8');
-    const found = extname(path) === '.jsonl' ? fromRecords(path, text) : text.split(/\n\s*\n/);
+    const found = extname(path) === '.jsonl' ? recordsOf(path, text).flatMap(promptOf) : text.split(/\n\s*\n/);
     for (const prompt of found) if (prompt.trim() !== '') prompts.add(prompt.trim());
   }
   if (prompts.size === 0) throw new ForetokenError('PROMPTS_INVALID', `There is no prompt in ${paths.join(', ')}.`);
   return [...prompts];
+}
+
+/**
+ * Texts of the same files and folders: of `.jsonl` each record's prompt, or its tokens where `prompt` and `answer` are lists of them;
+ * `.txt` and `.md` are one text.
+ *
+ * @throws ForetokenError PROMPTS_INVALID
+ */
+export async function readTexts(paths: readonly string[]): Promise<HeadText[]> {
+  const texts: HeadText[] = [];
+  for (const path of await listFiles(paths)) {
+    const text = await readFile(path, 'utf8');
+    if (extname(path) !== '.jsonl') texts.push(text);
+    else texts.push(...recordsOf(path, text).flatMap((record): HeadText[] => tokensOf(record) ?? promptOf(record)));
+  }
+  return texts;
+}
+
+/** A record of tokens: a prompt, and the answer that came. */
+function tokensOf({ prompt, answer }: Record<string, unknown>): HeadText[] | undefined {
+  const isTokens = (value: unknown): value is number[] => Array.isArray(value) && value.every(Number.isInteger);
+  return isTokens(prompt) && isTokens(answer) ? [{ tokens: [...prompt, ...answer], answer: prompt.length }] : undefined;
 }
 
 async function listFiles(paths: readonly string[]): Promise<string[]> {
@@ -41,20 +64,22 @@ function isPrompts(path: string): boolean {
   return ['.jsonl', '.txt', '.md'].includes(extname(path));
 }
 
-function fromRecords(path: string, text: string): string[] {
+function recordsOf(path: string, text: string): Record<string, unknown>[] {
   return text
     .split('\n')
     .filter((line) => line.trim() !== '')
-    .flatMap((line, i) => {
-      let record: Record<string, unknown>;
+    .map((line, i) => {
       try {
-        record = JSON.parse(line) as Record<string, unknown>;
+        return JSON.parse(line) as Record<string, unknown>;
       } catch {
         throw new ForetokenError('PROMPTS_INVALID', `${path}, line ${i + 1} is no JSON.`);
       }
-      const turns = record['turns'];
-      const values: unknown[] = [Array.isArray(turns) ? turns[0] : undefined, ...fields.map((field) => record[field])];
-      const prompt = values.find((value) => typeof value === 'string');
-      return prompt === undefined ? [] : [prompt];
     });
+}
+
+/** None or one. */
+function promptOf(record: Record<string, unknown>): string[] {
+  const turns = record['turns'];
+  const values: unknown[] = [Array.isArray(turns) ? turns[0] : undefined, ...fields.map((field) => record[field])];
+  return values.filter((value) => typeof value === 'string').slice(0, 1);
 }

@@ -6,6 +6,7 @@
 #include "addon/engine.h"
 #include "addon/metadata.h"
 #include "addon/tensors.h"
+#include "addon/train.h"
 
 namespace {
 
@@ -15,6 +16,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   foretoken::addon::initBench(env, exports);
   foretoken::addon::initCuda(env, exports);
   foretoken::addon::initTensors(env, exports);
+  foretoken::addon::initTrain(env, exports);
   return exports;
 }
 

@@ -1,0 +1,57 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { readTexts } from '../../lib/speculators/prompts';
+import { trainHead } from '../../lib/speculators/train-head';
+import type { HeadText, TrainHeadOptions } from '../../lib/speculators/train-head';
+import { prompts, tinyModel } from './tiny';
+
+const tiny = tinyModel();
+let folder: string;
+beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'foretoken-head-'))));
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+const texts: HeadText[] = Array.from({ length: 40 }, (_, i) => `${prompts[i % prompts.length]} ${i} `.repeat(3));
+const options = (more: TrainHeadOptions = {}): TrainHeadOptions => ({
+  ...{ cacheFolder: tiny.cache, draftTokens: 64, slots: 3, rank: 4, rowsPerStep: 256, epochs: 2, threads: 2 },
+  ...more,
+});
+
+test('a run learns, keeps its report, and what was interrupted ends as what was not', async () => {
+  const whole = await trainHead(tiny.path, texts, join(folder, 'whole'), options());
+  expect(whole.step).toBe(whole.steps);
+  expect(whole.heldBack).toBe(2);
+  expect(whole.loss.at(-1)!.kl).toBeLessThan(whole.loss[0]!.kl);
+  expect(whole.loss.every(({ notFinite }) => notFinite === '')).toBe(true);
+  expect(whole.evaluations.at(-1)!.acceptanceLength).toBeGreaterThanOrEqual(1);
+  expect(whole.evaluations.at(-1)!.hits).toHaveLength(3);
+  expect(existsSync(join(folder, 'whole', `${whole.model}.head.checkpoint.safetensors`))).toBe(false);
+
+  const parts = join(folder, 'parts');
+  const first = await trainHead(tiny.path, texts, parts, options({ maxSeconds: 0 }));
+  expect(first).toMatchObject({ path: undefined, step: 0 });
+  const abort = new AbortController();
+  const interrupted = options({
+    signal: abort.signal,
+    threads: 1,
+    onStep: ({ step }) => step === 2 && abort.abort(),
+  });
+  await expect(trainHead(tiny.path, texts, parts, interrupted)).rejects.toMatchObject({ code: 'ABORTED' });
+  const last = await trainHead(tiny.path, texts, parts, options());
+  expect(last.loss).toEqual(whole.loss);
+  expect(readFileSync(last.path!).equals(readFileSync(whole.path!))).toBe(true);
+});
+
+test('a checkpoint of another run is refused, and so are texts too short', async () => {
+  await trainHead(tiny.path, texts, folder, options({ maxSeconds: 0 }));
+  await expect(trainHead(tiny.path, texts, folder, options({ rate: 0.1 }))).rejects.toMatchObject({
+    code: 'CHECKPOINT_MISMATCH',
+  });
+  await expect(trainHead(tiny.path, ['a'], folder, options())).rejects.toMatchObject({ code: 'NOTHING_TO_LEARN' });
+});
+
+test('texts are whole files, prompts of records, or tokens', async () => {
+  writeFileSync(join(folder, 'a.txt'), 'One.\n\nTwo.');
+  writeFileSync(join(folder, 'b.jsonl'), '{"question": "Three?"}\n{"prompt": [1, 2], "answer": [3]}\n{"other": 1}\n');
+  expect(await readTexts([folder])).toEqual(['One.\n\nTwo.', 'Three?', { tokens: [1, 2, 3], answer: 2 }]);
+});
