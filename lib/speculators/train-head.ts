@@ -231,8 +231,8 @@ async function cut(texts: readonly HeadText[], tokenizer: Tokenizer): Promise<Pi
 /** The most frequent tokens, ascending; a multiple of 16 of them. Where too few were seen, the lowest others fill up. */
 function draftVocabulary(pieces: readonly Piece[], size: number, wanted: number): Int32Array {
   const counts = new Uint32Array(size);
-  for (const { tokens, answer } of pieces) for (const token of tokens.slice(answer)) counts[token]! += 1;
-  const order = Array.from(counts.keys()).sort((a, b) => counts[b]! - counts[a]! || a - b);
+  for (const { tokens, answer } of pieces) for (const token of tokens.slice(answer)) counts[token] += 1;
+  const order = Array.from(counts.keys()).sort((a, b) => counts[b] - counts[a] || a - b);
   return Int32Array.from(order.slice(0, Math.floor(Math.min(wanted, size) / 16) * 16)).sort();
 }
 

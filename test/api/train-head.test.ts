@@ -21,7 +21,7 @@ test('a run learns, keeps its report, and what was interrupted ends as what was 
   const whole = await trainHead(tiny.path, texts, join(folder, 'whole'), options());
   expect(whole.step).toBe(whole.steps);
   expect(whole.heldBack).toBe(2);
-  expect(whole.loss.at(-1)!.kl).toBeLessThan(whole.loss[0]!.kl);
+  expect(whole.loss.at(-1)!.kl).toBeLessThan(whole.loss[0].kl);
   expect(whole.loss.every(({ notFinite }) => notFinite === '')).toBe(true);
   expect(whole.evaluations.at(-1)!.acceptanceLength).toBeGreaterThanOrEqual(1);
   expect(whole.evaluations.at(-1)!.hits).toHaveLength(3);
