@@ -27,6 +27,54 @@ inline void packSixteen(const float* even, const float* odd, Pair* row, int64_t,
 }
 inline void setPair(Pair* row, int64_t i, int64_t, Pair pair) { row[i] = pair; }
 
+/// Exchanges rows and columns of sixteen times sixteen words.
+inline void transpose(__m512i (&v)[16]) {
+  __m512i t[16];
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_epi32(v[i], v[i + 1]);
+    t[i + 1] = _mm512_unpackhi_epi32(v[i], v[i + 1]);
+  }
+  for (int i = 0; i < 16; i += 4)
+    for (int j = 0; j < 2; ++j) {
+      v[i + 2 * j] = _mm512_unpacklo_epi64(t[i + j], t[i + j + 2]);
+      v[i + 2 * j + 1] = _mm512_unpackhi_epi64(t[i + j], t[i + j + 2]);
+    }
+  // Lane l of v[4 g + c] now has column 4 l + c of rows 4 g .. 4 g + 3.
+  for (int c = 0; c < 4; ++c) {
+    const __m512i a = _mm512_shuffle_i32x4(v[c], v[4 + c], 0x88), b = _mm512_shuffle_i32x4(v[c], v[4 + c], 0xdd);
+    const __m512i d = _mm512_shuffle_i32x4(v[8 + c], v[12 + c], 0x88);
+    const __m512i e = _mm512_shuffle_i32x4(v[8 + c], v[12 + c], 0xdd);
+    t[c] = _mm512_shuffle_i32x4(a, d, 0x88), t[8 + c] = _mm512_shuffle_i32x4(a, d, 0xdd);
+    t[4 + c] = _mm512_shuffle_i32x4(b, e, 0x88), t[12 + c] = _mm512_shuffle_i32x4(b, e, 0xdd);
+  }
+  for (int i = 0; i < 16; ++i) v[i] = t[i];
+}
+
+/// Sixteen pairs of neighbours.
+inline __m512i neighbours(const float* x) {
+  return (__m512i)_mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + kLanes), _mm512_loadu_ps(x));
+}
+
+/// Packs whole groups of 32 pairs of a full tile whose rows lie without gaps; returns how many pairs it did.
+inline int64_t packRows(const float* from, int64_t rowStride, int64_t pairs, int64_t tile, Pair* out) {
+  constexpr int64_t kGroup = 32;
+  const int64_t done = pairs / kGroup * kGroup;
+  for (int64_t q = 0; q < done; q += kGroup)
+    for (int64_t i = 0; i < tile; i += 8) {
+      __m512i v[16];  // eight rows, sixteen pairs of each, then sixteen more
+      for (int64_t r = 0; r < 8; ++r)
+        for (int64_t half = 0; half < 2; ++half)
+          v[8 * half + r] = neighbours(from + (i + r) * rowStride + 2 * q + 2 * kLanes * half);
+      transpose(v);
+      for (int64_t k = 0; k < 16; ++k) {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + (q + k) * tile + i), _mm512_castsi512_si256(v[k]));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + (q + 16 + k) * tile + i),
+                            _mm512_extracti64x4_epi64(v[k], 1));
+      }
+    }
+  return done;
+}
+
 /// sum[r][v] += the products of a row of pairs of a with one of b.
 inline void multiplyPair(Part (&sum)[kTileRows][kTileVectors], const Pair* a, const Pair* b) {
   __m512bh columns[kTileVectors];
@@ -58,6 +106,8 @@ inline void setPair(Pair* row, int64_t i, int64_t tile, Pair pair) {
 inline void packSixteen(const float* even, const float* odd, Pair* row, int64_t tile, int64_t i) {
   for (int64_t l = 0; l < kLanes; ++l) setPair(row, i + l, tile, makePair(even[l], odd[l]));
 }
+
+inline int64_t packRows(const float*, int64_t, int64_t, int64_t, Pair*) { return 0; }
 
 inline void multiplyPair(Part (&sum)[kTileRows][kTileVectors * kParts], const Pair* a, const Pair* b) {
   const float* left = reinterpret_cast<const float*>(a);
@@ -103,7 +153,8 @@ inline void pack(MatrixView m, int64_t first, int64_t tile, void* panel) {
       for (int64_t i = 0; i < tile; ++i) put(i, q);
     return;
   }
-  for (int64_t begin = 0; begin < pairs; begin += kPackPairs)
+  const int64_t packed = rows == tile ? packRows(from, m.rowStride, m.columns / 2, tile, out) : 0;
+  for (int64_t begin = packed; begin < pairs; begin += kPackPairs)
     for (int64_t i = 0; i < tile; ++i)
       for (int64_t q = begin; q < std::min(pairs, begin + kPackPairs); ++q) put(i, q);
 }

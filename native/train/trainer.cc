@@ -96,11 +96,11 @@ Trainer::Batch Trainer::batchOf(std::vector<TrainSequence> sequences, double sha
       batch.blocks.anchor.push_back(first + i);
       for (int64_t s = 0; s < shape.slots; ++s) {
         const int64_t before = std::min(i + 1 + s, length - 1);  // beyond the end: anything, it has no weight
-        const bool counts = i + 2 + s < length;
+        const bool counts = i + 1 + s < length;  // the target has said what it expects, even if nothing came
         batch.blocks.token.push_back(sequence.token[before]);
         batch.state.insert(batch.state.end(), sequence.state.begin() + before * shape.width,
                            sequence.state.begin() + (before + 1) * shape.width);
-        batch.truth.push_back(counts ? sequence.token[i + 2 + s] : -1);
+        batch.truth.push_back(i + 2 + s < length ? sequence.token[i + 2 + s] : -1);
         batch.weight.push_back(counts ? std::pow(options_.slotDecay, static_cast<float>(s)) : 0.0f);
         total += batch.weight.back();
       }
@@ -127,12 +127,14 @@ TrainReport Trainer::train() {
     const LayerPass pass{ops_, weights_.data(), gradient_.data()};
     const auto loss = head_.train(pass, target_, batch.blocks, labels, options_.loss, batch.weight.data());
     for (size_t r = 0; r < loss.size(); ++r) {
-      if (batch.truth[r] < 0) continue;
-      const size_t slot = r % report.hits.size();
+      if (batch.weight[r] == 0) continue;
+      ++report.tokens;
       report.kl += batch.weight[r] * loss[r].kl;
       report.acceptance += batch.weight[r] * loss[r].acceptance;
+      if (batch.truth[r] < 0) continue;
+      const size_t slot = r % report.hits.size();
       report.hits[slot] += target_.draft[loss[r].top] == batch.truth[r];
-      ++counted[slot], ++report.tokens;
+      ++counted[slot];
     }
   }
   for (size_t s = 0; s < counted.size(); ++s) report.hits[s] /= std::max(1.0, counted[s]);

@@ -42,7 +42,7 @@ void testLinear(int64_t rows, int64_t inputs, int64_t outputs) {
 }
 
 void testLinearBits() {
-  const int64_t rows = 150, inputs = 70, outputs = 100;
+  const int64_t rows = 150, inputs = 202, outputs = 100;
   Floats x = randomValues(rows * inputs, 1), w = randomValues(outputs * inputs, 2);
   for (float& v : x) v *= 1.01f;  // not representable in bf16: rounding is part of the promise
   checkSameBits([&](Ops& ops) {
@@ -362,6 +362,7 @@ int main() {
   for (const int64_t rows : {1, 9, 130}) testLinear(rows, 40, 100);
   testLinear(64, 33, 16);
   testLinear(64, 128, 96);
+  testLinear(57, 203, 101);
   testLinearBits();
   testNorm();
   testSwiglu();
