@@ -16,6 +16,7 @@ import { lossless, losslessPrompts } from './lossless';
 import { peers } from './peers';
 import type { PeerPrompt } from './peers/peer';
 import { quality } from './quality';
+import { rl } from './rl';
 import { spec } from './spec';
 
 /** What commander hands over: numbers are still text. */
@@ -91,6 +92,12 @@ const suites: Record<string, { help: string; weights: string; limit: number; run
         }
       });
     },
+  },
+  rl: {
+    help: 'rollouts of a policy whose weights move after every step (needs --data)',
+    weights: 'auto',
+    limit: 8,
+    run: async (options) => rl(options, requireData(options.data, 'rl')),
   },
   peers: {
     help: 'llama.cpp and the Node bindings on the same file, prompts and threads (needs --data)',

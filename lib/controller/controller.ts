@@ -6,6 +6,7 @@ import { CostModel } from './cost';
 import type { Profile, RoundTimes } from './cost';
 import { Ledger } from './ledger';
 import { NodeOutcome, unpackNode } from './nodes';
+import { Rest } from './rest';
 
 /** Fixed facts that the controller works with. */
 export interface ControllerOptions {
@@ -21,6 +22,8 @@ export interface ControllerOptions {
 
 const standardDrafters: readonly Drafter[] = [Drafter.suffix, Drafter.recall, Drafter.prediction];
 
+const nobody = new Uint8Array(drafterCount);
+
 /** A changed price or chance below these is not worth a new table. */
 const priceStep = 0.01;
 const chanceStep = 0.004;
@@ -33,6 +36,7 @@ export class Controller {
   readonly cost: CostModel;
   readonly acceptance = new AcceptanceModel();
   readonly ledger = new Ledger();
+  readonly #rest = new Rest();
   readonly rowBudget: number;
   readonly #allowed = new Uint8Array(drafterCount);
   readonly #interval: number;
@@ -84,7 +88,7 @@ export class Controller {
       overheadSeconds: this.cost.overheadSeconds,
       draftSeconds: Float32Array.from(this.cost.draftSeconds),
       acceptance: this.acceptance.table(),
-      allowed: this.#allowed,
+      allowed: this.#rest.resting ? nobody : this.#allowed,
     };
   }
 
@@ -111,6 +115,9 @@ export class Controller {
       if (kind) this.#learn(outcomes, kind, draftOffset, draftCount);
     }
     if (times.prefillRows > 0 || from === to) return;
+    const plainSeconds = (this.#plainSeconds(times) * emitted) / times.sequences;
+    const price = this.cost.roundSeconds(times.rows, times.contextTokens);
+    this.#rest.observe(plainSeconds - price, times.draftSeconds, plainSeconds);
     this.ledger.add({
       drafter: lead,
       sequences: times.sequences,
@@ -118,7 +125,7 @@ export class Controller {
       emitted,
       expected,
       seconds: times.draftSeconds + times.passSeconds + times.sampleSeconds + times.otherSeconds,
-      plainSeconds: (this.#plainSeconds(times) * emitted) / times.sequences,
+      plainSeconds,
     });
     this.cost.observe(times, lead);
   }
@@ -158,7 +165,7 @@ export class Controller {
 
   #plainSeconds(times: RoundTimes): number {
     const context = (times.contextTokens / Math.max(1, times.rows)) * times.sequences;
-    return this.cost.plainSeconds(times.sequences, context);
+    return this.cost.roundSeconds(times.sequences, context);
   }
 }
 
@@ -177,6 +184,7 @@ function readRound(rounds: Float64Array, round: number): RoundTimes & { prefillR
 }
 
 function differs(a: NativePolicy, b: NativePolicy): boolean {
+  if (a.allowed !== b.allowed) return true;
   for (let i = 0; i < b.passSeconds.length; ++i) {
     if (Math.abs(b.passSeconds[i] - a.passSeconds[i]) > priceStep * a.passSeconds[i]) return true;
   }

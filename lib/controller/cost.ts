@@ -115,9 +115,9 @@ export class CostModel {
     );
   }
 
-  /** Seconds of a whole plain round (nothing drafted) of so many sequences. */
-  plainSeconds(sequences: number, contextTokens: number): number {
-    const index = Math.min(sequences, this.maxRows) - 1;
+  /** Seconds of a whole round of so many rows but for drafting; one row a sequence is plain decoding. */
+  roundSeconds(rows: number, contextTokens: number): number {
+    const index = Math.min(rows, this.maxRows) - 1;
     const pass = this.#base[index] * Math.exp(this.#scale + this.#correction[index]);
     return pass + this.secondsPerContextToken * contextTokens + this.#overhead;
   }

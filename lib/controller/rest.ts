@@ -1,0 +1,54 @@
+/** Rounds after which a trial is judged. */
+const trial = 64;
+/** Rounds of a rest: the first one, and the longest. */
+const firstRest = 256;
+const longestRest = 1 << 14;
+/** Drafters that take less than this share of plain decoding's time may always be asked: what they say teaches what to expect. */
+const negligible = 0.03;
+
+/**
+ * Whether asking drafters pays at all. Where a pass is so short that their answers take longer than they save, as with tiny models,
+ * nobody is asked for a while, and for twice as long whenever a trial finds that nothing has changed.
+ */
+export class Rest {
+  #left = 0;
+  #length = firstRest;
+  #rounds = 0;
+  #saved = 0;
+  #spent = 0;
+  #plain = 0;
+
+  /** Whether drafters are left alone now. */
+  get resting(): boolean {
+    return this.#left > 0;
+  }
+
+  /**
+   * Takes one round.
+   *
+   * @param saved Seconds less than plain decoding would have taken for its tokens, but for drafting, at present prices.
+   * @param spent Seconds of drafting.
+   * @param plain Seconds of plain decoding for its tokens.
+   */
+  observe(saved: number, spent: number, plain: number): void {
+    if (this.resting) {
+      this.#left -= 1;
+      return;
+    }
+    this.#saved += saved;
+    this.#spent += spent;
+    this.#plain += plain;
+    this.#rounds += 1;
+    if (this.#rounds === trial) this.#judge();
+  }
+
+  #judge(): void {
+    if (this.#spent <= negligible * this.#plain || this.#spent <= this.#saved) {
+      this.#length = firstRest;
+    } else {
+      this.#left = this.#length;
+      this.#length = Math.min(longestRest, 2 * this.#length);
+    }
+    this.#rounds = this.#saved = this.#spent = this.#plain = 0;
+  }
+}
