@@ -27,7 +27,7 @@ export interface LoadOptions {
   weights?: WeightFormat;
   /** Threads that compute. Defaults to the physical cores this process may use. */
   threads?: number;
-  /** Instruction set: 'portable', 'avx2' or 'avx512'. Defaults to the best this processor has. */
+  /** Instruction set: 'portable', 'avx2', 'avx512' or 'avx512fp16'. Defaults to the best this processor has. */
   isa?: string;
   /** Tokens that one sequence may hold, prompt and answer together. Defaults to the model's own, at most 8192. */
   contextLength?: number;

@@ -7,29 +7,46 @@ namespace foretoken {
 namespace {
 
 /// x / (1 + e^-x), as x * (1 or e) / (1 + e) with e = e^-|x|, so that nothing overflows.
-inline void silu(const float* x, float* out, int count) {
-  float e[kLanes];
-  V16 v = load(x);
-  const V16 magnitude = max(v, sub(broadcast(0.0f), v));
-  store(e, exp2(mul(magnitude, broadcast(-1.44269504f))));
-  for (int i = 0; i < count; ++i) out[i] = x[i] * (x[i] >= 0 ? 1.0f : e[i]) / (1.0f + e[i]);
+inline V16 silu(V16 x) {
+  const V16 zero = broadcast(0.0f), minus = sub(zero, x);
+  const V16 e = exp2(mul(max(minus, x), broadcast(-1.44269504f)));
+  const V16 positive = max(zero, x), negative = sub(zero, max(zero, minus));
+  return div(add(positive, mul(negative, e)), add(e, broadcast(1.0f)));
 }
 
-/// Writes the sixteen results of one panel and one input row; `count` of them exist.
-inline void finish(const Product& p, int64_t panel, int row, const float* sums) {
+/// Sums of one panel are eight pairs of gate and up. The sums of two rows, one after the other, fill a vector.
+inline void swiglu(const Product& p, int64_t panel, int row, int rows, const float* sums) {
+  constexpr int kPairs = kPanelRows / 2;
+  const int64_t first = panel * kPairs, width = p.layout.rows / 2;
+  const int64_t count = width - first < kPairs ? width - first : kPairs;
+  float activated[2 * kPairs];
+  store(activated, mul(silu(evenFloats(sums)), oddFloats(sums)));
+  for (int t = 0; t < rows; ++t)
+    for (int64_t i = 0; i < count; ++i) p.out[(row + t) * p.outWidth + first + i] = activated[t * kPairs + i];
+}
+
+/// Writes the sixteen results of one panel and one input row, as many as exist.
+inline void finishRow(const Product& p, int64_t panel, int row, const float* sums) {
   const int64_t first = panel * kPanelRows;
   const int count = p.layout.rows - first < kPanelRows ? static_cast<int>(p.layout.rows - first) : kPanelRows;
   float* out = p.out + row * p.outWidth;
-  if (p.epilogue == Epilogue::swiglu) {
-    float gates[kLanes] = {}, activated[kLanes] = {};
-    for (int i = 0; i < kPanelRows / 2; ++i) gates[i] = sums[2 * i];
-    silu(gates, activated, kPanelRows / 2);
-    for (int i = 0; i < count / 2; ++i) out[first / 2 + i] = activated[i] * sums[2 * i + 1];
-  } else if (count < kPanelRows) {
+  if (count < kPanelRows) {
     for (int i = 0; i < count; ++i) out[first + i] = p.epilogue == Epilogue::add ? out[first + i] + sums[i] : sums[i];
   } else {
     const V16 s = load(sums);
     store(out + first, p.epilogue == Epilogue::add ? add(load(out + first), s) : s);
+  }
+}
+
+/// Writes the results of one panel for input rows [row, row + rows) from sums [rows][16], which are read as if `rows`
+/// were even.
+inline void finish(const Product& p, int64_t panel, int row, int rows, const float* sums) {
+  for (int t = 0; t < rows; t += 2) {
+    const int count = rows - t < 2 ? 1 : 2;
+    if (p.epilogue == Epilogue::swiglu)
+      swiglu(p, panel, row + t, count, sums + t * kPanelRows);
+    else
+      for (int i = t; i < t + count; ++i) finishRow(p, panel, row + i, sums + i * kPanelRows);
   }
 }
 

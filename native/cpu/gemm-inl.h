@@ -4,11 +4,10 @@
 // A codec says how a block of a format expands and how it is scaled, in terms of Vector. A tile is one panel times up
 // to Vector::kTile input rows.
 #pragma once
-#include <utility>
-
 #include "cpu/epilogue-inl.h"
 #include "cpu/kernels.h"
 #include "cpu/prepare-inl.h"
+#include "cpu/tiles-inl.h"
 
 namespace foretoken {
 namespace {
@@ -22,27 +21,6 @@ constexpr int kUnroll = 16;
 #define FORETOKEN_INLINE inline
 constexpr int kUnroll = 1;
 #endif
-
-/// Asks for what follows a block, two kilobytes ahead: with few rows, kernels issue their loads too slowly for the
-/// hardware's own prefetching to reach the memory's speed.
-inline void prefetchBlock(const uint8_t* block, size_t bytes) {
-  constexpr size_t kAhead = 2048;
-  for (size_t line = 0; line < bytes; line += 64) prefetch(block + line + kAhead);
-}
-
-/// Calls f.operator()<T>(row) for tiles of at most `max` rows, as equal as they can be.
-template <int max, class F>
-inline void forTiles(int count, F&& f) {
-  const int tiles = (count + max - 1) / max;
-  for (int i = 0; i < tiles; ++i) {
-    const int row = static_cast<int>(int64_t{count} * i / tiles);
-    const int size = static_cast<int>(int64_t{count} * (i + 1) / tiles) - row;
-    [&]<int... T>(std::integer_sequence<int, T...>) {
-      ((size == T + 1 ? f.template operator()<T + 1>(row) : void()), ...);
-    }
-    (std::make_integer_sequence<int, max>());
-  }
-}
 
 // --- codecs of integer formats ---
 // An object is one block.
@@ -199,13 +177,11 @@ inline void integerTile(const Product& p, const uint8_t* weights, int64_t first,
 
 /// Multiplies finished sums by the codec's last factor and writes them out.
 template <class Vector, class Codec>
-void integerFinish(const Product& p, int64_t panel, int count, float* sums) {
+void integerFinish(const Product& p, int64_t panel, float* sums) {
   const auto factor = Vector::broadcast(Codec::finish(p.weights));
-  for (int row = 0; row < count; ++row, sums += kPanelRows) {
-    for (int i = 0; i < kPanelRows; i += Vector::kRows)
-      Vector::store(sums + i, Vector::mul(Vector::load(sums + i), factor));
-    finish(p, panel, row, sums);
-  }
+  for (int i = 0; i < p.count * kPanelRows; i += Vector::kRows)
+    Vector::store(sums + i, Vector::mul(Vector::load(sums + i), factor));
+  finish(p, panel, 0, p.count, sums);
 }
 
 /// Blocks of a panel that all tiles go through before the next ones: they and the rows' blocks stay in the first-level
@@ -223,7 +199,7 @@ void multiplyInteger(const Product& p, int64_t first, int64_t last, uint8_t* scr
       forTiles<Vector::kTile>(p.count, [&]<int T>(int row) {
         integerTile<Vector, Codec, T>(p, weights, blocks * i / slabs, blocks * (i + 1) / slabs, row, sums);
       });
-    integerFinish<Vector, Codec>(p, panel, p.count, sums);
+    integerFinish<Vector, Codec>(p, panel, sums);
   }
 }
 
@@ -262,21 +238,21 @@ struct Fp8 {
 
 constexpr int kChains = 4;
 
-/// (c0 + c1) + (c2 + c3), times the row scales of fp8, and out.
+/// (c0 + c1) + (c2 + c3), times the row scales of fp8, and out: one or two rows.
 template <class Vector, Format format>
-void floatFinish(const Product& p, int64_t panel, int row, const float (*chains)[kPanelRows]) {
+void floatFinish(const Product& p, int64_t panel, int row, int rows, const float (*chains)[kChains][kPanelRows]) {
   const float* scales = reinterpret_cast<const float*>(p.weights + kHeaderBytes + panel * p.layout.panelBytes +
                                                        p.layout.blocks * p.layout.blockBytes);
-  float sums[kPanelRows];
-  for (int n = 0; n < Vector::kVectors; ++n) {
-    const int i = n * Vector::kRows;
-    auto sum = Vector::add(Vector::add(Vector::load(chains[0] + i), Vector::load(chains[1] + i)),
-                           Vector::add(Vector::load(chains[2] + i), Vector::load(chains[3] + i)));
-    if constexpr (format == Format::fp8)
-      sum = Vector::mul(Vector::mul(sum, Vector::broadcast(Vector::kFp8Unscale)), Vector::load(scales + i));
-    Vector::store(sums + i, sum);
-  }
-  finish(p, panel, row, sums);
+  float sums[2][kPanelRows] = {};
+  for (int t = 0; t < rows; ++t)
+    for (int i = 0; i < kPanelRows; i += Vector::kRows) {
+      const auto chain = [&](int c) { return Vector::load(chains[t][c] + i); };
+      auto sum = Vector::add(Vector::add(chain(0), chain(1)), Vector::add(chain(2), chain(3)));
+      if constexpr (format == Format::fp8)
+        sum = Vector::mul(Vector::mul(sum, Vector::broadcast(Vector::kFp8Unscale)), Vector::load(scales + i));
+      Vector::store(sums[t] + i, sum);
+    }
+  finish(p, panel, row, rows, sums[0]);
 }
 
 /// One or two rows: expanded weights go straight into the sums.
@@ -315,7 +291,7 @@ void floatFused(const Product& p, int64_t panel, int row) {
       for (int c = 0; c < kChains; ++c)
         for (int n = 0; n < N; ++n) Vector::store(chains[t][c] + (part * N + n) * Vector::kRows, acc[t][n][c]);
   }
-  for (int t = 0; t < T; ++t) floatFinish<Vector, format>(p, panel, row + t, chains[t]);
+  floatFinish<Vector, format>(p, panel, row, T, chains);
 }
 
 /// Columns of a slab that are expanded together: small enough for the first-level cache with the rows of a tile beside
@@ -378,13 +354,14 @@ void floatPanel(const Product& p, int64_t panel, uint8_t* scratch) {
                            chains + row);
     });
   }
-  for (int row = 0; row < p.count; ++row) floatFinish<Vector, format>(p, panel, row, chains[row]);
+  for (int row = 0; row < p.count; row += 2)
+    floatFinish<Vector, format>(p, panel, row, p.count - row < 2 ? 1 : 2, chains + row);
 }
 
 inline size_t scratchBytes(int rows) {
   const size_t floats =
       (kChains * kSlabQuads * kPanelRows + static_cast<size_t>(rows) * kChains * kPanelRows) * sizeof(float);
-  const size_t integers = static_cast<size_t>(rows) * kPanelRows * sizeof(float);
+  const size_t integers = static_cast<size_t>(rows + 1) * kPanelRows * sizeof(float);
   return floats > integers ? floats : integers;
 }
 

@@ -176,13 +176,13 @@ void pairTile(const Product& p, int64_t panel, int row) {
                                        (__m512bh)_mm512_set1_epi32(word(x[t] + b * kBlockCols + q * 4 + i * 2)));
     }
   }
+  float sums[T + T % 2][kPanelRows] = {};
   for (int t = 0; t < T; ++t) {
-    float sums[kPanelRows];
     __m512 sum = _mm512_add_ps(acc[t][0], acc[t][1]);
     if constexpr (Codec::kScaled) sum = _mm512_mul_ps(sum, _mm512_loadu_ps(reinterpret_cast<const float*>(block)));
-    _mm512_storeu_ps(sums, sum);
-    finish(p, panel, row + t, sums);
+    _mm512_storeu_ps(sums[t], sum);
   }
+  finish(p, panel, row, T, sums[0]);
 }
 
 template <class Codec>

@@ -15,6 +15,7 @@ bool isaAvailable(Isa isa) {
   switch (isa) {
     case Isa::portable: return true;
     case Isa::avx2: return avx2;
+    case Isa::avx512fp16: return isaAvailable(Isa::avx512) && __builtin_cpu_supports("avx512fp16");
     case Isa::avx512:
       return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
@@ -29,6 +30,7 @@ bool isaAvailable(Isa isa) {
 
 const char* name(Isa isa) {
   switch (isa) {
+    case Isa::avx512fp16: return "avx512fp16";
     case Isa::avx512: return "avx512";
     case Isa::avx2: return "avx2";
     default: return "portable";
@@ -38,7 +40,7 @@ const char* name(Isa isa) {
 std::span<const char* const> availableIsas() {
   static const std::vector<const char*> names = [] {
     std::vector<const char*> available;
-    for (Isa isa : {Isa::avx512, Isa::avx2, Isa::portable})
+    for (Isa isa : kIsas)
       if (isaAvailable(isa)) available.push_back(name(isa));
     return available;
   }();
@@ -47,7 +49,7 @@ std::span<const char* const> availableIsas() {
 
 Isa selectIsa(const std::string& wanted) {
   std::string known;
-  for (Isa isa : {Isa::avx512, Isa::avx2, Isa::portable}) {
+  for (Isa isa : kIsas) {
     if (!isaAvailable(isa)) continue;
     if (wanted.empty() || wanted == name(isa)) return isa;
     known += (known.empty() ? "" : ", ") + std::string(name(isa));

@@ -5,8 +5,12 @@
 
 namespace foretoken {
 
-/// avx2 stands for AVX2 + FMA + F16C + BMI2; avx512 for F, BW, VL, DQ, VBMI, VNNI and BF16 on top of that.
-enum class Isa : uint8_t { portable, avx2, avx512 };
+/// avx2 stands for AVX2 + FMA + F16C + BMI2; avx512 for F, BW, VL, DQ, VBMI, VNNI and BF16 on top of that;
+/// avx512fp16 adds FP16.
+enum class Isa : uint8_t { portable, avx2, avx512, avx512fp16 };
+
+/// Best first.
+constexpr Isa kIsas[] = {Isa::avx512fp16, Isa::avx512, Isa::avx2, Isa::portable};
 
 /// True if this CPU (and its operating system) can run the path.
 bool isaAvailable(Isa);

@@ -10,7 +10,8 @@
 //   float formats    Weights become fp32 exactly; inputs stay fp32 (f32, f16) or are rounded to bf16 (bf16, fp8). Four
 //   chains of
 //                    fused multiply-adds over the columns k = c, c + 4, …; the result is (c0 + c1) + (c2 + c3), times
-//                    the row's scale (fp8). avx512 takes vdpbf16ps for bf16 and fp8 and differs from the others there.
+//                    the row's scale (fp8). avx512 takes vdpbf16ps for bf16 and fp8 and differs from the others there;
+//                    avx512fp16 takes halves for fp8 (gemm_avx512fp16.cc).
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -57,5 +58,6 @@ const Kernels& kernels(Isa);
 const Kernels& portableKernels();
 const Kernels& avx2Kernels();
 const Kernels& avx512Kernels();
+const Kernels& avx512fp16Kernels();
 
 }  // namespace foretoken

@@ -35,6 +35,7 @@ inline V16 fma(V16 a, V16 b, V16 c) { return {_mm512_fmadd_ps(a.x, b.x, c.x)}; }
 inline V16 mul(V16 a, V16 b) { return {_mm512_mul_ps(a.x, b.x)}; }
 inline V16 add(V16 a, V16 b) { return {_mm512_add_ps(a.x, b.x)}; }
 inline V16 sub(V16 a, V16 b) { return {_mm512_sub_ps(a.x, b.x)}; }
+inline V16 div(V16 a, V16 b) { return {_mm512_div_ps(a.x, b.x)}; }
 /// a > b ? a : b, which is b where either is NaN.
 inline V16 max(V16 a, V16 b) { return {_mm512_max_ps(a.x, b.x)}; }
 /// value where x >= bound, else +0 (also where x is NaN).
@@ -66,26 +67,36 @@ inline Pairs packPairs(V16 even, V16 odd) {
   __m512i high = _mm512_and_si512(roundHigh(odd), _mm512_set1_epi32(static_cast<int>(0xffff0000u)));
   return {_mm512_or_si512(_mm512_srli_epi32(roundHigh(even), 16), high)};
 }
+/// Combines lanes i and i + 8, then 4, 2 and 1 apart.
+template <class F>
+inline float foldLanes(__m512 x, F&& combine) {
+  x = combine(x, _mm512_shuffle_f32x4(x, x, 0x4e));
+  x = combine(x, _mm512_shuffle_f32x4(x, x, 0xb1));
+  x = combine(x, _mm512_shuffle_ps(x, x, 0x4e));
+  return _mm512_cvtss_f32(combine(x, _mm512_shuffle_ps(x, x, 0xb1)));
+}
 /// Sum of the lanes in the fixed order ((i, i + 8), then + 4, + 2, + 1).
 inline float sumLanes(V16 a) {
-  alignas(64) float t[kLanes];
-  _mm512_store_ps(t, a.x);
-  for (int half = 8; half > 0; half /= 2)
-    for (int i = 0; i < half; ++i) t[i] = t[i] + t[i + half];
-  return t[0];
+  return foldLanes(a.x, [](__m512 x, __m512 y) { return _mm512_add_ps(x, y); });
 }
 /// Adds lanes as 32-bit integers.
 inline V16 addWords(V16 a, V16 b) {
   return {_mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a.x), _mm512_castps_si512(b.x)))};
 }
 inline float maxLanes(V16 a) {
-  alignas(64) float t[kLanes];
-  _mm512_store_ps(t, a.x);
-  for (int half = 8; half > 0; half /= 2)
-    for (int i = 0; i < half; ++i) t[i] = t[i] > t[i + half] ? t[i] : t[i + half];
-  return t[0];
+  return foldLanes(a.x, [](__m512 x, __m512 y) { return _mm512_max_ps(x, y); });
 }
-inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+/// The sixteen even and the sixteen odd floats of 32.
+inline V16 evenFloats(const float* p) {
+  const __m512i index = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  return {_mm512_permutex2var_ps(_mm512_loadu_ps(p), index, _mm512_loadu_ps(p + 16))};
+}
+inline V16 oddFloats(const float* p) {
+  const __m512i index = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+  return {_mm512_permutex2var_ps(_mm512_loadu_ps(p), index, _mm512_loadu_ps(p + 16))};
+}
+/// Into the second level: the first has too few slots for all that must be on its way.
+inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
 
 // One register's share of sixteen lanes, for the innermost loops: compilers keep plain arrays of these in registers.
 using Part = __m512;
@@ -127,6 +138,7 @@ inline V16 fma(V16 a, V16 b, V16 c) { return {_mm256_fmadd_ps(a.lo, b.lo, c.lo),
 inline V16 mul(V16 a, V16 b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }
 inline V16 add(V16 a, V16 b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
 inline V16 sub(V16 a, V16 b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
+inline V16 div(V16 a, V16 b) { return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)}; }
 inline V16 max(V16 a, V16 b) { return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)}; }
 inline V16 whereAtLeast(V16 x, V16 bound, V16 value) {
   return {_mm256_and_ps(_mm256_cmp_ps(x.lo, bound.lo, _CMP_GE_OQ), value.lo),
@@ -187,6 +199,19 @@ inline float maxLanes(V16 a) {
   __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+/// Of the floats of a and b, the even ones (select 0x88) or the odd ones (0xdd).
+template <int select>
+inline __m256 everyOther(__m256 a, __m256 b) {
+  return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, select)), 0xd8));
+}
+inline V16 evenFloats(const float* p) {
+  return {everyOther<0x88>(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)),
+          everyOther<0x88>(_mm256_loadu_ps(p + 16), _mm256_loadu_ps(p + 24))};
+}
+inline V16 oddFloats(const float* p) {
+  return {everyOther<0xdd>(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)),
+          everyOther<0xdd>(_mm256_loadu_ps(p + 16), _mm256_loadu_ps(p + 24))};
 }
 inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
@@ -256,6 +281,9 @@ inline V16 add(const V16& a, const V16& b) {
 inline V16 sub(const V16& a, const V16& b) {
   return lanes([&](int i) { return a.x[i] - b.x[i]; });
 }
+inline V16 div(const V16& a, const V16& b) {
+  return lanes([&](int i) { return a.x[i] / b.x[i]; });
+}
 inline V16 max(const V16& a, const V16& b) {
   return lanes([&](int i) { return a.x[i] > b.x[i] ? a.x[i] : b.x[i]; });
 }
@@ -308,6 +336,12 @@ inline float maxLanes(V16 a) {
   for (int half = 8; half > 0; half /= 2)
     for (int i = 0; i < half; ++i) a.x[i] = a.x[i] > a.x[i + half] ? a.x[i] : a.x[i + half];
   return a.x[0];
+}
+inline V16 evenFloats(const float* p) {
+  return lanes([&](int i) { return p[2 * i]; });
+}
+inline V16 oddFloats(const float* p) {
+  return lanes([&](int i) { return p[2 * i + 1]; });
 }
 inline void prefetch(const void*) {}
 

@@ -15,7 +15,7 @@ const Shape kShapes[] = {{9, 3, 64, true}, {4, 4, 32, false},  {8, 2, 128, false
 
 std::vector<Isa> isas() {
   std::vector<Isa> available;
-  for (Isa isa : {Isa::portable, Isa::avx2, Isa::avx512})
+  for (Isa isa : kIsas)
     if (isaAvailable(isa)) available.push_back(isa);
   return available;
 }

@@ -17,7 +17,7 @@ struct __m512 {
 struct __m512i {
   uint32_t x[16];
 };
-enum { _CMP_UNORD_Q = 3, _CMP_GE_OQ = 29, _MM_HINT_T0 = 3 };
+enum { _CMP_UNORD_Q = 3, _CMP_GE_OQ = 29, _MM_HINT_T1 = 2 };
 
 template <class V, class F>
 V emulate(F f) {
@@ -36,7 +36,6 @@ inline __m512 _mm512_loadu_ps(const float* p) {
   return emulate<__m512>([&](int i) { return p[i]; });
 }
 inline void _mm512_storeu_ps(float* p, __m512 a) { std::memcpy(p, a.x, 64); }
-inline void _mm512_store_ps(float* p, __m512 a) { std::memcpy(p, a.x, 64); }
 inline __m512 _mm512_set1_ps(float v) {
   return emulate<__m512>([&](int) { return v; });
 }
@@ -51,6 +50,23 @@ inline __m512 _mm512_add_ps(__m512 a, __m512 b) {
 }
 inline __m512 _mm512_sub_ps(__m512 a, __m512 b) {
   return emulate<__m512>([&](int i) { return a.x[i] - b.x[i]; });
+}
+inline __m512 _mm512_div_ps(__m512 a, __m512 b) {
+  return emulate<__m512>([&](int i) { return a.x[i] / b.x[i]; });
+}
+inline __m512 _mm512_shuffle_f32x4(__m512 a, __m512 b, int select) {
+  return emulate<__m512>([&](int i) { return (i < 8 ? a : b).x[(select >> (i / 4 * 2) & 3) * 4 + i % 4]; });
+}
+inline __m512 _mm512_shuffle_ps(__m512 a, __m512 b, int select) {
+  return emulate<__m512>([&](int i) { return (i % 4 < 2 ? a : b).x[i / 4 * 4 + (select >> (i % 4 * 2) & 3)]; });
+}
+inline __m512 _mm512_permutex2var_ps(__m512 a, __m512i index, __m512 b) {
+  return emulate<__m512>([&](int i) { return (index.x[i] & 16 ? b : a).x[index.x[i] & 15]; });
+}
+inline float _mm512_cvtss_f32(__m512 a) { return a.x[0]; }
+template <class... Words>
+inline __m512i _mm512_setr_epi32(Words... words) {
+  return {{static_cast<uint32_t>(words)...}};
 }
 inline __m512 _mm512_max_ps(__m512 a, __m512 b) {
   return emulate<__m512>([&](int i) { return a.x[i] > b.x[i] ? a.x[i] : b.x[i]; });

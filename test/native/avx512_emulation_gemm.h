@@ -103,5 +103,60 @@ inline __m512 _mm512_dpbf16_ps(__m512 sum, __m512bh a, __m512bh b) {
   });
 }
 
+// Halves. A product of two and its sum with a third, taken in double and rounded twice, may differ from hardware's by a
+// unit in the last place.
+enum { _MM_FROUND_TO_NEAREST_INT = 0 };
+struct __m512h {
+  uint32_t x[16];
+};
+inline __m512h _mm512_castsi512_ph(__m512i a) { return reinterpret<__m512h>(a); }
+inline __m512i _mm512_castph_si512(__m512h a) { return reinterpret<__m512i>(a); }
+inline void _mm256_storeu_si256(__m256i* p, __m256i a) { std::memcpy(static_cast<void*>(p), a.x, 32); }
+inline __m256i _mm512_cvtps_ph(__m512 a, int) {
+  __m256i r;
+  for (int i = 0; i < 16; ++i) {
+    const uint16_t half = floatToF16(a.x[i]);
+    std::memcpy(r.x + 2 * i, &half, 2);
+  }
+  return r;
+}
+template <class F>
+__m512i emulateHalves(F f) {
+  return emulate<__m512i>([&](int i) { return uint32_t{f(2 * i)} | uint32_t{f(2 * i + 1)} << 16; });
+}
+template <class Vector>
+uint16_t halfOf(const Vector& a, int i) {
+  return static_cast<uint16_t>(a.x[i / 2] >> (i % 2 * 16));
+}
+inline __m512h _mm512_fmadd_ph(__m512h a, __m512h b, __m512h c) {
+  return _mm512_castsi512_ph(emulateHalves([&](int i) {
+    const double product = double{f16ToFloat(halfOf(a, i))} * f16ToFloat(halfOf(b, i));
+    return floatToF16(static_cast<float>(product + f16ToFloat(halfOf(c, i))));
+  }));
+}
+inline __m512h _mm512_mul_ph(__m512h a, __m512h b) {
+  return _mm512_castsi512_ph(
+      emulateHalves([&](int i) { return floatToF16(f16ToFloat(halfOf(a, i)) * f16ToFloat(halfOf(b, i))); }));
+}
+inline __m512h _mm512_add_ph(__m512h a, __m512h b) {
+  return _mm512_castsi512_ph(
+      emulateHalves([&](int i) { return floatToF16(f16ToFloat(halfOf(a, i)) + f16ToFloat(halfOf(b, i))); }));
+}
+inline __m512i _mm512_set1_epi16(int16_t v) {
+  return emulateHalves([&](int) { return static_cast<uint16_t>(v); });
+}
+inline __m512i _mm512_slli_epi16(__m512i a, int n) {
+  return emulateHalves([&](int i) { return static_cast<uint16_t>(halfOf(a, i) << n); });
+}
+inline __m512i _mm512_srai_epi16(__m512i a, int n) {
+  return emulateHalves([&](int i) { return static_cast<uint16_t>(static_cast<int16_t>(halfOf(a, i)) >> n); });
+}
+inline __m512i _mm512_srai_epi32(__m512i a, int n) {
+  return emulate<__m512i>([&](int i) { return static_cast<uint32_t>(static_cast<int32_t>(a.x[i]) >> n); });
+}
+inline __m512i _mm512_rol_epi32(__m512i a, int n) {
+  return emulate<__m512i>([&](int i) { return a.x[i] << n | a.x[i] >> (32 - n); });
+}
+
 }  // namespace
 }  // namespace foretoken

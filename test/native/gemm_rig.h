@@ -129,12 +129,19 @@ inline double roundedInput(Format format, const float* row, int64_t cols, int64_
   return amax == 0 ? 0.0 : std::nearbyint(row[k] * (127.0f / amax)) * (amax / 127.0f);
 }
 
-inline Exact exactProduct(Packed& w, const float* in, int count) {
+/// Error that sums in halves may have (fp8 on avx512fp16), as a share of the sum of magnitudes.
+constexpr double kHalfError = 1e-3;
+
+/// In double, of inputs as the format rounds them, or as they are.
+inline Exact exactProduct(Packed& w, const float* in, int count, bool rounding = true) {
   Exact exact;
   std::vector<float> weights(w.cols);
   std::vector<double> rounded(count * w.cols);
   for (int r = 0; r < count; ++r)
-    for (int64_t k = 0; k < w.cols; ++k) rounded[r * w.cols + k] = roundedInput(w.format, in + r * w.cols, w.cols, k);
+    for (int64_t k = 0; k < w.cols; ++k) {
+      const float* row = in + r * w.cols;
+      rounded[r * w.cols + k] = rounding ? roundedInput(w.format, row, w.cols, k) : row[k];
+    }
   exact.value.resize(count * w.rows);
   exact.magnitude.resize(count * w.rows);
   for (int64_t n = 0; n < w.rows; ++n) {

@@ -39,7 +39,7 @@ void testPathsAgree(int width) {
   for (const bool centred : {false, true}) {
     if (centred) maker.centre(several, 9);
     std::vector<ProjectRow> paths = {kProjectPortable, project};
-    for (const Isa isa : {Isa::avx2, Isa::avx512})
+    for (const Isa isa : kIsas)
       if (isaAvailable(isa)) paths.push_back(projectRow(isa));
     for (int i = 0; i < 9; ++i) {
       Key first(kKeyWidth), key(kKeyWidth);

@@ -23,7 +23,7 @@ constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
 std::vector<Isa> isas() {
   std::vector<Isa> available;
-  for (Isa isa : {Isa::portable, Isa::avx2, Isa::avx512})
+  for (Isa isa : kIsas)
     if (isaAvailable(isa)) available.push_back(isa);
   return available;
 }
