@@ -15,7 +15,11 @@ bool isaAvailable(Isa isa) {
   switch (isa) {
     case Isa::portable: return true;
     case Isa::avx2: return avx2;
+#if defined(FORETOKEN_AVX512FP16)
     case Isa::avx512fp16: return isaAvailable(Isa::avx512) && __builtin_cpu_supports("avx512fp16");
+#else
+    case Isa::avx512fp16: return false;
+#endif
     case Isa::avx512:
       return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
