@@ -114,7 +114,7 @@ async function modelTask(options: BenchOptions, folder: string): Promise<Task> {
   return {
     name: options.model === 'default' ? 'default' : basename(source.path),
     ...{ path: source.path, weights: options.weights[0], prompts },
-    ...{ maxTokens: 64, stopTokens: [...source.tokenizer.eosIds], size: 0.012 },
+    ...{ maxTokens: 64, stopTokens: [...source.tokenizer.eosIds], size: 0.025 },
   };
 }
 

@@ -1,14 +1,15 @@
 /** Rounds after which a trial is judged. */
 const trial = 64;
-/** Rounds of a rest: the first one, and the longest. */
+/** Rounds of a rest: the first one, the longest, and how much longer the next one is. */
 const firstRest = 256;
-const longestRest = 1 << 14;
+const longestRest = 1 << 16;
+const longer = 4;
 /** Drafters that take less than this share of plain decoding's time may always be asked: what they say teaches what to expect. */
 const negligible = 0.03;
 
 /**
  * Whether asking drafters pays at all. Where a pass is so short that their answers take longer than they save, as with tiny models,
- * nobody is asked for a while, and for twice as long whenever a trial finds that nothing has changed.
+ * nobody is asked for a while, and for much longer whenever a trial finds that nothing has changed.
  */
 export class Rest {
   #left = 0;
@@ -36,7 +37,7 @@ export class Rest {
       return;
     }
     this.#saved += saved;
-    this.#spent += spent;
+    this.#spent += Math.min(spent, plain); // one interruption by other work is no reason
     this.#plain += plain;
     this.#rounds += 1;
     if (this.#rounds === trial) this.#judge();
@@ -47,7 +48,7 @@ export class Rest {
       this.#length = firstRest;
     } else {
       this.#left = this.#length;
-      this.#length = Math.min(longestRest, 2 * this.#length);
+      this.#length = Math.min(longestRest, longer * this.#length);
     }
     this.#rounds = this.#saved = this.#spent = this.#plain = 0;
   }
