@@ -2,6 +2,7 @@ import { Drafter, drafterCount, roundFields, stepFields } from '../native';
 import type { NativeOutcomes, NativePolicy } from '../native';
 import { AcceptanceModel, bucketOf, cellOf } from './acceptance';
 import type { RowKind } from './acceptance';
+import { Calibration } from './calibration';
 import { CostModel } from './cost';
 import type { Profile, RoundTimes } from './cost';
 import { Ledger } from './ledger';
@@ -36,6 +37,7 @@ export class Controller {
   readonly cost: CostModel;
   readonly acceptance = new AcceptanceModel();
   readonly ledger = new Ledger();
+  readonly calibration = new Calibration();
   readonly #rest = new Rest();
   readonly rowBudget: number;
   readonly #allowed = new Uint8Array(drafterCount);
@@ -141,8 +143,7 @@ export class Controller {
       const { depth, shadow, drafter } = unpackNode(outcomes.draftOutcome[at]);
       if (shadow) continue;
       verified += 1;
-      const chance = this.#sent?.acceptance[cellOf(drafter, depth, bucketOf(outcomes.draftConfidence[at]))] ?? 0;
-      chances[depth] = (chances[depth] ?? 0) + chance;
+      chances[depth] = (chances[depth] ?? 0) + this.#chanceOf(drafter, depth, outcomes.draftConfidence[at]);
     }
     let survival = 1;
     let accepted = 0;
@@ -156,11 +157,18 @@ export class Controller {
   #learn(outcomes: NativeOutcomes, kind: RowKind, offset: number, count: number): void {
     this.acceptance.see(kind);
     for (let at = offset; at < offset + count; ++at) {
-      const { depth, outcome, drafter } = unpackNode(outcomes.draftOutcome[at]);
+      const { depth, outcome, shadow, drafter } = unpackNode(outcomes.draftOutcome[at]);
       if (outcome === NodeOutcome.unreached) continue;
       const accepted = outcome === NodeOutcome.accepted;
-      this.acceptance.observe(kind, drafter, depth, outcomes.draftConfidence[at], accepted);
+      const confidence = outcomes.draftConfidence[at];
+      if (!shadow) this.calibration.add(this.#chanceOf(drafter, depth, confidence), accepted);
+      this.acceptance.observe(kind, drafter, depth, confidence, accepted);
     }
+  }
+
+  /** Chance that the present table gives a drafted token whose prefix was accepted. */
+  #chanceOf(drafter: number, depth: number, confidence: number): number {
+    return this.#sent?.acceptance[cellOf(drafter, depth, bucketOf(confidence))] ?? 0;
   }
 
   #plainSeconds(times: RoundTimes): number {

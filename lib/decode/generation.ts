@@ -42,6 +42,8 @@ export interface Step {
   draftOutcome: Int32Array;
   /** 1 + 2 n numbers per token; empty if the request asked for none. */
   logprobs: Float32Array;
+  /** Seconds of the round. */
+  seconds: number;
 }
 
 interface Waiter {
@@ -298,7 +300,8 @@ function traceOf(step: Step, kept: number): RoundTrace {
     if (shadow) return [];
     return [{ depth, confidence: step.draftConfidence[i], outcome: outcomeNames[outcome] }];
   });
-  return { drafter: Drafter[step.drafter], drafts, tokens: Array.from(step.tokens.subarray(0, kept)) };
+  const tokens = Array.from(step.tokens.subarray(0, kept));
+  return { drafter: Drafter[step.drafter], drafts, tokens, seconds: step.seconds };
 }
 
 const outcomeNames = {

@@ -98,7 +98,7 @@ export class DecodeLoop {
     const { steps, tokens, draftConfidence, draftOutcome } = outcomes;
     let logprobOffset = 0;
     for (let i = 0; i < steps.length; i += stepFields) {
-      const [, sequence, tokenOffset, tokenCount, draftOffset, draftCount, , drafter] = steps.subarray(
+      const [round, sequence, tokenOffset, tokenCount, draftOffset, draftCount, , drafter] = steps.subarray(
         i,
         i + stepFields,
       );
@@ -112,6 +112,7 @@ export class DecodeLoop {
         draftConfidence: draftConfidence.subarray(draftOffset, draftOffset + draftCount),
         draftOutcome: draftOutcome.subarray(draftOffset, draftOffset + draftCount),
         logprobs: outcomes.logprobs.subarray(logprobOffset, logprobOffset + logprobCount),
+        seconds: roundSeconds(outcomes.rounds, round * roundFields),
       });
       logprobOffset += logprobCount;
       if (generation) woken.add(generation);
@@ -123,7 +124,7 @@ export class DecodeLoop {
     let seconds = 0;
     for (let i = 0; i < rounds.length; i += roundFields) {
       if (rounds[i + 3] === 0) continue;
-      for (let field = 4; field < roundFields; ++field) seconds += rounds[i + field];
+      seconds += roundSeconds(rounds, i);
     }
     if (seconds > 0) for (const generation of this.#running.values()) generation.addPrefill(seconds);
   }
@@ -155,6 +156,11 @@ export class DecodeLoop {
     if (this.#running.size > 0) return;
     for (const resolve of this.#idle.splice(0)) resolve();
   }
+}
+
+/** Seconds of draft, pass, sampling and the rest of the round whose figures begin at `from`. */
+function roundSeconds(rounds: Float64Array, from: number): number {
+  return rounds[from + 4] + rounds[from + 5] + rounds[from + 6] + rounds[from + 7];
 }
 
 function submit(engine: SequenceEngine, request: NativeRequest): number {

@@ -54,6 +54,8 @@ export interface RoundTrace {
   drafts: { depth: number; confidence: number; outcome: 'rejected' | 'accepted' | 'unreached' }[];
   /** Tokens that came out of the pass. */
   tokens: number[];
+  /** Seconds of the whole round, which may have served other requests too. */
+  seconds: number;
 }
 
 /** What a finished generation gives. */

@@ -184,6 +184,7 @@ export class Engine {
       speedup: ledger?.speedup ?? 1,
       roundSeconds: ledger?.total.seconds ?? native.decodeSeconds,
       plainSeconds: ledger?.total.plainSeconds ?? native.decodeSeconds,
+      calibrationError: this.#controller?.calibration.error ?? 0,
       tenants: this.#tenants.toObject(),
     };
   }

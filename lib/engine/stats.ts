@@ -20,6 +20,8 @@ export interface EngineStats extends NativeStats {
   /** Seconds of decoding rounds, and what plain decoding would have taken for their tokens at measured prices. */
   roundSeconds: number;
   plainSeconds: number;
+  /** Expected calibration error of drafted tokens' chances: 0 = accepted exactly as often as the controller had believed. */
+  calibrationError: number;
   /** By tenant; the busiest of late, at most 1000. */
   tenants: Record<string, TenantStats>;
 }

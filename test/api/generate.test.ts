@@ -129,6 +129,7 @@ test('logprobs are those of the model: one entry per token, best alternatives fi
 test('explain lists every pass with its drafts', async () => {
   const result = await fast.generate(prompts[5], { maxTokens: 48, ignoreEos: true, explain: true });
   expect(result.rounds!.flatMap((round) => round.tokens)).toEqual(result.tokens);
+  expect(result.rounds!.every((round) => round.seconds > 0)).toBe(true);
   const drafts = result.rounds!.flatMap((round) => round.drafts);
   expect(drafts.filter((draft) => draft.outcome === 'accepted')).toHaveLength(result.usage.acceptedDraftTokens);
 });

@@ -106,6 +106,25 @@ test('rounds that read prompts, and sequences that are not to be learned from, l
   expect(controller.ledger.total.rounds).toBe(0);
 });
 
+test('calibration compares what the table in use had promised with what came', () => {
+  const controller = create();
+  const promised = controller.nextPolicy()!.acceptance[cellOf(Drafter.suffix, 1, bucketOf(0.9))];
+  const round = (outcome: number, kind?: 'greedy'): void =>
+    controller.observe(
+      outcomes([{ sequence: 1, tokens: [1], drafter: Drafter.suffix, drafts: [[1, 0.9, outcome]] }], {
+        rounds: [[2, 1, 0, 0, 0, 3e-3, 0, 0]],
+      }),
+      () => kind,
+    );
+  for (let i = 0; i < 4; ++i) round(1);
+  round(2, 'greedy');
+  expect(controller.calibration.error).toBe(0);
+  round(1, 'greedy');
+  expect(controller.calibration.error).toBeCloseTo(1 - promised, 6);
+  round(0, 'greedy');
+  expect(controller.calibration.error).toBeCloseTo(Math.abs(0.5 - promised), 6);
+});
+
 describe('acceptance', () => {
   const chance = (model: AcceptanceModel, confidence: number, depth = 1): number =>
     model.table()[cellOf(Drafter.suffix, depth, bucketOf(confidence))];
