@@ -103,3 +103,31 @@ export const demoPrompts: readonly DemoPrompt[] = [
     maxTokens: 128,
   },
 ];
+
+/** What people ask a reporting service again and again: few kinds of question, other places and months. */
+const questions = [
+  'the names of all customers in Lyon',
+  'the total of all orders placed in March 2024',
+  'the number of orders of each customer',
+  'the products ordered by customers in Lyon',
+  'the names of all customers in Porto',
+  'the total of all orders placed in April 2024',
+  'the total of all orders of each customer',
+  'the products ordered by customers in Porto',
+  'the names of all customers in Ghent',
+  'the total of all orders placed in May 2024',
+  'the average order of each customer',
+  'the products ordered by customers in Ghent',
+  'the names of all customers in Turin',
+  'the total of all orders placed in June 2024',
+  'the latest order of each customer',
+  'the products ordered by customers in Turin',
+];
+
+/** Requests of one kind, in their order: the schema, then a question. */
+export const streamPrompts: readonly string[] = questions.map(
+  (question) => `Given this database:\n${schema}\n\nWrite one SQL query for: ${question}. Then explain it.`,
+);
+
+/** Most tokens of an answer to one of {@link streamPrompts}. */
+export const streamTokens = 64;

@@ -11,6 +11,8 @@ import { cacheFolder } from '../models/cache';
 import { defaultModel } from '../models/default-model';
 import { resolveModel } from '../models/resolve';
 import { writeTinyModel } from '../models/tiny-model';
+import { ask, isSameAnswer, rateOf, secondsOf, tokensPerPass } from './demo-answer';
+import { LearningDemo } from './demo-learning';
 import { addLoadFlags } from './flags';
 import type { LoadFlags } from './flags';
 import { demoPrompts } from './demo-prompts';
@@ -33,7 +35,9 @@ interface Pair {
 const noModel = new Set(['PIP_NOT_FOUND', 'MODEL_UNAVAILABLE', 'MODEL_HASH_MISMATCH']);
 
 export function addDemoCommand(program: Command): void {
-  addLoadFlags(program.command('demo').description('answer prompts of several kinds twice, plain and with speculation'))
+  addLoadFlags(
+    program.command('demo').description('answer prompts plain and with speculation, and show what it learns'),
+  )
     .option('--json', 'print one line of JSON at the end; everything else goes to standard error')
     .addHelpText(
       'after',
@@ -83,8 +87,10 @@ class Demo {
       const pair = await this.#answerTwice(prompt, plain, fast);
       pairs.push(pair);
     }
-    this.#conclude(pairs, fast);
-    if (this.#flags.json) process.stdout.write(`${JSON.stringify(await summarize(pairs, fast))}\n`);
+    this.#tabulate(pairs);
+    const different = await new LearningDemo(this.#out, this.#signal).run(plain, fast);
+    this.#conclude(fast);
+    if (this.#flags.json) process.stdout.write(`${JSON.stringify(await summarize(pairs, different, fast))}\n`);
   }
 
   /** The model that was asked for, or one made here if the default can't be had. */
@@ -150,9 +156,7 @@ class Demo {
 
   /** One answer; the second time its text is shown as it comes. */
   async #answer(engine: Engine, prompt: DemoPrompt, show: boolean): Promise<GenerateResult> {
-    const messages = [{ role: 'user', content: prompt.prompt }];
-    const options = { maxTokens: prompt.maxTokens, signal: this.#signal };
-    const stream = engine.model.chat ? engine.chatStream(messages, options) : engine.stream(prompt.prompt, options);
+    const stream = ask(engine, prompt.prompt, { maxTokens: prompt.maxTokens, signal: this.#signal });
     const width = Math.min(this.#out.columns ?? 100, 110);
     const text = new WrappedText((piece) => this.#out.write(this.#style.dim(piece)), '  │ ', width);
     let tokens = 0;
@@ -166,7 +170,7 @@ class Demo {
     return stream.result;
   }
 
-  #conclude(pairs: Pair[], engine: Engine): void {
+  #tabulate(pairs: Pair[]): void {
     const mismatches = pairs.filter((pair) => !isSame(pair)).length;
     this.#say(
       `\n${this.#style.bold('prompt       tokens  plain tokens/s  foretoken tokens/s  speed-up  tokens per pass')}`,
@@ -178,6 +182,9 @@ class Demo {
         ? this.#style.green(`All ${pairs.length} answers are the same with and without speculation, token for token.`)
         : this.#style.red(`${mismatches} of ${pairs.length} answers differ. That is a bug: please report it.`),
     );
+  }
+
+  #conclude(engine: Engine): void {
     this.#say(`\n${this.#style.bold('What the controller chose and why')}\n${engine.explain()}`);
     this.#say(`\n${this.#style.bold('Where to go next')}`);
     this.#say('  npx foretoken chat                           talk to the model; each answer ends with its speed');
@@ -192,24 +199,18 @@ class Demo {
 
 function tableRow(title: string, pairs: Pair[]): string {
   const tokens = pairs.reduce((sum, { fast }) => sum + fast.tokens.length, 0);
-  const passes = pairs.reduce((sum, { fast }) => sum + fast.speculation.rounds, 0);
-  const decoded = pairs.reduce((sum, { fast }) => sum + fast.speculation.rounds * fast.speculation.acceptanceLength, 0);
-  const [plain, fast] = [rateOf(pairs, 'plain'), rateOf(pairs, 'fast')];
+  const fast = pairs.map((pair) => pair.fast);
   const columns = [
     title.padEnd(12),
     String(tokens).padStart(6),
-    plain.toFixed(1).padStart(15),
-    fast.toFixed(1).padStart(19),
+    rateOf(pairs.map(({ plain }) => plain))
+      .toFixed(1)
+      .padStart(15),
+    rateOf(fast).toFixed(1).padStart(19),
     `${speedupOf(pairs).toFixed(2)}x`.padStart(9),
-    (passes > 0 ? decoded / passes : 1).toFixed(2).padStart(16),
+    tokensPerPass(fast).toFixed(2).padStart(16),
   ];
   return columns.join(' ');
-}
-
-function rateOf(pairs: Pair[], which: 'plain' | 'fast'): number {
-  const seconds = pairs.reduce((sum, pair) => sum + pair[which].timings.decodeSeconds, 0);
-  const tokens = pairs.reduce((sum, pair) => sum + pair[which].tokens.length - 1, 0);
-  return seconds > 0 ? tokens / seconds : 0;
 }
 
 function rate(result: GenerateResult): string {
@@ -218,23 +219,19 @@ function rate(result: GenerateResult): string {
 
 /** Seconds of plain decoding, first token to last, by those with speculation. */
 function speedupOf(pairs: Pair[]): number {
-  const plain = pairs.reduce((sum, pair) => sum + pair.plain.timings.decodeSeconds, 0);
-  const fast = pairs.reduce((sum, pair) => sum + pair.fast.timings.decodeSeconds, 0);
-  return fast > 0 ? plain / fast : 1;
+  const seconds = secondsOf(pairs.map(({ fast }) => fast));
+  return seconds > 0 ? secondsOf(pairs.map(({ plain }) => plain)) / seconds : 1;
 }
 
 function isSame({ plain, fast }: Pair): boolean {
-  return (
-    plain.text === fast.text &&
-    plain.tokens.length === fast.tokens.length &&
-    plain.tokens.every((token, i) => token === fast.tokens[i])
-  );
+  return isSameAnswer(plain, fast);
 }
 
-async function summarize(pairs: Pair[], engine: Engine): Promise<Record<string, unknown>> {
+/** `different`: answers of the part about learning that differ from plain decoding. */
+async function summarize(pairs: Pair[], different: number, engine: Engine): Promise<Record<string, unknown>> {
   return {
     model: await hashOf(engine.model.path),
-    mismatches: pairs.filter((pair) => !isSame(pair)).length,
+    mismatches: different + pairs.filter((pair) => !isSame(pair)).length,
     speedup: Number(speedupOf(pairs).toFixed(4)),
     tokens: pairs.reduce((sum, { fast }) => sum + fast.tokens.length, 0),
   };

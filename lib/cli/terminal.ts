@@ -80,6 +80,18 @@ export function formatBytes(bytes: number): string {
   return `${unit === 0 ? value : value.toFixed(value < 100 ? 1 : 0)} ${units[unit]}`;
 }
 
+const bars = '▁▂▃▄▅▆▇█';
+
+/** A curve of bars, one a value: from 0, the lowest bar, to `top`. */
+export function sparkline(values: readonly number[], top: number): string {
+  return values
+    .map((value) => {
+      const level = top > 0 ? Math.round((value / top) * (bars.length - 1)) : 0;
+      return bars[Math.min(bars.length - 1, Math.max(0, level))];
+    })
+    .join('');
+}
+
 /** Writes lines of text into a column: indented, broken at blanks, as it comes. */
 export class WrappedText {
   readonly #write: (text: string) => void;

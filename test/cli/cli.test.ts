@@ -112,7 +112,9 @@ test('the demo answers everything twice, finds no difference and ends with its f
   expect(Object.keys(figures)).toEqual(['model', 'mismatches', 'speedup', 'tokens']);
   expect(figures).toMatchObject({ mismatches: 0, model: expect.stringMatching(/^[0-9a-f]{64}$/) });
   expect(figures.tokens).toBeGreaterThan(100);
-  expect(stderr).toContain('token for token');
+  expect(stderr).toContain('are the same with and without speculation, token for token');
+  expect(stderr).toMatch(/plain [\d.]+ · static .* · learned .* of static\) · all texts are the same, token for token/);
+  expect(stderr).not.toMatch(/[▁▂▃▄▅▆▇█]/);
   expect(stderr).toContain('What the controller chose and why');
   expect(stderr).toContain('Where to go next');
 }, 300_000);

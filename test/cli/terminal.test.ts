@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { WrappedText, formatBytes } from '../../lib/cli/terminal';
+import { WrappedText, formatBytes, sparkline } from '../../lib/cli/terminal';
 
 function wrap(pieces: string[], indent = '| ', width = 32): string {
   let written = '';
@@ -33,4 +33,11 @@ test('the same lines come out, however the text is cut', () => {
 
 test('bytes in units for people', () => {
   expect([0, 999, 1000, 98362432, 2.5e12].map(formatBytes)).toEqual(['0 B', '999 B', '1.0 kB', '98.4 MB', '2.5 TB']);
+});
+
+test('a curve has one bar a value, from 0 to its top', () => {
+  expect(sparkline([0, 1, 2, 3, 4, 5, 6, 7], 7)).toBe('▁▂▃▄▅▆▇█');
+  expect(sparkline([1, 2], 4)).toBe('▃▅');
+  expect(sparkline([9, -1], 4)).toBe('█▁');
+  expect(sparkline([0, 0], 0)).toBe('▁▁');
 });
