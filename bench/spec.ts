@@ -1,72 +1,107 @@
 import type { ChatMessage, Engine, RequestOptions } from '../lib/index';
 import type { BenchOptions } from './common/options';
-import type { Prompt } from './common/data';
+import { thinned, type Prompt } from './common/data';
 import { collect, type Answer } from './common/answer';
+import { Bar } from './common/bar';
 import { progress, progressDone, say, table, type Report } from './common/report';
 import { bootstrapRatio, differences, isDegenerate, median, random, sum } from './common/stats';
 
-/** The same turn answered by every arm. */
+/** The same turn answered by several arms. */
 interface Turn {
   group: string;
   plain: Answer;
   arms: Record<string, Answer>;
 }
 
-const newTokens = 128;
+/** What was answered: all turns greedily, some sampled as well. */
+interface Turns {
+  greedy: Turn[];
+  sampled: Turn[];
+}
 
-/** How an arm asks for its answers, each as a tenant of its own. `all` is everything on: drafters and controller. */
-const arms: Record<string, Pick<RequestOptions, 'speculation' | 'tenant'>> = {
-  all: { tenant: 'all' },
+/** How an arm asks for its answers, each as a tenant of its own. */
+type Arms = Record<string, Pick<RequestOptions, 'speculation' | 'tenant'>>;
+
+const newTokens = 128;
+const temperature = 0.7;
+
+/** Everything on: drafters and controller. */
+const everything: Arms = { all: { tenant: 'all' } };
+/** One drafter alone. */
+const alone: Arms = {
   suffix: { tenant: 'suffix', speculation: { drafters: ['suffix'] } },
   recall: { tenant: 'recall', speculation: { drafters: ['recall'] } },
 };
-/** Arms of one drafter alone. */
-const alone = ['suffix', 'recall'] as const;
+/** Of each group, every prompt that divides by this is answered by one drafter alone and sampled as well. */
+const thin = 3;
 
 /**
  * Spec-Bench's questions (its part in the data folder), batch 1, greedy, 128 tokens, stop at the end token, what was learned
  * forgotten before every prompt. Plain is an engine loaded with speculation disabled. Seconds run from the first to the last chunk that
- * `engine.stream` gives; both arms answer each turn back to back.
+ * `engine.stream` gives; both arms answer each turn back to back. Single drafters and sampling take a third of the prompts.
  *
  * Summary: `speedup` plain seconds / seconds over all turns (same tokens); `acceptanceLength` tokens per round, the target's own token
- * included; `group.<g>.speedup`; `drafter.<d>.speedup` and `drafter.<d>.acceptanceLength` with drafter d alone; `clean.speedup` without degenerate answers;
+ * included; `static.speedup`, `static.acceptanceLength` the same of what is there before any traffic, which is all there is here;
+ * `group.<g>.speedup`; `t07.speedup`, `t07.group.<g>.speedup` at temperature 0.7 with fixed seeds; `drafter.<d>.speedup` and `drafter.<d>.acceptanceLength` with drafter d alone; `clean.speedup` without degenerate answers;
  * `degenerateShare` of answers in which a 16-gram occurs three times; `nothingToGain.ratio` plain over spec seconds on random text, median of pairs;
  * `plain.tokS`, `tokS`, `prefillTokS`; `mismatches` tokens that differ.
  */
 export async function spec(options: BenchOptions, plain: Engine, fast: Engine, prompts: Prompt[]): Promise<Report> {
-  const turns: Turn[] = [];
+  const turns: Turns = { greedy: [], sampled: [] };
+  const more = new Set(thinned(prompts, thin));
+  const bar = new Bar(prompts.length + more.size);
   for (const [index, prompt] of prompts.entries()) {
-    const done = turns.length > 0 ? `, so far ${ratio(turns, 'all').toFixed(3)}x` : '';
-    progress(`${index + 1} of ${prompts.length} (${prompt.group})${done}`);
-    turns.push(...(await answerAll(plain, fast, prompt, index)));
+    const done = index > 0 ? `, so far ${ratio(turns.greedy, 'all').toFixed(3)}x` : '';
+    bar.show(`${prompt.group}${done}`);
+    await answerAll(plain, fast, prompt, index, more.has(prompt), turns);
+    bar.step();
+    if (more.has(prompt)) bar.step();
   }
-  progressDone();
+  bar.end();
   const nothing = await nothingToGain(plain, fast, Math.max(24, options.repeats));
   return summarise(turns, nothing);
 }
 
-async function answerAll(plain: Engine, fast: Engine, prompt: Prompt, index: number): Promise<Turn[]> {
+async function answerAll(
+  plain: Engine,
+  fast: Engine,
+  prompt: Prompt,
+  index: number,
+  more: boolean,
+  turns: Turns,
+): Promise<void> {
   plain.forget();
   fast.forget();
-  const history: ChatMessage[] = [];
-  const turns: Turn[] = [];
+  const messages: ChatMessage[] = [];
   for (const question of prompt.turns) {
-    history.push({ role: 'user', content: question });
-    const turn: Turn = { group: prompt.group, plain: undefined as never, arms: {} };
-    const order = index % 2 ? ['plain', ...Object.keys(arms)] : [...Object.keys(arms), 'plain'];
-    for (const arm of order) {
-      if (arm === 'plain') turn.plain = await answer(plain, history, prompt.id, { speculation: { enabled: false } });
-      else turn.arms[arm] = await answer(fast, history, prompt.id, arms[arm]);
+    messages.push({ role: 'user', content: question });
+    const ask = { maxTokens: newTokens, temperature: 0, session: prompt.id };
+    const arms = more ? { ...everything, ...alone } : everything;
+    const answers = await answerTurn(plain, fast, messages, ask, arms, index % 2 === 1);
+    turns.greedy.push({ group: prompt.group, ...answers });
+    if (more) {
+      const sample = { ...ask, temperature, seed: index };
+      const sampled = await answerTurn(plain, fast, messages, sample, { all: { tenant: 'sampled' } }, index % 2 === 1);
+      turns.sampled.push({ group: prompt.group, ...sampled });
     }
-    history.push({ role: 'assistant', content: turn.plain.text });
-    turns.push(turn);
+    messages.push({ role: 'assistant', content: answers.plain.text });
   }
-  return turns;
 }
 
-async function answer(engine: Engine, messages: ChatMessage[], session: string, how: object): Promise<Answer> {
-  const stream = engine.chatStream(messages, { maxTokens: newTokens, temperature: 0, session, ...how });
-  return collect(stream);
+async function answerTurn(
+  plain: Engine,
+  fast: Engine,
+  messages: ChatMessage[],
+  ask: RequestOptions,
+  arms: Arms,
+  plainFirst: boolean,
+): Promise<Omit<Turn, 'group'>> {
+  const answerPlain = (): Promise<Answer> => collect(plain.chatStream(messages, ask));
+  const first = plainFirst ? await answerPlain() : undefined;
+  const answers: Record<string, Answer> = {};
+  for (const [arm, how] of Object.entries(arms))
+    answers[arm] = await collect(fast.chatStream(messages, { ...ask, ...how }));
+  return { plain: first ?? (await answerPlain()), arms: answers };
 }
 
 /** Sampled at a temperature at which text is noise: no drafter can be right, and none may cost anything. */
@@ -88,16 +123,18 @@ async function nothingToGain(plain: Engine, fast: Engine, repeats: number): Prom
   return median(ratios);
 }
 
+/** Plain over an arm's seconds, over the turns that the arm answered. */
 function ratio(turns: Turn[], arm: string): number {
-  return sum(turns.map((turn) => turn.plain.seconds)) / sum(turns.map((turn) => turn.arms[arm].seconds));
+  const answered = turns.filter((turn) => turn.arms[arm]);
+  return sum(answered.map((turn) => turn.plain.seconds)) / sum(answered.map((turn) => turn.arms[arm].seconds));
 }
 
 function acceptanceLength(turns: Turn[], arm: string): number {
-  const answers = turns.map((turn) => turn.arms[arm]);
+  const answers = turns.flatMap((turn) => turn.arms[arm] ?? []);
   return sum(answers.map((answer) => answer.counted)) / Math.max(1, sum(answers.map((answer) => answer.rounds)));
 }
 
-function summarise(turns: Turn[], nothing: number): Report {
+function summarise({ greedy: turns, sampled }: Turns, nothing: number): Report {
   const clean = turns.filter((turn) => !isDegenerate(turn.plain.tokens));
   const all = turns.map((turn) => turn.arms['all']);
   const plain = turns.map((turn) => turn.plain);
@@ -106,6 +143,9 @@ function summarise(turns: Turn[], nothing: number): Report {
     summary: {
       speedup: ratio(turns, 'all'),
       acceptanceLength: acceptanceLength(turns, 'all'),
+      'static.speedup': ratio(turns, 'all'),
+      'static.acceptanceLength': acceptanceLength(turns, 'all'),
+      't07.speedup': ratio(sampled, 'all'),
       'clean.speedup': clean.length > 0 ? ratio(clean, 'all') : NaN,
       'nothingToGain.ratio': nothing,
       degenerateShare: 1 - clean.length / turns.length,
@@ -113,25 +153,32 @@ function summarise(turns: Turn[], nothing: number): Report {
       tokS: sum(all.map((answer) => answer.counted)) / sum(all.map((answer) => answer.seconds)),
       ttftRatio: sum(all.map((answer) => answer.prefillSeconds)) / sum(plain.map((answer) => answer.prefillSeconds)),
       mismatches: sum(
-        turns.flatMap((turn) => Object.values(turn.arms).map((arm) => differences(turn.plain.tokens, arm.tokens))),
+        [...turns, ...sampled].flatMap((turn) =>
+          Object.values(turn.arms).map((arm) => differences(turn.plain.tokens, arm.tokens)),
+        ),
       ),
     },
     rows: [],
   };
-  for (const drafter of alone) {
+  for (const drafter of Object.keys(alone)) {
     report.summary[`drafter.${drafter}.speedup`] = ratio(turns, drafter);
     report.summary[`drafter.${drafter}.acceptanceLength`] = acceptanceLength(turns, drafter);
   }
-  for (const group of new Set(turns.map((turn) => turn.group))) addGroup(report, group, turns);
-  show(report, turns);
+  for (const group of new Set(turns.map((turn) => turn.group))) addGroup(report, group, turns, sampled);
+  show(report, turns, sampled);
   return report;
 }
 
-function addGroup(report: Report, group: string, turns: Turn[]): void {
+function addGroup(report: Report, group: string, turns: Turn[], sampled: Turn[]): void {
   const inside = turns.filter((turn) => turn.group === group);
   const clean = inside.filter((turn) => !isDegenerate(turn.plain.tokens));
   const all = inside.map((turn) => turn.arms['all']);
+  const t07 = ratio(
+    sampled.filter((turn) => turn.group === group),
+    'all',
+  );
   report.summary[`group.${group}.speedup`] = ratio(inside, 'all');
+  report.summary[`t07.group.${group}.speedup`] = t07;
   report.rows.push({
     group,
     turns: inside.length,
@@ -142,11 +189,12 @@ function addGroup(report: Report, group: string, turns: Turn[]): void {
     acceptanceLength: acceptanceLength(inside, 'all'),
     suffixOnly: acceptanceLength(inside, 'suffix'),
     recallOnly: acceptanceLength(inside, 'recall'),
+    t07,
     degenerate: 1 - clean.length / inside.length,
   });
 }
 
-function show(report: Report, turns: Turn[]): void {
+function show(report: Report, turns: Turn[], sampled: Turn[]): void {
   table(
     [
       'group',
@@ -158,6 +206,7 @@ function show(report: Report, turns: Turn[]): void {
       'accept. length',
       'suffix',
       'recall',
+      'at 0.7',
       'loops',
     ],
     report.rows.map((row) => Object.values(row) as (string | number)[]),
@@ -167,11 +216,17 @@ function show(report: Report, turns: Turn[]): void {
     turns.map((turn) => turn.arms['all'].seconds),
   );
   const { summary } = report;
-  for (const arm of ['all', ...alone]) {
-    say(`${arm}: ${ratio(turns, arm).toFixed(3)}x at ${acceptanceLength(turns, arm).toFixed(3)} tokens a pass`);
-  }
+  for (const arm of Object.keys({ ...everything, ...alone })) sayArm(arm, turns, arm);
+  sayArm(`temperature ${temperature}`, sampled, 'all');
   say(
     `overall ${summary['speedup'].toFixed(3)}x (95 % ${low.toFixed(3)} to ${high.toFixed(3)}), without loops ` +
       `${summary['clean.speedup'].toFixed(3)}x; random text ${summary['nothingToGain.ratio'].toFixed(3)}x; mismatches ${summary['mismatches']}`,
+  );
+}
+
+function sayArm(title: string, turns: Turn[], arm: string): void {
+  const answered = turns.filter((turn) => turn.arms[arm]).length;
+  say(
+    `${title}: ${ratio(turns, arm).toFixed(3)}x at ${acceptanceLength(turns, arm).toFixed(3)} tokens a pass, ${answered} turns`,
   );
 }

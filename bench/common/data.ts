@@ -30,6 +30,16 @@ export function specBench(folder: string, limit = Infinity): Prompt[] {
     });
 }
 
+/** Every n-th prompt of each group, from its first on. */
+export function thinned(prompts: readonly Prompt[], n: number): Prompt[] {
+  const seen = new Map<string, number>();
+  return prompts.filter(({ group }) => {
+    const before = seen.get(group) ?? 0;
+    seen.set(group, before + 1);
+    return before % n === 0;
+  });
+}
+
 /** A request stream: `{ messages }` per line, in its fixed order. */
 export function stream(folder: string, name: string, limit = Infinity): { id: string; messages: ChatMessage[] }[] {
   return jsonLines<{ id: string; messages: ChatMessage[] }>(join(folder, 'streams', `${name}.jsonl`)).slice(0, limit);
