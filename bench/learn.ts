@@ -1,10 +1,15 @@
-import type { Engine, RequestOptions } from '../lib/index';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { ChatMessage, Engine, RequestOptions } from '../lib/index';
 import { collect, type Answer } from './common/answer';
+import { Bar } from './common/bar';
 import { stream } from './common/data';
 import type { BenchOptions } from './common/options';
 import { lines, type Line } from './common/plot';
-import { progress, progressDone, say, table, type Report } from './common/report';
+import { PassPrices } from './common/prices';
+import { say, table, type Report } from './common/report';
 import { differences, sum } from './common/stats';
+import { acceptedShares, day0Requests, modelled, over, rate, smooth, tau, worstWindow } from './learn/requests';
+import type { Arm, Requests } from './learn/requests';
 
 /** The engines of the suite; `day0` has no static memory. */
 export interface LearnEngines {
@@ -14,142 +19,192 @@ export interface LearnEngines {
 }
 
 const newTokens = 128;
-const window = 8;
-const narrow = ['narrow_sql', 'narrow_rust', 'narrow_tools', 'edit'] as const;
-const arms = ['plain', 'static', 'learned', 'day0'] as const;
-type Arm = (typeof arms)[number];
-type Requests = Record<Arm, Answer>[];
+const names = ['narrow_sql', 'narrow_rust', 'narrow_tools', 'edit', 'mixed'] as const;
+
+/** How an arm asks for its answers. */
+type Ask = [Engine, RequestOptions];
+type Streams = Map<string, { messages: ChatMessage[] }[]>;
 
 /**
  * Streams of requests, each alone, one request after the other without a pause: what having seen the earlier ones brings. `static` drafts
  * from the request's own text and the static memory and learns nothing; `learned` also from the stream's earlier requests; `day0` learns
  * without a static memory. All arms answer each request back to back.
  *
- * Summary, over the last quarter of a stream's requests: `<stream>.speedup` plain over learned seconds, `<stream>.acceptanceLength`,
- * `<stream>.learnedOverStatic` static over learned seconds; over all: `<stream>.day0Requests` after how many requests learning without a
- * static memory has taken less time than plain decoding and stays so; `mixed.learnedOverStatic` over the whole stream and
- * `mixed.worstWindow`, the same for the worst 8 requests in a row; `mismatches` tokens that differ from plain decoding.
+ * Summary, over the last quarter of a narrow stream's requests, all of mixed: `<stream>.speedup` plain over learned seconds,
+ * `<stream>.acceptanceLength`, `<stream>.learnedOverStatic` static over learned seconds; over all: `<stream>.day0Requests` after how many
+ * requests learning without a static memory has taken less time than plain decoding and stays so; `mixed.worstWindow` static over learned
+ * in the worst 8 requests in a row, in modelled time; `idle.<stream>.learnedOverStatic` with a pause after each learned answer as long as
+ * the answer took (`idle`); `calibration.ece`; `mismatches` tokens that differ from plain decoding.
  *
  * @returns The report and a plot of acceptance length against requests.
  */
 export async function learn(options: BenchOptions, folder: string, engines: LearnEngines): Promise<Report> {
-  const report: Report = { suite: 'learn', summary: { mismatches: 0 }, rows: [] };
-  const curves: Line[] = [];
-  for (const name of [...narrow, 'mixed']) {
-    const requests = await replay(engines, folder, name, options.limit || Infinity);
-    const last = requests.slice(-Math.ceil(requests.length / 4));
-    addStream(report, name, requests, name === 'mixed' ? requests : last);
-    curves.push({ name, values: smooth(requests.map(({ learned }) => tau([learned]))) });
-    curves.push({
-      name: `${name}, static`,
-      dashed: true,
-      values: smooth(requests.map((request) => tau([request.static]))),
-    });
+  const streams: Streams = new Map(names.map((name) => [name, stream(folder, name, options.limit || Infinity)]));
+  const requests = sum(Array.from(streams.values(), ({ length }) => length));
+  const bar = new Bar(requests * (options.idle ? 7 : 4));
+  const answered = new Map<string, Requests>();
+  for (const [name, asked] of streams) {
+    const arms: Record<Arm, Ask> = {
+      plain: [engines.plain, { tenant: name }],
+      static: [engines.fast, { tenant: `${name} static`, learn: false }],
+      learned: [engines.fast, { tenant: name }],
+      day0: [engines.day0, { tenant: name }],
+    };
+    answered.set(name, await replay(asked, arms, (done) => step(bar, name, done, asked.length)));
   }
-  report.plot = lines('Tokens a pass (mean of 8 requests)', 'requests', curves);
+  const report = summarise(answered);
+  report.summary['calibration.ece'] = engines.fast.stats().calibrationError;
+  if (options.idle) Object.assign(report.summary, await idle(streams, engines.fast, bar));
+  bar.end();
   show(report);
   return report;
 }
 
-async function replay(engines: LearnEngines, folder: string, name: string, limit: number): Promise<Requests> {
-  const asked = stream(folder, name, limit);
-  const requests: Requests = [];
-  const how: Record<Arm, [Engine, RequestOptions]> = {
-    plain: [engines.plain, { tenant: name }],
-    static: [engines.fast, { tenant: `${name} static`, learn: false }],
-    learned: [engines.fast, { tenant: name }],
-    day0: [engines.day0, { tenant: name }],
-  };
+async function replay<A extends string>(
+  asked: { messages: ChatMessage[] }[],
+  arms: Record<A, Ask>,
+  onAnswer: (request: number) => void,
+  think = 0,
+): Promise<Record<A, Answer>[]> {
+  const requests: Record<A, Answer>[] = [];
+  const order = Object.keys(arms) as A[];
   for (const [i, { messages }] of asked.entries()) {
-    progress(`${name}: ${i + 1} of ${asked.length}`);
-    const answers: Partial<Record<Arm, Answer>> = {};
-    for (const arm of i % 2 ? arms : [...arms].reverse()) {
-      const [engine, options] = how[arm];
-      answers[arm] = await collect(engine.chatStream(messages, { maxTokens: newTokens, temperature: 0, ...options }));
+    const answers: Partial<Record<A, Answer>> = {};
+    for (const arm of i % 2 ? order : [...order].reverse()) {
+      const [engine, ask] = arms[arm];
+      const how = { maxTokens: newTokens, temperature: 0, explain: true, ...ask };
+      const answer = await collect(engine.chatStream(messages, how));
+      answers[arm] = answer;
+      if (how.learn !== false) await sleep(think * answer.seconds * 1000);
+      onAnswer(i);
     }
-    requests.push(answers as Record<Arm, Answer>);
+    requests.push(answers as Record<A, Answer>);
   }
-  progressDone();
   return requests;
 }
 
-function addStream(report: Report, name: string, all: Requests, judged: Requests): void {
+function step(bar: Bar, name: string, request: number, requests: number): void {
+  bar.step();
+  bar.show(`${name}: request ${request + 1} of ${requests}`);
+}
+
+/** The streams once more, with a pause after each learned answer as long as the answer took: time to learn in. */
+async function idle(streams: Streams, fast: Engine, bar: Bar): Promise<Record<string, number>> {
+  const summary: Record<string, number> = {};
+  for (const [name, asked] of streams) {
+    const arms: Record<'static' | 'learned', Ask> = {
+      static: [fast, { tenant: `idle ${name} static`, learn: false }],
+      learned: [fast, { tenant: `idle ${name}` }],
+    };
+    let answers = 0;
+    const requests = await replay(
+      asked,
+      arms,
+      (done) => {
+        // Two answers and a pause, in a bar that counts answers.
+        if (++answers % 2 === 0) bar.step();
+        step(bar, `${name} with pauses`, done, asked.length);
+      },
+      1,
+    );
+    summary[`idle.${name}.learnedOverStatic`] = over(judged(name, requests), 'static', 'learned');
+  }
+  return summary;
+}
+
+/** The last quarter of a narrow stream, all of a mixture. */
+function judged<T>(name: string, requests: T[]): T[] {
+  return name === 'mixed' ? requests : requests.slice(-Math.ceil(requests.length / 4));
+}
+
+function summarise(answered: Map<string, Requests>): Report {
+  const report: Report = { suite: 'learn', summary: { mismatches: 0 }, rows: [] };
+  const passes = Array.from(answered.values()).flatMap((requests) =>
+    requests.flatMap((request) => [...request.static.passes, ...request.learned.passes]),
+  );
+  const prices = new PassPrices(passes);
+  const curves: Line[] = [];
+  for (const [name, requests] of answered) {
+    addStream(report, name, requests, prices);
+    curves.push({ name, values: smooth(requests.map(({ learned }) => tau([learned]))) });
+    const still = smooth(requests.map((request) => tau([request.static])));
+    curves.push({ name: `${name}, static`, dashed: true, values: still });
+  }
+  report.plot = lines('Tokens a pass (mean of 8 requests)', 'requests', curves);
+  return report;
+}
+
+function addStream(report: Report, name: string, all: Requests, prices: PassPrices): void {
   const { summary } = report;
-  summary[`${name}.speedup`] = over(judged, 'plain', 'learned');
-  summary[`${name}.acceptanceLength`] = tau(judged.map(({ learned }) => learned));
-  summary[`${name}.learnedOverStatic`] = over(judged, 'static', 'learned');
+  const last = judged(name, all);
+  const learned = last.map((request) => request.learned);
+  const still = last.map((request) => request.static);
+  const seconds = modelled(all, prices);
+  const ofLast = judged(name, seconds);
+  summary[`${name}.speedup`] = over(last, 'plain', 'learned');
+  summary[`${name}.acceptanceLength`] = tau(learned);
+  summary[`${name}.learnedOverStatic`] = over(last, 'static', 'learned');
   summary[`${name}.day0Requests`] = day0Requests(all);
-  if (name === 'mixed') summary['mixed.worstWindow'] = worstWindow(all);
+  if (name === 'mixed') summary['mixed.worstWindow'] = worstWindow(seconds);
   for (const { plain, ...drafted } of all)
     for (const answer of Object.values(drafted)) summary['mismatches'] += differences(plain.tokens, answer.tokens);
   report.rows.push({
     stream: name,
     requests: all.length,
-    plainTokS: rate(judged, 'plain'),
-    staticTokS: rate(judged, 'static'),
-    learnedTokS: rate(judged, 'learned'),
+    plainTokS: rate(last.map(({ plain }) => plain)),
+    staticTokS: rate(still),
+    learnedTokS: rate(learned),
     speedup: summary[`${name}.speedup`],
     learnedOverStatic: summary[`${name}.learnedOverStatic`],
-    staticTau: tau(judged.map((request) => request.static)),
+    modelledOverStatic: sum(ofLast.map((each) => each.static)) / sum(ofLast.map((each) => each.learned)),
+    staticTau: tau(still),
     learnedTau: summary[`${name}.acceptanceLength`],
-    day0Tau: tau(judged.map(({ day0 }) => day0)),
+    day0Tau: tau(last.map(({ day0 }) => day0)),
     day0Requests: summary[`${name}.day0Requests`],
+    worstWindow: worstWindow(seconds),
+    worstWindowWall: worstWindow(all.map((each) => ({ static: each.static.seconds, learned: each.learned.seconds }))),
+    curve: all.map(curvePoint),
   });
 }
 
-function over(requests: Requests, top: Arm, bottom: Arm): number {
-  return sum(requests.map((request) => request[top].seconds)) / sum(requests.map((request) => request[bottom].seconds));
+function curvePoint(request: Requests[number]): Record<string, unknown> {
+  return {
+    plainTokS: rate([request.plain]),
+    staticTokS: rate([request.static]),
+    learnedTokS: rate([request.learned]),
+    staticTau: tau([request.static]),
+    learnedTau: tau([request.learned]),
+    accepted: acceptedShares([request.learned]),
+  };
 }
 
-function rate(requests: Requests, arm: Arm): number {
-  return sum(requests.map((request) => request[arm].counted)) / sum(requests.map((request) => request[arm].seconds));
-}
+const columns = {
+  stream: 'stream',
+  requests: 'requests',
+  plainTokS: 'plain tok/s',
+  staticTokS: 'static',
+  learnedTokS: 'learned',
+  speedup: 'speed-up',
+  learnedOverStatic: 'over static',
+  modelledOverStatic: 'modelled',
+  staticTau: 'tau static',
+  learnedTau: 'tau learned',
+  day0Tau: 'tau day 0',
+  day0Requests: 'day 0 pays after',
+  worstWindow: 'worst 8',
+} as const;
 
-/** Tokens a pass; 1 where there was none. */
-function tau(answers: Answer[]): number {
-  const rounds = sum(answers.map((answer) => answer.rounds));
-  return rounds > 0 ? sum(answers.map((answer) => answer.counted)) / rounds : 1;
-}
-
-function day0Requests(requests: Requests): number {
-  let ahead = 0;
-  let from = 0;
-  for (const [i, { plain, day0 }] of requests.entries()) {
-    ahead += plain.seconds - day0.seconds;
-    if (ahead < 0) from = i + 1;
-  }
-  return from + 1;
-}
-
-function worstWindow(requests: Requests): number {
-  const count = Math.max(1, requests.length - window + 1);
-  return Math.min(...Array.from({ length: count }, (_, i) => over(requests.slice(i, i + window), 'static', 'learned')));
-}
-
-/** The mean of the latest `window` values at each point. */
-function smooth(values: number[]): number[] {
-  return values.map((_, i) => {
-    const latest = values.slice(Math.max(0, i + 1 - window), i + 1);
-    return sum(latest) / latest.length;
-  });
-}
-
-function show(report: Report): void {
+function show({ rows, summary }: Report): void {
   table(
-    [
-      'stream',
-      'requests',
-      'plain tok/s',
-      'static',
-      'learned',
-      'speed-up',
-      'over static',
-      'tau static',
-      'tau learned',
-      'tau day 0',
-      'day 0 pays after',
-    ],
-    report.rows.map((row) => Object.values(row) as (string | number)[]),
+    Object.values(columns),
+    rows.map((row) => Object.keys(columns).map((key) => row[key] as string | number)),
   );
-  say(`last quarter of each narrow stream, all of mixed; mismatches ${report.summary['mismatches']}`);
+  say(
+    `last quarter of each narrow stream, all of mixed; modelled, worst 8: each pass at its median cost; ` +
+      `calibration error ${summary['calibration.ece'].toFixed(3)}; mismatches ${summary['mismatches']}`,
+  );
+  for (const name of names) {
+    const gain = summary[`idle.${name}.learnedOverStatic`];
+    if (gain !== undefined) say(`with pauses, ${name}: ${gain.toFixed(3)}x of static`);
+  }
 }

@@ -12,6 +12,7 @@ import { chatTokens, openSource } from './common/source';
 import { decode } from './decode';
 import { kernels, machineLine } from './kernels';
 import { learn } from './learn';
+import { tpotCost } from './learn/tpot';
 import { lossless, losslessPrompts } from './lossless';
 import { peers } from './peers';
 import type { PeerPrompt } from './peers/peer';
@@ -30,6 +31,7 @@ interface Flags {
   json?: string;
   profile?: boolean;
   small?: boolean;
+  idle?: boolean;
   llamaCpp?: string;
 }
 
@@ -80,18 +82,8 @@ const suites: Record<string, { help: string; weights: string; limit: number; run
   learn: {
     help: 'streams of requests: what having seen the earlier ones brings (needs --data)',
     weights: 'auto',
-    limit: 40,
-    run: async (options) => {
-      const folder = requireData(options.data, 'learn');
-      return withBoth(options, async (plain, fast) => {
-        const day0 = await Engine.load(options.model, { ...loadOptions(options), memory: false });
-        try {
-          return await learn(options, folder, { plain, fast, day0 });
-        } finally {
-          await day0.close();
-        }
-      });
-    },
+    limit: 80,
+    run: runLearn,
   },
   rl: {
     help: 'rollouts of a policy whose weights move after every step (needs --data)',
@@ -125,23 +117,37 @@ async function runPeers(options: BenchOptions): Promise<Report> {
   return withBoth(options, (plain, fast) => peers(options, source.path, plain, fast, prompts));
 }
 
+async function runLearn(options: BenchOptions): Promise<Report> {
+  const folder = requireData(options.data, 'learn');
+  const report = await withBoth(options, (plain, fast) =>
+    withEngine(options, { memory: false }, (day0) => learn(options, folder, { plain, fast, day0 })),
+  );
+  const cost = await withEngine(options, { maxSequences: 8 }, (engine) => tpotCost(engine, folder));
+  return { ...report, summary: { ...report.summary, ...cost } };
+}
+
 /** The plain reference, loaded with speculation disabled, and the engine with everything on. */
 async function withBoth(
   options: BenchOptions,
   work: (plain: Engine, fast: Engine) => Promise<Report>,
 ): Promise<Report> {
-  const plain = await Engine.load(options.model, { ...loadOptions(options), speculation: false });
-  const fast = await Engine.load(options.model, loadOptions(options));
-  try {
-    return await work(plain, fast);
-  } finally {
-    await plain.close();
-    await fast.close();
-  }
+  return withEngine(options, { speculation: false }, (plain) => withEngine(options, {}, (fast) => work(plain, fast)));
 }
 
-function loadOptions(options: BenchOptions): LoadOptions {
-  return { weights: options.weights[0] as 'auto', threads: options.threads || undefined, maxSequences: 1 };
+/** An engine for one sequence, unless told otherwise, while `work` uses it. */
+async function withEngine<T>(
+  options: BenchOptions,
+  other: LoadOptions,
+  work: (engine: Engine) => Promise<T>,
+): Promise<T> {
+  const { model, weights, threads } = options;
+  const load = { weights: weights[0] as 'auto', threads: threads || undefined, maxSequences: 1, ...other };
+  const engine = await Engine.load(model, load);
+  try {
+    return await work(engine);
+  } finally {
+    await engine.close();
+  }
 }
 
 async function runSuite(name: string, flags: Flags): Promise<void> {
@@ -155,6 +161,7 @@ async function runSuite(name: string, flags: Flags): Promise<void> {
     repeats: Number(flags.repeats),
     profile: flags.profile ?? false,
     small: flags.small ?? false,
+    idle: flags.idle ?? false,
     llamaCpp: flags.llamaCpp,
   };
   const report = await suite.run(options);
@@ -177,6 +184,7 @@ for (const [name, suite] of Object.entries(suites)) {
     .option('--json <file>', "write the report there; '-' = standard output, one line")
     .option('--profile', 'decode: seconds by operation')
     .option('--small', 'decode: leave out the random 1.24 B model')
+    .option('--idle', 'learn: each stream once more, with a pause after each answer as long as the answer took')
     .option('--llama-cpp <folder>', "peers: llama.cpp's build folder, to compare with its own tools")
     .action((flags: Flags) => runSuite(name, flags));
 }

@@ -1,5 +1,6 @@
 import { performance } from 'node:perf_hooks';
-import type { Engine } from '../../lib/index';
+import type { Engine, GenerateResult } from '../../lib/index';
+import type { Pass } from './prices';
 
 /** One answer, timed as JavaScript received it. */
 export interface Answer {
@@ -10,6 +11,8 @@ export interface Answer {
   counted: number;
   prefillSeconds: number;
   rounds: number;
+  /** The passes after the first token, if the request asked to `explain`. */
+  passes: Pass[];
 }
 
 /** Reads a stream to its end; seconds run from its first to its last chunk. */
@@ -32,5 +35,18 @@ export async function collect(stream: ReturnType<Engine['stream']>): Promise<Ans
     counted: result.tokens.length - firstTokens,
     prefillSeconds: result.timings.ttft,
     rounds: result.speculation.rounds,
+    passes: passesOf(result),
   };
+}
+
+/** The first pass reads the prompt and is left out. */
+function passesOf({ rounds = [], usage }: GenerateResult): Pass[] {
+  let context = usage.promptTokens;
+  const passes = rounds.map(({ drafter, drafts, tokens, seconds }) => {
+    const accepted = drafts.filter(({ outcome }) => outcome === 'accepted').length;
+    const pass = { drafter, rows: 1 + drafts.length, context, accepted, seconds };
+    context += tokens.length;
+    return pass;
+  });
+  return passes.slice(1);
 }

@@ -16,6 +16,8 @@ export interface BenchOptions {
   profile: boolean;
   /** Leave out the random 1.24 B model (decode). */
   small: boolean;
+  /** Each stream once more with pauses (learn). */
+  idle: boolean;
   /** Folder with llama.cpp's tools (peers). */
   llamaCpp?: string;
 }
