@@ -131,6 +131,7 @@ WeightNeeds llamaNeeds(const ModelConfig& config, Naming naming) {
   WeightNeeds needs;
   const std::string embedding = weight(names.embedding), head = weight(names.head);
   needs.matrices.push_back({"head", {{config.tiedHead ? embedding : head, config.vocabulary}}, config.width});
+  needs.matrices.back().isHead = true;
   if (!config.tiedHead)
     needs.matrices.push_back({"embedding", {{embedding, config.vocabulary}}, config.width, false, /*readWhole=*/false});
   needs.vectors.push_back({"head_norm", weight(names.headNorm), config.width});

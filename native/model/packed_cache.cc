@@ -17,7 +17,7 @@ namespace foretoken {
 namespace {
 
 constexpr char kMagic[8] = {'F', 'T', 'W', 'E', 'I', 'G', 'H', 'T'};
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr size_t kPage = 4096;
 
 struct Header {

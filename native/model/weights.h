@@ -33,6 +33,7 @@ struct MatrixNeed {
   int64_t cols;
   bool interleave = false;
   bool readWhole = true;  ///< false for an embedding of its own, of which a pass reads single rows
+  bool isHead = false;    ///< its results are logits
 
   int64_t rows() const;
 };
