@@ -2,10 +2,10 @@
 const trial = 64;
 /** Rounds of a rest: the first one, the longest, and how much longer the next one is. */
 const firstRest = 256;
-const longestRest = 1 << 16;
+const longestRest = 4096;
 const longer = 4;
 /** Drafters that take less than this share of plain decoding's time may always be asked: what they say teaches what to expect. */
-const negligible = 0.03;
+const negligible = 0.1;
 
 /**
  * Whether asking drafters pays at all. Where a pass is so short that their answers take longer than they save, as with tiny models,
