@@ -23,8 +23,6 @@ export interface ControllerOptions {
 
 const standardDrafters: readonly Drafter[] = [Drafter.suffix, Drafter.recall, Drafter.prediction];
 
-const nobody = new Uint8Array(drafterCount);
-
 /** A changed price or chance below these is not worth a new table. */
 const priceStep = 0.01;
 const chanceStep = 0.004;
@@ -41,6 +39,8 @@ export class Controller {
   readonly #rest = new Rest();
   readonly rowBudget: number;
   readonly #allowed = new Uint8Array(drafterCount);
+  /** Who may draft during a rest: what a caller expects costs nothing to look up. */
+  readonly #atRest = new Uint8Array(drafterCount);
   readonly #interval: number;
   readonly #now: () => number;
   #sent: NativePolicy | undefined;
@@ -51,6 +51,7 @@ export class Controller {
     this.rowBudget = options.rowBudget ?? 64;
     this.cost = new CostModel(profile, this.rowBudget);
     for (const drafter of options.drafters ?? standardDrafters) this.#allowed[drafter] = 1;
+    this.#atRest[Drafter.prediction] = this.#allowed[Drafter.prediction];
     this.#interval = options.interval ?? 10;
     this.#now = options.now ?? (() => performance.now());
   }
@@ -90,7 +91,7 @@ export class Controller {
       overheadSeconds: this.cost.overheadSeconds,
       draftSeconds: Float32Array.from(this.cost.draftSeconds),
       acceptance: this.acceptance.table(),
-      allowed: this.#rest.resting ? nobody : this.#allowed,
+      allowed: this.#rest.resting ? this.#atRest : this.#allowed,
     };
   }
 

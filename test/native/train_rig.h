@@ -73,7 +73,7 @@ inline std::string codeOf(const std::function<void()>& f) {
 
 /// Calls test(ops) for every instruction set that this machine has.
 inline void forEveryPath(const std::function<void(train::Ops&)>& test, int threads = 2) {
-  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512}) {
+  for (const Isa isa : kIsas) {
     if (!isaAvailable(isa)) continue;
     ThreadPool pool(threads);
     train::Ops ops(pool, isa);

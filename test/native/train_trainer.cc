@@ -130,7 +130,7 @@ void testResume() {
   const std::string path = temporary("foretoken-train-checkpoint");
   Run whole(1);
   whole.to(12);
-  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512}) {
+  for (const Isa isa : kIsas) {
     if (!isaAvailable(isa)) continue;
     { Run(3, options(), isa).trainer.saveCheckpoint(path, kBinding); }
     for (int64_t step = 1; step <= 12; ++step) {  // cut off after every step, with another number of threads
