@@ -110,7 +110,8 @@ void chooseFormat(const std::string& weights, PlannedMatrix& matrix) {
     throw Error("UNKNOWN_WEIGHTS_FORMAT",
                 "weights '" + weights + "': choose auto, f32, f16, bf16, fp8, nvfp4 or mxfp4");
   matrix.sourceType = matrix.sources[0]->type;
-  if (matrix.format == Format::fp8 && matrix.need->isHead && matrix.need->cols % blockShape(FileType::q8_0).elements == 0)
+  if (matrix.format == Format::fp8 && matrix.need->isHead &&
+      matrix.need->cols % blockShape(FileType::q8_0).elements == 0)
     matrix.sourceType = FileType::q8_0, matrix.format = Format::q8_0;
 }
 
