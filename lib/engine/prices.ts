@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
-import { readFile, rename, rm, writeFile, mkdir } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import type { Profile } from '../controller/cost';
 import { drafterCount } from '../native';
 import type { NativeEngine, NativeModelInfo } from '../native';
+import { replaceFile } from '../replace-file';
 
 /** Widest pass that is measured; the controller continues the curve beyond. */
 const rows = 64;
@@ -98,12 +99,5 @@ function isProfile(profile: Profile | null): profile is Profile {
 
 /** Keeps a profile: whole or not at all. A folder that can't be written costs a measurement at the next start. */
 async function writeProfile(path: string, profile: Profile): Promise<void> {
-  const temporary = `${path}.${process.pid}.tmp`;
-  try {
-    await mkdir(join(path, '..'), { recursive: true });
-    await writeFile(temporary, JSON.stringify(profile));
-    await rename(temporary, path);
-  } catch {
-    await rm(temporary, { force: true });
-  }
+  await replaceFile(path, [JSON.stringify(profile)]).catch(() => undefined);
 }

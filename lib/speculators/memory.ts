@@ -1,10 +1,11 @@
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { packageRoot } from '../binding';
 import { ForetokenError } from '../error';
 import { keyWidth } from '../native';
 import type { NativeEngine } from '../native';
+import { replaceFile } from '../replace-file';
 
 /** Remembered text: tokens (-1 ends a document) and the key of each. */
 export interface Memory {
@@ -55,19 +56,9 @@ export async function writeMemory(path: string, memory: Memory, sourceHash: stri
   const text = Buffer.from(header.padEnd(Math.ceil(header.length / 8) * 8));
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(text.length));
-  const temporary = `${path}.${process.pid}.tmp`;
   try {
-    await mkdir(dirname(path), { recursive: true });
-    const file = await open(temporary, 'w');
-    try {
-      for (const part of [length, text, bytesOf(tokens), bytesOf(keys)]) await file.writeFile(part);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(temporary, path);
+    await replaceFile(path, [length, text, bytesOf(tokens), bytesOf(keys)]);
   } catch (error) {
-    await rm(temporary, { force: true });
     throw new ForetokenError('WRITE_FAILED', `${path} could not be written: ${(error as Error).message}`, {
       cause: error,
     });

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { loadBinding } from '../binding';
 import { checkLoadOptions } from '../engine/load-options';
@@ -9,6 +9,7 @@ import { openModel } from '../engine/model-source';
 import { ForetokenError } from '../error';
 import type { Tokenizer } from '../models/tokenizer';
 import type { NativeHeadRun } from '../native';
+import { replaceFile } from '../replace-file';
 
 /** A text to learn from: words, or tokens of which those from `answer` on are what the head shall draft. */
 export type HeadText = string | { tokens: readonly number[]; answer: number };
@@ -190,9 +191,7 @@ class HeadTraining {
   }
 
   async #writeReport(): Promise<void> {
-    const path = `${this.#name}.json`;
-    await writeFile(`${path}.tmp`, `${JSON.stringify(this.report)}\n`);
-    await rename(`${path}.tmp`, path);
+    await replaceFile(`${this.#name}.json`, [`${JSON.stringify(this.report)}\n`]);
   }
 
   async #resume(): Promise<void> {
