@@ -3,6 +3,7 @@
 #include "addon/engine_handle.h"
 #include "addon/errors.h"
 #include "addon/update_weights.h"
+#include "addon/wrapped.h"
 #include "common/error.h"
 #include "engine/timed_backend.h"
 
@@ -11,18 +12,10 @@ namespace {
 
 using SharedHandle = std::shared_ptr<EngineHandle>;
 
-/// Marks objects whose wrapped pointer is a SharedHandle, so that a method called on anything else is an error and no
-/// crash.
 constexpr napi_type_tag kEngineTag = {0x8b1d6a3f52c94e07ull, 0xa6f03c1e9d274b58ull};
 
 const SharedHandle& shared(const Napi::CallbackInfo& call) {
-  bool tagged = false;
-  void* wrapped = nullptr;
-  if (call.This().IsObject() && napi_check_object_type_tag(call.Env(), call.This(), &kEngineTag, &tagged) == napi_ok &&
-      tagged && napi_unwrap(call.Env(), call.This(), &wrapped) == napi_ok) {
-    return *static_cast<SharedHandle*>(wrapped);
-  }
-  throw invalidArgument(call.Env(), "this method belongs to an engine that loadEngine returned");
+  return unwrapped<EngineHandle>(call, kEngineTag, "an engine that loadEngine returned");
 }
 
 EngineHandle& self(const Napi::CallbackInfo& call) { return *shared(call); }
@@ -100,23 +93,8 @@ Napi::Value updateWeightsOf(const Napi::CallbackInfo& call) {
 
 Napi::Value close(const Napi::CallbackInfo& call) { return self(call).close(call.Env()); }
 
-template <Napi::Value (*method)(const Napi::CallbackInfo&)>
-Napi::Value guardedMethod(const Napi::CallbackInfo& call) {
-  return guarded(call.Env(), [&] { return method(call); });
-}
-
-template <Napi::Value (*method)(const Napi::CallbackInfo&)>
-void addMethod(Napi::Object object, const char* name) {
-  object.Set(name, Napi::Function::New(object.Env(), guardedMethod<method>, name));
-}
-
 Napi::Object engineObject(Napi::Env env, const SharedHandle& handle) {
-  auto object = Napi::Object::New(env);
-  auto* kept = new SharedHandle(handle);
-  napi_wrap(
-      env, object, kept, [](napi_env, void* data, void*) { delete static_cast<SharedHandle*>(data); }, nullptr,
-      nullptr);
-  napi_type_tag_object(env, object, &kEngineTag);
+  auto object = wrapped(env, kEngineTag, handle);
   addMethod<info>(object, "info");
   addMethod<submit>(object, "submit");
   addMethod<consumed>(object, "consumed");

@@ -3,6 +3,7 @@
 #include "addon/arguments.h"
 #include "addon/errors.h"
 #include "addon/promise_worker.h"
+#include "addon/wrapped.h"
 #include "train/head_run.h"
 
 namespace foretoken::addon {
@@ -11,17 +12,10 @@ namespace {
 using train::HeadRun;
 using SharedRun = std::shared_ptr<HeadRun>;
 
-/// Marks objects whose wrapped pointer is a SharedRun.
 constexpr napi_type_tag kRunTag = {0x3f0a6d1c94b74e25ull, 0x8d57c2e1b6094fa3ull};
 
 const SharedRun& shared(const Napi::CallbackInfo& call) {
-  bool tagged = false;
-  void* wrapped = nullptr;
-  if (call.This().IsObject() && napi_check_object_type_tag(call.Env(), call.This(), &kRunTag, &tagged) == napi_ok &&
-      tagged && napi_unwrap(call.Env(), call.This(), &wrapped) == napi_ok) {
-    return *static_cast<SharedRun*>(wrapped);
-  }
-  throw invalidArgument(call.Env(), "this method belongs to a run that openHeadRun returned");
+  return unwrapped<HeadRun>(call, kRunTag, "a run that openHeadRun returned");
 }
 
 Napi::Value trainStep(const Napi::CallbackInfo& call) {
@@ -73,21 +67,8 @@ Napi::Value saveHead(const Napi::CallbackInfo& call) {
   return withPath(call, [](HeadRun& run, const std::string& path) { return run.saveHead(path), int64_t{0}; });
 }
 
-template <Napi::Value (*method)(const Napi::CallbackInfo&)>
-void addMethod(Napi::Object object, const char* name) {
-  const auto checked = [](const Napi::CallbackInfo& call) { return guarded(call.Env(), [&] { return method(call); }); };
-  object.Set(name, Napi::Function::New(object.Env(), checked, name));
-}
-
 Napi::Value runToJs(Napi::Env env, const SharedRun& run) {
-  auto object = Napi::Object::New(env);
-  auto* owned = new SharedRun(run);
-  const auto release = [](napi_env, void* data, void*) { delete static_cast<SharedRun*>(data); };
-  if (napi_wrap(env, object, owned, release, nullptr, nullptr) != napi_ok) {
-    delete owned;
-    throw Napi::Error::New(env);
-  }
-  napi_type_tag_object(env, object, &kRunTag);
+  auto object = wrapped(env, kRunTag, run);
   object.Set("steps", static_cast<double>(run->steps()));
   object.Set("parameters", static_cast<double>(run->parameters()));
   object.Set("sourceHash", run->sourceHash());

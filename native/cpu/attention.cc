@@ -30,7 +30,7 @@ void visitPass(const Pass& pass, Visit&& visit) {
 
 const AttentionKernels& attentionKernels(Isa isa) {
 #if defined(__x86_64__)
-  if (isa >= Isa::avx512) return kAttentionAvx512;
+  if (isAvx512(isa)) return kAttentionAvx512;
   if (isa == Isa::avx2) return kAttentionAvx2;
 #endif
   (void)isa;

@@ -35,22 +35,25 @@ struct HalfRow {
   }
 };
 
+/// The row lies in `out` as fp32 first: halves are written behind what is still to be read.
 void prepareHalves(const float* in, int64_t cols, const float* norm, float eps, uint8_t* out) {
-  V16 most = broadcast(0.0f);
+  float* values = reinterpret_cast<float*>(out);
+  const int64_t padded = (cols + kBlockCols - 1) / kBlockCols * kBlockCols;
   const V16 zero = broadcast(0.0f);
-  int64_t padded = 0;
+  V16 most = zero;
   forNormalised(in, cols, norm, eps, [&](int64_t k, V16 x) {
     most = max(max(x, sub(zero, x)), most);
-    padded = k + kLanes;
+    store(values + k, x);
   });
   const float largest = maxLanes(most);
   const bool usable = largest > 0x1p-110f && largest < 0x1p110f;
   const int power = usable ? 8 - std::ilogb(largest) : 0;
   const V16 scale = broadcast(std::ldexp(1.0f, power));
-  forNormalised(in, cols, norm, eps, [&](int64_t k, V16 x) {
-    const __m512 ordered = _mm512_shuffle_ps(mul(x, scale).x, mul(x, scale).x, 0xd8);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + k * 2), _mm512_cvtps_ph(ordered, _MM_FROUND_TO_NEAREST_INT));
-  });
+  for (int64_t k = 0; k < padded; k += kLanes) {
+    const __m512 x = mul(load(values + k), scale).x;
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + k * 2),
+                        _mm512_cvtps_ph(_mm512_shuffle_ps(x, x, 0xd8), _MM_FROUND_TO_NEAREST_INT));
+  }
   const float factor = std::ldexp(1.0f, 8 - power);  // e4m3 bits in the place of an f16 are worth 2^-8
   std::memcpy(out + padded * 2, &factor, sizeof(factor));
 }

@@ -12,6 +12,9 @@ enum class Isa : uint8_t { portable, avx2, avx512, avx512fp16 };
 /// Best first.
 constexpr Isa kIsas[] = {Isa::avx512fp16, Isa::avx512, Isa::avx2, Isa::portable};
 
+/// True for every path whose vectors are AVX-512's.
+constexpr bool isAvx512(Isa isa) { return isa == Isa::avx512 || isa == Isa::avx512fp16; }
+
 /// True if this CPU (and its operating system) can run the path.
 bool isaAvailable(Isa);
 

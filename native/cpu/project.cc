@@ -9,7 +9,7 @@ constexpr int kSerialRows = 4;  ///< so few are done before other threads would 
 
 ProjectRow projectRow(Isa isa) {
 #if defined(__x86_64__)
-  if (isa >= Isa::avx512) return kProjectAvx512;
+  if (isAvx512(isa)) return kProjectAvx512;
   if (isa == Isa::avx2) return kProjectAvx2;
 #endif
   (void)isa;

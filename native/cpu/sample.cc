@@ -85,7 +85,7 @@ void overHistory(const SampleRow& row, int vocabulary, F f) {
 
 const SampleKernels& sampleKernels(Isa isa) {
 #if defined(__x86_64__)
-  if (isa >= Isa::avx512) return kSampleAvx512;
+  if (isAvx512(isa)) return kSampleAvx512;
   if (isa == Isa::avx2) return kSampleAvx2;
 #endif
   (void)isa;

@@ -2,7 +2,6 @@
 // its forward pass (docs/adding-an-architecture.md).
 #pragma once
 #include <memory>
-#include <span>
 #include <string_view>
 
 #include "model/model.h"
@@ -26,9 +25,11 @@ struct Architecture {
 
 extern const Architecture kLlama;
 
+Naming namingOf(const ModelSource&);
 /// The naming under which the first tensor of an update has a place; Hugging Face's if there is none.
 Naming namingOf(const TensorFile& update, const Architecture&, const ModelConfig&);
 
-std::span<const Architecture* const> architectures();
+/// Throws UNSUPPORTED_ARCHITECTURE.
+const Architecture& architectureOf(const ModelSource&);
 
 }  // namespace foretoken

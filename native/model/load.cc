@@ -7,22 +7,22 @@
 namespace foretoken {
 namespace {
 
-const Architecture& findArchitecture(const std::string& wanted, const std::string& path) {
+constexpr std::array<const Architecture*, 1> kArchitectures = {&kLlama};
+
+}  // namespace
+
+const Architecture& architectureOf(const ModelSource& source) {
+  const std::string wanted = source.architecture();
   std::string known;
-  for (const Architecture* architecture : architectures()) {
+  for (const Architecture* architecture : kArchitectures) {
     if (architecture->name == wanted) return *architecture;
     known += (known.empty() ? "" : ", ") + std::string(architecture->name);
   }
   throw Error("UNSUPPORTED_ARCHITECTURE",
-              "architecture '" + wanted + "' of " + path + " is not known; known: " + known);
+              "architecture '" + wanted + "' of " + source.path + " is not known; known: " + known);
 }
 
-}  // namespace
-
-std::span<const Architecture* const> architectures() {
-  static constexpr std::array<const Architecture*, 1> all = {&kLlama};
-  return all;
-}
+Naming namingOf(const ModelSource& source) { return source.gguf ? Naming::gguf : Naming::huggingFace; }
 
 Naming namingOf(const TensorFile& update, const Architecture& architecture, const ModelConfig& config) {
   const WeightNeeds needs = architecture.needs(config, Naming::gguf);
@@ -38,10 +38,9 @@ Naming namingOf(const TensorFile& update, const Architecture& architecture, cons
 
 std::unique_ptr<Model> loadModel(const std::string& path, Backend& backend, const ModelOptions& options) {
   const ModelSource source = ModelSource::open(path);
-  const Architecture& architecture = findArchitecture(source.architecture(), path);
+  const Architecture& architecture = architectureOf(source);
   const ModelConfig config = architecture.configure(source);
-  const Naming naming = source.gguf ? Naming::gguf : Naming::huggingFace;
-  Weights weights = Weights::load(source, architecture.needs(config, naming), backend, options);
+  Weights weights = Weights::load(source, architecture.needs(config, namingOf(source)), backend, options);
   return architecture.create(config, std::move(weights), backend, options);
 }
 

@@ -4,7 +4,7 @@ namespace foretoken::train {
 
 const TrainKernels& trainKernels(Isa isa) {
 #if defined(__x86_64__)
-  if (isa >= Isa::avx512) return kTrainAvx512;
+  if (isAvx512(isa)) return kTrainAvx512;
   if (isa == Isa::avx2) return kTrainAvx2;
 #endif
   (void)isa;

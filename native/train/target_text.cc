@@ -40,12 +40,6 @@ Floats readVector(const ModelSource& source, const WeightNeeds& needs, const std
   return values;
 }
 
-const Architecture& architectureOf(const ModelSource& source) {
-  for (const Architecture* architecture : architectures())
-    if (architecture->name == source.architecture()) return *architecture;
-  throw Error("UNSUPPORTED_ARCHITECTURE", "no head can be trained for architecture " + source.architecture());
-}
-
 }  // namespace
 
 TrainTarget::TrainTarget(const std::string& path, const std::string& weights, const std::string& cacheFolder,
@@ -62,7 +56,7 @@ TrainTarget::TrainTarget(const std::string& path, const std::string& weights, co
   std::iota(pages_.begin(), pages_.end(), 0);
   backend_->allocateKv({config.layers, config.kvHeads, config.headDim, static_cast<int>(pages_.size()), 0});
   const ModelSource source = ModelSource::open(path);
-  const WeightNeeds needs = architectureOf(source).needs(config, source.gguf ? Naming::gguf : Naming::huggingFace);
+  const WeightNeeds needs = architectureOf(source).needs(config, namingOf(source));
   const Floats embedding = readMatrix(source, needs, config.tiedHead ? "head" : "embedding");
   embedding_.resize(embedding.size());
   std::transform(embedding.begin(), embedding.end(), embedding_.begin(), floatToBf16);

@@ -8,10 +8,12 @@
 #include "check.h"
 #include "common/error.h"
 #include "fake_model.h"
+#include "refusal.h"
 
 namespace foretoken {
 namespace {
 
+using test::codeOf;
 using test::fakeDecode;
 
 constexpr int kContext = 256;
@@ -84,16 +86,6 @@ struct Bench {
   std::vector<int32_t> nodes;  ///< all that were drafted, as outcomes have them
   std::vector<float> confidences;
 };
-
-template <typename Function>
-std::string codeOf(Function&& function) {
-  try {
-    function();
-  } catch (const Error& error) {
-    return error.code();
-  }
-  return "";
-}
 
 void stopsInsideAnAcceptedRun() {
   int inside = 0;

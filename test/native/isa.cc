@@ -10,21 +10,12 @@
 #include "common/memory.h"
 #include "cpu/bench_kernels.h"
 #include "cpu/probe.h"
+#include "refusal.h"
 
 namespace {
 
 using namespace foretoken;
 using namespace foretoken::test;
-
-template <class F>
-std::string codeOf(F&& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.code();
-  }
-  return "";
-}
 
 void testSelection() {
   CHECK(isaAvailable(Isa::portable));

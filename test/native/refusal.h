@@ -1,4 +1,4 @@
-// How tests look at refused files: the code of the error, and mutations that must be refused or survived.
+// How tests look at what is refused: the code of the error, and mutations of files that must be refused or survived.
 #pragma once
 #include <cstdint>
 #include <exception>
@@ -21,6 +21,17 @@ std::string refusalOf(Read read) {
   } catch (const std::exception& error) {
     return std::string("not a FormatError: ") + error.what();
   }
+}
+
+/// The code of the Error that `function` throws; "" when it throws none.
+template <typename Function>
+std::string codeOf(Function&& function) {
+  try {
+    function();
+  } catch (const Error& error) {
+    return error.code();
+  }
+  return "";
 }
 
 /// Whether `read(bytes)` of an exact copy of each proper prefix ends in a FormatError. Returns the first length for

@@ -11,6 +11,7 @@
 #include "common/error.h"
 #include "cpu/thread_pool.h"
 #include "quant/float_codecs.h"
+#include "refusal.h"
 #include "train/ops.h"
 
 namespace foretoken::test {
@@ -59,16 +60,6 @@ inline double dot(const Doubles& dy, const Doubles& y) {
   double sum = 0;
   for (size_t i = 0; i < y.size(); ++i) sum += dy[i] * y[i];
   return sum;
-}
-
-/// The code of the Error that f throws; "" when it throws none.
-inline std::string codeOf(const std::function<void()>& f) {
-  try {
-    f();
-    return "";
-  } catch (const Error& error) {
-    return error.code();
-  }
 }
 
 /// Calls test(ops) for every instruction set that this machine has.

@@ -10,6 +10,7 @@
 #include "format/tensor_buffers.h"
 #include "model/source.h"
 #include "model_rig.h"
+#include "refusal.h"
 
 using namespace foretoken;
 using namespace foretoken::test;
@@ -139,16 +140,6 @@ void packsBlocks() {
   loaded.model = updated(*loaded.model, floats);
   const auto after = loaded.feed(kText, 8);
   for (size_t i = 0; i < after.size(); ++i) CHECK(largestDifference(after[i], before[i]) < 0.1f * largest(before[i]));
-}
-
-template <typename Function>
-std::string codeOf(Function&& function) {
-  try {
-    function();
-  } catch (const Error& error) {
-    return error.code();
-  }
-  return "";
 }
 
 void refuses() {
