@@ -110,9 +110,11 @@ void EngineCore::updateWeights(std::shared_ptr<Model> model, bool restart) {
   versions_.push_back(std::move(model));
   ++counters_.weightsVersion;
   pool_.forget(-1);
-  if (!restart) return;
-  while (!active_.empty()) preempt(*active_.back());
-  for (Sequence* sequence : waiting_) sequence->model = nullptr;
+  if (restart) {
+    while (!active_.empty()) preempt(*active_.back());
+    for (Sequence* sequence : waiting_) sequence->model = nullptr;
+  }
+  dropOldWeights();
 }
 
 bool EngineCore::step() {
