@@ -66,6 +66,7 @@ BlockHead::BlockHead(const BlockHeadShape& shape)
       fusion_(parameters_, shape.fused, shape.width, shape.epsilon),
       contextNorm_(parameters_, "context_norm", shape.width, shape.epsilon),
       tokenNorm_(parameters_, "token_norm", shape.width, shape.epsilon),
+      join_(parameters_, "join", shape.width, 2 * shape.width),
       mask_(parameters_.add("mask", shape.slots - 1, shape.width)),
       inject_(parameters_, "inject", shape.width, shape.width),
       layers_([&] {
@@ -99,13 +100,13 @@ Floats BlockHead::initial(uint64_t seed, float outputScale) const {
     };
     const float spread = 1 / std::sqrt(static_cast<float>(p.columns));
     if (p.name == "mask") {
-      fill(1);
+      fill(0.5f);
     } else if (p.name == "output_norm.weight") {
-      std::fill_n(w, p.size(), outputScale);
+      std::fill_n(w, p.size(), 0.25f * outputScale);  // as sure as a guess should be
     } else if (p.name.ends_with("norm.weight") || p.name.starts_with("feature_norms.")) {
       std::fill_n(w, p.size(), 1.0f);
-    } else if (p.name == "fc.weight") {
-      fill(0.1f * spread);
+    } else if (p.name == "fc.weight" || p.name == "join.weight") {
+      fill((p.name == "fc.weight" ? 0.1f : 0.5f) * spread);
       addIdentity();
     } else if (p.name == "inject.weight") {
       addIdentity();
@@ -116,47 +117,61 @@ Floats BlockHead::initial(uint64_t seed, float outputScale) const {
   return weights;
 }
 
-/// The rows of the blocks: embedding or mask, and the anchor's fused feature.
+/// The rows of the blocks: the newest token and the anchor's fused feature, or a mask and the feature.
 void BlockHead::start(const LayerPass& pass, const TargetTables& target, const BlockBatch& batch, Floats& x) {
   const int64_t anchors = batch.anchors(), width = shape_.width, slots = shape_.slots;
   std::vector<int32_t> first(anchors);
   for (int64_t a = 0; a < anchors; ++a) first[a] = batch.token[a * slots];
-  embedded_.resize(anchors * width), tokenInverse_.resize(anchors), anchored_.resize(anchors * width);
+  embedded_.resize(anchors * width), tokenInverse_.resize(anchors);
+  anchored_.resize(anchors * width), pair_.resize(2 * anchors * width);
   pass.ops.embed(target.embedding, first, width, embedded_.data());
-  Floats normed(anchors * width), injected(anchors * width);
+  Floats normed(anchors * width), joined(anchors * width), injected(anchors * width);
   tokenNorm_.forward(pass, embedded_.data(), anchors, normed.data(), tokenInverse_.data());
-  for (int64_t a = 0; a < anchors; ++a)
-    std::copy_n(h_.data() + batch.anchor[a] * width, width, anchored_.data() + a * width);
+  for (int64_t a = 0; a < anchors; ++a) {
+    const float* const h = h_.data() + batch.anchor[a] * width;
+    std::copy_n(h, width, anchored_.data() + a * width);
+    std::copy_n(normed.data() + a * width, width, pair_.data() + 2 * a * width);
+    std::copy_n(h, width, pair_.data() + (2 * a + 1) * width);
+  }
+  join_.forward(pass, pair_.data(), anchors, joined.data());
   inject_.forward(pass, anchored_.data(), anchors, injected.data());
   const float* const mask = pass.weight + parameters_[mask_].offset;
   x.resize(anchors * slots * width);
   pass.ops.threads().run(anchors, [&](int64_t begin, int64_t end, int) {
-    for (int64_t a = begin; a < end; ++a)
-      for (int64_t s = 0; s < slots; ++s) {
-        const float* own = s == 0 ? normed.data() + a * width : mask + (s - 1) * width;
-        for (int64_t i = 0; i < width; ++i) x[(a * slots + s) * width + i] = own[i] + injected[a * width + i];
-      }
+    for (int64_t a = begin; a < end; ++a) {
+      std::copy_n(joined.data() + a * width, width, x.data() + a * slots * width);
+      for (int64_t s = 1; s < slots; ++s)
+        for (int64_t i = 0; i < width; ++i)
+          x[(a * slots + s) * width + i] = mask[(s - 1) * width + i] + injected[a * width + i];
+    }
   });
 }
 
 void BlockHead::startBackward(const LayerPass& pass, const BlockBatch& batch, const Floats& dx, Floats& dh) {
   const int64_t anchors = batch.anchors(), width = shape_.width, slots = shape_.slots;
-  Floats dnormed(anchors * width), dinjected(anchors * width), danchored(anchors * width);
+  Floats djoined(anchors * width), dinjected(anchors * width), dpair(2 * anchors * width), danchored(anchors * width);
   float* const dmask = pass.gradient + parameters_[mask_].offset;
   // By columns, so that one thread adds all anchors, in order.
   pass.ops.threads().run(width / kRowMultiple, [&](int64_t begin, int64_t end, int) {
     for (int64_t a = 0; a < anchors; ++a)
-      for (int64_t s = 0; s < slots; ++s)
-        for (int64_t i = begin * kRowMultiple; i < end * kRowMultiple; ++i) {
+      for (int64_t i = begin * kRowMultiple; i < end * kRowMultiple; ++i) {
+        djoined[a * width + i] = dx[a * slots * width + i];
+        for (int64_t s = 1; s < slots; ++s) {
           const float d = dx[(a * slots + s) * width + i];
-          (s == 0 ? dnormed[a * width + i] : dmask[(s - 1) * width + i]) += d;
+          dmask[(s - 1) * width + i] += d;
           dinjected[a * width + i] += d;
         }
+      }
   });
-  tokenNorm_.backward(pass, embedded_.data(), tokenInverse_.data(), dnormed.data(), anchors, nullptr);
+  join_.backward(pass, pair_.data(), djoined.data(), anchors, dpair.data());
   inject_.backward(pass, anchored_.data(), dinjected.data(), anchors, danchored.data());
-  for (int64_t a = 0; a < anchors; ++a)
-    for (int64_t i = 0; i < width; ++i) dh[batch.anchor[a] * width + i] += danchored[a * width + i];
+  Floats dnormed(anchors * width);
+  for (int64_t a = 0; a < anchors; ++a) {
+    std::copy_n(dpair.data() + 2 * a * width, width, dnormed.data() + a * width);
+    for (int64_t i = 0; i < width; ++i)
+      dh[batch.anchor[a] * width + i] += danchored[a * width + i] + dpair[(2 * a + 1) * width + i];
+  }
+  tokenNorm_.backward(pass, embedded_.data(), tokenInverse_.data(), dnormed.data(), anchors, nullptr);
 }
 
 void BlockHead::forwardLayer(const LayerPass& pass, const BlockBatch& batch, Layer& layer, Floats& x) {

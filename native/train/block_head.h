@@ -4,7 +4,7 @@
 // token that it then said, slot s of the block at anchor i predicts x_{i+2+s}:
 //
 //     g_i = fc [norm_l(f_l,i)]_l            h_i = norm(g_i)               features of the target, fused
-//     x_0 = norm(E[x_{i+1}]) + inject h_i   x_s = mask_{s-1} + inject h_i  rows of the block, at positions i + 1 + s
+//     x_0 = join [norm(E[x_{i+1}]), h_i]    x_s = mask_{s-1} + inject h_i  rows of the block, at positions i + 1 + s
 //     layers: attention over keys and values of h_j, j <= i, and of the block's rows up to s; then an MLP
 //     logits_s = E_draft norm(x_s) + after before[x_{i+1+s}]              a Markov term on the token before
 //
@@ -102,6 +102,7 @@ class BlockHead {
   RotaryTable rotary_;
   FusionLayer fusion_;
   NormLayer contextNorm_, tokenNorm_;
+  LinearLayer join_;
   int64_t mask_;
   LinearLayer inject_;
   std::vector<Layer> layers_;
@@ -113,7 +114,7 @@ class BlockHead {
   std::vector<int32_t> blockPosition_;
   FusionLayer::Saved fused_;
   Floats g_, h_, contextInverse_;
-  Floats embedded_, tokenInverse_, anchored_;
+  Floats embedded_, tokenInverse_, pair_, anchored_;
   Floats x_, z_, outputInverse_, markov_;
 };
 
