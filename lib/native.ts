@@ -363,9 +363,13 @@ export interface NativeHeadRunOptions {
   draft: Int32Array;
   rank: number;
   slots: number;
+  /** A head to go on from: its vocabulary, rank and slots count then. Empty = a new one. */
+  from: string;
   seed: number;
   epochs: number;
   rowsPerStep: number;
+  /** Of the positions where a block could start. */
+  anchorShare: number;
   rate: number;
   rejectionWeight: number;
 }

@@ -47,6 +47,7 @@ interface TrainHeadFlags {
   texts: string[];
   out: string;
   threads?: number;
+  from?: string;
   draftTokens: number;
   epochs: number;
   rows: number;
@@ -62,6 +63,7 @@ function addTrainHead(train: Command): void {
     .requiredOption('--out <folder>', 'where the head goes, as a file named after the model, with its report')
     .option('--model <ref>', "'default', a path, or a Hugging Face repository", 'default')
     .option('--threads <n>', 'compute threads; default: physical cores', count)
+    .option('--from <file>', 'a head to go on from')
     .option('--draft-tokens <n>', 'tokens that the head can draft', count, 8192)
     .option('--epochs <n>', 'passes over the texts', count, 1)
     .option('--rows <n>', 'positions of a step', count, 2048)
@@ -76,6 +78,7 @@ async function runHead(flags: TrainHeadFlags, signal: AbortSignal): Promise<void
   try {
     const report = await trainHead(flags.model, texts, flags.out, {
       threads: flags.threads,
+      from: flags.from,
       draftTokens: flags.draftTokens,
       epochs: flags.epochs,
       rowsPerStep: flags.rows,

@@ -21,14 +21,18 @@ export interface TrainHeadOptions extends Pick<
 > {
   /** Tokens that the head can draft: the most frequent ones. Defaults to `8192`, at most the model's own. */
   draftTokens?: number;
-  /** Tokens of a block. Defaults to `6`. */
+  /** Tokens of a block. Defaults to `4`. */
   slots?: number;
   /** Rank of the term that looks at the token before. Defaults to `32`. */
   rank?: number;
+  /** A head to go on from, whose draft tokens, slots and rank count then. Defaults to a new one. */
+  from?: string;
   /** Passes over the texts. Defaults to `1`. */
   epochs?: number;
   /** Positions of a step. Defaults to `2048`. */
   rowsPerStep?: number;
+  /** Share of the positions that blocks are drafted at; a step costs about as much as it has of them. Defaults to `0.3`. */
+  anchorShare?: number;
   /** Peak learning rate. Defaults to `0.001`. */
   rate?: number;
   /** Weight of the probability of being rejected beside the divergence. Defaults to `0`. */
@@ -115,8 +119,9 @@ export async function trainHead(
       answers: Int32Array.from(all, ({ answer }) => answer),
       heldBack: heldBack.length,
       draft: draftVocabulary(training, source.tokenizer.size, options.draftTokens ?? 8192),
-      ...{ rank: options.rank ?? 32, slots: options.slots ?? 6, seed: 1, epochs: options.epochs ?? 1 },
-      rowsPerStep: options.rowsPerStep ?? 2048,
+      ...{ rank: options.rank ?? 32, slots: options.slots ?? 4, from: options.from ?? '' },
+      ...{ seed: 1, epochs: options.epochs ?? 1 },
+      ...{ rowsPerStep: options.rowsPerStep ?? 2048, anchorShare: options.anchorShare ?? 0.3 },
       ...{ rate: options.rate ?? 1e-3, rejectionWeight: options.rejectionWeight ?? 0 },
     })
     .catch((error: unknown) => {

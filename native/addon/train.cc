@@ -109,9 +109,11 @@ train::HeadRunOptions runOptions(const Fields& fields) {
   options.draft = fields.int32s("draft");
   options.rank = fields.integer("rank", 1, 1024);
   options.slots = fields.integer("slots", 2, 16);
+  options.from = fields.string("from");
   options.train.seed = static_cast<uint64_t>(fields.integer("seed", 0, INT32_MAX));
   options.train.epochs = fields.integer("epochs", 1, 1000);
   options.train.rowsPerStep = fields.integer("rowsPerStep", 16, 1 << 20);
+  options.train.anchorShare = fields.number("anchorShare");
   options.train.rate = static_cast<float>(fields.number("rate"));
   options.train.loss.rejection = static_cast<float>(fields.number("rejectionWeight"));
   return options;

@@ -7,7 +7,6 @@ namespace foretoken::train {
 
 HeadRun::HeadRun(HeadRunOptions options)
     : target_(options.model, options.weights, options.cacheFolder, options.cpu),
-      tables_(target_.tables(std::move(options.draft))),
       binding_{target_.model().sourceHash(), options.tokenizer, defaultFusedLayers(target_.config())},
       threads_(options.cpu.threads > 0 ? options.cpu.threads : defaultThreads()),
       ops_(threads_, selectIsa(options.cpu.isa)) {
@@ -18,12 +17,24 @@ HeadRun::HeadRun(HeadRunOptions options)
   const auto split = options.texts.end() - options.heldBack;
   texts_ = std::make_unique<TargetText>(target_, std::vector(options.texts.begin(), split), binding_.fusedLayers);
   heldBack_ = std::make_unique<TargetText>(target_, std::vector(split, options.texts.end()), binding_.fusedLayers);
-  head_ = std::make_unique<BlockHead>(headShapeFor(target_.config(), static_cast<int64_t>(binding_.fusedLayers.size()),
-                                                   static_cast<int64_t>(tables_.draft.size()), options.rank,
-                                                   options.slots));
-  const float scale = target_.outputScale(options.texts.front().token);
-  trainer_ = std::make_unique<Trainer>(ops_, *head_, tables_, *texts_, options.train,
-                                       head_->initial(options.train.seed, scale));
+  Floats weights = start(options);
+  trainer_ = std::make_unique<Trainer>(ops_, *head_, tables_, *texts_, options.train, std::move(weights));
+}
+
+/// Makes the head, and returns the weights that it begins with.
+Floats HeadRun::start(HeadRunOptions& options) {
+  if (!options.from.empty()) {
+    LoadedHead loaded = loadHead(options.from, binding_);
+    tables_ = target_.tables(std::move(loaded.draft));
+    head_ = std::make_unique<BlockHead>(loaded.shape);
+    return std::move(loaded.weights);
+  }
+  tables_ = target_.tables(std::move(options.draft));
+  const auto fused = static_cast<int64_t>(binding_.fusedLayers.size());
+  const auto vocabulary = static_cast<int64_t>(tables_.draft.size());
+  head_ = std::make_unique<BlockHead>(
+      headShapeFor(target_.config(), fused, vocabulary, options.rank, options.slots));
+  return head_->initial(options.train.seed, target_.outputScale(options.texts.front().token));
 }
 
 TrainReport HeadRun::train() {

@@ -17,7 +17,8 @@ struct HeadRunOptions {
   std::vector<TextToLearn> texts;
   int64_t heldBack = 0;        ///< so many of the last texts are for evaluation alone
   std::vector<int32_t> draft;  ///< draft vocabulary, ascending; a multiple of 16
-  int64_t rank = 32, slots = 6;
+  int64_t rank = 32, slots = 4;
+  std::string from;  ///< path of a head to go on from, whose vocabulary and shape count then; empty = a new one
   TrainOptions train;
 };
 
@@ -39,6 +40,8 @@ class HeadRun {
   void saveHead(const std::string& path);
 
  private:
+  Floats start(HeadRunOptions&);
+
   std::mutex mutex_;
   TrainTarget target_;
   TargetTables tables_;

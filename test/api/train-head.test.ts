@@ -42,6 +42,14 @@ test('a run learns, keeps its report, and what was interrupted ends as what was 
   expect(readFileSync(last.path!).equals(readFileSync(whole.path!))).toBe(true);
 });
 
+test('a run can go on from a head, with its vocabulary and shape', async () => {
+  const first = await trainHead(tiny.path, texts, join(folder, 'first'), options());
+  const from = { from: first.path, draftTokens: 32, slots: 2, rank: 2 };
+  const second = await trainHead(tiny.path, texts, join(folder, 'second'), options(from));
+  expect(second.parameters).toBe(first.parameters);
+  expect(second.loss[0].kl).toBeLessThan((first.loss[0].kl + first.loss.at(-1)!.kl) / 2);
+});
+
 test('a checkpoint of another run is refused, and so are texts too short', async () => {
   await trainHead(tiny.path, texts, folder, options({ maxSeconds: 0 }));
   await expect(trainHead(tiny.path, texts, folder, options({ rate: 0.1 }))).rejects.toMatchObject({
