@@ -83,7 +83,8 @@ export interface HeadReport {
 }
 
 const pieceTokens = 512;
-const heldBackShare = 20; // one text of so many
+const heldBackShare = 20; // one text of so many, and
+const mostHeldBack = 64; // texts at most: looking at them costs as much as training on four times as many
 const shortest = 4; // tokens; anything shorter has no room for a block
 
 /**
@@ -106,8 +107,9 @@ export async function trainHead(
   const binding = loadBinding();
   const source = await openModel(ref, checked, binding);
   const pieces = await cut(texts, source.tokenizer);
-  const training = pieces.filter((_, i) => i % heldBackShare !== heldBackShare - 1);
-  const heldBack = pieces.filter((_, i) => i % heldBackShare === heldBackShare - 1);
+  const one = Math.max(heldBackShare, Math.ceil(pieces.length / mostHeldBack));
+  const training = pieces.filter((_, i) => i % one !== one - 1);
+  const heldBack = pieces.filter((_, i) => i % one === one - 1);
   if (training.length === 0) throw new ForetokenError('NOTHING_TO_LEARN', 'No text is long enough to learn from.');
   const all = [...training, ...heldBack];
   const run = await binding
