@@ -4,7 +4,7 @@ import { collect, type Answer } from './common/answer';
 import { Bar } from './common/bar';
 import { stream } from './common/data';
 import type { BenchOptions } from './common/options';
-import { lines, type Line } from './common/plot';
+import { lines, type Line } from '../lib/plot';
 import { PassPrices } from './common/prices';
 import { say, table, type Report } from './common/report';
 import { differences, sum } from './common/stats';

@@ -8,7 +8,7 @@ import { writeTinyModel } from '../lib/models/tiny-model';
 import { Learn, drafterCount, type NativePolicy, type NativeTensor } from '../lib/native';
 import { stream } from './common/data';
 import type { BenchOptions } from './common/options';
-import { lines, type Line } from './common/plot';
+import { lines, type Line } from '../lib/plot';
 import { figure, progress, progressDone, say, table, type Report } from './common/report';
 import { NativeRunner, type Run } from './common/runner';
 import { chatTokens, openSource } from './common/source';

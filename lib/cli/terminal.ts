@@ -48,11 +48,11 @@ export class ProgressDisplay {
     this.#bars = new MultiBar(options, Presets.legacy);
   }
 
-  /** To be given as `onProgress`. */
-  readonly update = (progress: LoadProgress): void => {
-    const { stage, file, done, total } = progress;
+  /** To be given as `onProgress`; `note` stands behind the bar. */
+  readonly update = (progress: LoadProgress & { note?: string }): void => {
+    const { stage, file, done, total, note = '' } = progress;
     const title = file === undefined ? stage : `${stage} ${file}`;
-    const amount = stage === 'download' ? `${(done / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB` : '';
+    const amount = stage === 'download' ? `${(done / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB` : note;
     if (!this.#stages.has(title)) {
       this.#stages.set(title, this.#bars?.create(total || 1, 0, { stage: title, amount }));
       if (!this.#bars) process.stderr.write(`${title}...\n`);

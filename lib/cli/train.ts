@@ -1,53 +1,21 @@
 import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
-import { Engine } from '../engine/engine';
 import { readPrompts, readTexts } from '../speculators/prompts';
-import { trainHead } from '../speculators/train-head';
 import { trainStatic } from '../speculators/train-static';
+import type { StaticReport } from '../speculators/train-static';
 import { runCommand } from './run';
 import { ProgressDisplay } from './terminal';
 
 interface TrainFlags {
   model: string;
   prompts: string[];
+  texts: string[];
   out: string;
+  from?: string;
   threads?: number;
   parallel: number;
   answerTokens: number;
   memoryTokens: number;
-  json?: boolean;
-}
-
-export function addTrainCommand(program: Command): void {
-  const train = program.command('train').description('make speculators for a model');
-  train
-    .command('static')
-    .description('fill a static memory with what the model itself answers to prompts')
-    .requiredOption('--prompts <path...>', 'files (.jsonl, .txt, .md) or folders of prompts; their text is not kept')
-    .requiredOption('--out <folder>', 'where the memory goes, as a file named after the model')
-    .option('--model <ref>', "'default', a path, or a Hugging Face repository", 'default')
-    .option('--threads <n>', 'compute threads; default: physical cores', count)
-    .option('--parallel <n>', 'answers written at once', count, 16)
-    .option('--answer-tokens <n>', 'most tokens of an answer', count, 144)
-    .option('--memory-tokens <n>', 'stop after so many tokens', count, 200_000)
-    .option('--json', 'print what was made as one line of JSON')
-    .addHelpText(
-      'after',
-      `
-Examples:
-  foretoken train static --prompts questions.jsonl --out speculators
-  foretoken chat --memory speculators/<model>.memory.safetensors`,
-    )
-    .action((flags: TrainFlags) => runCommand((signal) => run(flags, signal)));
-  addTrainHead(train);
-}
-
-interface TrainHeadFlags {
-  model: string;
-  texts: string[];
-  out: string;
-  threads?: number;
-  from?: string;
   draftTokens: number;
   epochs: number;
   rows: number;
@@ -55,82 +23,70 @@ interface TrainHeadFlags {
   json?: boolean;
 }
 
-function addTrainHead(train: Command): void {
+export function addTrainCommand(program: Command): void {
+  const train = program.command('train').description('make speculators for a model');
   train
-    .command('head')
-    .description('train a draft head on what the model makes of texts; an interrupted run goes on where it was')
-    .requiredOption('--texts <path...>', 'files or folders of texts, .txt, .md or .jsonl, or of tokens')
-    .requiredOption('--out <folder>', 'where the head goes, as a file named after the model, with its report')
+    .command('static')
+    .description('what a model drafts from before any traffic: a memory of what it answers to prompts, and a head')
+    .requiredOption('--prompts <path...>', 'files (.jsonl, .txt, .md) or folders of prompts, for the model to answer')
+    .requiredOption('--out <folder>', 'where memory, head and report go, as files named after the model')
+    .option('--texts <path...>', 'files or folders of texts, or of tokens, that the head learns from as well', [])
     .option('--model <ref>', "'default', a path, or a Hugging Face repository", 'default')
     .option('--threads <n>', 'compute threads; default: physical cores', count)
+    .option('--parallel <n>', 'answers written at once', count, 16)
+    .option('--answer-tokens <n>', 'most tokens of an answer', count, 144)
+    .option('--memory-tokens <n>', 'so many tokens of answers', count, 200_000)
     .option('--from <file>', 'a head to go on from')
     .option('--draft-tokens <n>', 'tokens that the head can draft', count, 8192)
-    .option('--epochs <n>', 'passes over the texts', count, 1)
-    .option('--rows <n>', 'positions of a step', count, 2048)
-    .option('--minutes <n>', 'stop after so many minutes, to go on another time', count)
+    .option('--epochs <n>', 'passes over answers and texts', count, 1)
+    .option('--rows <n>', 'positions of a step of training', count, 2048)
+    .option('--minutes <n>', 'stop training after so many minutes, to go on another time', count)
     .option('--json', 'print the report as one line of JSON')
-    .action((flags: TrainHeadFlags) => runCommand((signal) => runHead(flags, signal)));
-}
+    .addHelpText(
+      'after',
+      `
+Examples:
+  foretoken train static --prompts questions.jsonl --texts handbook.md --out speculators
+  foretoken chat --memory speculators/<model>.memory.safetensors
 
-async function runHead(flags: TrainHeadFlags, signal: AbortSignal): Promise<void> {
-  const texts = await readTexts(flags.texts);
-  const display = new ProgressDisplay();
-  try {
-    const report = await trainHead(flags.model, texts, flags.out, {
-      threads: flags.threads,
-      from: flags.from,
-      draftTokens: flags.draftTokens,
-      epochs: flags.epochs,
-      rowsPerStep: flags.rows,
-      maxSeconds: flags.minutes === undefined ? undefined : flags.minutes * 60,
-      onProgress: display.update,
-      onStep: ({ step, steps }) => display.update({ stage: 'steps', done: step, total: steps }),
-      signal,
-    });
-    display.stop();
-    const { path, step, steps, evaluations } = report;
-    const length = evaluations.at(-1)?.acceptanceLength.toFixed(2) ?? 'unknown';
-    process.stdout.write(
-      flags.json
-        ? `${JSON.stringify(report)}\n`
-        : `${path ?? 'to be continued'}: step ${step} of ${steps}, acceptance length ${length} on held-back texts\n`,
-    );
-  } finally {
-    display.stop();
-  }
+The texts of prompts are kept while a run is under way, so that it can go on after an interruption, and not longer.`,
+    )
+    .action((flags: TrainFlags) => runCommand((signal) => run(flags, signal)));
 }
 
 async function run(flags: TrainFlags, signal: AbortSignal): Promise<void> {
   const prompts = await readPrompts(flags.prompts);
+  const texts = await readTexts(flags.texts);
   const display = new ProgressDisplay();
-  const engine = await Engine.load(flags.model, {
-    threads: flags.threads,
-    maxSequences: flags.parallel,
-    contextLength: 2048,
-    indexBytes: 2 ** 30,
-    memory: false,
-    onProgress: display.update,
-    signal,
-  });
   try {
-    const report = await trainStatic(engine, prompts, flags.out, flags.parallel, {
-      answerTokens: flags.answerTokens,
-      memoryTokens: flags.memoryTokens,
-      onProgress: ({ tokens }) =>
-        display.update({ stage: 'tokens remembered', done: tokens, total: flags.memoryTokens }),
+    const report = await trainStatic(flags.model, prompts, flags.out, {
+      ...{ texts, from: flags.from, threads: flags.threads, parallel: flags.parallel },
+      ...{ answerTokens: flags.answerTokens, memoryTokens: flags.memoryTokens, draftTokens: flags.draftTokens },
+      ...{ epochs: flags.epochs, rowsPerStep: flags.rows },
+      maxSeconds: flags.minutes === undefined ? undefined : flags.minutes * 60,
+      onProgress: display.update,
+      onStep: ({ step, steps, kl, heldBack }) =>
+        display.update({ stage: 'training', done: step, total: steps, note: noteOf(kl, heldBack?.acceptanceLength) }),
       signal,
     });
     display.stop();
-    const { path, tokens, prompts: answered, loops } = report;
-    process.stdout.write(
-      flags.json
-        ? `${JSON.stringify(report)}\n`
-        : `${path}: ${tokens} tokens from ${answered} answers; ${loops} that ran in circles were cut short\n`,
-    );
+    process.stdout.write(flags.json ? `${JSON.stringify(report)}\n` : describe(report));
   } finally {
     display.stop();
-    await engine.close();
   }
+}
+
+function noteOf(kl: number, acceptanceLength: number | undefined): string {
+  const length = acceptanceLength === undefined ? '' : `, acceptance length ${acceptanceLength.toFixed(2)}`;
+  return `loss ${kl.toFixed(2)}${length}`;
+}
+
+function describe({ memory, head }: StaticReport): string {
+  const length = head.evaluations.at(-1)?.acceptanceLength.toFixed(2) ?? 'unknown';
+  return (
+    `${memory.path}: ${memory.tokens} tokens; ${memory.loops} answers that ran in circles were cut short\n` +
+    `${head.path ?? 'head, to be continued'}: step ${head.step} of ${head.steps}, acceptance length ${length} on held-back texts\n`
+  );
 }
 
 function count(text: string): number {

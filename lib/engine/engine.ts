@@ -166,6 +166,18 @@ export class Engine {
     return this.#tokenizer.encode(text, { special, addBos: addBos && this.#tokenizer.addBos });
   }
 
+  /**
+   * The tokens that {@link chat} would give the model for these messages, up to where its answer begins.
+   *
+   * @throws ForetokenError NO_CHAT_TEMPLATE, and what the template refuses
+   */
+  async tokenizeChat(
+    messages: readonly ChatMessage[],
+    options: Pick<ChatOptions, 'tools' | 'variables'> = {},
+  ): Promise<number[]> {
+    return Array.from(await this.#encodeChat(messages, options, undefined));
+  }
+
   /** The text of tokens; special tokens are left out unless `special` is true. */
   detokenize(tokens: readonly number[] | Int32Array, options: { special?: boolean } = {}): string {
     return this.#tokenizer.decode(checkTokens(tokens, this.#tokenizer.size), {
@@ -277,10 +289,16 @@ export class Engine {
   #startChat(messages: readonly ChatMessage[], options: ChatOptions | undefined, site: CallSite): GenerateStream {
     const { tools, variables, ...request } = options ?? {};
     const checked = this.#check(request);
-    return this.#start(checked, site, true, () => {
-      this.#chat ??= new Chat(this.#source.metadata, this.#tokenizer);
-      return this.#chat.encode(messages, { tools, variables }, checked.signal);
-    });
+    return this.#start(checked, site, true, () => this.#encodeChat(messages, { tools, variables }, checked.signal));
+  }
+
+  async #encodeChat(
+    messages: readonly ChatMessage[],
+    options: Pick<ChatOptions, 'tools' | 'variables'>,
+    signal: AbortSignal | undefined,
+  ): Promise<ArrayLike<number>> {
+    this.#chat ??= new Chat(this.#source.metadata, this.#tokenizer);
+    return this.#chat.encode(messages, options, signal);
   }
 
   #check(options: RequestOptions | undefined): CheckedRequestOptions {

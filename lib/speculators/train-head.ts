@@ -9,12 +9,13 @@ import { openModel } from '../engine/model-source';
 import { ForetokenError } from '../error';
 import type { Tokenizer } from '../models/tokenizer';
 import type { NativeHeadRun } from '../native';
+import { lines } from '../plot';
 import { replaceFile } from '../replace-file';
 
 /** A text to learn from: words, or tokens of which those from `answer` on are what the head shall draft. */
 export type HeadText = string | { tokens: readonly number[]; answer: number };
 
-/** How {@link trainHead} works; see the flags of `foretoken train head`. */
+/** How {@link trainHead} works; see the flags of `foretoken train static`. */
 export interface TrainHeadOptions extends Pick<
   LoadOptions,
   'threads' | 'isa' | 'weights' | 'cacheFolder' | 'onProgress' | 'signal'
@@ -43,7 +44,8 @@ export interface TrainHeadOptions extends Pick<
   checkpointEvery?: number;
   /** Ends early after so many seconds, with a checkpoint from which the same call goes on. */
   maxSeconds?: number;
-  onStep?: (state: HeadStep & { steps: number }) => void;
+  /** Called after each step, with the last look at the held-back texts. */
+  onStep?: (state: HeadStep & { steps: number; heldBack?: HeadEvaluation }) => void;
 }
 
 /** What a step did. */
@@ -163,8 +165,9 @@ class HeadTraining {
       const { step, kl, acceptance, notFinite } = await run.train();
       report.step = step;
       report.loss.push({ step, kl, acceptance, notFinite });
-      options.onStep?.({ step, steps: run.steps, kl, acceptance, notFinite });
       if (step % evaluateEvery === 0 || step === run.steps) await this.#evaluate();
+      const heldBack = report.evaluations.at(-1);
+      options.onStep?.({ step, steps: run.steps, kl, acceptance, notFinite, heldBack });
       report.seconds = before + (performance.now() - began) / 1000;
       if (step % checkpointEvery === 0) await this.#checkpoint();
     }
@@ -176,6 +179,7 @@ class HeadTraining {
     report.path = `${this.#name}.safetensors`;
     await run.saveHead(report.path);
     await this.#writeReport();
+    await replaceFile(`${this.#name}.svg`, [curvesOf(report)]);
     await rm(this.#checkpointPath, { force: true });
     return report;
   }
@@ -212,6 +216,16 @@ class HeadTraining {
     report.evaluations = earlier.evaluations.filter((entry) => entry.step <= step);
     this.#saved = step;
   }
+}
+
+/** A plot of the run: loss of every step, acceptance length on held-back texts where it was looked at. */
+function curvesOf({ loss, evaluations }: HeadReport): string {
+  const lengthAt = (step: number): number =>
+    (evaluations.find((look) => look.step >= step) ?? evaluations.at(-1))?.acceptanceLength ?? 1;
+  return lines('training of a draft head', 'steps', [
+    { name: 'divergence (nats)', values: loss.map(({ kl }) => kl) },
+    { name: 'acceptance length', values: loss.map(({ step }) => lengthAt(step)) },
+  ]);
 }
 
 interface Piece {

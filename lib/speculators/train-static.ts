@@ -1,95 +1,75 @@
-import { rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Engine } from '../engine/engine';
+import { Engine } from '../engine/engine';
 import { ForetokenError } from '../error';
+import { replaceFile } from '../replace-file';
+import { answerPrompts } from './answers';
+import type { AnswerOptions, WrittenAnswers } from './answers';
+import { trainHead } from './train-head';
+import type { HeadReport, HeadText, TrainHeadOptions } from './train-head';
 
 /** How {@link trainStatic} works; see the flags of `foretoken train static`. */
-export interface TrainStaticOptions {
-  /** Most tokens of an answer. Defaults to `144`. */
-  answerTokens?: number;
-  /** Stops after so many tokens of answers. Defaults to `200000`. */
-  memoryTokens?: number;
-  /** Called after each answer. */
-  onProgress?: (done: { prompts: number; tokens: number; loops: number }) => void;
-  signal?: AbortSignal;
+export interface TrainStaticOptions extends TrainHeadOptions, Omit<AnswerOptions, 'onAnswer'> {
+  /** Given texts that the head learns from beside the target's own answers. */
+  texts?: readonly HeadText[];
 }
 
 /** What became of it. */
 export interface StaticReport {
-  path: string;
-  prompts: number;
-  /** Tokens in memory, borders between answers included. */
-  tokens: number;
-  /** Answers that ran in circles and were cut short. */
-  loops: number;
+  /** The static memory, of the answers that the target wrote. */
+  memory: Omit<WrittenAnswers, 'texts'>;
+  head: HeadReport;
 }
-
-const tenant = 'static';
-const loopGram = 16;
 
 /**
- * Fills a static memory by self-distillation: the target answers the prompts itself, greedily and batched, and what it wrote is kept
- * with the keys of its hidden states. No text of a prompt is kept.
+ * Makes the static speculators of a model by self-distillation, in two parts. First the model answers the prompts itself, which fills the
+ * static memory; then a draft head is trained on those answers and on texts as they are. A run that was interrupted goes on where it was when
+ * it is called again with the same arguments: answers that were begun are written anew, training goes on from its checkpoint.
  *
- * @param engine Loaded with `memory: false` and a large `indexBytes`.
- * @param out The folder that the file goes to, named after the model.
- * @param parallel Answers asked for at once; of them the engine's `maxSequences` run together.
- * @throws ForetokenError ABORTED, WRITE_FAILED, NOTHING_LEARNED
+ * @param ref The model, as in `Engine.load`.
+ * @param out The folder for both, named after the model. While a run is under way the answers lie there too.
+ * @throws ForetokenError ABORTED, CHECKPOINT_MISMATCH, NOTHING_LEARNED, NOTHING_TO_LEARN, WRITE_FAILED, and what loading a model throws
  */
 export async function trainStatic(
-  engine: Engine,
+  ref: string,
   prompts: readonly string[],
   out: string,
-  parallel: number,
   options: TrainStaticOptions = {},
 ): Promise<StaticReport> {
-  const { answerTokens = 144, memoryTokens = 200_000, onProgress, signal } = options;
-  const done = { prompts: 0, tokens: 0, loops: 0 };
-  const left = prompts[Symbol.iterator]();
-  const work = async (): Promise<void> => {
-    for (const prompt of left) {
-      if (done.tokens >= memoryTokens) return;
-      const { tokens, circles } = await answer(engine, prompt, answerTokens, signal);
-      done.prompts += 1;
-      done.tokens += tokens;
-      if (circles) done.loops += 1;
-      onProgress?.({ ...done });
-    }
-  };
-  await Promise.all(Array.from({ length: parallel }, work));
-  const path = join(out, `${engine.model.sourceHash}.memory.safetensors`);
-  const tokens = await engine.exportMemory(path, tenant);
-  if (tokens > 0) return { path, prompts: done.prompts, tokens, loops: done.loops };
-  await rm(path);
-  throw new ForetokenError('NOTHING_LEARNED', 'No prompt got an answer worth keeping.');
+  const { texts = [], parallel, answerTokens, memoryTokens, ...training } = options;
+  await mkdir(out, { recursive: true });
+  const kept = join(out, 'answers.json');
+  if (!existsSync(kept)) {
+    const answers = await write(ref, prompts, out, { ...training, parallel, answerTokens, memoryTokens });
+    await replaceFile(kept, [JSON.stringify(answers)]);
+  }
+  const { texts: own, ...memory } = JSON.parse(await readFile(kept, 'utf8')) as WrittenAnswers;
+  const head = await trainHead(ref, [...own, ...texts], out, training);
+  if (head.path !== undefined) await rm(kept);
+  return { memory, head };
 }
 
-/** Lets the engine answer and remember; an answer that runs in circles is cut there. */
-async function answer(
-  engine: Engine,
-  prompt: string,
-  maxTokens: number,
-  signal: AbortSignal | undefined,
-): Promise<{ tokens: number; circles: boolean }> {
-  const messages = [{ role: 'user', content: prompt }];
-  const options = { maxTokens, tenant, learn: 'answer', signal } as const;
-  const stream = engine.model.chat ? engine.chatStream(messages, options) : engine.stream(prompt, options);
-  const tokens: number[] = [];
-  for await (const chunk of stream) {
-    tokens.push(...chunk.tokens);
-    if (repeats(tokens)) return { tokens: tokens.length, circles: true };
+async function write(
+  ref: string,
+  prompts: readonly string[],
+  out: string,
+  options: Omit<TrainStaticOptions, 'texts'>,
+): Promise<WrittenAnswers> {
+  const { threads, isa, weights, cacheFolder, onProgress, signal, ...rest } = options;
+  const { parallel = 16, answerTokens, memoryTokens = 200_000 } = rest;
+  const engine = await Engine.load(ref, {
+    ...{ threads, isa, weights, cacheFolder, onProgress, signal },
+    ...{ maxSequences: parallel, contextLength: 2048, indexBytes: 2 ** 30, memory: false },
+  });
+  const onAnswer = (done: number): void =>
+    onProgress?.({ stage: 'tokens remembered', done: Math.min(done, memoryTokens), total: memoryTokens });
+  try {
+    return await answerPrompts(engine, prompts, out, { parallel, answerTokens, memoryTokens, onAnswer, signal });
+  } catch (error) {
+    if (signal?.aborted) throw new ForetokenError('ABORTED', 'Training was interrupted; it can be started again.');
+    throw error;
+  } finally {
+    await engine.close();
   }
-  return { tokens: tokens.length, circles: false };
-}
-
-/** Whether the last 16 tokens stood there twice before. */
-function repeats(tokens: readonly number[]): boolean {
-  const end = tokens.length - loopGram;
-  let seen = 0;
-  for (let at = 0; at < end; ++at) {
-    let same = 0;
-    while (same < loopGram && tokens[at + same] === tokens[end + same]) ++same;
-    if (same === loopGram) ++seen;
-  }
-  return seen >= 2;
 }

@@ -32,8 +32,7 @@ Floats HeadRun::start(HeadRunOptions& options) {
   tables_ = target_.tables(std::move(options.draft));
   const auto fused = static_cast<int64_t>(binding_.fusedLayers.size());
   const auto vocabulary = static_cast<int64_t>(tables_.draft.size());
-  head_ = std::make_unique<BlockHead>(
-      headShapeFor(target_.config(), fused, vocabulary, options.rank, options.slots));
+  head_ = std::make_unique<BlockHead>(headShapeFor(target_.config(), fused, vocabulary, options.rank, options.slots));
   return head_->initial(options.train.seed, target_.outputScale(options.texts.front().token));
 }
 

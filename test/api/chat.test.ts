@@ -19,6 +19,7 @@ test('a chat is its rendered template, and people cannot write control tokens', 
   expect(control(written) + control(end)).toBe(3);
   const { promptTokens } = result.usage;
   expect(promptTokens).toBeGreaterThan(written.length + end.length + 10);
+  expect(await engine.tokenizeChat([{ role: 'user', content: said }])).toHaveLength(promptTokens);
   const stream = engine.chatStream([{ role: 'user', content: said }], short);
   expect((await stream.result).tokens).toEqual(result.tokens);
 });

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readPrompts } from '../../lib/speculators/prompts';
@@ -6,7 +6,7 @@ import { trainStatic } from '../../lib/speculators/train-static';
 import { readMemory, writeMemory } from '../../lib/speculators/memory';
 import { prompts, tinyModel } from './tiny';
 
-const { load } = tinyModel();
+const { load, path, cache } = tinyModel();
 const folder = mkdtempSync(join(tmpdir(), 'foretoken-memory-'));
 const request = { maxTokens: 48, ignoreEos: true };
 let sourceHash = '';
@@ -87,8 +87,25 @@ test('training fills a memory from files of prompts', async () => {
   const read = await readPrompts([join(folder, 'one.jsonl'), join(folder, 'two.txt')]);
   expect(read).toEqual(['abc', 'ghi', 'first\nparagraph', 'second']);
   await expect(readPrompts([join(folder, 'none')])).rejects.toMatchObject({ code: 'PROMPTS_INVALID' });
-  const engine = await load({ memory: false });
-  const report = await trainStatic(engine, read, folder, 2, { answerTokens: 24 });
-  expect(report.prompts).toBe(4);
-  expect((await readMemory(report.path, sourceHash)).tokens.length).toBe(report.tokens);
+});
+
+test('static training answers prompts, learns from answers and texts, and goes on where it was', async () => {
+  const asked = Array.from({ length: 30 }, (_, i) => `${prompts[i % prompts.length]} ${i}`);
+  const out = join(folder, 'static');
+  const options = {
+    ...{ cacheFolder: cache, parallel: 2, answerTokens: 24, texts: [prompts.join(' ').repeat(4)] },
+    ...{ draftTokens: 64, slots: 3, rank: 4, rowsPerStep: 256 },
+  };
+  const first = await trainStatic(path, asked, out, { ...options, maxSeconds: 0 });
+  expect(first.head.path).toBeUndefined();
+  const begun = readFileSync(first.memory.path);
+  const last = await trainStatic(path, asked, out, options);
+  expect(last.head).toMatchObject({ step: last.head.steps, heldBack: 1 });
+  expect(last.head.texts).toBeGreaterThan(asked.length - 1); // answers, and pieces of the text
+  expect(readFileSync(last.memory.path).equals(begun)).toBe(true);
+  expect((await readMemory(last.memory.path, sourceHash)).tokens.length).toBe(last.memory.tokens);
+  const { model } = last.head;
+  const made = ['head.json', 'head.safetensors', 'head.svg', 'memory.safetensors'].map((kind) => `${model}.${kind}`);
+  expect(readdirSync(out).sort()).toEqual(made);
+  expect(readFileSync(join(out, `${model}.head.svg`), 'utf8')).toContain('acceptance length');
 });
