@@ -398,10 +398,22 @@ export interface NativeHeadRun {
   saveHead(path: string): Promise<unknown>;
 }
 
+/** Sizes of a draft head, see native/train/block_head.h. */
+export interface NativeHeadShape {
+  /** Tokens that it can draft. */
+  vocabulary: number;
+  /** Tokens of a block. */
+  slots: number;
+  rank: number;
+  layers: number;
+}
+
 export interface Binding {
   readGgufMetadata(path: string): Record<string, GgufValue>;
   /** The tensors of a GGUF file or a safetensors folder, in the file's order. */
   readTensors(path: string): TensorDescription[];
+  /** Hash of all bytes of a model, as in {@link NativeModelInfo.sourceHash}, without loading it. */
+  hashModel(path: string): Promise<string>;
   /** The numbers of one tensor, whatever its type. */
   readTensor(path: string, name: string): Float32Array;
   loadEngine(
@@ -423,6 +435,11 @@ export interface Binding {
    * than the caches hold.
    */
   benchKernel(kernel: NativeKernel): Promise<NativeKernelTimes>;
+  /**
+   * What a head's file holds, read to the last number. Throws HEAD_INVALID, HEAD_MISMATCH where it is of another model or tokenizer
+   * ('' = any), and what reading files throws.
+   */
+  inspectHead(path: string, model: string, tokenizer: string): Promise<NativeHeadShape>;
   /** Loads a target to train a draft head for it. Throws what loading does, NOTHING_TO_LEARN, SHAPE_MISMATCH. */
   openHeadRun(options: NativeHeadRunOptions): Promise<NativeHeadRun>;
 }

@@ -9,6 +9,7 @@ import { addDemoCommand } from './demo';
 import { addGenerateCommand } from './generate';
 import { addInspectCommand } from './inspect';
 import { addPullCommand } from './pull';
+import { addSpeculatorCommand } from './speculator';
 import { addTrainCommand } from './train';
 
 function version(): string {
@@ -37,6 +38,7 @@ addGenerateCommand(program);
 addDemoCommand(program);
 addPullCommand(program);
 addTrainCommand(program);
+addSpeculatorCommand(program);
 addInspectCommand(program);
 addBenchCommand(program);
 

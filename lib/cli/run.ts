@@ -10,6 +10,7 @@ const hints: Record<string, string> = {
   UNSUPPORTED_ARCHITECTURE: 'foretoken inspect says what a model is made of',
   NO_CHAT_TEMPLATE: 'Use foretoken generate for models that were not made for conversations',
   CONTEXT_EXCEEDED: 'Use a shorter prompt or a larger --context',
+  HEAD_MISMATCH: 'A head belongs to the model that it was trained for; give that one with --model',
   OUT_OF_MEMORY: 'Use a smaller --context, a smaller --weights format, or a smaller model',
 };
 

@@ -1,7 +1,7 @@
 import { mkdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isProcessAlive } from './cache';
+import { isProcessAlive, makeTemporaryFolder } from './cache';
 
 const HEARTBEAT_MS = 5_000;
 const STALE_MS = 60_000;
@@ -10,8 +10,8 @@ const POLL_MS = 100;
 /**
  * Runs `work` while no other process (nor another call in this one) holds the lock at `path`.
  *
- * The lock is a folder, because making one is atomic everywhere. It holds its owner's process id and is touched every
- * few seconds; one whose owner has died, or that nobody has touched for a minute, is broken.
+ * The lock is a folder, because moving one to where there is none is atomic everywhere. It holds its owner's process id
+ * and is touched every few seconds; one whose owner has died, or that nobody has touched for a minute, is broken.
  *
  * @param path Where the lock lives; removed afterwards.
  * @param work What to run.
@@ -21,7 +21,7 @@ const POLL_MS = 100;
 export async function withLock<T>(path: string, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
   await mkdir(dirname(path), { recursive: true });
   while (!(await tryAcquire(path))) {
-    if (await isStale(path)) await breakLock(path);
+    if (await isStale(path)) await removeLock(path);
     else await sleep(POLL_MS, undefined, { signal });
   }
   const heartbeat = setInterval(() => {
@@ -33,19 +33,23 @@ export async function withLock<T>(path: string, work: () => Promise<T>, signal?:
     return await work();
   } finally {
     clearInterval(heartbeat);
-    await rm(path, { recursive: true, force: true });
+    await removeLock(path);
   }
 }
 
+/** The folder appears with its owner's name in it: nobody who dies on the way leaves a lock without one. */
 async function tryAcquire(path: string): Promise<boolean> {
+  const mine = await makeTemporaryFolder(dirname(path));
   try {
-    await mkdir(path);
+    await writeFile(join(mine, 'owner'), String(process.pid));
+    await rename(mine, path);
+    return true;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    await rm(mine, { recursive: true, force: true });
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOTEMPTY' || code === 'EEXIST') return false;
     throw error;
   }
-  await writeFile(join(path, 'owner'), String(process.pid));
-  return true;
 }
 
 async function isStale(path: string): Promise<boolean> {
@@ -55,12 +59,12 @@ async function isStale(path: string): Promise<boolean> {
     const owner = Number(await readFile(join(path, 'owner'), 'utf8'));
     return Number.isInteger(owner) && owner > 0 && !isProcessAlive(owner);
   } catch {
-    return false; // Gone meanwhile, or its owner has not written its name yet.
+    return false; // Gone meanwhile.
   }
 }
 
-/** Moves a stale lock away before removing it, so that of several who found it stale only one does so. */
-async function breakLock(path: string): Promise<void> {
+/** Moves a lock away before removing it: it goes in one step, and of several who found it stale only one does so. */
+async function removeLock(path: string): Promise<void> {
   const grave = `${path}.stale-${process.pid}-${Date.now()}`;
   try {
     await rename(path, grave);

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ForetokenError } from '../error';
@@ -250,4 +251,9 @@ function distinct(ids: (number | undefined)[]): number[] {
 
 function incomplete(message: string, cause?: unknown): ForetokenError {
   return new ForetokenError('MODEL_INCOMPLETE', `The model can't be used: ${message}`, { cause });
+}
+
+/** What a model's tokenizer is known by: two with the same hash give the same tokens. */
+export function tokenizerHash({ tokenizer }: ModelMetadata): string {
+  return createHash('sha256').update(JSON.stringify(tokenizer)).digest('hex').slice(0, 32);
 }

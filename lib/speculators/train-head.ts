@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -7,6 +6,7 @@ import { checkLoadOptions } from '../engine/load-options';
 import type { LoadOptions } from '../engine/load-options';
 import { openModel } from '../engine/model-source';
 import { ForetokenError } from '../error';
+import { tokenizerHash } from '../models/metadata';
 import type { Tokenizer } from '../models/tokenizer';
 import type { NativeHeadRun } from '../native';
 import { lines } from '../plot';
@@ -117,7 +117,7 @@ export async function trainHead(
   const run = await binding
     .openHeadRun({
       ...{ model: source.path, weights: checked.native.weights, cacheFolder: source.cacheFolder },
-      ...{ threads: checked.native.threads, isa: checked.native.isa, tokenizer: hashOf(source.metadata.tokenizer) },
+      ...{ threads: checked.native.threads, isa: checked.native.isa, tokenizer: tokenizerHash(source.metadata) },
       tokens: Int32Array.from(all.flatMap(({ tokens }) => tokens)),
       lengths: Int32Array.from(all, ({ tokens }) => tokens.length),
       answers: Int32Array.from(all, ({ answer }) => answer),
@@ -254,8 +254,4 @@ function draftVocabulary(pieces: readonly Piece[], size: number, wanted: number)
   for (const { tokens, answer } of pieces) for (const token of tokens.slice(answer)) counts[token] += 1;
   const order = Array.from(counts.keys()).sort((a, b) => counts[b] - counts[a] || a - b);
   return Int32Array.from(order.slice(0, Math.floor(Math.min(wanted, size) / 16) * 16)).sort();
-}
-
-function hashOf(value: unknown): string {
-  return createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 32);
 }

@@ -5,6 +5,7 @@
 
 #include "addon/arguments.h"
 #include "addon/errors.h"
+#include "addon/promise_worker.h"
 #include "common/error.h"
 #include "model/source.h"
 
@@ -47,9 +48,19 @@ Napi::Value readTensor(const Napi::CallbackInfo& call) {
   });
 }
 
+Napi::Value hashModel(const Napi::CallbackInfo& call) {
+  return guarded(call.Env(), [&]() -> Napi::Value {
+    return PromiseWorker<std::string>::run(
+        call.Env(), "foretoken hash",
+        [path = stringArgument(call, 0, "path")] { return ModelSource::open(path).hash(); },
+        [](Napi::Env env, const std::string& hash) -> Napi::Value { return Napi::String::New(env, hash); });
+  });
+}
+
 }  // namespace
 
 void initTensors(Napi::Env env, Napi::Object exports) {
+  exports.Set("hashModel", Napi::Function::New(env, hashModel, "hashModel"));
   exports.Set("readTensor", Napi::Function::New(env, readTensor, "readTensor"));
   exports.Set("readTensors", Napi::Function::New(env, readTensors, "readTensors"));
 }

@@ -128,9 +128,28 @@ Napi::Value openHeadRun(const Napi::CallbackInfo& call) {
   });
 }
 
+/// Reads a whole head, so that what it says of it is true.
+Napi::Value inspectHead(const Napi::CallbackInfo& call) {
+  return guarded(call.Env(), [&]() -> Napi::Value {
+    const std::string path = stringArgument(call, 0, "path");
+    const train::HeadBinding binding{stringArgument(call, 1, "model"), stringArgument(call, 2, "tokenizer"), {}};
+    return PromiseWorker<train::BlockHeadShape>::run(
+        call.Env(), "foretoken head", [path, binding] { return train::loadHead(path, binding).shape; },
+        [](Napi::Env env, const train::BlockHeadShape& shape) -> Napi::Value {
+          auto result = Napi::Object::New(env);
+          result.Set("vocabulary", static_cast<double>(shape.vocabulary));
+          result.Set("slots", static_cast<double>(shape.slots));
+          result.Set("rank", static_cast<double>(shape.rank));
+          result.Set("layers", static_cast<double>(shape.layers));
+          return result;
+        });
+  });
+}
+
 }  // namespace
 
 void initTrain(Napi::Env env, Napi::Object exports) {
+  exports.Set("inspectHead", Napi::Function::New(env, inspectHead, "inspectHead"));
   exports.Set("openHeadRun", Napi::Function::New(env, openHeadRun, "openHeadRun"));
 }
 

@@ -4,7 +4,9 @@
 #include <fstream>
 
 #include "common/error.h"
+#include "format/mapped_file.h"
 #include "format/safetensors.h"
+#include "model/content_hash.h"
 
 namespace foretoken {
 namespace {
@@ -47,6 +49,12 @@ std::unique_ptr<TensorFile> openTensors(const std::string& path) {
 std::string ModelSource::architecture() const {
   if (gguf) return std::string(gguf->required("general.architecture").string());
   return config->root().at("model_type").string();
+}
+
+std::string ModelSource::hash() const {
+  std::vector<Hash128> hashes;
+  for (const std::string& file : files) hashes.push_back(hashContents(MappedFile(file).bytes()));
+  return hex(combine(hashes));
 }
 
 ModelSource ModelSource::open(const std::string& path) {

@@ -23,6 +23,8 @@ struct ModelSource {
 
   /// general.architecture, or model_type of config.json.
   std::string architecture() const;
+  /// Of all bytes of the files: what the model is known by.
+  std::string hash() const;
 
   /// Opens a GGUF file, or a folder with config.json and safetensors. Throws Error (FILE_NOT_FOUND, FILE_UNREADABLE,
   /// UNKNOWN_MODEL_FILE) or FormatError.

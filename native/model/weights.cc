@@ -5,8 +5,6 @@
 #include <cstring>
 
 #include "common/error.h"
-#include "format/mapped_file.h"
-#include "model/content_hash.h"
 #include "model/packed_cache.h"
 #include "model/parallel.h"
 #include "model/requantize.h"
@@ -243,12 +241,6 @@ void packAll(const std::vector<PlannedMatrix>& planned, Backend& backend, uint8_
   if (progress) progress(stage.c_str(), total, total);
 }
 
-Hash128 hashFiles(const ModelSource& source) {
-  std::vector<Hash128> hashes;
-  for (const std::string& file : source.files) hashes.push_back(hashContents(MappedFile(file).bytes()));
-  return combine(hashes);
-}
-
 /// The formats of the layers, then each other matrix that differs: "q4_1, head q8_0".
 std::string describe(const std::vector<PlannedMatrix>& planned) {
   std::string layers, others;
@@ -287,7 +279,7 @@ Weights Weights::load(const ModelSource& source, const WeightNeeds& needs, Backe
   const std::vector<PlannedMatrix> planned = plan(source, needs, backend, options.weights);
   for (const VectorNeed& need : needs.vectors)
     weights.vectors_[need.name] = readVector(findTensor(source, need.source), need);
-  weights.sourceHash_ = hex(hashFiles(source));
+  weights.sourceHash_ = source.hash();
   weights.description_ = describe(planned);
 
   const size_t bytes = planned.back().offset + planned.back().bytes;

@@ -163,7 +163,8 @@ LoadedHead loadHead(const std::string& path, const HeadBinding& expected) {
   if (file.text("format") != kFormat) file.refuse("it is no '" + kFormat + "' file");
   LoadedHead loaded{{}, {file.text("model"), file.text("tokenizer"), file.numbers("fused_layers")}, {}, {}};
   const bool tokenizer = expected.tokenizer.empty() || expected.tokenizer == loaded.binding.tokenizer;
-  if (loaded.binding.model != expected.model || !tokenizer || loaded.binding.fusedLayers != expected.fusedLayers)
+  const bool layers = expected.fusedLayers.empty() || expected.fusedLayers == loaded.binding.fusedLayers;
+  if (loaded.binding.model != expected.model || !tokenizer || !layers)
     throw Error("HEAD_MISMATCH", path + " was trained for model " + loaded.binding.model + ", tokenizer " +
                                      loaded.binding.tokenizer + ", layers " + joined(loaded.binding.fusedLayers) +
                                      ", not for model " + expected.model + ", tokenizer " + expected.tokenizer +

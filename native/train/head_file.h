@@ -29,7 +29,7 @@ void saveHead(const std::string& path, const BlockHead&, const float* weights, c
               const HeadBinding&, FileType type);
 
 /// Throws HEAD_INVALID where the file is no head, lacks something or holds NaN or infinity, HEAD_MISMATCH where it
-/// belongs to another target (an empty tokenizer hash matches any), and what reading files throws.
+/// belongs to another target (an empty tokenizer hash or list of layers matches any), and what reading files throws.
 LoadedHead loadHead(const std::string& path, const HeadBinding& expected);
 
 /// A number as metadata, without loss.

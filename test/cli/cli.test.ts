@@ -44,7 +44,7 @@ const model = ['--model', tiny, '--threads', '2'];
 test('help names every command, and every command has examples', async () => {
   const { status, stdout } = await run(['--help']);
   expect(status).toBe(0);
-  for (const command of ['chat', 'generate', 'demo', 'pull', 'inspect', 'bench']) {
+  for (const command of ['chat', 'generate', 'demo', 'pull', 'inspect', 'speculator', 'bench']) {
     expect(stdout).toContain(`\n  ${command}`);
     if (command === 'bench') continue;
     const help = await run([command, '--help']);

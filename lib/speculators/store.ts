@@ -1,0 +1,248 @@
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { copyFile, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ForetokenError } from '../error';
+import { makeTemporaryFolder } from '../models/cache';
+import { withLock } from '../models/lock';
+import { emptyManifest, liveVersion, manifestPath, readManifest, writeManifest } from './manifest';
+import type { Evidence, HeadVersion, Manifest } from './manifest';
+import { writeMemory } from './memory';
+import type { Memory } from './memory';
+
+/** Versions of a tenant that are kept; beyond that the oldest go, but never the one that drafts nor its parent. */
+export const keptVersions = 8;
+
+const memoryFile = 'memory.safetensors';
+
+/** A head that is about to become a version. */
+export interface NewHead extends Pick<HeadVersion, 'origin' | 'evidence'> {
+  /** Tenants whose text it has learned from, beyond those of its parent. */
+  tenants: readonly string[];
+  /** Writes it. */
+  write: (path: string) => Promise<unknown>;
+}
+
+/** What is kept of one tenant, with its size on disk. */
+export interface StoredTenant extends Manifest {
+  /** Bytes of heads and memory. */
+  bytes: number;
+  memory: boolean;
+}
+
+/**
+ * What tenants taught, as files: promoted heads with their evidence, and remembered text. One folder per model, known by the hash of its
+ * source, and in it one per tenant. A manifest names the files that count and is replaced in one step, so that whoever dies on the way
+ * leaves the state before or after; files that no manifest names are removed by the next change.
+ */
+export class SpeculatorStore {
+  readonly #folder: string;
+
+  /** @param cache The user's cache folder. */
+  constructor(
+    cache: string,
+    readonly model: string,
+  ) {
+    this.#folder = join(storeFolder(cache), model);
+  }
+
+  /** All tenants of whom something is kept, by name. */
+  async tenants(): Promise<StoredTenant[]> {
+    const found: StoredTenant[] = [];
+    for (const name of await subfolders(this.#folder)) {
+      const folder = join(this.#folder, name);
+      const manifest = await readManifest(folder);
+      if (!manifest) continue;
+      found.push({ ...manifest, bytes: await bytesIn(folder), memory: existsSync(join(folder, memoryFile)) });
+    }
+    return found.sort((a, b) => (a.tenant < b.tenant ? -1 : 1));
+  }
+
+  /** What is kept of a tenant's heads; an empty one where nothing is. Throws MANIFEST_INVALID. */
+  async manifest(tenant: string): Promise<Manifest> {
+    return (await readManifest(this.#folderOf(tenant))) ?? emptyManifest(this.model, tenant);
+  }
+
+  /** The file of a tenant's head, the live one by default; undefined = there is none. Throws MANIFEST_INVALID, NO_SUCH_VERSION. */
+  async headPath(tenant: string, version?: number): Promise<string | undefined> {
+    const manifest = await this.manifest(tenant);
+    const found = version === undefined ? liveVersion(manifest) : requireVersion(manifest, version);
+    return found && join(this.#folderOf(tenant), found.file);
+  }
+
+  /** The file of a tenant's remembered text; undefined = there is none. */
+  memoryPath(tenant: string): string | undefined {
+    const path = join(this.#folderOf(tenant), memoryFile);
+    return existsSync(path) ? path : undefined;
+  }
+
+  /** Makes a head a tenant's live version. */
+  promote(tenant: string, head: NewHead): Promise<HeadVersion> {
+    return this.#change(tenant, async (manifest, folder) => {
+      const parent = liveVersion(manifest);
+      const version: HeadVersion = {
+        version: manifest.next,
+        parent: manifest.live,
+        file: `head-${manifest.next}.safetensors`,
+        origin: head.origin,
+        promoted: new Date().toISOString(),
+        tenants: [...new Set([...(parent?.tenants ?? []), ...head.tenants])].sort(),
+        evidence: head.evidence,
+      };
+      await head.write(join(folder, version.file));
+      manifest.versions.push(version);
+      manifest.live = version.version;
+      manifest.next += 1;
+      dropOldest(manifest);
+      return version;
+    });
+  }
+
+  /**
+   * Leaves a tenant's live version for an earlier one.
+   *
+   * @param to A version, 0 = the static head; the live one's parent by default.
+   * @throws ForetokenError NO_SUCH_VERSION
+   */
+  rollBack(tenant: string, to?: number, evidence: Evidence = {}): Promise<Manifest> {
+    return this.#change(tenant, (manifest) => {
+      const left = liveVersion(manifest);
+      const target = to ?? existing(manifest, left?.parent ?? 0);
+      if (target !== 0) requireVersion(manifest, target);
+      manifest.live = target;
+      if (left && left.version > target) left.rolledBack = { at: new Date().toISOString(), evidence };
+      return manifest;
+    });
+  }
+
+  /** Keeps what a tenant remembers, in place of what was kept before. */
+  async saveMemory(tenant: string, memory: Memory): Promise<void> {
+    await this.#change(tenant, (_, folder) => writeMemory(join(folder, memoryFile), memory, this.model));
+  }
+
+  /** Copies a tenant's head, the live one by default. Throws NO_SUCH_VERSION, WRITE_FAILED. */
+  async exportHead(tenant: string, to: string, version?: number): Promise<void> {
+    const from = await this.headPath(tenant, version);
+    if (from === undefined)
+      throw new ForetokenError('NO_SUCH_VERSION', `Tenant '${tenant}' has no head of its own to export.`);
+    await copyWhole(from, to);
+  }
+
+  /** Drops all that is kept of a tenant, and every version of others that has learned from its text. */
+  async forget(tenant: string): Promise<void> {
+    await this.#locked(async () => {
+      for (const other of await this.tenants()) {
+        if (other.tenant === tenant) continue;
+        const kept = other.versions.filter(({ tenants }) => !tenants.includes(tenant));
+        if (kept.length === other.versions.length) continue;
+        const folder = this.#folderOf(other.tenant);
+        const live = kept.findLast(({ version }) => version <= other.live)?.version ?? 0;
+        await writeManifest(folder, { ...manifestOf(other), versions: kept, live });
+        await removeStrangers(folder, kept);
+      }
+      await this.#remove(this.#folderOf(tenant));
+    });
+  }
+
+  /** Changes a tenant's manifest: what `change` did to it holds as soon as this ends, or not at all. */
+  #change<T>(tenant: string, change: (manifest: Manifest, folder: string) => T | Promise<T>): Promise<T> {
+    const folder = this.#folderOf(tenant);
+    return this.#locked(async () => {
+      await mkdir(folder, { recursive: true });
+      const manifest = await this.manifest(tenant);
+      const result = await change(manifest, folder);
+      await writeManifest(folder, manifest);
+      await removeStrangers(folder, manifest.versions);
+      return result;
+    });
+  }
+
+  /** In one step: half of what a tenant taught is not kept either. What a process that dies leaves is removed by the next lock. */
+  async #remove(folder: string): Promise<void> {
+    if (!existsSync(folder)) return;
+    const grave = await makeTemporaryFolder(this.#folder);
+    await rename(folder, join(grave, 'gone'));
+    await rm(grave, { recursive: true });
+  }
+
+  #locked<T>(work: () => Promise<T>): Promise<T> {
+    return withLock(join(this.#folder, 'lock'), work);
+  }
+
+  /** Tenants' names may hold anything: their folders are named by a hash. */
+  #folderOf(tenant: string): string {
+    return join(this.#folder, createHash('sha256').update(tenant).digest('hex').slice(0, 32));
+  }
+}
+
+/** Models of whom something is kept, by the hash of their source. */
+export async function storedModels(cache: string): Promise<string[]> {
+  return (await subfolders(storeFolder(cache))).sort();
+}
+
+function storeFolder(cache: string): string {
+  return join(cache, 'speculators');
+}
+
+function requireVersion({ tenant, versions }: Manifest, version: number): HeadVersion {
+  const found = versions.find((each) => each.version === version);
+  if (found) return found;
+  const known = versions.map((each) => each.version).join(', ') || 'none';
+  throw new ForetokenError('NO_SUCH_VERSION', `Tenant '${tenant}' has no version ${version}; there are: ${known}.`);
+}
+
+/** A version, or what it came from, if that is still there: the oldest versions may be gone. */
+function existing({ versions }: Manifest, version: number): number {
+  return versions.some((each) => each.version === version) ? version : 0;
+}
+
+function dropOldest(manifest: Manifest): void {
+  const { live } = manifest;
+  const parent = liveVersion(manifest)?.parent;
+  while (manifest.versions.length > keptVersions) {
+    const oldest = manifest.versions.findIndex(({ version }) => version !== live && version !== parent);
+    manifest.versions.splice(oldest, 1);
+  }
+}
+
+function manifestOf({ model, tenant, live, next, versions }: Manifest): Manifest {
+  return { model, tenant, live, next, versions };
+}
+
+/** Removes what a change that was cut off has left. */
+async function removeStrangers(folder: string, versions: readonly HeadVersion[]): Promise<void> {
+  const known = new Set([manifestPath(folder), ...[memoryFile, ...versions.map(({ file }) => file)].map(inFolder)]);
+  function inFolder(name: string): string {
+    return join(folder, name);
+  }
+  for (const path of (await readdir(folder)).map(inFolder)) if (!known.has(path)) await rm(path, { force: true });
+}
+
+async function subfolders(folder: string): Promise<string[]> {
+  try {
+    const entries = await readdir(folder, { withFileTypes: true });
+    return entries.filter((entry) => entry.isDirectory() && /^[0-9a-f]{32}$/.test(entry.name)).map(({ name }) => name);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+async function bytesIn(folder: string): Promise<number> {
+  const sizes = (await readdir(folder)).map(async (name) => (await stat(join(folder, name))).size);
+  return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
+}
+
+/** A copy that is on the disk when this ends. */
+export async function copyWhole(from: string, to: string): Promise<void> {
+  try {
+    await copyFile(from, to);
+    const file = await open(to, 'r+');
+    await file.sync();
+    await file.close();
+  } catch (error) {
+    throw new ForetokenError('WRITE_FAILED', `${to} could not be written: ${(error as Error).message}`, {
+      cause: error,
+    });
+  }
+}

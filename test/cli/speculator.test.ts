@@ -1,0 +1,69 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { packageRoot } from '../../lib/binding';
+import { writeTinyModel } from '../../lib/models/tiny-model';
+import { trainHead } from '../../lib/speculators/train-head';
+
+const folder = mkdtempSync(join(tmpdir(), 'foretoken-speculator-'));
+const tiny = join(folder, 'tiny.gguf');
+let head = '';
+
+beforeAll(async () => {
+  writeTinyModel(tiny);
+  const texts = Array.from({ length: 24 }, (_, i) => `one two three ${i} `.repeat(4));
+  const options = {
+    cacheFolder: join(folder, 'cache'),
+    draftTokens: 64,
+    slots: 3,
+    rank: 4,
+    rowsPerStep: 512,
+    threads: 2,
+  };
+  head = (await trainHead(tiny, texts, folder, options)).path!;
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+function run(...args: string[]): { status: number | null; stdout: string; stderr: string } {
+  const env = { ...process.env, FORETOKEN_HOME: join(folder, 'home') };
+  const main = join(packageRoot(), 'dist', 'cli', 'main.js');
+  return spawnSync(process.execPath, [main, 'speculator', ...args], { env, encoding: 'utf8' });
+}
+
+const ofTenant = (name: string, ...more: string[]): string[] => ['--model', tiny, '--tenant', name, ...more];
+
+test('heads are imported, shown, rolled back, exported and dropped', () => {
+  expect(run('list').stdout).toBe('nothing is kept yet\n');
+  expect(run('import', head, ...ofTenant('acme'))).toMatchObject({ status: 0, stderr: '' });
+  const second = JSON.parse(run('import', head, ...ofTenant('acme', '--json')).stdout);
+  expect(second).toMatchObject({
+    version: 2,
+    parent: 1,
+    origin: 'imported',
+    shape: { vocabulary: 64, slots: 3, rank: 4 },
+  });
+  expect(run('list').stdout).toMatch(/acme: version 2 of 2 kept, /);
+  expect(run('show', ...ofTenant('acme')).stdout).toMatch(
+    /drafts with version 2\n {2}1 {2}imported .*from the static head: file /,
+  );
+  expect(JSON.parse(run('rollback', ...ofTenant('acme', '--json')).stdout)).toMatchObject({ live: 1 });
+  expect(run('rollback', ...ofTenant('acme', '--to', '0')).stdout).toMatch(/^acme drafts with the static head\n/);
+  const copy = join(folder, 'copy.safetensors');
+  expect(run('export', ...ofTenant('acme', '--out', copy, '--head', '2')).status).toBe(0);
+  expect(readFileSync(copy).equals(readFileSync(head))).toBe(true);
+  expect(run('export', ...ofTenant('acme', '--out', copy)).stderr).toContain('(NO_SUCH_VERSION)');
+  expect(run('reset', ...ofTenant('acme')).status).toBe(0);
+  expect(JSON.parse(run('list', '--json').stdout)).toEqual([]);
+});
+
+test("another model's head, and what is no head, are refused with a code and change nothing", () => {
+  const other = join(folder, 'other.gguf');
+  writeTinyModel(other, { seed: 2 });
+  const refused = run('import', head, '--model', other);
+  expect(refused).toMatchObject({ status: 1, stdout: '' });
+  expect(refused.stderr).toContain('(HEAD_MISMATCH)');
+  expect(run('import', tiny, '--model', tiny).stderr).toMatch(/\([A-Z_]+\)/);
+  expect(JSON.parse(run('list', '--json').stdout)).toEqual([]);
+  expect(existsSync(join(folder, 'home', 'speculators'))).toBe(true);
+});

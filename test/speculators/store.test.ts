@@ -1,0 +1,146 @@
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { readMemory } from '../../lib/speculators/memory';
+import { keptVersions, SpeculatorStore, storedModels } from '../../lib/speculators/store';
+import type { HeadVersion } from '../../lib/speculators/manifest';
+import { temporaryFolder } from '../support/temporary';
+
+const folder = temporaryFolder();
+const model = '0123456789abcdef'.repeat(2);
+const store = (): SpeculatorStore => new SpeculatorStore(folder(), model);
+
+function promote(tenant: string, payload: string, tenants = [tenant]): Promise<HeadVersion> {
+  const write = (path: string): Promise<void> => writeFile(path, payload);
+  return store().promote(tenant, { origin: 'learned', tenants, evidence: { gain: 0.05, from: payload }, write });
+}
+
+async function liveText(tenant: string): Promise<string | undefined> {
+  const path = await store().headPath(tenant);
+  return path && readFileSync(path, 'utf8');
+}
+
+function filesOf(tenantsFolder: string): string[] {
+  return readdirSync(tenantsFolder, { recursive: true })
+    .map(String)
+    .filter((name) => name.includes('.'))
+    .sort();
+}
+
+test('a promoted head is the live one, with its evidence and what it came from', async () => {
+  expect(await liveText('a')).toBeUndefined();
+  await promote('a', 'one');
+  const second = await promote('a', 'two');
+  expect(second).toMatchObject({ version: 2, parent: 1, origin: 'learned', tenants: ['a'], evidence: { gain: 0.05 } });
+  expect(await liveText('a')).toBe('two');
+  expect(readFileSync((await store().headPath('a', 1))!, 'utf8')).toBe('one');
+  expect(await storedModels(folder())).toEqual([model]);
+});
+
+test('rolling back goes to the parent, to a version, to the static head, and is kept with its reason', async () => {
+  await promote('a', 'one');
+  await promote('a', 'two');
+  await promote('a', 'three');
+  await store().rollBack('a', undefined, { loss: 0.1 });
+  expect(await liveText('a')).toBe('two');
+  expect((await store().manifest('a')).versions[2].rolledBack).toMatchObject({ evidence: { loss: 0.1 } });
+  await store().rollBack('a', 3);
+  expect(await liveText('a')).toBe('three');
+  await store().rollBack('a', 0);
+  expect(await liveText('a')).toBeUndefined();
+  await expect(store().rollBack('a', 9)).rejects.toMatchObject({ code: 'NO_SUCH_VERSION' });
+  await expect(store().headPath('a', 9)).rejects.toMatchObject({ code: 'NO_SUCH_VERSION' });
+  const next = await promote('a', 'four');
+  expect(next).toMatchObject({ version: 4, parent: 0 });
+});
+
+test('versions are bounded, and neither the live one nor its parent is dropped', async () => {
+  await promote('a', 'first');
+  for (let i = 0; i < keptVersions + 3; ++i) {
+    await store().rollBack('a', 1);
+    await promote('a', `child ${i}`);
+  }
+  const { versions, live } = await store().manifest('a');
+  expect(versions).toHaveLength(keptVersions);
+  expect(versions[0]).toMatchObject({ version: 1, file: 'head-1.safetensors' });
+  expect(versions.at(-1)).toMatchObject({ version: live, parent: 1 });
+  const heads = filesOf(folder()).filter((name) => name.includes('head-'));
+  expect(heads).toHaveLength(keptVersions);
+});
+
+test('forgetting a tenant drops its memory, its versions, and versions of others that it fed', async () => {
+  const memory = { tokens: Int32Array.from([1, 2, -1]), keys: new Int8Array(192) };
+  await store().saveMemory('a', memory);
+  await store().saveMemory('b', memory);
+  await promote('a', 'of a');
+  await promote('b', 'of b');
+  await promote('b', 'of a and b', ['a', 'b']);
+  await promote('b', 'learned from that');
+  expect((await store().manifest('b')).versions.at(-1)!.tenants).toEqual(['a', 'b']);
+  await store().forget('a');
+  expect((await store().tenants()).map(({ tenant }) => tenant)).toEqual(['b']);
+  expect(store().memoryPath('a')).toBeUndefined();
+  expect(await liveText('b')).toBe('of b');
+  expect((await store().manifest('b')).versions).toHaveLength(1);
+  expect(await readMemory(store().memoryPath('b')!, model)).toEqual(memory);
+  expect(filesOf(folder())).toHaveLength(3); // manifest, head and memory of b
+});
+
+test('what a process left on its way is removed by the next change', async () => {
+  await promote('a', 'one');
+  const home = join(folder(), 'speculators', model);
+  const [own] = readdirSync(home);
+  writeFileSync(join(home, own, 'head-2.safetensors'), 'never promoted');
+  writeFileSync(join(home, own, 'manifest.json.1234.tmp'), '{');
+  await promote('a', 'two');
+  expect(await liveText('a')).toBe('two');
+  expect(readdirSync(join(home, own)).sort()).toEqual(['head-1.safetensors', 'head-2.safetensors', 'manifest.json']);
+});
+
+test('a head that could not be written changes nothing', async () => {
+  await promote('a', 'one');
+  const write = (): Promise<void> => Promise.reject(new Error('full'));
+  const head = { origin: 'learned', tenants: ['a'], evidence: {}, write } as const;
+  await expect(store().promote('a', head)).rejects.toThrow('full');
+  expect(await liveText('a')).toBe('one');
+});
+
+test('two at a time promote one after the other', async () => {
+  const versions = await Promise.all(['a', 'a', 'a', 'b'].map((tenant) => promote(tenant, tenant)));
+  expect(
+    versions
+      .slice(0, 3)
+      .map(({ version }) => version)
+      .sort(),
+  ).toEqual([1, 2, 3]);
+  expect((await store().manifest('a')).versions.map(({ version }) => version)).toEqual([1, 2, 3]);
+});
+
+test.each([
+  ['no JSON', '{'],
+  ['of another format', '{"format": "other"}'],
+  ['with a path for a file', manifest({ file: '../../../x' })],
+  ['whose live version is missing', manifest({ version: 2 })],
+])('a manifest that is %s is refused', async (_, text) => {
+  await promote('a', 'one');
+  const home = join(folder(), 'speculators', model);
+  writeFileSync(join(home, readdirSync(home)[0], 'manifest.json'), text);
+  await expect(store().manifest('a')).rejects.toMatchObject({ code: 'MANIFEST_INVALID' });
+});
+
+function manifest(change: object): string {
+  const version = { version: 1, parent: 0, file: 'head-1.safetensors', promoted: '', tenants: [], evidence: {} };
+  const whole = { format: 'foretoken speculator 1', model, tenant: 'a', live: 1, next: 2 };
+  return JSON.stringify({ ...whole, versions: [{ ...version, ...change }] });
+}
+
+test('an export is a copy, and there is none of a tenant without a head', async () => {
+  await promote('a', 'one');
+  await promote('a', 'two');
+  const path = join(folder(), 'out');
+  await store().exportHead('a', path, 1);
+  expect(readFileSync(path, 'utf8')).toBe('one');
+  await expect(store().exportHead('b', path)).rejects.toMatchObject({ code: 'NO_SUCH_VERSION' });
+  await expect(store().exportHead('a', join(folder(), 'none', 'x'))).rejects.toMatchObject({ code: 'WRITE_FAILED' });
+  expect(existsSync(join(folder(), 'none'))).toBe(false);
+});
