@@ -166,6 +166,15 @@ class Backend {
   virtual void attention(const Pass&, int layer, int heads, const Rope&, Tensor& qkv, Tensor& out) = 0;
   /// Writes the key of in[r] to the first kKeyWidth side bytes of slot[r].
   virtual void project(const Pass&, const Tensor& in, const KeyProjection&) = 0;
+  /// Writes in[r], rounded to bf16, to the side bytes of slot[r] from `offset` on.
+  virtual void keep(const Pass&, const Tensor& in, int32_t offset) = 0;
+  /// out[r] = what `keep` wrote to slot[r].
+  virtual void kept(const Pass&, int32_t offset, Tensor& out) = 0;
+  /// The part of `attention` that gives, without the one that takes: kv [rows][2 kvHeads * headDim] goes to the KV slots
+  /// of `layer`, keys rotated.
+  virtual void writeKeys(const Pass&, int layer, const Rope&, Tensor& kv) = 0;
+  /// out[first + i] += in[row[i]].
+  virtual void addRows(const Tensor& in, std::span<const int32_t> row, Tensor& out, int64_t first) = 0;
   /// Draws a token for each row of `logits` named in `rows`.
   virtual void sample(const Tensor& logits, int vocabulary, std::span<const SampleRow> rows,
                       std::span<SampleResult> out) = 0;

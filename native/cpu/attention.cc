@@ -186,9 +186,13 @@ void Attention::planItems(int heads, int kvHeads) {
   for (int i = 0; i < mergesUsed_; ++i) finished_[i].store(0, std::memory_order_relaxed);
 }
 
-void Attention::prepareRows(const AttentionJob& job, int64_t first, int64_t last) {
-  for (int64_t row = first; row < last; ++row)
-    kernels_.prepare(job, static_cast<int>(row), 0, job.heads + 2 * job.kvHeads);
+void Attention::prepareRows(const AttentionJob& job) {
+  const auto share = [&](int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row)
+      kernels_.prepare(job, static_cast<int>(row), 0, job.heads + 2 * job.kvHeads);
+  };
+  if (job.pass->rows <= kSerialRows) return share(0, job.pass->rows);
+  threads_.run(job.pass->rows, [&](int64_t first, int64_t last, int) { share(first, last); });
 }
 
 void Attention::attendItems(const AttentionJob& job, int thread) {
@@ -205,33 +209,42 @@ void Attention::attendItems(const AttentionJob& job, int thread) {
   }
 }
 
+AttentionJob Attention::job(const Pass& pass, KvPool& pool, int layer, int heads, const Rope& rope, float* qkv,
+                            float* out) {
+  const int kvHeads = pool.shape().kvHeads;
+  const float scale = static_cast<float>(1.4426950408889634 / std::sqrt(static_cast<double>(headDim_)));
+  return {&pass,
+          pool.layer(layer),
+          heads,
+          kvHeads,
+          heads / kvHeads,
+          qkv,
+          out,
+          rotary_.data(),
+          rope.interleaved,
+          scale,
+          tiles_.data(),
+          sides_.data(),
+          partialMost_.data(),
+          partialTotal_.data(),
+          partialSums_.data()};
+}
+
 void Attention::run(const Pass& pass, KvPool& pool, int layer, int heads, const Rope& rope, float* qkv, float* out) {
   if (pass.rows == 0) return;
-  const int kvHeads = pool.shape().kvHeads, group = heads / kvHeads;
-  if (!planned(pass, heads, rope)) plan(pass, heads, kvHeads, rope);
-  const float scale = static_cast<float>(1.4426950408889634 / std::sqrt(static_cast<double>(headDim_)));
-  const AttentionJob job{&pass,
-                         pool.layer(layer),
-                         heads,
-                         kvHeads,
-                         group,
-                         qkv,
-                         out,
-                         rotary_.data(),
-                         rope.interleaved,
-                         scale,
-                         tiles_.data(),
-                         sides_.data(),
-                         partialMost_.data(),
-                         partialTotal_.data(),
-                         partialSums_.data()};
+  if (!planned(pass, heads, rope)) plan(pass, heads, pool.shape().kvHeads, rope);
+  const AttentionJob work = job(pass, pool, layer, heads, rope, qkv, out);
   next_.store(0, std::memory_order_relaxed);
-  if (pass.rows <= kSerialRows)
-    prepareRows(job, 0, pass.rows);
-  else
-    threads_.run(pass.rows, [&](int64_t first, int64_t last, int) { prepareRows(job, first, last); });
+  prepareRows(work);
   // Items differ in length: each thread that comes takes what is next, until none is left.
-  threads_.run(threads_.size(), [&](int64_t, int64_t, int thread) { attendItems(job, thread); });
+  threads_.run(threads_.size(), [&](int64_t, int64_t, int thread) { attendItems(work, thread); });
+}
+
+void Attention::writeKeys(const Pass& pass, KvPool& pool, int layer, const Rope& rope, float* kv) {
+  if (pass.rows == 0) return;
+  const int kvHeads = pool.shape().kvHeads;
+  if (!planned(pass, kvHeads, rope)) plan(pass, kvHeads, kvHeads, rope);
+  prepareRows(job(pass, pool, layer, 0, rope, kv, nullptr));
 }
 
 }  // namespace foretoken

@@ -111,17 +111,20 @@ class Attention {
 
   /// Backend::attention for one layer of `pool`.
   void run(const Pass& pass, KvPool& pool, int layer, int heads, const Rope& rope, float* qkv, float* out);
+  /// Backend::writeKeys.
+  void writeKeys(const Pass& pass, KvPool& pool, int layer, const Rope& rope, float* kv);
 
  private:
   bool planned(const Pass& pass, int heads, const Rope& rope) const;
   void plan(const Pass& pass, int heads, int kvHeads, const Rope& rope);
   void computeRotary(const Pass& pass, const Rope& rope);
   void rotaryRow(const Rope& rope, int row, int position);
+  AttentionJob job(const Pass& pass, KvPool& pool, int layer, int heads, const Rope& rope, float* qkv, float* out);
   void planTiles(const Pass& pass, int group);
   void addSides(const Pass& pass, int row);
   void planItems(int heads, int kvHeads);
   void addItems(int tile, int kvHead, int group, int chunk);
-  void prepareRows(const AttentionJob& job, int64_t first, int64_t last);
+  void prepareRows(const AttentionJob& job);
   void attendItems(const AttentionJob& job, int thread);
 
   const AttentionKernels& kernels_;

@@ -1,8 +1,12 @@
 // The CpuBackend operations over keys and values, and sampling.
 #include "cpu/attention_backend.h"
 
+#include <algorithm>
+
 #include "common/error.h"
 #include "cpu/cpu_backend.h"
+#include "quant/float_codecs.h"
+#include "quant/quantize.h"
 
 namespace foretoken {
 namespace {
@@ -37,6 +41,24 @@ uint8_t* CpuBackend::side(int32_t slot) { return attention_->pool->side(slot); }
 void CpuBackend::attention(const Pass& pass, int layer, int heads, const Rope& rope, Tensor& qkv, Tensor& out) {
   attention_->attention->run(pass, *attention_->pool, layer, heads, rope, static_cast<CpuTensor&>(qkv).data(),
                              static_cast<CpuTensor&>(out).data());
+}
+
+void CpuBackend::writeKeys(const Pass& pass, int layer, const Rope& rope, Tensor& kv) {
+  attention_->attention->writeKeys(pass, *attention_->pool, layer, rope, static_cast<CpuTensor&>(kv).data());
+}
+
+void CpuBackend::keep(const Pass& pass, const Tensor& in, int32_t offset) {
+  const auto& rows = static_cast<const CpuTensor&>(in);
+  for (int r = 0; r < pass.rows; ++r)
+    roundRowBf16(rows.row(r), in.width(), reinterpret_cast<uint16_t*>(side(pass.slot[r]) + offset));
+}
+
+void CpuBackend::kept(const Pass& pass, int32_t offset, Tensor& out) {
+  auto& rows = static_cast<CpuTensor&>(out);
+  for (int r = 0; r < pass.rows; ++r) {
+    const auto* const from = reinterpret_cast<const uint16_t*>(side(pass.slot[r]) + offset);
+    std::transform(from, from + out.width(), rows.row(r), bf16ToFloat);
+  }
 }
 
 void CpuBackend::sample(const Tensor& logits, int vocabulary, std::span<const SampleRow> rows,

@@ -79,4 +79,12 @@ void CpuBackend::logits(const Pass& pass, const Matrix& w, const Tensor& in, con
               out.width(), Epilogue::store);
 }
 
+void CpuBackend::addRows(const Tensor& in, std::span<const int32_t> row, Tensor& out, int64_t first) {
+  for (size_t i = 0; i < row.size(); ++i) {
+    const float* const from = own(in).row(row[i]);
+    float* const to = own(out).row(first + static_cast<int64_t>(i));
+    for (int64_t k = 0; k < in.width(); ++k) to[k] += from[k];
+  }
+}
+
 }  // namespace foretoken

@@ -46,6 +46,7 @@ class CpuBackend final : public Backend {
   void linear(const Pass&, const Matrix&, const Tensor& in, const float* norm, float eps, Tensor& out,
               Epilogue) override;
   void logits(const Pass&, const Matrix&, const Tensor& in, const float* norm, float eps, Tensor& out) override;
+  void addRows(const Tensor& in, std::span<const int32_t> row, Tensor& out, int64_t first) override;
 
   // Defined in attention's, kv's and sample's files.
   void allocateKv(const KvShape&) override;
@@ -53,6 +54,9 @@ class CpuBackend final : public Backend {
   uint8_t* side(int32_t slot) override;
   void attention(const Pass&, int layer, int heads, const Rope&, Tensor& qkv, Tensor& out) override;
   void project(const Pass&, const Tensor& in, const KeyProjection&) override;
+  void keep(const Pass&, const Tensor& in, int32_t offset) override;
+  void kept(const Pass&, int32_t offset, Tensor& out) override;
+  void writeKeys(const Pass&, int layer, const Rope&, Tensor& kv) override;
   void sample(const Tensor& logits, int vocabulary, std::span<const SampleRow>, std::span<SampleResult> out) override;
 
  private:

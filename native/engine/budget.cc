@@ -5,6 +5,7 @@
 
 #include "backend.h"
 #include "common/error.h"
+#include "head/head_weights.h"
 
 namespace foretoken {
 namespace {
@@ -22,7 +23,8 @@ int32_t contextLengthFor(const EngineOptions& options, const ModelConfig& config
 }
 
 KvBudget kvBudget(const EngineOptions& options, const ModelConfig& config, size_t availableBytes) {
-  const size_t slot = 4ull * config.layers * config.kvHeads * config.headDim + options.sideBytes;
+  const size_t layers = config.layers + (options.head ? options.head->shape().layers : 0);
+  const size_t slot = 4 * layers * config.kvHeads * config.headDim + options.sideBytes;
   const size_t page = slot * kPageSize;
   const int32_t context = contextLengthFor(options, config);
   const size_t onePages = (context + kPageSize - 1) / kPageSize;

@@ -14,6 +14,8 @@ EngineOptions checked(EngineOptions options) {
   }
   if (options.runAhead < 1) throw Error("INVALID_OPTION", "runAhead must be at least 1");
   if (options.speculation) options.sideBytes = std::max(options.sideBytes, int32_t{kKeyWidth});
+  if (!options.speculation) options.head = nullptr;
+  if (options.head) options.sideBytes = std::max(options.sideBytes, headSideBytes(*options.head));
   if (options.tenantIndexBytes == 0) options.tenantIndexBytes = options.indexBytes / 4;
   options.prefillChunk = std::clamp(options.prefillChunk, 1, options.maxRows);
   options.prefillChunkBeside = std::clamp(options.prefillChunkBeside, 1, options.maxRows);
@@ -38,8 +40,9 @@ EngineCore::EngineCore(Backend& backend, std::shared_ptr<Model> model, const Eng
       paths_(static_cast<size_t>(options_.maxSequences + kMaxDraftRows) * kMaxDraftNodes),
       results_(options_.maxSequences + kMaxDraftRows) {
   const ModelConfig& config = model_->config();
-  backend.allocateKv({config.layers, config.kvHeads, config.headDim, budget_.scratchPages + budget_.sequencePages,
-                      options_.sideBytes});
+  const int headLayers = options_.head ? static_cast<int>(options_.head->shape().layers) : 0;
+  backend.allocateKv({config.layers + headLayers, config.kvHeads, config.headDim,
+                      budget_.scratchPages + budget_.sequencePages, options_.sideBytes});
   active_.reserve(options_.maxSequences);
   entries_.reserve(options_.maxSequences);
   planEntries_.reserve(options_.maxSequences);
@@ -49,6 +52,13 @@ EngineCore::EngineCore(Backend& backend, std::shared_ptr<Model> model, const Eng
   prefillParts_.reserve(options_.maxSequences);
   for (int i = 0; i < options_.maxSequences; ++i) entryPool_.push_back(std::make_unique<Entry>());
   if (options_.speculation) centreKeys();
+  if (options_.head) {
+    head_.emplace(backend, options_.head, config.layers, budget_.scratchPages * kPageSize, options_.maxSequences);
+    asks_.reserve(options_.maxSequences);
+    asked_.reserve(options_.maxSequences);
+    capture_.keptLayers = options_.head->fusedLayers();
+    capture_.keptOffset = kHeadFeatures;
+  }
   if (options_.captureSink == nullptr) return;
   captured_.resize(options_.captureLayers.size() * static_cast<size_t>(options_.maxRows) * config.width);
   capture_.layers = options_.captureLayers;
@@ -106,6 +116,8 @@ void EngineCore::setStaticMemory(const MemoryImage& image) {
   staticMemory_ = image.tokens.empty() ? nullptr : std::make_shared<const StaticMemory>(image, vocabulary_);
 }
 
+void EngineCore::setHead(std::shared_ptr<const HeadWeights> head) { head_->swap(std::move(head)); }
+
 void EngineCore::updateWeights(std::shared_ptr<Model> model, bool restart) {
   versions_.push_back(std::move(model));
   ++counters_.weightsVersion;
@@ -134,6 +146,7 @@ EngineCounters EngineCore::counters() const {
   result.pagesUsed = pool_.used();
   result.pagesCached = pool_.cached();
   result.indexBytes = static_cast<int64_t>(library_.bytes());
+  result.headBytes = head_ ? static_cast<int64_t>(head_->head().bytes()) : 0;
   result.staticMemoryBytes = staticMemory_ ? static_cast<int64_t>(staticMemory_->bytes()) : 0;
   return result;
 }
@@ -142,8 +155,9 @@ EngineCounters EngineCore::counters() const {
 void EngineCore::runPass(bool keys) {
   const Pass& pass = pass_.finish();
   capture_.projection = keys && keys_ ? &keys_->projection() : nullptr;
-  const bool wanted = capture_.projection != nullptr || options_.captureSink != nullptr;
+  const bool wanted = capture_.projection != nullptr || options_.captureSink != nullptr || head_;
   model_->forward(pass, wanted ? &capture_ : nullptr);
+  if (head_) head_->written(pass);
   if (keys || !keys_) return;
   for (int row = 0; row < pass.rows; ++row) std::fill_n(backend_.side(pass.slot[row]), kKeyWidth, uint8_t{0});
 }

@@ -16,8 +16,9 @@
 #include "engine/keys.h"
 #include "engine/options.h"
 #include "engine/outcomes.h"
-#include "engine/pass_builder.h"
+#include "kv/pass_builder.h"
 #include "engine/sequence.h"
+#include "head/head_drafter.h"
 #include "kv/pages.h"
 #include "model/model.h"
 #include "speculate/library.h"
@@ -44,7 +45,8 @@ struct EngineCounters {
   int32_t pagesTotal = 0, pagesUsed = 0, pagesCached = 0;
   int32_t weightsVersion = 0, weightsHeld = 1;  ///< updates so far; versions that somebody still decodes with
   int64_t indexBytes = 0, staticMemoryBytes = 0;
-  double prefillSeconds = 0, decodeSeconds = 0;
+  int64_t headBytes = 0, headDrafts = 0;  ///< of its weights; times that a sequence asked it
+  double prefillSeconds = 0, decodeSeconds = 0, headSeconds = 0;
 };
 
 class EngineCore {
@@ -60,6 +62,10 @@ class EngineCore {
   void consumed(int32_t id, int32_t count);
   void finish(int32_t id, int32_t keep);
   void setPolicy(Policy policy) { policy_ = std::move(policy); }
+  /// Drafts from now on; of an engine that was made with a head. Its room has to suffice (HeadDrafter::requireRoom).
+  void setHead(std::shared_ptr<const HeadWeights> head);
+  /// Null where the engine was made without a head.
+  const HeadDrafter* head() const { return head_ ? &*head_ : nullptr; }
   /// From now on sequences are admitted on `model`, which differs from the one before in its weights alone. No KV of
   /// other weights is ever shared with them. Sequences that have begun finish on the weights they began with, which
   /// live as long; or, with `restart`, all that they have so far is computed again on the new ones.
@@ -86,8 +92,8 @@ class EngineCore {
  private:
   using Clock = std::chrono::steady_clock;
   /// Those that are asked for a draft when the policy decides.
-  static constexpr std::array kAsked = {DrafterId::suffix, DrafterId::recall, DrafterId::prediction};
-  static constexpr size_t kDraftersAsked = kAsked.size(), kRecall = 1;
+  static constexpr std::array kAsked = {DrafterId::suffix, DrafterId::recall, DrafterId::prediction, DrafterId::head};
+  static constexpr size_t kDraftersAsked = kAsked.size(), kRecall = 1, kHead = 3;
   /// What was drafted for one sequence of the round.
   struct Draft {
     DrafterId drafter;
@@ -101,6 +107,8 @@ class EngineCore {
     Sequence* sequence;
     std::array<Draft, kDraftersAsked> drafts;  ///< drafts[best] is the one that may go into the pass
     int best;
+    Planner::Promise promise;  ///< of drafts[best]
+    int32_t headPromise, headGain;  ///< as in StepRecord
     int32_t passSequence;
     int32_t rootRow;
     std::array<int32_t, kMaxDraftNodes> row;  ///< of each node of drafts[best]; -1 = not in the pass
@@ -133,6 +141,13 @@ class EngineCore {
   void collect();
   void draft();
   void draftWith(Entry& entry, Draft& draft, DrafterId which);
+  void chooseDraft(Entry& entry);
+  void askHead();
+  bool isHeadAsked(Entry& entry);
+  void addAsk(Entry& entry, Draft& draft);
+  void considerHead(Entry& entry);
+  static PlanEntry planEntry(Entry& entry, Draft& draft);
+  size_t nodesFor(const Sequence& sequence) const;
   void plan();
   void layOut();
   void layOut(Entry& entry);
@@ -178,6 +193,11 @@ class EngineCore {
   bool admissible_ = false;  ///< something changed since admit() last gave up
 
   // Workspace of a round.
+  std::optional<HeadDrafter> head_;
+  std::vector<HeadAsk> asks_;
+  std::vector<Draft*> asked_;  ///< where the drafts of asks_ are
+  std::array<int32_t, kPromiseBuckets> sinceAsked_{};
+  double headSeconds_ = 0;  ///< of this round
   std::vector<std::unique_ptr<Entry>> entryPool_;
   std::vector<Entry*> entries_;
   std::vector<PlanEntry> planEntries_;

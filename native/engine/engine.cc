@@ -50,6 +50,13 @@ void Engine::setPolicy(Policy policy) {
   post([this, policy = std::move(policy)]() mutable { core_.setPolicy(std::move(policy)); });
 }
 
+void Engine::setHead(std::shared_ptr<const HeadWeights> head) {
+  if (core_.head() == nullptr)
+    throw Error("NO_HEAD", "the engine was loaded without a draft head and has no room for one");
+  core_.head()->requireRoom(*head);
+  post([this, head = std::move(head)]() mutable { core_.setHead(std::move(head)); });
+}
+
 void Engine::forget(const std::string* tenant, const std::string* session) {
   post([this, all = tenant == nullptr, ofTenant = tenant ? *tenant : "", any = session == nullptr,
         ofSession = session ? *session : ""] { core_.forget(all ? nullptr : &ofTenant, any ? nullptr : &ofSession); });

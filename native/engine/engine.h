@@ -41,6 +41,9 @@ class Engine {
   void consumed(int32_t sequence, int32_t count);
   void finish(int32_t sequence, int32_t keep);
   void setPolicy(Policy policy);
+  /// Swaps the draft head between two rounds. Throws NO_HEAD where the engine was made without one, HEAD_MISMATCH where
+  /// it has no room for this one.
+  void setHead(std::shared_ptr<const HeadWeights> head);
   void forget(const std::string* tenant, const std::string* session);
   void profile(int rows, int context, int repeats, Reply<Profile> reply);
   /// Runs passes with the clocks of `backend` (this engine's own) going; operations with their seconds over all

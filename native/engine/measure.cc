@@ -138,7 +138,7 @@ void EngineCore::centreKeys() {
   const int rows = std::min({kTokens, contextLength_, options_.maxRows});
   const BorrowedPages pages(pool_, rows);
   std::vector<float> hidden(static_cast<size_t>(rows) * config.width);
-  const Capture capture{{keys_->layer()}, hidden.data()};
+  const Capture capture{.layers = {keys_->layer()}, .out = hidden.data()};
   pass_.begin(true);
   const int32_t sequence = pass_.addSequence(pages.table());
   uint32_t state = 1;

@@ -2,10 +2,13 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
 namespace foretoken {
+
+class HeadWeights;
 
 /// Most drafted nodes of all sequences in one pass.
 constexpr int kMaxDraftRows = 96;
@@ -33,6 +36,7 @@ struct EngineOptions {
   int32_t prefillChunkBeside = 64;  ///< … and when one is: bounds its stall
   int32_t maxRows = 512;            ///< largest pass the model was loaded for
   int32_t sideBytes = 0;            ///< bytes per KV slot for what drafters keep of a position
+  std::shared_ptr<const HeadWeights> head;  ///< drafts beside the other drafters; null = none, and no room for one
   std::vector<int> captureLayers;   ///< see Capture in model/model.h; empty = nothing is captured
   CaptureSink* captureSink = nullptr;
 };

@@ -7,19 +7,22 @@
 
 namespace foretoken {
 
-constexpr int kRoundFields = 8;
-constexpr int kStepFields = 8;
+constexpr int kRoundFields = 9;
+constexpr int kStepFields = 10;
 constexpr int kFinishedFields = 3;
 
 /// Per round: what the pass was and where its seconds went.
 struct RoundRecord {
   double rows, sequences, contextTokens, prefillRows, draftSeconds, passSeconds, sampleSeconds, otherSeconds;
+  double headSeconds;  ///< of draftSeconds
 };
 static_assert(sizeof(RoundRecord) == kRoundFields * sizeof(double));
 
 /// Per sequence and round: which parts of the tables below are its own.
 struct StepRecord {
   int32_t round, sequence, tokenOffset, tokenCount, draftOffset, draftCount, accepted, drafter;
+  int32_t promise = -1;     ///< of the other drafters where the head was asked (Policy::askEvery); -1 = it was not
+  int32_t headGain = 0;     ///< nanoseconds that its draft then promised to save, but for its own
 };
 static_assert(sizeof(StepRecord) == kStepFields * sizeof(int32_t));
 

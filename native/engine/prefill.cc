@@ -61,6 +61,7 @@ void EngineCore::planPrefill() {
 /// always computed, because its logits are wanted. False: no pages, the sequence waits again.
 bool EngineCore::startPrefill(Sequence& sequence) {
   if (sequence.table.size() > 0) return true;
+  sequence.headKnown = 0;
   const int32_t sharable = sequence.model == versions_.back() ? sequence.length() - 1 : 0;
   sequence.computed = sequence.table.adoptPrefix(pool_, sequence.tenant, sequence.tokens, sharable);
   for (int32_t p = 0; p < sequence.computed && keys_ && sequence.drafts(); ++p)
@@ -90,7 +91,7 @@ void EngineCore::recordPrefill(Clock::time_point begin, Clock::time_point passed
   const double pass = seconds(passed - begin), sample = seconds(sampled - passed);
   const auto rows = static_cast<double>(pass_.rows());
   out_->rounds.push_back({rows, static_cast<double>(prefillParts_.size()), static_cast<double>(pass_.contextTokens()),
-                          rows, 0, pass, sample, seconds(Clock::now() - sampled)});
+                          rows, 0, pass, sample, seconds(Clock::now() - sampled), 0});
   counters_.prefillSeconds += seconds(Clock::now() - begin);
   ++counters_.rounds;
 }

@@ -44,7 +44,7 @@ bool EngineCore::decode(Model& weights) {
     out_->rounds.push_back({static_cast<double>(pass_.rows()), static_cast<double>(entries_.size()),
                             static_cast<double>(pass_.contextTokens()), 0, secondsBetween(begin, drafted),
                             secondsBetween(started, passed), secondsBetween(passed, sampled),
-                            secondsBetween(drafted, started) + secondsBetween(sampled, Clock::now())});
+                            secondsBetween(drafted, started) + secondsBetween(sampled, Clock::now()), headSeconds_});
   } catch (const std::exception& error) {
     const auto* own = dynamic_cast<const Error*>(&error);
     for (Entry* entry : entries_) {
@@ -76,52 +76,115 @@ void EngineCore::draft() {
   for (Entry* entry : entries_) {
     for (Draft& draft : entry->drafts) draft.count = 0;
     entry->best = 0;
+    entry->headPromise = -1, entry->headGain = 0;
     const Sequence& sequence = *entry->sequence;
     if (!sequence.drafts() || sequence.draftDepth() < 1) continue;
     if (sequence.request.force >= 0) {
       draftWith(*entry, entry->drafts[0], static_cast<DrafterId>(sequence.request.force));
       continue;
     }
-    for (size_t i = 0; i < kAsked.size(); ++i) {
+    for (size_t i = 0; i < kHead; ++i) {
       const auto which = static_cast<int>(kAsked[i]);
       if (policy_.allowed[which] && (sequence.request.drafters >> which & 1))
         draftWith(*entry, entry->drafts[i], kAsked[i]);
     }
   }
+  for (Entry* entry : entries_) chooseDraft(*entry);
+  headSeconds_ = 0;
+  if (head_) askHead();
 }
 
 void EngineCore::draftWith(Entry& entry, Draft& draft, DrafterId which) {
   Sequence& sequence = *entry.sequence;
+  draft.drafter = which;
   Drafter* drafter = sequence.drafter(which);
   if (drafter == nullptr) return;
+  draft.count = drafter->draft({sequence.tokens, sequence.promptLength, sequence.draftDepth()},
+                               std::span(draft.nodes).first(nodesFor(sequence)));
+}
+
+size_t EngineCore::nodesFor(const Sequence& sequence) const {
   const auto share = static_cast<size_t>(kMaxDraftRows) / entries_.size();
   const int32_t length = sequence.length();
   const size_t forced = length % kLargeForcedEvery == 0 ? kMaxDraftNodes : kForcedNodes - length % kForcedNodes;
-  const size_t most = sequence.request.force >= 0 ? std::min(share, forced) : kMaxDraftNodes;
-  draft.drafter = which;
-  draft.count = drafter->draft({sequence.tokens, sequence.promptLength, sequence.draftDepth()},
-                               std::span(draft.nodes).first(most));
+  return sequence.request.force >= 0 ? std::min(share, forced) : kMaxDraftNodes;
 }
 
-/// Chooses each sequence's drafter, then the nodes of all of them that are worth their rows.
+PlanEntry EngineCore::planEntry(Entry& entry, Draft& draft) {
+  return PlanEntry{std::span(draft.nodes).first(draft.count), draft.drafter,         entry.sequence->length(),
+                   entry.sequence->request.force >= 0,        draft.selected.data(), draft.survival.data()};
+}
+
+/// The best of the drafts that cost next to nothing; that of plain decoding where there is none.
+void EngineCore::chooseDraft(Entry& entry) {
+  entry.promise = planner_.promise(policy_, planEntry(entry, entry.drafts[0]), kMaxDraftRows);
+  double bestRate = -1;
+  for (size_t i = 0; i < kHead; ++i) {
+    if (entry.drafts[i].count == 0) continue;
+    const Planner::Promise promise = planner_.promise(policy_, planEntry(entry, entry.drafts[i]), kMaxDraftRows);
+    const bool doubtful = kAsked[i] == DrafterId::suffix && entry.drafts[kRecall].count > 0;
+    const double rate = promise.rate() / (doubtful ? kClearlyBetter : 1);
+    if (rate <= bestRate) continue;
+    bestRate = rate;
+    entry.best = static_cast<int>(i);
+    entry.promise = promise;
+  }
+}
+
+/// The head drafts for all sequences that it is worth asking for, at once.
+void EngineCore::askHead() {
+  asks_.clear();
+  asked_.clear();
+  for (Entry* entry : entries_)
+    if (isHeadAsked(*entry)) addAsk(*entry, entry->drafts[entry->headPromise < 0 ? 0 : kHead]);
+  if (asks_.empty()) return;
+  const auto begin = Clock::now();
+  head_->draft(*model_, asks_);
+  headSeconds_ = secondsBetween(begin, Clock::now());
+  counters_.headSeconds += headSeconds_;
+  counters_.headDrafts += static_cast<int64_t>(asks_.size());
+  for (size_t a = 0; a < asks_.size(); ++a) asked_[a]->count = asks_[a].count;
+  for (Entry* entry : entries_)
+    if (entry->headPromise >= 0) considerHead(*entry);
+}
+
+/// Whether asking the head is worth its time here, by what the others promise.
+bool EngineCore::isHeadAsked(Entry& entry) {
+  constexpr auto kId = static_cast<int>(DrafterId::head);
+  const Sequence& sequence = *entry.sequence;
+  if (!sequence.drafts() || sequence.draftDepth() < 1) return false;
+  if (sequence.request.force >= 0) return sequence.request.force == kId;
+  if (!policy_.allowed[kId] || !(sequence.request.drafters >> kId & 1)) return false;
+  const int bucket = promiseBucket(entry.promise.tokens - 1);
+  if (policy_.askEvery[bucket] == 0 || ++sinceAsked_[bucket] < policy_.askEvery[bucket]) return false;
+  sinceAsked_[bucket] = 0;
+  entry.headPromise = bucket;
+  return true;
+}
+
+void EngineCore::addAsk(Entry& entry, Draft& draft) {
+  Sequence& sequence = *entry.sequence;
+  draft.drafter = DrafterId::head;
+  asked_.push_back(&draft);
+  asks_.push_back({sequence.tokens, &sequence.table, &sequence.headKnown, sequence.draftDepth(),
+                   std::span(draft.nodes).first(nodesFor(sequence))});
+}
+
+/// Its time is spent: from here on its draft counts like any other.
+void EngineCore::considerHead(Entry& entry) {
+  Draft& draft = entry.drafts[kHead];
+  if (draft.count == 0) return;
+  const Planner::Promise promise = planner_.promise(policy_, planEntry(entry, draft), kMaxDraftRows);
+  const double saved = promise.tokens / entry.promise.rate() - promise.seconds;
+  if (!(saved > 0)) return;
+  entry.headGain = static_cast<int32_t>(std::min(saved * 1e9, 2e9));
+  entry.best = static_cast<int>(kHead);
+}
+
+/// Chooses the nodes of all sequences' best drafts that are worth their rows.
 void EngineCore::plan() {
   planEntries_.clear();
-  const auto planEntry = [](Entry& entry, Draft& draft) {
-    return PlanEntry{std::span(draft.nodes).first(draft.count), draft.drafter,         entry.sequence->length(),
-                     entry.sequence->request.force >= 0,        draft.selected.data(), draft.survival.data()};
-  };
-  for (Entry* entry : entries_) {
-    double bestRate = -1;
-    for (size_t i = 0; i < entry->drafts.size(); ++i) {
-      if (entry->drafts[i].count == 0) continue;
-      double rate = planner_.rate(policy_, planEntry(*entry, entry->drafts[i]), kMaxDraftRows);
-      if (kAsked[i] == DrafterId::suffix && entry->drafts[kRecall].count > 0) rate /= kClearlyBetter;
-      if (rate <= bestRate) continue;
-      bestRate = rate;
-      entry->best = static_cast<int>(i);
-    }
-    planEntries_.push_back(planEntry(*entry, entry->chosen()));
-  }
+  for (Entry* entry : entries_) planEntries_.push_back(planEntry(*entry, entry->chosen()));
   planner_.plan(policy_, planEntries_, kMaxDraftRows);
 }
 
@@ -249,7 +312,8 @@ void EngineCore::recordStep(Entry& entry, int32_t tokenOffset) {
   const auto count = static_cast<int32_t>(out_->draftOutcome.size()) - draftOffset;
   const auto drafter = static_cast<int32_t>(verified ? entry.chosen().drafter : DrafterId::none);
   out_->steps.push_back({static_cast<int32_t>(out_->rounds.size()), entry.sequence->id, tokenOffset,
-                         static_cast<int32_t>(emitted.size()), draftOffset, count, accepted, drafter});
+                         static_cast<int32_t>(emitted.size()), draftOffset, count, accepted, drafter,
+                         entry.headPromise, entry.headGain});
 }
 
 /// Says of every node what became of it, and of nodes outside of the pass (`row` null or -1) what would have. Returns

@@ -67,6 +67,18 @@ class TimedBackend final : public Backend {
   void project(const Pass& pass, const Tensor& in, const KeyProjection& projection) override {
     timed("project", nullptr, [&] { inner_->project(pass, in, projection); });
   }
+  void keep(const Pass& pass, const Tensor& in, int32_t offset) override {
+    timed("keep", nullptr, [&] { inner_->keep(pass, in, offset); });
+  }
+  void kept(const Pass& pass, int32_t offset, Tensor& out) override {
+    timed("kept", nullptr, [&] { inner_->kept(pass, offset, out); });
+  }
+  void writeKeys(const Pass& pass, int layer, const Rope& rope, Tensor& kv) override {
+    timed("write keys", nullptr, [&] { inner_->writeKeys(pass, layer, rope, kv); });
+  }
+  void addRows(const Tensor& in, std::span<const int32_t> row, Tensor& out, int64_t first) override {
+    timed("add rows", nullptr, [&] { inner_->addRows(in, row, out, first); });
+  }
   void sample(const Tensor& logits, int vocabulary, std::span<const SampleRow> rows,
               std::span<SampleResult> out) override {
     timed("sample", nullptr, [&] { inner_->sample(logits, vocabulary, rows, out); });

@@ -48,6 +48,8 @@ class Llama final : public Model {
 
   const ModelConfig& config() const override { return config_; }
   const Tensor& logits() const override { return *scratch_->logits; }
+  const Matrix& embedding() const override { return *embedding_; }
+  const Matrix& output() const override { return *head_; }
   size_t weightBytes() const override { return weights_.bytesPerStep(); }
   std::string weightsDescription() const override { return weights_.description(); }
   std::string sourceHash() const override { return weights_.sourceHash(); }
@@ -69,6 +71,10 @@ class Llama final : public Model {
     if (!capture) return;
     if (capture->projection && capture->keyLayer == layer)
       backend_.project(pass, *scratch_->hidden, *capture->projection);
+    for (size_t i = 0; i < capture->keptLayers.size(); ++i)
+      if (capture->keptLayers[i] == layer)
+        backend_.keep(pass, *scratch_->hidden,
+                      capture->keptOffset + static_cast<int32_t>(i * config_.width * sizeof(uint16_t)));
     const size_t values = static_cast<size_t>(pass.rows) * config_.width;
     for (size_t i = 0; i < capture->layers.size(); ++i)
       if (capture->layers[i] == layer)

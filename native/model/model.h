@@ -36,10 +36,12 @@ struct ModelOptions {
 /// What is read off a pass besides its logits. Hidden states are the residual stream after a layer (0 = after the
 /// embedding, ModelConfig::layers = before the final norm).
 struct Capture {
-  std::vector<int> layers;
+  std::vector<int> layers{};
   float* out = nullptr;                       ///< [layers.size()][pass.rows][width], host memory
   const KeyProjection* projection = nullptr;  ///< null = no keys; else every row's key goes to its slot's side bytes …
   int keyLayer = 0;                           ///< … made of the hidden state after this layer
+  std::vector<int> keptLayers{};  ///< every row's hidden states after these layers go to its slot's side bytes, in bf16 …
+  int32_t keptOffset = 0;       ///< … one after the other from here on
 };
 
 class Model {
@@ -49,6 +51,9 @@ class Model {
   /// Runs one pass; logits() then holds pass.logitRows rows of `vocabulary` floats.
   virtual void forward(const Pass&, const Capture* capture) = 0;
   virtual const Tensor& logits() const = 0;
+  /// A row for every token: what a pass begins with, and what its logits are products with.
+  virtual const Matrix& embedding() const = 0;
+  virtual const Matrix& output() const = 0;
   /// Bytes of weights a decode step reads, in their formats without padding.
   virtual size_t weightBytes() const = 0;
   /// The format of each part, for people ("q4_1, head q8_0").

@@ -7,8 +7,8 @@
 namespace foretoken {
 
 /// Ids as they cross the border (lib/native.ts).
-enum class DrafterId : int32_t { none = 0, suffix = 1, prediction = 2, adversarial = 3, recall = 4 };
-constexpr int kDrafterCount = 5;
+enum class DrafterId : int32_t { none = 0, suffix = 1, prediction = 2, adversarial = 3, recall = 4, head = 5 };
+constexpr int kDrafterCount = 6;
 
 struct DraftNode {
   int32_t token;

@@ -22,14 +22,14 @@ float Policy::acceptanceOf(DrafterId drafter, int depth, float confidence) const
 Planner::Planner(int maxNodes) { candidates_.reserve(maxNodes); }
 
 int Planner::plan(const Policy& policy, std::span<const PlanEntry> entries, int maxDrafted) {
-  double rate;
-  return bestCut(policy, entries, maxDrafted, &rate);
+  Promise best;
+  return bestCut(policy, entries, maxDrafted, best);
 }
 
-double Planner::rate(const Policy& policy, const PlanEntry& entry, int maxDrafted) {
-  double rate;
-  bestCut(policy, {&entry, 1}, maxDrafted, &rate);
-  return rate;
+Planner::Promise Planner::promise(const Policy& policy, const PlanEntry& entry, int maxDrafted) {
+  Promise best;
+  bestCut(policy, {&entry, 1}, maxDrafted, best);
+  return best;
 }
 
 double Planner::seconds(const Policy& policy, double draftSeconds, int rows, double contextRows) const {
@@ -56,7 +56,7 @@ void Planner::rank(const Policy& policy, const PlanEntry& entry, int32_t index) 
   }
 }
 
-int Planner::bestCut(const Policy& policy, std::span<const PlanEntry> entries, int maxDrafted, double* bestRate) {
+int Planner::bestCut(const Policy& policy, std::span<const PlanEntry> entries, int maxDrafted, Promise& best) {
   candidates_.clear();
   int rows = static_cast<int>(entries.size()), forced = 0;
   double tokens = rows, draftSeconds = 0, contextRows = 0;
@@ -76,13 +76,13 @@ int Planner::bestCut(const Policy& policy, std::span<const PlanEntry> entries, i
   std::sort(candidates_.begin(), candidates_.end());
   const int most = std::min({static_cast<int>(candidates_.size()), maxDrafted - forced, policy.rowBudget - rows});
   int cut = 0;
-  *bestRate = tokens / seconds(policy, draftSeconds, rows, contextRows);
+  best = {tokens, seconds(policy, draftSeconds, rows, contextRows)};
   for (int k = 0; k < most; ++k) {
     tokens += candidates_[k].survival;
     contextRows += entries[candidates_[k].entry].contextTokens;
-    const double rate = tokens / seconds(policy, draftSeconds, rows + k + 1, contextRows);
-    if (rate <= *bestRate) continue;
-    *bestRate = rate;
+    const Promise more{tokens, seconds(policy, draftSeconds, rows + k + 1, contextRows)};
+    if (more.rate() <= best.rate()) continue;
+    best = more;
     cut = k + 1;
   }
   for (int k = 0; k < cut; ++k) entries[candidates_[k].entry].selected[candidates_[k].node] = 1;

@@ -21,6 +21,12 @@ namespace foretoken {
 
 constexpr int kPolicyDepths = 8;
 constexpr int kPolicyBuckets = 16;
+constexpr int kPromiseBuckets = 16;
+
+/// Tokens that a draft promises, as an index: a quarter of a token each, all beyond in the last one.
+constexpr int promiseBucket(double tokens) {
+  return tokens < kPromiseBuckets / 4 ? static_cast<int>(tokens * 4) : kPromiseBuckets - 1;
+}
 
 /// The policy table as lib/native.ts describes it. The default one lets nobody draft.
 struct Policy {
@@ -31,6 +37,9 @@ struct Policy {
   std::array<float, kDrafterCount> draftSeconds{};
   std::array<std::array<std::array<float, kPolicyBuckets>, kPolicyDepths>, kDrafterCount> acceptance{};
   std::array<bool, kDrafterCount> allowed{};
+  /// The head, which takes a noticeable time, is asked at every so many drafts of the other drafters that promise so
+  /// much; 0 = never.
+  std::array<int32_t, kPromiseBuckets> askEvery{};
 
   /// Seconds of a pass of `rows` rows, without context; rows >= 1.
   double pass(int rows) const;
@@ -55,8 +64,13 @@ class Planner {
 
   /// Fills `selected` and `survival` of every entry; returns the number of nodes taken, at most `maxDrafted`.
   int plan(const Policy& policy, std::span<const PlanEntry> entries, int maxDrafted);
-  /// Best expected tokens per second of one entry on its own: chooses between drafters of one sequence.
-  double rate(const Policy& policy, const PlanEntry& entry, int maxDrafted);
+  /// What the best cut of one entry on its own promises: chooses between drafters of one sequence.
+  struct Promise {
+    double tokens = 0;   ///< expected, that of plain decoding included
+    double seconds = 0;  ///< for all of them
+    double rate() const { return tokens / seconds; }
+  };
+  Promise promise(const Policy& policy, const PlanEntry& entry, int maxDrafted);
 
  private:
   struct Candidate {
@@ -71,7 +85,7 @@ class Planner {
   double seconds(const Policy& policy, double draftSeconds, int rows, double contextRows) const;
   void rank(const Policy& policy, const PlanEntry& entry, int32_t index);
   int takeForced(const PlanEntry& entry, int room) const;
-  int bestCut(const Policy& policy, std::span<const PlanEntry> entries, int maxDrafted, double* bestRate);
+  int bestCut(const Policy& policy, std::span<const PlanEntry> entries, int maxDrafted, Promise& best);
 
   std::vector<Candidate> candidates_;
 };

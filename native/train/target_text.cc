@@ -85,7 +85,7 @@ void TrainTarget::compute(std::span<const int32_t> token, std::span<const int> l
   const ModelConfig& c = config();
   const auto length = static_cast<int>(token.size());
   const int64_t width = c.width;
-  Capture capture{{layers.begin(), layers.end()}};
+  Capture capture{.layers = {layers.begin(), layers.end()}};
   capture.layers.push_back(c.layers);
   features.resize(layers.size());
   for (Floats& f : features) f.resize(length * width);

@@ -123,6 +123,10 @@ class FakeBackend final : public Backend {
   }
   void attention(const Pass&, int, int, const Rope&, Tensor&, Tensor&) override { throw std::logic_error("unused"); }
   void project(const Pass&, const Tensor&, const KeyProjection&) override { throw std::logic_error("unused"); }
+  void keep(const Pass&, const Tensor&, int32_t) override { throw std::logic_error("unused"); }
+  void kept(const Pass&, int32_t, Tensor&) override { throw std::logic_error("unused"); }
+  void writeKeys(const Pass&, int, const Rope&, Tensor&) override { throw std::logic_error("unused"); }
+  void addRows(const Tensor&, std::span<const int32_t>, Tensor&, int64_t) override { throw std::logic_error("unused"); }
   void sample(const Tensor& logits, int, std::span<const SampleRow> rows, std::span<SampleResult> out) override {
     const auto& values = static_cast<const FakeTensor&>(logits).values;
     for (size_t i = 0; i < rows.size(); ++i)
@@ -144,6 +148,8 @@ class FakeModel final : public Model {
   }
   const ModelConfig& config() const override { return config_; }
   const Tensor& logits() const override { return logits_; }
+  const Matrix& embedding() const override { throw std::logic_error("unused"); }
+  const Matrix& output() const override { throw std::logic_error("unused"); }
   size_t weightBytes() const override { return 0; }
   std::string weightsDescription() const override { return "none"; }
   std::string sourceHash() const override { return "fake"; }

@@ -113,7 +113,7 @@ void isOptimalForOneSequence(Random& random) {
     planner.plan(policy, entries, 96);
     const double got = rateOf(policy, sequences, {sequences[0].selected});
     CHECK(std::abs(got - bestByBruteForce(policy, sequences[0])) < 1e-6 * got);
-    CHECK(std::abs(planner.rate(policy, entries[0], 96) - got) < 1e-6 * got);
+    CHECK(std::abs(planner.promise(policy, entries[0], 96).rate() - got) < 1e-6 * got);
   }
 }
 

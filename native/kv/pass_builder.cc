@@ -1,4 +1,4 @@
-#include "engine/pass_builder.h"
+#include "kv/pass_builder.h"
 
 namespace foretoken {
 

@@ -1,0 +1,222 @@
+#include "head/head_weights.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+
+#include "common/error.h"
+#include "model/requantize.h"
+
+namespace foretoken {
+namespace {
+
+using train::BlockHead;
+using train::BlockHeadShape;
+using train::Parameter;
+using train::Parameters;
+
+constexpr size_t kAlignment = 64;
+/// Rows of the target's output matrix that are expanded at a time.
+constexpr int kOutputRows = 256;
+
+/// Named tensors of a head.
+class Tensors {
+ public:
+  Tensors(const HeadSource& source, const Parameters& layout) : weights_(source.weights), layout_(layout) {}
+
+  std::vector<float> operator()(const std::string& name) const {
+    const Parameter& p = find(name);
+    return {weights_.begin() + p.offset, weights_.begin() + p.offset + p.size()};
+  }
+  /// Columns [first, first + count) of a matrix.
+  std::vector<float> columns(const std::string& name, int64_t first, int64_t count) const {
+    const Parameter& p = find(name);
+    std::vector<float> out;
+    out.reserve(p.rows * count);
+    for (int64_t r = 0; r < p.rows; ++r) {
+      const auto row = weights_.begin() + p.offset + r * p.columns + first;
+      out.insert(out.end(), row, row + count);
+    }
+    return out;
+  }
+  /// Matrices one below the other.
+  std::vector<float> stacked(std::initializer_list<std::string> names) const {
+    std::vector<float> out;
+    for (const std::string& name : names) {
+      const std::vector<float> part = (*this)(name);
+      out.insert(out.end(), part.begin(), part.end());
+    }
+    return out;
+  }
+  /// A row of each in turn.
+  std::vector<float> interleaved(const std::string& first, const std::string& second) const {
+    const std::vector<float> a = (*this)(first), b = (*this)(second);
+    const int64_t columns = find(first).columns;
+    std::vector<float> out;
+    out.reserve(a.size() + b.size());
+    for (size_t row = 0; row < a.size(); row += columns) {
+      out.insert(out.end(), a.begin() + row, a.begin() + row + columns);
+      out.insert(out.end(), b.begin() + row, b.begin() + row + columns);
+    }
+    return out;
+  }
+
+ private:
+  const Parameter& find(const std::string& name) const {
+    const auto& all = layout_.all();
+    const auto found = std::find_if(all.begin(), all.end(), [&](const Parameter& p) { return p.name == name; });
+    if (found == all.end()) throw Error("INTERNAL_ERROR", "a draft head has no '" + name + "'");
+    return *found;
+  }
+
+  std::span<const float> weights_;
+  const Parameters& layout_;
+};
+
+std::string layerName(int64_t l, const char* part) { return "layers." + std::to_string(l) + "." + part; }
+
+/// Rows of the target's output matrix, as they are in its format.
+std::vector<float> outputRows(const std::vector<int32_t>& tokens, const Model& target, Backend& backend) {
+  const int64_t width = target.output().cols();
+  const auto expanded = backend.tensor(kOutputRows, width);
+  std::vector<float> out;
+  out.reserve(tokens.size() * width);
+  for (size_t first = 0; first < tokens.size(); first += kOutputRows) {
+    Pass pass;
+    pass.rows = static_cast<int>(std::min<size_t>(kOutputRows, tokens.size() - first));
+    pass.token = tokens.data() + first;
+    backend.embed(pass, target.output(), *expanded);
+    const float* const rows = backend.read(*expanded, pass.rows);
+    out.insert(out.end(), rows, rows + pass.rows * width);
+  }
+  return out;
+}
+
+void requireFit(const HeadSource& source, const ModelConfig& config, const Parameters& layout) {
+  const BlockHeadShape& s = source.shape;
+  const auto refuse = [](const std::string& why) {
+    throw Error("HEAD_MISMATCH", "the draft head does not fit this model: " + why + "; train one for it");
+  };
+  if (s.width != config.width || s.heads.keys != config.kvHeads || s.heads.width != config.headDim)
+    refuse("it is " + std::to_string(s.width) + " wide with " + std::to_string(s.heads.keys) + " key heads of " +
+           std::to_string(s.heads.width) + ", the model " + std::to_string(config.width) + " with " +
+           std::to_string(config.kvHeads) + " of " + std::to_string(config.headDim));
+  for (const int layer : source.fusedLayers)
+    if (layer < 0 || layer > config.layers) refuse("it looks at layer " + std::to_string(layer));
+  for (const int32_t token : source.draft)
+    if (token < 0 || token >= config.vocabulary) refuse("it drafts token " + std::to_string(token));
+  const bool whole = static_cast<int64_t>(source.weights.size()) == layout.size() &&
+                     static_cast<int64_t>(source.fusedLayers.size()) == s.fused &&
+                     static_cast<int64_t>(source.draft.size()) == s.vocabulary &&
+                     (source.output.empty() || static_cast<int64_t>(source.output.size()) == s.vocabulary * s.width);
+  if (!whole) throw Error("INTERNAL_ERROR", "numbers of a draft head that are not of its shape");
+}
+
+}  // namespace
+
+int MatrixSet::add(Format format, int64_t rows, int64_t cols, std::vector<float> values) {
+  if (format == Format::q8_0 && cols % blockShape(FileType::q8_0).elements != 0) format = Format::bf16;
+  planned_.push_back({format, rows, cols, std::move(values)});
+  return static_cast<int>(planned_.size()) - 1;
+}
+
+void MatrixSet::pack(Backend& packing) {
+  const auto bytesOf = [&](const Planned& m) {
+    return (packing.packedBytes(m.format, m.rows, m.cols) + kAlignment - 1) / kAlignment * kAlignment;
+  };
+  size_t offset = 0;
+  for (const Planned& m : planned_) offset += bytesOf(m);
+  memory_ = Memory(offset, "a draft head");
+  offset = 0;
+  for (const Planned& m : planned_) {
+    MatrixSource source{FileType::f32, m.values.data(), m.rows, m.cols};
+    std::vector<uint8_t> blocks;
+    if (m.format == Format::q8_0) {
+      const BlockShape shape = blockShape(FileType::q8_0);
+      blocks.resize(m.values.size() / shape.elements * shape.bytes);
+      convertBlocks(FileType::f32, m.values.data(), FileType::q8_0, blocks.data(),
+                    static_cast<int64_t>(m.values.size()));
+      source.type = FileType::q8_0, source.data = blocks.data();
+    }
+    packing.pack(m.format, {&source, 1}, false, memory_.data() + offset);
+    packed_.push_back(packing.matrix(m.format, m.rows, m.cols, memory_.data() + offset));
+    offset += bytesOf(m);
+  }
+  planned_.clear();
+}
+
+HeadContext::HeadContext(const HeadSource& source, const Parameters& layout, Backend& packing, Format format)
+    : width_(source.shape.width), fused_(source.shape.fused) {
+  static std::atomic<uint32_t> serials{0};
+  serial_ = ++serials;
+  const BlockHeadShape& s = source.shape;
+  const Tensors tensors(source, layout);
+  for (int64_t l = 0; l < fused_; ++l) {
+    const std::vector<float> norm = tensors("feature_norms." + std::to_string(l) + ".weight");
+    featureNorms_.insert(featureNorms_.end(), norm.begin(), norm.end());
+    matrices_.add(format, width_, width_, tensors.columns("fc.weight", l * width_, width_));
+  }
+  norm_ = tensors("context_norm.weight");
+  for (int64_t l = 0; l < s.layers; ++l)
+    matrices_.add(
+        format, 2 * s.heads.keys * s.heads.width, width_,
+        tensors.stacked({layerName(l, "attention.k.weight"), layerName(l, "attention.v.weight")}));
+  matrices_.pack(packing);
+  for (int64_t i = 0; i < s.heads.width / 2; ++i)
+    frequency_.push_back(static_cast<float>(
+        std::pow(s.rotaryBase, -2 * static_cast<double>(i) / static_cast<double>(s.heads.width))));
+}
+
+HeadWeights::HeadWeights(const HeadSource& source, const Model& target, Backend& packing, const HeadFormats& formats,
+                         std::shared_ptr<const HeadContext> context)
+    : shape_(source.shape), fusedLayers_(source.fusedLayers), draft_(source.draft), context_(std::move(context)) {
+  const Parameters layout = BlockHead(shape_).parameters();
+  requireFit(source, target.config(), layout);
+  if (!context_) context_ = std::make_shared<const HeadContext>(source, layout, packing, formats.own);
+  const Tensors tensors(source, layout);
+  const int64_t width = shape_.width, inner = shape_.inner, queries = shape_.heads.queries * shape_.heads.width,
+                keys = shape_.heads.keys * shape_.heads.width;
+  place_.assign(target.config().vocabulary, static_cast<int32_t>(draft_.size()));
+  for (size_t i = 0; i < draft_.size(); ++i) place_[draft_[i]] = static_cast<int32_t>(i);
+
+  tokenNorm_ = tensors("token_norm.weight"), outputNorm_ = tensors("output_norm.weight");
+  before_ = tensors("before.weight"), after_ = tensors("after");
+  joinToken_ = matrices_.add(formats.own, width, width, tensors.columns("join.weight", 0, width));
+  joinFeature_ = matrices_.add(formats.own, width, width, tensors.columns("join.weight", width, width));
+  inject_ = matrices_.add(formats.own, width, width, tensors("inject.weight"));
+  std::vector<float> masks(width);
+  const std::vector<float> others = tensors("mask");
+  masks.insert(masks.end(), others.begin(), others.end());
+  masks_ = matrices_.add(Format::f32, shape_.slots, width, std::move(masks));
+  output_ = matrices_.add(formats.output, shape_.vocabulary, width,
+                          source.output.empty() ? outputRows(draft_, target, packing)
+                                                : std::vector<float>(source.output.begin(), source.output.end()));
+  const int first = output_ + 1;
+  for (int64_t l = 0; l < shape_.layers; ++l) {
+    layerNorms_.push_back(tensors(layerName(l, "attention_norm.weight")));
+    layerNorms_.push_back(tensors(layerName(l, "mlp_norm.weight")));
+    matrices_.add(formats.own, queries + 2 * keys, width,
+                  tensors.stacked({layerName(l, "attention.q.weight"), layerName(l, "attention.k.weight"),
+                                   layerName(l, "attention.v.weight")}));
+    matrices_.add(formats.own, width, queries, tensors(layerName(l, "attention.o.weight")));
+    matrices_.add(formats.own, 2 * inner, width,
+                  tensors.interleaved(layerName(l, "mlp.gate.weight"), layerName(l, "mlp.up.weight")));
+    matrices_.add(formats.own, width, inner, tensors(layerName(l, "mlp.down.weight")));
+  }
+  matrices_.pack(packing);
+  for (int l = 0; l < static_cast<int>(shape_.layers); ++l) {
+    const auto matrix = [&](int part) { return &matrices_[first + 4 * l + part]; };
+    layers_.push_back(
+        {layerNorms_[2 * l].data(), layerNorms_[2 * l + 1].data(), matrix(0), matrix(1), matrix(2), matrix(3)});
+  }
+}
+
+float HeadWeights::markov(int32_t previous, int32_t next) const {
+  const float* const before = before_.data() + previous * shape_.rank;
+  const float* const after = after_.data() + next * shape_.rank;
+  float sum = 0;
+  for (int64_t i = 0; i < shape_.rank; ++i) sum += after[i] * before[i];
+  return sum;
+}
+
+}  // namespace foretoken

@@ -1,0 +1,120 @@
+// A draft head as decoding runs it (its equations: train/block_head.h): matrices packed for a backend, never changed
+// once made. A head that learns is a new object, swapped in between two rounds.
+#pragma once
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "backend.h"
+#include "common/memory.h"
+#include "model/model.h"
+#include "train/block_head.h"
+
+namespace foretoken {
+
+/// In which formats a head's matrices are computed: those of its own, and the rows over its draft vocabulary.
+struct HeadFormats {
+  Format own = Format::fp8, output = Format::q8_0;
+};
+
+/// A head as plain numbers.
+struct HeadSource {
+  train::BlockHeadShape shape;
+  std::vector<int> fusedLayers;    ///< of the target, as in Capture
+  std::vector<int32_t> draft;      ///< the token of each draft index
+  std::span<const float> weights;  ///< in the layout of train::BlockHead(shape)
+  std::span<const float> output;   ///< [draft tokens, width]; empty = the target's own rows
+};
+
+/// Matrices of fp32 numbers, packed one after the other.
+class MatrixSet {
+ public:
+  /// Takes a matrix in; its index. q8_0 becomes bf16 where rows are no whole blocks.
+  int add(Format format, int64_t rows, int64_t cols, std::vector<float> values);
+  /// Packs all that was added, once.
+  void pack(Backend& packing);
+  const Matrix& operator[](int index) const { return *packed_[index]; }
+  size_t bytes() const { return memory_.size(); }
+
+ private:
+  struct Planned {
+    Format format;
+    int64_t rows, cols;
+    std::vector<float> values;
+  };
+  std::vector<Planned> planned_;
+  std::vector<std::unique_ptr<Matrix>> packed_;
+  Memory memory_;
+};
+
+/// What keys and values of the positions before depend on: they are kept with the positions, so that heads which share
+/// a context can be swapped without computing them again.
+class HeadContext {
+ public:
+  HeadContext(const HeadSource& source, const train::Parameters& layout, Backend& packing, Format format);
+
+  /// Never 0, of no other context in this process: marks the positions whose keys and values are there.
+  uint32_t serial() const { return serial_; }
+  /// Of fused layer l.
+  const float* featureNorm(int64_t l) const { return featureNorms_.data() + l * width_; }
+  const Matrix& fusion(int64_t l) const { return matrices_[static_cast<int>(l)]; }
+  const float* norm() const { return norm_.data(); }
+  /// Keys and values of layer l together.
+  const Matrix& keys(int64_t l) const { return matrices_[static_cast<int>(fused_ + l)]; }
+  Rope rope() const { return {frequency_, false}; }
+  size_t bytes() const { return matrices_.bytes(); }
+
+ private:
+  uint32_t serial_;
+  int64_t width_, fused_;
+  std::vector<float> featureNorms_, norm_, frequency_;
+  MatrixSet matrices_;
+};
+
+class HeadWeights {
+ public:
+  struct Layer {
+    const float *attentionNorm, *mlpNorm;
+    const Matrix *qkv, *output, *gateUp, *down;
+  };
+
+  /// `packing` may be another backend than the one that decodes, of the same kind. `context`: of a head that differs
+  /// from this one in other weights alone; null = of its own. Throws HEAD_MISMATCH where the head does not fit the
+  /// target.
+  HeadWeights(const HeadSource& source, const Model& target, Backend& packing, const HeadFormats& formats = {},
+              std::shared_ptr<const HeadContext> context = nullptr);
+
+  const train::BlockHeadShape& shape() const { return shape_; }
+  const std::vector<int>& fusedLayers() const { return fusedLayers_; }
+  const std::shared_ptr<const HeadContext>& context() const { return context_; }
+  /// The token of a draft index, and the other way round: shape().vocabulary for tokens that it has none for.
+  int32_t token(int32_t index) const { return draft_[index]; }
+  int32_t place(int32_t token) const { return place_[token]; }
+
+  const float* tokenNorm() const { return tokenNorm_.data(); }
+  const Matrix& joinToken() const { return matrices_[joinToken_]; }
+  const Matrix& joinFeature() const { return matrices_[joinFeature_]; }
+  const Matrix& inject() const { return matrices_[inject_]; }
+  /// Row s for slot s; the first one is 0.
+  const Matrix& masks() const { return matrices_[masks_]; }
+  const std::vector<Layer>& layers() const { return layers_; }
+  const float* outputNorm() const { return outputNorm_.data(); }
+  const Matrix& output() const { return matrices_[output_]; }
+  /// The Markov term of draft index `next` after draft index `previous`.
+  float markov(int32_t previous, int32_t next) const;
+  /// Packed bytes, the context's included.
+  size_t bytes() const { return matrices_.bytes() + context_->bytes(); }
+
+ private:
+  train::BlockHeadShape shape_;
+  std::vector<int> fusedLayers_;
+  std::vector<int32_t> draft_, place_;
+  std::shared_ptr<const HeadContext> context_;
+  std::vector<float> tokenNorm_, outputNorm_, before_, after_;
+  std::vector<std::vector<float>> layerNorms_;  ///< attention, MLP, attention, …
+  MatrixSet matrices_;
+  int joinToken_, joinFeature_, inject_, masks_, output_;
+  std::vector<Layer> layers_;
+};
+
+}  // namespace foretoken

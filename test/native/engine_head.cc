@@ -1,0 +1,192 @@
+// The engine with a draft head on a real (tiny) model: forced in every round or asked by the policy, batched, sharing
+// prefixes, on few pages, swapped in the middle, every sequence gets the bits of plain decoding one at a time.
+#include <map>
+#include <memory>
+
+#include "check.h"
+#include "engine/core.h"
+#include "engine/engine.h"
+#include "head_rig.h"
+
+namespace foretoken {
+namespace {
+
+using test::HeadRig;
+
+constexpr int kContext = 192;
+constexpr const char* kModel = "tied-f16.gguf";
+
+EngineOptions options(int maxSequences) {
+  EngineOptions result;
+  result.contextLength = kContext;
+  result.maxSequences = maxSequences;
+  result.maxRows = 64 + kMaxDraftRows;
+  result.runAhead = 10000;
+  return result;
+}
+
+struct Loaded {
+  Loaded(const HeadRig& rig, EngineOptions engine, bool withHead = true) : backend(createCpuBackend({2, ""})) {
+    ModelOptions modelOptions;
+    modelOptions.maxRows = engine.maxRows;
+    modelOptions.maxLogitRows = engine.maxSequences + kMaxDraftRows;
+    model = loadModel(test::fixture(std::string("models/") + kModel), *backend, modelOptions);
+    if (withHead) engine.head = std::make_shared<const HeadWeights>(rig.source(), *model, *backend);
+    core = std::make_unique<EngineCore>(*backend, model, engine);
+    core->setOutput(&out);
+  }
+  void run() {
+    while (core->step()) continue;
+    for (const StepRecord& step : out.steps) {
+      auto& tokens = got[step.sequence];
+      tokens.insert(tokens.end(), out.tokens.begin() + step.tokenOffset,
+                    out.tokens.begin() + step.tokenOffset + step.tokenCount);
+      for (int32_t i = step.draftOffset; i < step.draftOffset + step.draftCount; ++i) {
+        const bool ofHead = out.draftOutcome[i] >> 24 == static_cast<int>(DrafterId::head);
+        (isShadow(out.draftOutcome[i]) ? shadows : drafted) += ofHead;
+      }
+      accepted += step.drafter == static_cast<int32_t>(DrafterId::head) ? step.accepted : 0;
+      asked += step.promise >= 0;
+    }
+    cached = 0;
+    for (const FinishedRecord& finished : out.finished) cached += finished.cachedPromptTokens;
+    CHECK(out.errors.empty());
+    out.clear();
+  }
+  void submit(int32_t id, const Request& request) {
+    core->submit(std::make_unique<Sequence>(id, request, kContext, model->config().vocabulary, true));
+  }
+
+  std::unique_ptr<Backend> backend;
+  std::shared_ptr<Model> model;
+  std::unique_ptr<EngineCore> core;
+  Outcomes out;
+  std::map<int32_t, std::vector<int32_t>> got;
+  int64_t drafted = 0, accepted = 0, shadows = 0, asked = 0, cached = 0;
+};
+
+Request request(int32_t n, int32_t vocabulary) {
+  Request r;
+  const int32_t shared = n % 3;  // prompts of one group begin alike
+  for (int32_t i = 0; i < 40 + n % 17; ++i)
+    r.prompt.push_back((i < 36 ? shared * 131 + i % 9 : n * 17 + i) % vocabulary);
+  r.maxTokens = 60;
+  r.seed = static_cast<uint64_t>(n);
+  r.temperature = n % 2 == 0 ? 0.0f : 0.8f;
+  r.maxLookahead = 1 + n % 7;
+  return r;
+}
+
+constexpr int kRequests = 12;
+
+std::map<int32_t, std::vector<int32_t>> plainTexts(const HeadRig& rig) {
+  Loaded plain(rig, options(1), false);
+  for (int32_t n = 0; n < kRequests; ++n) {
+    Request r = request(n, plain.model->config().vocabulary);
+    r.speculate = false;
+    plain.submit(n + 1, r);
+    plain.run();
+  }
+  return plain.got;
+}
+
+EngineOptions crowded(const HeadRig& rig) {
+  EngineOptions result = options(4);
+  result.prefillChunk = 24;
+  result.prefillChunkBeside = 7;
+  const ModelConfig& config = rig.target.config();
+  const size_t layers = config.layers + rig.shape.layers;
+  const size_t side = kHeadFeatures + rig.shape.fused * rig.shape.width * 2;
+  const size_t page = (4 * layers * config.kvHeads * config.headDim + side) * kPageSize;
+  result.kvBytes = page * (kContext / kPageSize + kMaxDraftRows / kPageSize + 8);
+  return result;
+}
+
+void testForced(const HeadRig& rig, const std::map<int32_t, std::vector<int32_t>>& expected) {
+  Loaded drafting(rig, crowded(rig));
+  for (int32_t n = 0; n < kRequests; ++n) {
+    Request r = request(n, drafting.model->config().vocabulary);
+    r.force = static_cast<int32_t>(n % 4 == 3 ? DrafterId::adversarial : DrafterId::head);
+    drafting.submit(n + 1, r);
+    if (n % 2 == 1) drafting.core->step();  // they join in the middle of things
+    if (n % 5 == 0) drafting.core->setHead(std::make_shared<const HeadWeights>(rig.source(), *drafting.model, *drafting.backend));
+  }
+  drafting.run();
+  CHECK(drafting.got == expected);
+  CHECK(drafting.drafted > 1000 && drafting.cached > 0);
+  CHECK(drafting.core->counters().pagesUsed == 0 || drafting.core->drained());
+}
+
+/// A page that was kept has the features of its positions: after a hit the same drafts come as after a miss.
+void testPrefixHits(const HeadRig& rig) {
+  const auto secondRun = [&](bool forget) {
+    Loaded drafting(rig, options(1));
+    Request r = request(5, drafting.model->config().vocabulary);
+    r.force = static_cast<int32_t>(DrafterId::head);
+    drafting.submit(1, r);
+    drafting.run();
+    drafting.core->finish(1, 60);
+    const std::string tenant = r.tenant;
+    if (forget) drafting.core->forget(&tenant, nullptr);
+    drafting.submit(2, r);
+    drafting.drafted = drafting.accepted = 0;
+    drafting.run();
+    CHECK((drafting.cached > 0) == !forget);
+    return std::make_pair(drafting.drafted, drafting.accepted);
+  };
+  const auto hit = secondRun(false), miss = secondRun(true);
+  CHECK(hit == miss && hit.first > 0);
+}
+
+Policy policy(int32_t askEvery) {
+  Policy result;
+  result.rowBudget = 32;
+  for (int rows = 1; rows <= 32; ++rows) result.passSeconds.push_back(1.0f + 0.01f * static_cast<float>(rows));
+  result.allowed[static_cast<int>(DrafterId::recall)] = result.allowed[static_cast<int>(DrafterId::head)] = true;
+  for (auto& depth : result.acceptance[static_cast<int>(DrafterId::recall)]) depth.fill(0.3f);
+  for (auto& depth : result.acceptance[static_cast<int>(DrafterId::head)]) depth.fill(0.5f);
+  result.askEvery.fill(askEvery);
+  return result;
+}
+
+/// It is asked where the policy says so, its draft is taken where it promises more, and shadows are scored.
+void testPolicy(const HeadRig& rig, const std::map<int32_t, std::vector<int32_t>>& expected) {
+  for (const int32_t every : {0, 1, 3}) {
+    Loaded drafting(rig, options(3));
+    drafting.core->setPolicy(policy(every));
+    for (int32_t n = 0; n < kRequests; ++n) drafting.submit(n + 1, request(n, drafting.model->config().vocabulary));
+    drafting.run();
+    CHECK(drafting.got == expected);
+    CHECK((drafting.asked > 0) == (every > 0) && (drafting.drafted > 0) == (every > 0));
+    CHECK(drafting.core->counters().headDrafts == drafting.asked);
+    CHECK(every == 0 || drafting.core->counters().headSeconds > 0);
+    static int64_t always;
+    if (every == 1) always = drafting.asked;
+    CHECK(every != 3 || (drafting.asked > 0 && drafting.asked < always));
+  }
+}
+
+/// What is not drafted for is not paid for.
+void testWithoutHead(const HeadRig& rig) {
+  Loaded drafting(rig, options(1), false);
+  CHECK(drafting.core->head() == nullptr);
+  Request r = request(0, drafting.model->config().vocabulary);
+  r.force = static_cast<int32_t>(DrafterId::head);
+  drafting.submit(1, r);
+  drafting.run();
+  CHECK(drafting.drafted == 0 && drafting.got[1].size() == 60);
+}
+
+}  // namespace
+}  // namespace foretoken
+
+int main() {
+  using namespace foretoken;
+  const test::HeadRig rig(kModel);
+  const auto expected = plainTexts(rig);
+  testForced(rig, expected);
+  testPrefixHits(rig);
+  testPolicy(rig, expected);
+  testWithoutHead(rig);
+  return test::finish("engine_head");
+}
