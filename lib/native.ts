@@ -40,6 +40,11 @@ export interface NativeLoadOptions {
   cacheFolder: string;
   /** Tokens a sequence may run ahead of what JavaScript has consumed before it is paused (back-pressure). */
   runAhead: number;
+  /** Path of a draft head; '' = the one in the folder `heads` that is named after the model, if there is one ('' = none). */
+  head: string;
+  heads: string;
+  /** Hash of the tokenizer, which heads are bound to. */
+  tokenizer: string;
 }
 
 /** Drafter ids as they appear in outcomes. `adversarial` exists for the lossless bench and tests only. */
@@ -49,6 +54,7 @@ export enum Drafter {
   prediction = 2,
   adversarial = 3,
   recall = 4,
+  head = 5,
 }
 
 export interface NativeRequest {
@@ -118,12 +124,18 @@ export interface NativePolicy {
   acceptance: Float32Array;
   /** [drafter] 1 = may draft. */
   allowed: Uint8Array;
+  /**
+   * The head takes a noticeable time: it is asked at every so many drafts of the other drafters that promise so many accepted tokens,
+   * a quarter of a token an index, all beyond in the last of {@link promiseBuckets}. 0 = never.
+   */
+  askEvery: Int32Array;
 }
 /** Bytes of the key of a position, native/backend.h kKeyWidth. */
 export const keyWidth = 64;
 export const policyDepths = 8;
 export const policyBuckets = 16;
-export const drafterCount = 5;
+export const drafterCount = 6;
+export const promiseBuckets = 16;
 
 /** One crossing: `rounds`, `steps` and `drafts` are tables with the row layouts below, in the order things happened. */
 export interface NativeOutcomes {
@@ -152,8 +164,16 @@ export interface NativeOutcomes {
   /** Errors of single sequences. */
   errors: { sequence: number; code: string; message: string }[];
 }
-export const roundFields = 8; // rows, sequences, contextTokens, prefillRows, draftSeconds, passSeconds, sampleSeconds, otherSeconds
-export const stepFields = 8; // round, sequence, tokenOffset, tokenCount, draftOffset, draftCount, accepted, drafter
+/**
+ * rows, sequences, contextTokens, prefillRows, draftSeconds, passSeconds, sampleSeconds, otherSeconds; then headSeconds, a part of
+ * draftSeconds.
+ */
+export const roundFields = 9;
+/**
+ * round, sequence, tokenOffset, tokenCount, draftOffset, draftCount, accepted, drafter; then 1 + the index of the others' promise where
+ * the head was asked (0 = it was not), and the nanoseconds that its draft promised to save, its own not counted.
+ */
+export const stepFields = 10;
 
 export enum FinishReason {
   stop = 0,
@@ -181,6 +201,11 @@ export interface NativeStats {
   weightsHeld: number;
   indexBytes: number;
   staticMemoryBytes: number;
+  /** Bytes of the draft head in memory; 0 = there is none. */
+  headBytes: number;
+  /** Drafts that the head was asked for, each counted for one sequence, and the seconds they took together. */
+  headDrafts: number;
+  headSeconds: number;
   weightBytes: number;
   residentBytes: number;
   prefillSeconds: number;

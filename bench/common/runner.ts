@@ -36,6 +36,7 @@ interface Running extends Run {
 }
 
 const defaults: NativeLoadOptions = {
+  ...{ head: '', heads: '', tokenizer: '' },
   weights: 'auto',
   threads: 0,
   isa: '',

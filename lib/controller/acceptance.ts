@@ -117,6 +117,7 @@ function prior(drafter: number, bucket: number): number {
   switch (drafter as Drafter) {
     case Drafter.suffix:
     case Drafter.recall:
+    case Drafter.head:
       return 0.02 + 0.83 * confidence;
     case Drafter.prediction:
       return 0.3 + 0.6 * confidence;

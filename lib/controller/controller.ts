@@ -2,6 +2,7 @@ import { Drafter, drafterCount, roundFields, stepFields } from '../native';
 import type { NativeOutcomes, NativePolicy } from '../native';
 import { AcceptanceModel, bucketOf, cellOf } from './acceptance';
 import type { RowKind } from './acceptance';
+import { Asking } from './asking';
 import { Calibration } from './calibration';
 import { CostModel } from './cost';
 import type { Profile, RoundTimes } from './cost';
@@ -13,7 +14,7 @@ import { Rest } from './rest';
 export interface ControllerOptions {
   /** Rows that a pass of decoding may hold, all sequences together. Defaults to 64. */
   rowBudget?: number;
-  /** Drafters that may draft. Defaults to suffix, recall and prediction. */
+  /** Drafters that may draft. Defaults to suffix, recall, prediction and head. */
   drafters?: readonly Drafter[];
   /** Least milliseconds between two tables. Defaults to 10. */
   interval?: number;
@@ -21,7 +22,7 @@ export interface ControllerOptions {
   now?: () => number;
 }
 
-const standardDrafters: readonly Drafter[] = [Drafter.suffix, Drafter.recall, Drafter.prediction];
+const standardDrafters: readonly Drafter[] = [Drafter.suffix, Drafter.recall, Drafter.prediction, Drafter.head];
 
 /** A changed price or chance below these is not worth a new table. */
 const priceStep = 0.01;
@@ -36,6 +37,7 @@ export class Controller {
   readonly acceptance = new AcceptanceModel();
   readonly ledger = new Ledger();
   readonly calibration = new Calibration();
+  readonly asking = new Asking();
   readonly #rest = new Rest();
   readonly rowBudget: number;
   readonly #allowed = new Uint8Array(drafterCount);
@@ -84,14 +86,17 @@ export class Controller {
 
   /** The table as of now. */
   policy(): NativePolicy {
+    const draftSeconds = Float32Array.from(this.cost.draftSeconds);
+    draftSeconds[Drafter.head] = 0; // it is spent before anything is planned: whether to ask is decided before
     return {
       rowBudget: this.rowBudget,
       passSeconds: Float32Array.from(this.cost.table()),
       secondsPerContextToken: this.cost.secondsPerContextToken,
       overheadSeconds: this.cost.overheadSeconds,
-      draftSeconds: Float32Array.from(this.cost.draftSeconds),
+      draftSeconds,
       acceptance: this.acceptance.table(),
       allowed: this.#rest.resting ? this.#atRest : this.#allowed,
+      askEvery: this.asking.table(this.cost.draftSeconds[Drafter.head]),
     };
   }
 
@@ -106,10 +111,17 @@ export class Controller {
     let drafted = 0;
     let emitted = 0;
     let expected = 0;
+    let asked = 0;
     let lead: Drafter = Drafter.none;
     for (let i = from; i < to; i += stepFields) {
-      const [, sequence, , tokenCount, draftOffset, draftCount, , drafter] = outcomes.steps.subarray(i, i + stepFields);
+      const step = outcomes.steps.subarray(i, i + stepFields);
+      const [, sequence, , tokenCount, draftOffset, draftCount, accepted, drafter, promise, gain] = step;
       const verified = this.#expect(outcomes, draftOffset, draftCount);
+      if (promise > 0) {
+        asked += 1;
+        this.asking.observe(promise - 1, gain * 1e-9);
+        if (verified.count > 0 && drafter === Drafter.head) this.asking.observeDraft(verified.accepted, accepted);
+      }
       emitted += tokenCount;
       drafted += verified.count;
       expected += 1 + verified.accepted;
@@ -120,7 +132,8 @@ export class Controller {
     if (times.prefillRows > 0 || from === to) return;
     const plainSeconds = (this.#plainSeconds(times) * emitted) / times.sequences;
     const price = this.cost.roundSeconds(times.rows, times.contextTokens);
-    this.#rest.observe(plainSeconds - price, times.draftSeconds, plainSeconds);
+    // Whether the head pays is decided for itself.
+    this.#rest.observe(plainSeconds - price, times.draftSeconds - times.headSeconds, plainSeconds);
     this.ledger.add({
       drafter: lead,
       sequences: times.sequences,
@@ -131,6 +144,7 @@ export class Controller {
       plainSeconds,
     });
     this.cost.observe(times, lead);
+    if (asked > 0) this.cost.observeHead(times.headSeconds, asked);
   }
 
   /**
@@ -189,11 +203,12 @@ function readRound(rounds: Float64Array, round: number): RoundTimes & { prefillR
     passSeconds: rounds[at + 5],
     sampleSeconds: rounds[at + 6],
     otherSeconds: rounds[at + 7],
+    headSeconds: rounds[at + 8],
   };
 }
 
 function differs(a: NativePolicy, b: NativePolicy): boolean {
-  if (a.allowed !== b.allowed) return true;
+  if (a.allowed !== b.allowed || a.askEvery.some((every, i) => every !== b.askEvery[i])) return true;
   for (let i = 0; i < b.passSeconds.length; ++i) {
     if (Math.abs(b.passSeconds[i] - a.passSeconds[i]) > priceStep * a.passSeconds[i]) return true;
   }

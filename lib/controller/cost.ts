@@ -1,3 +1,4 @@
+import { Drafter } from '../native';
 import { isotonic } from './isotonic';
 
 /** Seconds measured at load, without other work: by number of rows, at two lengths of context. */
@@ -21,6 +22,8 @@ export interface RoundTimes {
   passSeconds: number;
   sampleSeconds: number;
   otherSeconds: number;
+  /** Of `draftSeconds`, those of the head. */
+  headSeconds: number;
 }
 
 /** Rounds whose median says how much slower or faster than its profile the machine is now. */
@@ -90,7 +93,7 @@ export class CostModel {
   }
 
   /** Takes a round without prefill. Seconds that are not positive and finite are ignored. */
-  observe(round: RoundTimes, drafter = 0): void {
+  observe(round: RoundTimes, drafter: Drafter = Drafter.none): void {
     const { rows, contextTokens } = round;
     const seconds = round.passSeconds + round.sampleSeconds;
     if (rows < 1 || rows > this.maxRows || !(seconds > 0) || !Number.isFinite(seconds)) return;
@@ -104,6 +107,13 @@ export class CostModel {
     this.#correction[index] += rate * Math.min(clip, Math.max(-clip, surprise));
     this.#centre(index);
     this.#observeRest(round, drafter);
+  }
+
+  /** Takes the seconds of a round's drafts from the head, for so many sequences. */
+  observeHead(seconds: number, asked: number): void {
+    const price = this.#draft[Drafter.head];
+    const perDraft = Math.min(seconds / asked, 2 * price || Infinity); // an outlier cannot move it far
+    this.#draft[Drafter.head] += slowestRate * (perDraft - price);
   }
 
   /** Seconds of a pass of 1..maxRows rows (index = rows - 1) at an empty context: never falling. */
@@ -152,8 +162,8 @@ export class CostModel {
     this.#overheadSeen += 1;
     const rate = Math.max(1 / this.#overheadSeen, slowestRate);
     this.#overhead += rate * (Math.min(round.otherSeconds, round.passSeconds) - this.#overhead);
-    const perCall = round.draftSeconds / Math.max(1, round.sequences);
-    if (drafter > 0 && drafter < this.#draft.length)
+    const perCall = (round.draftSeconds - round.headSeconds) / Math.max(1, round.sequences);
+    if (drafter !== Drafter.none && drafter !== Drafter.head)
       this.#draft[drafter] += slowestRate * (perCall - this.#draft[drafter]);
   }
 }

@@ -1,4 +1,4 @@
-import { Drafter } from '../native';
+import { Drafter, promiseBuckets } from '../native';
 import type { Controller } from './controller';
 import { draftLengths } from './ledger';
 
@@ -34,7 +34,23 @@ function explainAcceptance(controller: Controller): string[] {
     const share = tried > 0 ? `, lately ${percent(accepted / tried)} of those that were reached were accepted` : '';
     lines.push(`${Drafter[drafter]} drafted ${sum.drafted} tokens in ${sum.rounds} rounds${share}.`);
   }
-  return lines;
+  return [...lines, ...explainAsking(controller)];
+}
+
+/** Where asking the head pays, by what the other drafters promise. */
+function explainAsking({ asking, cost }: Controller): string[] {
+  const price = cost.draftSeconds[Drafter.head];
+  const lines: string[] = [];
+  for (let bucket = 0; bucket < promiseBuckets; ++bucket) {
+    if (asking.askedAt(bucket) === 0) continue;
+    const gain = asking.gainOf(bucket);
+    const from = (bucket / 4).toFixed(2);
+    lines.push(
+      `  others promise ${from}+: asked ${asking.askedAt(bucket)} times, saved ${milliseconds(gain)} a time` +
+        (gain > price ? '' : ', not worth it'),
+    );
+  }
+  return lines.length > 0 ? [`A draft of the head costs ${milliseconds(price)}:`, ...lines] : [];
 }
 
 function explainChoices(controller: Controller): string[] {

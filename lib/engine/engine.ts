@@ -15,6 +15,7 @@ import { TextStream } from '../models/text-stream';
 import type { Tokenizer } from '../models/tokenizer';
 import { Learn } from '../native';
 import type { NativeEngine, NativeModelInfo, NativeOutcomes, NativeRequest, NativeWeightUpdate } from '../native';
+import { headOptions } from '../speculators/head';
 import { loadMemory, writeMemory } from '../speculators/memory';
 import { checkLoadOptions } from './load-options';
 import type { LoadOptions } from './load-options';
@@ -84,12 +85,13 @@ export class Engine {
     const checked = checkLoadOptions(options);
     const binding = loadBinding();
     const source = await openModel(ref, checked, binding);
+    const head = await headOptions(checked.head, source.metadata);
     let engine: Engine | undefined;
     const loop = new DecodeLoop(() => engine!.#native);
     const native = await binding
       .loadEngine(
         source.path,
-        { ...checked.native, cacheFolder: source.cacheFolder },
+        { ...checked.native, ...head, cacheFolder: source.cacheFolder },
         (outcomes) => {
           if (engine) engine.#onOutcomes(outcomes);
         },

@@ -50,6 +50,11 @@ export interface LoadOptions {
    * `true` takes the one that ships for the model, if there is one. Defaults to `true`.
    */
   memory?: string | boolean;
+  /**
+   * Draft head: a small network, trained for the model, that drafts where remembered text knows nothing. The path of a file that
+   * `foretoken train head` wrote; `true` takes the one that ships for the model, if there is one. Defaults to `true`.
+   */
+  head?: string | boolean;
   /** Tokens that a sequence may run ahead of its consumer before it is paused. Defaults to `64`. */
   runAhead?: number;
   /** Folder for downloads and converted weights. Defaults to `FORETOKEN_HOME`, else the user's cache folder. */
@@ -64,8 +69,9 @@ export interface LoadOptions {
 
 /** Checked options of `Engine.load`. */
 export interface CheckedLoadOptions {
-  native: Omit<NativeLoadOptions, 'cacheFolder'>;
+  native: Omit<NativeLoadOptions, 'cacheFolder' | 'head' | 'heads' | 'tokenizer'>;
   memory: string | boolean;
+  head: string | boolean;
   cacheFolder: string | undefined;
   onProgress: (progress: LoadProgress) => void;
   signal: AbortSignal | undefined;
@@ -87,7 +93,8 @@ export function checkLoadOptions(options: LoadOptions | undefined): CheckedLoadO
       indexBytes: read.integer('indexBytes', 256 << 20, 0),
       runAhead: read.integer('runAhead', 64, 1, 1 << 24),
     },
-    memory: readMemory(read),
+    memory: readFileChoice(read, 'memory'),
+    head: readFileChoice(read, 'head'),
     cacheFolder: readCacheFolder(read),
     onProgress: read.callback<(progress: LoadProgress) => void>('onProgress') ?? (() => undefined),
     signal: read.signal('signal'),
@@ -109,10 +116,10 @@ function readSpeculation(read: OptionReader): boolean {
   return enabled;
 }
 
-function readMemory(read: OptionReader): string | boolean {
-  const value = read.raw('memory') ?? true;
+function readFileChoice(read: OptionReader, name: 'memory' | 'head'): string | boolean {
+  const value = read.raw(name) ?? true;
   if (typeof value === 'boolean' || (typeof value === 'string' && value !== '')) return value;
-  throw invalidOption('memory', 'a path or a boolean', value);
+  throw invalidOption(name, 'a path or a boolean', value);
 }
 
 function readCacheFolder(read: OptionReader): string | undefined {

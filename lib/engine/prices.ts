@@ -16,7 +16,7 @@ const contextRows = 4;
 const checkedRows = 8;
 const fasterBy = 0.85;
 /** Part of the file's name: another way of measuring must not read old files. */
-const version = 2;
+const version = 3;
 
 /**
  * What passes of this model cost on this machine: from the cache folder if they were measured before, else measured now
@@ -27,7 +27,8 @@ const version = 2;
  */
 export async function loadProfile(native: NativeEngine, folder: string | undefined): Promise<Profile> {
   const info = native.info();
-  const path = folder === undefined ? undefined : join(folder, 'profiles', `${keyOf(info)}.json`);
+  const { headBytes } = native.stats();
+  const path = folder === undefined ? undefined : join(folder, 'profiles', `${keyOf(info, headBytes)}.json`);
   const known = path === undefined ? undefined : await readProfile(path);
   if (known && !(await isFasterThan(native, known))) return known;
   const profile = await measure(native, info.contextLength);
@@ -57,7 +58,7 @@ async function isFasterThan(native: NativeEngine, known: Profile): Promise<boole
 }
 
 /** Everything that changes what a pass costs. */
-function keyOf(info: NativeModelInfo): string {
+function keyOf(info: NativeModelInfo, headBytes: number): string {
   const machine = cpus();
   const facts = [
     version,
@@ -66,6 +67,7 @@ function keyOf(info: NativeModelInfo): string {
     info.isa,
     info.threads,
     info.contextLength,
+    headBytes,
     machine[0]?.model,
     machine.length,
   ];

@@ -4,8 +4,8 @@ import { Drafter, Learn } from '../native';
 import { OptionReader, invalidOption } from './validate';
 
 /** Drafters that a request can name. */
-export type DrafterName = 'suffix' | 'recall' | 'prediction';
-const drafterNames: readonly DrafterName[] = ['suffix', 'recall', 'prediction'];
+export type DrafterName = 'suffix' | 'recall' | 'prediction' | 'head';
+const drafterNames: readonly DrafterName[] = ['suffix', 'recall', 'prediction', 'head'];
 
 /** Options of one request. */
 export interface RequestOptions {
@@ -60,7 +60,7 @@ export interface RequestOptions {
     enabled?: boolean;
     /** Longest draft, at most 48. Defaults to `32`. */
     maxLookahead?: number;
-    /** Who may draft: `suffix`, `recall`, `prediction`. Defaults to all of them. */
+    /** Who may draft: `suffix`, `recall`, `prediction`, `head`. Defaults to all of them. */
     drafters?: readonly DrafterName[];
   };
   /** Whether the result lists every pass of the model with its drafts. Defaults to `false`. */

@@ -18,9 +18,14 @@ const format = 'foretoken memory 1';
 /** No header of ours comes near this. */
 const longestHeader = 1 << 16;
 
+/** The folder of what ships for models. */
+export function shippedSpeculators(): string {
+  return join(packageRoot(), 'speculators');
+}
+
 /** Where the static memory that ships for a model would be; a model is known by the hash of its source. */
 export function shippedMemory(sourceHash: string): string {
-  return join(packageRoot(), 'speculators', `${sourceHash}.memory.safetensors`);
+  return join(shippedSpeculators(), `${sourceHash}.memory.safetensors`);
 }
 
 /**

@@ -40,6 +40,9 @@ LoadOptions loadOptions(const Fields& fields) {
   result.weights = fields.string("weights");
   result.isa = fields.string("isa");
   result.cacheFolder = fields.string("cacheFolder");
+  result.head = fields.string("head");
+  result.heads = fields.string("heads");
+  result.tokenizer = fields.string("tokenizer");
   result.threads = static_cast<int>(fields.integer("threads", 0, 1024));
   result.engine.contextLength = static_cast<int32_t>(fields.integer("contextLength", 0, 1 << 26));
   result.engine.maxSequences = static_cast<int32_t>(fields.integer("maxSequences", 1, 64));
@@ -98,6 +101,9 @@ Policy policy(const Fields& fields) {
   const auto allowed = fields.bytes("allowed");
   requireShape(allowed, kDrafterCount, "allowed", env);
   for (int i = 0; i < kDrafterCount; ++i) result.allowed[i] = allowed[i] != 0;
+  const auto askEvery = fields.int32s("askEvery");
+  requireShape(askEvery, kPromiseBuckets, "askEvery", env);
+  std::copy(askEvery.begin(), askEvery.end(), result.askEvery.begin());
   return result;
 }
 

@@ -9,6 +9,7 @@ namespace foretoken::addon {
 
 struct LoadOptions {
   std::string weights, isa, cacheFolder;
+  std::string head, heads, tokenizer;  ///< as in NativeLoadOptions
   int threads;
   EngineOptions engine;
 };

@@ -1,11 +1,15 @@
 #include "addon/engine.h"
 
+#include <filesystem>
+
 #include "addon/engine_handle.h"
 #include "addon/errors.h"
 #include "addon/update_weights.h"
 #include "addon/wrapped.h"
 #include "common/error.h"
 #include "engine/timed_backend.h"
+#include "head/head_weights.h"
+#include "train/head_file.h"
 
 namespace foretoken::addon {
 namespace {
@@ -178,7 +182,21 @@ class LoadWorker final : public Napi::AsyncWorker {
       progress_.NonBlockingCall(new Progress{stage, static_cast<double>(done), static_cast<double>(total)});
     };
     std::unique_ptr<Model> loaded = loadModel(path_, *backend, model);
+    if (options_.engine.speculation) options_.engine.head = headFor(*loaded, *backend);
     engine_ = std::make_unique<Engine>(std::move(backend), std::move(loaded), options_.engine, handle_.get());
+  }
+
+  /// The head that was asked for, or the one that lies ready for this model; null if there is none.
+  std::shared_ptr<const HeadWeights> headFor(const Model& target, Backend& backend) const {
+    std::string path = options_.head;
+    if (path.empty() && !options_.heads.empty()) {
+      path = options_.heads + "/" + target.sourceHash() + ".head.safetensors";
+      if (!std::filesystem::exists(path)) return nullptr;
+    }
+    if (path.empty()) return nullptr;
+    const train::LoadedHead head = train::loadHead(path, {target.sourceHash(), options_.tokenizer, {}});
+    return std::make_shared<const HeadWeights>(
+        HeadSource{head.shape, head.binding.fusedLayers, head.draft, head.weights, {}}, target, backend);
   }
 
   Napi::Promise::Deferred deferred_;

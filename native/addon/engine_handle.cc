@@ -168,6 +168,9 @@ Napi::Object EngineHandle::stats(Napi::Env env) {
   set("weightsHeld", counters.weightsHeld);
   set("indexBytes", static_cast<double>(counters.indexBytes));
   set("staticMemoryBytes", static_cast<double>(counters.staticMemoryBytes));
+  set("headBytes", static_cast<double>(counters.headBytes));
+  set("headDrafts", static_cast<double>(counters.headDrafts));
+  set("headSeconds", counters.headSeconds);
   set("weightBytes", static_cast<double>(engine_->model()->weightBytes()));
   set("residentBytes", static_cast<double>(residentBytes()));
   set("prefillSeconds", counters.prefillSeconds);

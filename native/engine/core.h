@@ -108,7 +108,7 @@ class EngineCore {
     std::array<Draft, kDraftersAsked> drafts;  ///< drafts[best] is the one that may go into the pass
     int best;
     Planner::Promise promise;  ///< of drafts[best]
-    int32_t headPromise, headGain;  ///< as in StepRecord
+    int32_t asked, headGain;   ///< as in StepRecord
     int32_t passSequence;
     int32_t rootRow;
     std::array<int32_t, kMaxDraftNodes> row;  ///< of each node of drafts[best]; -1 = not in the pass
@@ -164,6 +164,7 @@ class EngineCore {
   float timePass(const PageTable& table, int context, int rows);
   void centreKeys();
   float timeDraft(DrafterId which) const;
+  float timeHead(const PageTable& table, int context);
 
   // core.cc
   void runPass(bool keys);

@@ -67,15 +67,17 @@ Profile EngineCore::profile(int rows, int context, int repeats) {
   Profile result{std::vector<float>(rows, std::numeric_limits<float>::infinity()),
                  std::vector<float>(kDrafterCount, 0)};
   const std::vector<int> widths = measuredWidths(rows);
+  float head = head_ && context > 1 ? std::numeric_limits<float>::infinity() : 0;
   for (int repeat = 0; repeat < std::max(repeats, 1); ++repeat) {
     for (const int width : widths) {
       float& best = result.passSeconds[width - 1];
       best = std::min(best, timePass(pages.table(), context, width));
     }
+    if (head > 0) head = std::min(head, timeHead(pages.table(), context));
   }
   interpolate(widths, result.passSeconds);
   const float suffix = timeDraft(DrafterId::suffix), recall = timeDraft(DrafterId::recall);
-  result.draftSeconds = {0, suffix, suffix, suffix, recall};
+  result.draftSeconds = {0, suffix, suffix, suffix, recall, head};
   return result;
 }
 
@@ -126,6 +128,17 @@ float EngineCore::timeDraft(DrafterId which) const {
     drafter.draft({std::span<const int32_t>(tokens).first(tokens.size() - call), 0, 16}, nodes);
   }
   return std::chrono::duration<float>(Clock::now() - begin).count() / kCalls;
+}
+
+/// One draft right after a pass, as in a round: its weights are no longer near.
+float EngineCore::timeHead(const PageTable& table, int context) {
+  const std::vector<int32_t> tokens(context, 0);
+  std::array<DraftNode, kMaxDraftNodes> nodes;
+  int32_t known = context - 2;
+  HeadAsk ask{tokens, &table, &known, kMaxDraftNodes, nodes};
+  const auto begin = Clock::now();
+  head_->draft(*versions_.back(), {&ask, 1});
+  return std::chrono::duration<float>(Clock::now() - begin).count();
 }
 
 /// Keys measure how states differ, so what all of them have in common is taken off: the mean over a text of random

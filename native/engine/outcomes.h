@@ -21,8 +21,8 @@ static_assert(sizeof(RoundRecord) == kRoundFields * sizeof(double));
 /// Per sequence and round: which parts of the tables below are its own.
 struct StepRecord {
   int32_t round, sequence, tokenOffset, tokenCount, draftOffset, draftCount, accepted, drafter;
-  int32_t promise = -1;     ///< of the other drafters where the head was asked (Policy::askEvery); -1 = it was not
-  int32_t headGain = 0;     ///< nanoseconds that its draft then promised to save, but for its own
+  int32_t asked = 0;     ///< 1 + the index of the others' promise (Policy::askEvery) where the head was asked, else 0
+  int32_t headGain = 0;  ///< nanoseconds that its draft then promised to save, its own not counted
 };
 static_assert(sizeof(StepRecord) == kStepFields * sizeof(int32_t));
 

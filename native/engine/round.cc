@@ -76,7 +76,7 @@ void EngineCore::draft() {
   for (Entry* entry : entries_) {
     for (Draft& draft : entry->drafts) draft.count = 0;
     entry->best = 0;
-    entry->headPromise = -1, entry->headGain = 0;
+    entry->asked = entry->headGain = 0;
     const Sequence& sequence = *entry->sequence;
     if (!sequence.drafts() || sequence.draftDepth() < 1) continue;
     if (sequence.request.force >= 0) {
@@ -136,7 +136,7 @@ void EngineCore::askHead() {
   asks_.clear();
   asked_.clear();
   for (Entry* entry : entries_)
-    if (isHeadAsked(*entry)) addAsk(*entry, entry->drafts[entry->headPromise < 0 ? 0 : kHead]);
+    if (isHeadAsked(*entry)) addAsk(*entry, entry->drafts[entry->asked > 0 ? kHead : 0]);
   if (asks_.empty()) return;
   const auto begin = Clock::now();
   head_->draft(*model_, asks_);
@@ -145,7 +145,7 @@ void EngineCore::askHead() {
   counters_.headDrafts += static_cast<int64_t>(asks_.size());
   for (size_t a = 0; a < asks_.size(); ++a) asked_[a]->count = asks_[a].count;
   for (Entry* entry : entries_)
-    if (entry->headPromise >= 0) considerHead(*entry);
+    if (entry->asked > 0) considerHead(*entry);
 }
 
 /// Whether asking the head is worth its time here, by what the others promise.
@@ -158,7 +158,7 @@ bool EngineCore::isHeadAsked(Entry& entry) {
   const int bucket = promiseBucket(entry.promise.tokens - 1);
   if (policy_.askEvery[bucket] == 0 || ++sinceAsked_[bucket] < policy_.askEvery[bucket]) return false;
   sinceAsked_[bucket] = 0;
-  entry.headPromise = bucket;
+  entry.asked = 1 + bucket;
   return true;
 }
 
@@ -313,7 +313,7 @@ void EngineCore::recordStep(Entry& entry, int32_t tokenOffset) {
   const auto drafter = static_cast<int32_t>(verified ? entry.chosen().drafter : DrafterId::none);
   out_->steps.push_back({static_cast<int32_t>(out_->rounds.size()), entry.sequence->id, tokenOffset,
                          static_cast<int32_t>(emitted.size()), draftOffset, count, accepted, drafter,
-                         entry.headPromise, entry.headGain});
+                         entry.asked, entry.headGain});
 }
 
 /// Says of every node what became of it, and of nodes outside of the pass (`row` null or -1) what would have. Returns

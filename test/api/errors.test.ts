@@ -27,7 +27,7 @@ const wrong: [object, string][] = [
   [{ speculation: { enabled: 1 } }, 'Expected a boolean for speculation.enabled'],
   [
     { speculation: { drafters: ['oracle'] } },
-    'Expected an array of suffix, recall, prediction for speculation.drafters',
+    'Expected an array of suffix, recall, prediction, head for speculation.drafters',
   ],
   [{ speculation: { depth: 1 } }, 'Unknown option speculation.depth; there are drafters, enabled, maxLookahead'],
   [{ maxtokens: 5 }, 'Unknown option maxtokens; there are explain, frequencyPenalty'],

@@ -9,11 +9,11 @@ const profile: Profile = {
   passSeconds: knees,
   context: 0,
   secondsPerContextToken: 1e-7,
-  draftSeconds: [0, 2e-6, 1e-6, 0, 2e-6],
+  draftSeconds: [0, 2e-6, 1e-6, 0, 2e-6, 2e-4],
 };
 
 function round(rows: number, passSeconds: number, contextTokens = 0): RoundTimes {
-  const rest = { draftSeconds: 1e-6, sampleSeconds: 0, otherSeconds: 1e-5 };
+  const rest = { draftSeconds: 1e-6, sampleSeconds: 0, otherSeconds: 1e-5, headSeconds: 0 };
   return { rows, sequences: 1, contextTokens, passSeconds, ...rest };
 }
 

@@ -1,6 +1,6 @@
 import { packNode } from '../../lib/controller/nodes';
 import type { SequenceEngine } from '../../lib/decode/loop';
-import { stepFields } from '../../lib/native';
+import { roundFields, stepFields } from '../../lib/native';
 import type { NativeOutcomes, NativeRequest } from '../../lib/native';
 
 /** One sequence's share of a crossing, as a script says it. */
@@ -34,8 +34,9 @@ export function outcomes(
       outcome.push(packNode({ depth, outcome: became, shadow: false, drafter: step.drafter ?? 0 }));
     }
   });
+  const whole = (round: number[]): number[] => Array.from({ length: roundFields }, (_, i) => round[i] ?? 0);
   return {
-    rounds: Float64Array.from((rest.rounds ?? []).flat()),
+    rounds: Float64Array.from((rest.rounds ?? []).flatMap(whole)),
     steps: table,
     tokens: Int32Array.from(tokens),
     draftConfidence: Float32Array.from(confidence),

@@ -46,7 +46,7 @@ struct Loaded {
         (isShadow(out.draftOutcome[i]) ? shadows : drafted) += ofHead;
       }
       accepted += step.drafter == static_cast<int32_t>(DrafterId::head) ? step.accepted : 0;
-      asked += step.promise >= 0;
+      asked += step.asked > 0;
     }
     cached = 0;
     for (const FinishedRecord& finished : out.finished) cached += finished.cachedPromptTokens;
