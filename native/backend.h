@@ -170,8 +170,8 @@ class Backend {
   virtual void keep(const Pass&, const Tensor& in, int32_t offset) = 0;
   /// out[r] = what `keep` wrote to slot[r].
   virtual void kept(const Pass&, int32_t offset, Tensor& out) = 0;
-  /// The part of `attention` that gives, without the one that takes: kv [rows][2 kvHeads * headDim] goes to the KV slots
-  /// of `layer`, keys rotated.
+  /// The part of `attention` that gives, without the one that takes: kv [rows][2 kvHeads * headDim] goes to the KV
+  /// slots of `layer`, keys rotated.
   virtual void writeKeys(const Pass&, int layer, const Rope&, Tensor& kv) = 0;
   /// out[first + i] += in[row[i]].
   virtual void addRows(const Tensor& in, std::span<const int32_t> row, Tensor& out, int64_t first) = 0;

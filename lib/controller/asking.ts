@@ -2,7 +2,7 @@ import { promiseBuckets } from '../native';
 
 /** Drafts over which an average goes, and after which it is believed. */
 const memory = 128;
-const believed = 16;
+const believed = 8;
 /** Where asking does not pay, one draft in so many is still asked for, to see whether it does by now. */
 const trialEvery = 48;
 /** Accepted tokens that the trust in what the head promises starts with, and how slowly it follows. */

@@ -120,7 +120,7 @@ export class Controller {
       if (promise > 0) {
         asked += 1;
         this.asking.observe(promise - 1, gain * 1e-9);
-        if (verified.count > 0 && drafter === Drafter.head) this.asking.observeDraft(verified.accepted, accepted);
+        if ((drafter as Drafter) === Drafter.head) this.asking.observeDraft(verified.accepted, accepted);
       }
       emitted += tokenCount;
       drafted += verified.count;

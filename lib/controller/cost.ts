@@ -158,7 +158,7 @@ export class CostModel {
     this.#scale = sorted[sorted.length >> 1];
   }
 
-  #observeRest(round: RoundTimes, drafter: number): void {
+  #observeRest(round: RoundTimes, drafter: Drafter): void {
     this.#overheadSeen += 1;
     const rate = Math.max(1 / this.#overheadSeen, slowestRate);
     this.#overhead += rate * (Math.min(round.otherSeconds, round.passSeconds) - this.#overhead);

@@ -29,15 +29,15 @@ struct EngineOptions {
   int32_t maxSequences = 8;   ///< sequences decoded together, 1..64
   size_t kvBytes = 0;         ///< bytes for KV pages; 0 = maxSequences full contexts, at most half of the free memory
   bool speculation = true;    ///< false: never drafts, keeps no text and computes no keys
-  size_t indexBytes = 256 << 20;    ///< bytes that remembered text, its indexes and keys may take together
-  size_t tenantIndexBytes = 0;      ///< … and of each tenant; 0 = a quarter of indexBytes
-  int32_t runAhead = 64;            ///< unconsumed tokens after which a sequence is paused
-  int32_t prefillChunk = 256;       ///< prompt rows of one pass when no sequence is decoding …
-  int32_t prefillChunkBeside = 64;  ///< … and when one is: bounds its stall
-  int32_t maxRows = 512;            ///< largest pass the model was loaded for
-  int32_t sideBytes = 0;            ///< bytes per KV slot for what drafters keep of a position
+  size_t indexBytes = 256 << 20;            ///< bytes that remembered text, its indexes and keys may take together
+  size_t tenantIndexBytes = 0;              ///< … and of each tenant; 0 = a quarter of indexBytes
+  int32_t runAhead = 64;                    ///< unconsumed tokens after which a sequence is paused
+  int32_t prefillChunk = 256;               ///< prompt rows of one pass when no sequence is decoding …
+  int32_t prefillChunkBeside = 64;          ///< … and when one is: bounds its stall
+  int32_t maxRows = 512;                    ///< largest pass the model was loaded for
+  int32_t sideBytes = 0;                    ///< bytes per KV slot for what drafters keep of a position
   std::shared_ptr<const HeadWeights> head;  ///< drafts beside the other drafters; null = none, and no room for one
-  std::vector<int> captureLayers;   ///< see Capture in model/model.h; empty = nothing is captured
+  std::vector<int> captureLayers;           ///< see Capture in model/model.h; empty = nothing is captured
   CaptureSink* captureSink = nullptr;
 };
 

@@ -312,8 +312,8 @@ void EngineCore::recordStep(Entry& entry, int32_t tokenOffset) {
   const auto count = static_cast<int32_t>(out_->draftOutcome.size()) - draftOffset;
   const auto drafter = static_cast<int32_t>(verified ? entry.chosen().drafter : DrafterId::none);
   out_->steps.push_back({static_cast<int32_t>(out_->rounds.size()), entry.sequence->id, tokenOffset,
-                         static_cast<int32_t>(emitted.size()), draftOffset, count, accepted, drafter,
-                         entry.asked, entry.headGain});
+                         static_cast<int32_t>(emitted.size()), draftOffset, count, accepted, drafter, entry.asked,
+                         entry.headGain});
 }
 
 /// Says of every node what became of it, and of nodes outside of the pass (`row` null or -1) what would have. Returns

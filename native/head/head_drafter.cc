@@ -251,8 +251,7 @@ int HeadDrafter::branch(int32_t row, const Candidate& parent, int32_t index, Can
     const float confidence = std::clamp(*best / std::max(total, *best), 0.0f, 1.0f);
     if (!(parent.survival * confidence >= kHopeless)) break;
     const int32_t token = result.topToken[best - weight.begin()];
-    out[count] = {{head_->token(token), index, parent.node.depth + 1, confidence},
-                  parent.survival * confidence, token};
+    out[count] = {{head_->token(token), index, parent.node.depth + 1, confidence}, parent.survival * confidence, token};
     *best = -1;
   }
   return count;

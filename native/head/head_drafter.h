@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "backend.h"
-#include "kv/pass_builder.h"
 #include "head/head_weights.h"
 #include "kv/pages.h"
+#include "kv/pass_builder.h"
 #include "speculate/drafter.h"
 
 namespace foretoken {

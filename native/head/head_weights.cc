@@ -158,13 +158,12 @@ HeadContext::HeadContext(const HeadSource& source, const Parameters& layout, Bac
   }
   norm_ = tensors("context_norm.weight");
   for (int64_t l = 0; l < s.layers; ++l)
-    matrices_.add(
-        format, 2 * s.heads.keys * s.heads.width, width_,
-        tensors.stacked({layerName(l, "attention.k.weight"), layerName(l, "attention.v.weight")}));
+    matrices_.add(format, 2 * s.heads.keys * s.heads.width, width_,
+                  tensors.stacked({layerName(l, "attention.k.weight"), layerName(l, "attention.v.weight")}));
   matrices_.pack(packing);
   for (int64_t i = 0; i < s.heads.width / 2; ++i)
-    frequency_.push_back(static_cast<float>(
-        std::pow(s.rotaryBase, -2 * static_cast<double>(i) / static_cast<double>(s.heads.width))));
+    frequency_.push_back(
+        static_cast<float>(std::pow(s.rotaryBase, -2 * static_cast<double>(i) / static_cast<double>(s.heads.width))));
 }
 
 HeadWeights::HeadWeights(const HeadSource& source, const Model& target, Backend& packing, const HeadFormats& formats,

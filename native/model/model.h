@@ -40,8 +40,9 @@ struct Capture {
   float* out = nullptr;                       ///< [layers.size()][pass.rows][width], host memory
   const KeyProjection* projection = nullptr;  ///< null = no keys; else every row's key goes to its slot's side bytes …
   int keyLayer = 0;                           ///< … made of the hidden state after this layer
-  std::vector<int> keptLayers{};  ///< every row's hidden states after these layers go to its slot's side bytes, in bf16 …
-  int32_t keptOffset = 0;       ///< … one after the other from here on
+  std::vector<int>
+      keptLayers{};        ///< every row's hidden states after these layers go to its slot's side bytes, in bf16 …
+  int32_t keptOffset = 0;  ///< … one after the other from here on
 };
 
 class Model {

@@ -9,7 +9,12 @@ import { simulate } from './world';
 import type { World } from './world';
 
 const passSeconds = Array.from({ length: 64 }, (_, i) => 3e-3 * (1 + 0.03 * i + (i >= 8 ? 0.3 : 0)));
-const profile: Profile = { passSeconds, context: 0, secondsPerContextToken: 0, draftSeconds: [0, 2e-6, 2e-6, 0, 2e-6, 2e-4] };
+const profile: Profile = {
+  passSeconds,
+  context: 0,
+  secondsPerContextToken: 0,
+  draftSeconds: [0, 2e-6, 2e-6, 0, 2e-6, 2e-4],
+};
 
 /** A controller whose clock moves on by 3 ms with every look. */
 function create(given: Profile = profile): Controller {

@@ -117,7 +117,8 @@ double agreement(const std::string& name, const HeadFormats& formats) {
     whole += got.size() == static_cast<size_t>(rig.shape.slots);
   }
   CHECK(whole > kText / 4);
-  std::printf("%s, %s: %d of %d tokens as in training\n", name.c_str(), std::string(foretoken::name(formats.own)).c_str(), same, all);
+  std::printf("%s, %s: %d of %d tokens as in training\n", name.c_str(),
+              std::string(foretoken::name(formats.own)).c_str(), same, all);
   return static_cast<double>(same) / all;
 }
 

@@ -27,8 +27,8 @@ struct HeadRig {
     weights = head.initial(seed, 4);
     for (const train::Parameter& p : head.parameters().all()) {
       const bool isZero = p.name == "after" || p.name.ends_with(".o.weight") || p.name.ends_with(".down.weight");
-      const Floats noise = randomValues(p.size(), static_cast<uint32_t>(seed + p.offset),
-                                        1 / std::sqrt(static_cast<float>(p.columns)));
+      const Floats noise =
+          randomValues(p.size(), static_cast<uint32_t>(seed + p.offset), 1 / std::sqrt(static_cast<float>(p.columns)));
       for (int64_t i = 0; i < p.size() && isZero; ++i) weights[p.offset + i] = noise[i];
     }
   }
