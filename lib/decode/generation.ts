@@ -223,12 +223,18 @@ export class Generation {
     } else {
       this.#decodeRounds += 1;
     }
-    const nodes = Array.from(step.draftOutcome, unpackNode).filter((node) => !node.shadow);
-    const accepted = nodes.filter((node) => node.outcome === NodeOutcome.accepted).length;
-    if (nodes.length > 0) this.#draftedRounds += 1;
-    this.#drafted += nodes.length;
-    this.#accepted += Math.min(accepted, kept);
-    this.#rejected += nodes.filter((node) => node.outcome === NodeOutcome.rejected).length;
+    const count = { drafted: 0, accepted: 0, rejected: 0 };
+    for (const packed of step.draftOutcome) {
+      const { shadow, outcome } = unpackNode(packed);
+      if (shadow) continue;
+      count.drafted += 1;
+      if (outcome === NodeOutcome.accepted) count.accepted += 1;
+      if (outcome === NodeOutcome.rejected) count.rejected += 1;
+    }
+    if (count.drafted > 0) this.#draftedRounds += 1;
+    this.#drafted += count.drafted;
+    this.#accepted += Math.min(count.accepted, kept);
+    this.#rejected += count.rejected;
     if (this.#request.explain) this.#rounds.push(traceOf(step, kept));
   }
 

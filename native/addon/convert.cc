@@ -11,14 +11,29 @@ namespace {
 
 constexpr int64_t kMostBytes = int64_t{1} << 46;
 
-/// A table of records as one flat typed array.
-template <typename Array, typename Record,
-          typename Number = std::remove_pointer_t<decltype(std::declval<Array>().Data())>>
-Array table(Napi::Env env, const std::vector<Record>& records) {
-  constexpr size_t kFields = sizeof(Record) / sizeof(Number);
-  Array result = Array::New(env, records.size() * kFields);
-  if (!records.empty()) std::memcpy(result.Data(), records.data(), records.size() * sizeof(Record));
-  return result;
+/// Typed arrays in one buffer: every buffer costs more to make and to collect than the few numbers that most hold.
+class Arrays {
+ public:
+  Arrays(Napi::Env env, size_t bytes) : env_(env), buffer_(Napi::ArrayBuffer::New(env, bytes)) {}
+
+  /// Records as one flat array; the ones with the largest numbers first, so that all lie where they may.
+  template <typename Array, typename Record>
+  Array add(const std::vector<Record>& records) {
+    using Number = std::remove_pointer_t<decltype(std::declval<Array>().Data())>;
+    const size_t bytes = records.size() * sizeof(Record), offset = std::exchange(used_, used_ + bytes);
+    if (bytes > 0) std::memcpy(static_cast<uint8_t*>(buffer_.Data()) + offset, records.data(), bytes);
+    return Array::New(env_, bytes / sizeof(Number), buffer_, offset);
+  }
+
+ private:
+  Napi::Env env_;
+  Napi::ArrayBuffer buffer_;
+  size_t used_ = 0;
+};
+
+template <typename... Record>
+size_t bytesOf(const std::vector<Record>&... records) {
+  return (... + (records.size() * sizeof(Record)));
 }
 
 template <typename T>
@@ -109,13 +124,15 @@ Policy policy(const Fields& fields) {
 
 Napi::Object toJs(Napi::Env env, const Outcomes& batch) {
   auto result = Napi::Object::New(env);
-  result.Set("rounds", table<Napi::Float64Array>(env, batch.rounds));
-  result.Set("steps", table<Napi::Int32Array>(env, batch.steps));
-  result.Set("tokens", toJs(env, batch.tokens));
-  result.Set("draftConfidence", toJs(env, batch.draftConfidence));
-  result.Set("draftOutcome", toJs(env, batch.draftOutcome));
-  result.Set("logprobs", toJs(env, batch.logprobs));
-  result.Set("finished", table<Napi::Int32Array>(env, batch.finished));
+  Arrays arrays(env, bytesOf(batch.rounds, batch.steps, batch.tokens, batch.draftConfidence, batch.draftOutcome,
+                             batch.logprobs, batch.finished));
+  result.Set("rounds", arrays.add<Napi::Float64Array>(batch.rounds));
+  result.Set("steps", arrays.add<Napi::Int32Array>(batch.steps));
+  result.Set("tokens", arrays.add<Napi::Int32Array>(batch.tokens));
+  result.Set("draftConfidence", arrays.add<Napi::Float32Array>(batch.draftConfidence));
+  result.Set("draftOutcome", arrays.add<Napi::Int32Array>(batch.draftOutcome));
+  result.Set("logprobs", arrays.add<Napi::Float32Array>(batch.logprobs));
+  result.Set("finished", arrays.add<Napi::Int32Array>(batch.finished));
   auto errors = Napi::Array::New(env, batch.errors.size());
   for (uint32_t i = 0; i < batch.errors.size(); ++i) {
     auto error = Napi::Object::New(env);

@@ -79,9 +79,12 @@ test('sends a table only when it says something new, and not too often', () => {
   expect(controller.nextPolicy()).toBeUndefined();
   const slow = [[1, 1, 0, 0, 0, 9e-3, 0, 0]];
   controller.observe(outcomes([{ sequence: 1, tokens: [1] }], { rounds: slow }), () => 'greedy');
+  now = 109;
+  expect(controller.nextPolicy()).toBeUndefined(); // nothing was new, so it looks again only after twice the time
+  now = 110;
   const policy = controller.nextPolicy();
   expect(policy!.passSeconds[0]).toBeGreaterThan(2 * passSeconds[0]);
-  now = 104;
+  now = 114;
   for (let i = 0; i < 50; ++i) {
     controller.observe(
       outcomes([{ sequence: 1, tokens: [1] }], { rounds: [[1, 1, 0, 0, 0, 2e-3, 0, 0]] }),
@@ -89,8 +92,26 @@ test('sends a table only when it says something new, and not too often', () => {
     );
   }
   expect(controller.nextPolicy()).toBeUndefined();
-  now = 105;
+  now = 115;
   expect(controller.nextPolicy()).toBeDefined();
+});
+
+test('what came counts at once for those who ask, and belongs to whom it belonged when it came', () => {
+  const controller = new Controller(profile, { now: () => 0 });
+  expect(controller.nextPolicy()).toBeDefined();
+  let known = true;
+  const step = {
+    sequence: 1,
+    tokens: [1],
+    drafter: Drafter.suffix,
+    drafts: [[1, 0.9, 0]] as [number, number, number][],
+  };
+  const round = { rounds: [[2, 1, 0, 0, 0, 3e-3, 0, 0]] };
+  controller.observe(outcomes([step], round), () => (known ? 'greedy' : undefined));
+  known = false; // the sequence has ended before anybody looks
+  expect(controller.nextPolicy()).toBeUndefined();
+  expect(controller.ledger.total.rounds).toBe(1);
+  expect(controller.acceptance.summary(Drafter.suffix).tried).toBe(1);
 });
 
 test('a table has the shape that the engine wants', () => {
