@@ -128,6 +128,7 @@ void addLayer(const ModelConfig& config, const Names& names, int index, WeightNe
                             {{theirs(names.gate), config.ffn}, {theirs(names.up), config.ffn}},
                             config.width,
                             /*interleave=*/true});
+  needs.matrices.back().sensitive = true;
   needs.matrices.push_back({ours + "down", {{theirs(names.down), config.width}}, config.ffn});
 }
 
@@ -137,7 +138,7 @@ WeightNeeds llamaNeeds(const ModelConfig& config, Naming naming) {
   WeightNeeds needs;
   const std::string embedding = weight(names.embedding), head = weight(names.head);
   needs.matrices.push_back({"head", {{config.tiedHead ? embedding : head, config.vocabulary}}, config.width});
-  needs.matrices.back().isHead = true;
+  needs.matrices.back().sensitive = true;
   if (!config.tiedHead)
     needs.matrices.push_back({"embedding", {{embedding, config.vocabulary}}, config.width, false, /*readWhole=*/false});
   needs.vectors.push_back({"head_norm", weight(names.headNorm), config.width});

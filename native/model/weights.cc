@@ -93,9 +93,8 @@ FileType fileTypeOf(Format format) {
   }
 }
 
-/// "auto" keeps the file's bits; any other choice converts every matrix. With fp8 the head becomes q8_0, half a bit a
-/// weight more: three bits of mantissa there cost more than in all other matrices together (perplexity of the default
-/// model +5.7 %, without that +1.4 %).
+/// "auto" keeps the file's bits; any other choice converts every matrix. With fp8 those that are sensitive become q8_0,
+/// half a bit a weight more (docs/formats.md has what that brings).
 void chooseFormat(const std::string& weights, PlannedMatrix& matrix) {
   if (weights == "auto") {
     matrix.sourceType = computedType(matrix.sources[0]->type);
@@ -108,7 +107,7 @@ void chooseFormat(const std::string& weights, PlannedMatrix& matrix) {
     throw Error("UNKNOWN_WEIGHTS_FORMAT",
                 "weights '" + weights + "': choose auto, f32, f16, bf16, fp8, nvfp4 or mxfp4");
   matrix.sourceType = matrix.sources[0]->type;
-  if (matrix.format == Format::fp8 && matrix.need->isHead &&
+  if (matrix.format == Format::fp8 && matrix.need->sensitive &&
       matrix.need->cols % blockShape(FileType::q8_0).elements == 0)
     matrix.sourceType = FileType::q8_0, matrix.format = Format::q8_0;
 }

@@ -33,7 +33,8 @@ struct MatrixNeed {
   int64_t cols;
   bool interleave = false;
   bool readWhole = true;  ///< false for an embedding of its own, of which a pass reads single rows
-  bool isHead = false;    ///< its results are logits
+  /// Rounding it to the three bits of mantissa of fp8 costs more than half a bit a weight does: with fp8 it is q8_0.
+  bool sensitive = false;
 
   int64_t rows() const;
 };
