@@ -45,6 +45,8 @@ export interface NativeLoadOptions {
   heads: string;
   /** Hash of the tokenizer, which heads are bound to. */
   tokenizer: string;
+  /** Whether the head learns, for each tenant a head of its own; see {@link NativeEngine.watchLearning}. */
+  learn: boolean;
 }
 
 /** Drafter ids as they appear in outcomes. `adversarial` exists for the lossless bench and tests only. */
@@ -206,6 +208,18 @@ export interface NativeStats {
   /** Drafts that the head was asked for, each counted for one sequence, and the seconds they took together. */
   headDrafts: number;
   headSeconds: number;
+  /** Texts that heads were judged on and learn from, and those that were left out because more pressing work was there. */
+  learnedTexts: number;
+  learningDropped: number;
+  /** Steps of training, and those of them and texts that were skipped because a number was not finite. */
+  learningSteps: number;
+  learningSkipped: number;
+  /** Tenants with heads that learn, bytes of text with features that they learn from, seconds of one core spent. */
+  learningTenants: number;
+  learningBytes: number;
+  learningSeconds: number;
+  /** Whether learning waits now because of load. */
+  learningPaused: boolean;
   weightBytes: number;
   residentBytes: number;
   prefillSeconds: number;
@@ -266,6 +280,8 @@ export interface NativeEngine {
    * key for each. Empty = nothing.
    */
   setStaticMemory(tokens: Int32Array, keys: Int8Array): Promise<unknown>;
+  /** A tenant remembers this too, laid out like that. Throws INVALID_ARGUMENT. */
+  restoreMemory(tenant: string, tokens: Int32Array, keys: Int8Array): Promise<unknown>;
   /** All that a tenant remembers beyond its sessions, laid out like that. */
   memoryOf(tenant: string): Promise<{ tokens: Int32Array; keys: Int8Array }>;
   /**
@@ -274,8 +290,39 @@ export interface NativeEngine {
    * finish on the weights they began with, or are computed again on the new ones ('restart'). One call at a time.
    */
   updateWeights(source: string | NativeTensor[], inFlight: 'finish' | 'restart'): Promise<NativeWeightUpdate>;
+  /**
+   * Lets heads learn from finished texts, each tenant's from its own, on a thread of the lowest priority; of an engine that was loaded with
+   * `learn` and has a head, NO_HEAD otherwise. `onJudged` is called after each text that was looked at.
+   */
+  watchLearning(onJudged: (judged: NativeJudged) => void): void;
+  /**
+   * About a tenant's candidate by its number: it drafts from now on, is given up, is given up with all that was learned since; or
+   * (`rollback`) the head before the last promotion drafts again. `done`: whether that candidate was still there.
+   */
+  decide(
+    tenant: string,
+    decision: 'promote' | 'discard' | 'harmful' | 'rollback',
+    candidate: number,
+  ): Promise<{ done: boolean }>;
+  /** Writes the head that drafts for a tenant. Throws HEAD_NOT_FINITE, WRITE_FAILED. */
+  saveHead(tenant: string, path: string): Promise<unknown>;
+  /** A tenant goes on with a head that was saved. Throws what {@link Binding.inspectHead} does. */
+  adoptHead(tenant: string, path: string): Promise<unknown>;
   /** Waits for running work, frees everything. */
   close(): Promise<void>;
+}
+
+/** What a tenant's heads would have drafted along a part of a verified text: tokens that would have been right, position by position. */
+export interface NativeJudged {
+  tenant: string;
+  live: Uint8Array;
+  /** Empty where there is none. */
+  candidate: Uint8Array;
+  previous: Uint8Array;
+  /** 0 = there is none. */
+  candidateNumber: number;
+  /** Tokens of every draft. */
+  slots: number;
 }
 
 /** A tensor in memory. */

@@ -36,7 +36,7 @@ interface Running extends Run {
 }
 
 const defaults: NativeLoadOptions = {
-  ...{ head: '', heads: '', tokenizer: '' },
+  ...{ head: '', heads: '', tokenizer: '', learn: false },
   weights: 'auto',
   threads: 0,
   isa: '',

@@ -26,6 +26,8 @@ export interface RoundTimes {
   headSeconds: number;
 }
 
+/** Tokens of context that a price without a context is for. */
+const middlingContext = 256;
 /** Rounds whose median says how much slower or faster than its profile the machine is now. */
 const scaleWindow = 64;
 /** A measured time counts at most this much against its price (natural log): an outlier cannot move it far. */
@@ -123,6 +125,12 @@ export class CostModel {
       values,
       this.#seen.map((count) => 1 + Math.min(count, 64)),
     );
+  }
+
+  /** Seconds of a whole round of one sequence with so many tokens from the head, at a middling context; 0 = plain decoding. */
+  draftedRoundSeconds(drafted: number): number {
+    const rows = 1 + drafted;
+    return this.roundSeconds(rows, rows * middlingContext) + (drafted > 0 ? this.#draft[Drafter.head] : 0);
   }
 
   /** Seconds of a whole round of so many rows but for drafting; one row a sequence is plain decoding. */

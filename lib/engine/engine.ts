@@ -16,9 +16,11 @@ import type { Tokenizer } from '../models/tokenizer';
 import { Learn } from '../native';
 import type { NativeEngine, NativeModelInfo, NativeOutcomes, NativeRequest, NativeWeightUpdate } from '../native';
 import { headOptions } from '../speculators/head';
+import { Learning } from '../speculators/learning';
 import { loadMemory, writeMemory } from '../speculators/memory';
+import { SpeculatorStore } from '../speculators/store';
 import { checkLoadOptions } from './load-options';
-import type { LoadOptions } from './load-options';
+import type { CheckedLoadOptions, LoadOptions } from './load-options';
 import { openModel } from './model-source';
 import type { ModelSource } from './model-source';
 import { loadProfile } from './prices';
@@ -61,15 +63,30 @@ export class Engine {
   readonly #loop: DecodeLoop;
   readonly #source: ModelSource;
   readonly #tenants = new TenantLedger();
+  /** Undefined where speculation is disabled. */
+  readonly #learning: Learning | undefined;
   #chat: Chat | undefined;
   #closing: Promise<void> | undefined;
   #updating: Promise<NativeWeightUpdate> | undefined;
 
-  private constructor(native: NativeEngine, source: ModelSource, loop: DecodeLoop, controller: Controller | undefined) {
+  private constructor(
+    native: NativeEngine,
+    source: ModelSource,
+    loop: DecodeLoop,
+    controller: Controller | undefined,
+    { keepLearned, onEvent, native: { learn } }: CheckedLoadOptions,
+  ) {
     this.#native = native;
     this.#source = source;
     this.#loop = loop;
     this.#controller = controller;
+    if (!controller) return;
+    this.#learning = new Learning(native, {
+      heads: learn && native.stats().headBytes > 0,
+      store: keepLearned ? new SpeculatorStore(source.cacheFolder, native.info().sourceHash) : undefined,
+      price: (drafted) => controller.cost.draftedRoundSeconds(drafted),
+      onEvent,
+    });
   }
 
   /**
@@ -105,7 +122,7 @@ export class Engine {
       if (checked.native.speculation) await loadMemory(native, checked.memory);
       const controller = checked.native.speculation ? await startController(native, source.cacheFolder) : undefined;
       if (checked.signal?.aborted) throw abortedError(checked.signal);
-      engine = new Engine(native, source, loop, controller);
+      engine = new Engine(native, source, loop, controller, checked);
       return engine;
     } catch (error) {
       await native.close();
@@ -209,10 +226,12 @@ export class Engine {
   }
 
   /**
-   * Forgets what was learned from text: of one session, of one tenant (its cached prefixes too), or of all.
+   * Forgets what was learned from text: of one session, of one tenant (its cached prefixes and its heads too, also on disk, and what
+   * other tenants' heads learned from it), or of all.
    */
   forget(what: { tenant?: string; session?: string } = {}): void {
     this.#native.forget(what);
+    if (what.session === undefined) this.#learning?.forget(what.tenant);
   }
 
   /**
@@ -273,6 +292,7 @@ export class Engine {
   async #close(): Promise<void> {
     await this.#loop.drain();
     await this.#updating?.catch(() => undefined);
+    await this.#learning?.close();
     await this.#native.close();
   }
 
@@ -337,6 +357,7 @@ export class Engine {
     if (prompt.length === 0)
       throw new ForetokenError('INVALID_PROMPT', 'The prompt has no tokens; give it at least one');
     const prediction = await this.#tokenizer.encodeAsync(options.prediction, {}, options.signal);
+    await this.#learning?.open(options.tenant);
     this.#requireOpen();
     const stopTokens = [...options.stopTokens, ...(options.ignoreEos ? [] : this.#tokenizer.eosIds)];
     const request = toNative(options, prompt, Int32Array.from(prediction), Int32Array.from(new Set(stopTokens)));

@@ -1,4 +1,5 @@
 import type { NativeLoadOptions } from '../native';
+import type { LearningEvent } from '../speculators/events';
 import { OptionReader, invalidOption } from './validate';
 
 /** Weight formats by name; 'auto' keeps the file's bits. */
@@ -55,6 +56,18 @@ export interface LoadOptions {
    * `foretoken train head` wrote; `true` takes the one that ships for the model, if there is one. Defaults to `true`.
    */
   head?: string | boolean;
+  /**
+   * Whether the draft head learns from what is decoded: for each tenant a head of its own, on a thread of the lowest priority, that
+   * drafts only after it has been found to save time. Defaults to `false`.
+   */
+  learnHead?: boolean;
+  /**
+   * Whether what tenants taught is kept in the cache folder when the engine is closed, and found again: remembered text, and each head
+   * as soon as it is promoted. Defaults to `false`.
+   */
+  keepLearned?: boolean;
+  /** Receives what learning decides, with its evidence. */
+  onEvent?: (event: LearningEvent) => void;
   /** Tokens that a sequence may run ahead of its consumer before it is paused. Defaults to `64`. */
   runAhead?: number;
   /** Folder for downloads and converted weights. Defaults to `FORETOKEN_HOME`, else the user's cache folder. */
@@ -72,6 +85,8 @@ export interface CheckedLoadOptions {
   native: Omit<NativeLoadOptions, 'cacheFolder' | 'head' | 'heads' | 'tokenizer'>;
   memory: string | boolean;
   head: string | boolean;
+  keepLearned: boolean;
+  onEvent: (event: LearningEvent) => void;
   cacheFolder: string | undefined;
   onProgress: (progress: LoadProgress) => void;
   signal: AbortSignal | undefined;
@@ -92,9 +107,12 @@ export function checkLoadOptions(options: LoadOptions | undefined): CheckedLoadO
       speculation: readSpeculation(read),
       indexBytes: read.integer('indexBytes', 256 << 20, 0),
       runAhead: read.integer('runAhead', 64, 1, 1 << 24),
+      learn: read.boolean('learnHead', false),
     },
     memory: readFileChoice(read, 'memory'),
     head: readFileChoice(read, 'head'),
+    keepLearned: read.boolean('keepLearned', false),
+    onEvent: read.callback<(event: LearningEvent) => void>('onEvent') ?? (() => undefined),
     cacheFolder: readCacheFolder(read),
     onProgress: read.callback<(progress: LoadProgress) => void>('onProgress') ?? (() => undefined),
     signal: read.signal('signal'),

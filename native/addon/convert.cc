@@ -58,6 +58,7 @@ LoadOptions loadOptions(const Fields& fields) {
   result.head = fields.string("head");
   result.heads = fields.string("heads");
   result.tokenizer = fields.string("tokenizer");
+  result.learn = fields.boolean("learn");
   result.threads = static_cast<int>(fields.integer("threads", 0, 1024));
   result.engine.contextLength = static_cast<int32_t>(fields.integer("contextLength", 0, 1 << 26));
   result.engine.maxSequences = static_cast<int32_t>(fields.integer("maxSequences", 1, 64));

@@ -11,6 +11,7 @@ struct LoadOptions {
   std::string weights, isa, cacheFolder;
   std::string head, heads, tokenizer;  ///< as in NativeLoadOptions
   int threads;
+  bool learn;  ///< heads learn
   EngineOptions engine;
 };
 

@@ -84,6 +84,11 @@ Napi::Value setStaticMemory(const Napi::CallbackInfo& call) {
   return self(call).setStaticMemory(call.Env(), {int32sArgument(call, 0, "tokens"), int8sArgument(call, 1, "keys")});
 }
 
+Napi::Value restoreMemory(const Napi::CallbackInfo& call) {
+  return self(call).restoreMemory(call.Env(), stringArgument(call, 0, "tenant"),
+                                  {int32sArgument(call, 1, "tokens"), int8sArgument(call, 2, "keys")});
+}
+
 Napi::Value memoryOf(const Napi::CallbackInfo& call) {
   return self(call).memoryOf(call.Env(), stringArgument(call, 0, "tenant"));
 }
@@ -93,6 +98,31 @@ Napi::Value updateWeightsOf(const Napi::CallbackInfo& call) {
   if (inFlight != "finish" && inFlight != "restart")
     throw invalidArgument(call.Env(), "inFlight must be 'finish' or 'restart'");
   return updateWeights(call.Env(), shared(call), call[0], inFlight == "restart");
+}
+
+Napi::Value watchLearning(const Napi::CallbackInfo& call) {
+  self(call).watchLearning(functionArgument(call, 0, "onJudged"));
+  return call.Env().Undefined();
+}
+
+Napi::Value decide(const Napi::CallbackInfo& call) {
+  using Decision = learn::Learner::Decision;
+  static const std::map<std::string, Decision> decisions = {{"promote", Decision::promote},
+                                                            {"discard", Decision::discard},
+                                                            {"harmful", Decision::harmful},
+                                                            {"rollback", Decision::rollBack}};
+  const auto decision = decisions.find(stringArgument(call, 1, "decision"));
+  if (decision == decisions.end()) throw invalidArgument(call.Env(), "there is no such decision");
+  return self(call).decide(call.Env(), stringArgument(call, 0, "tenant"), decision->second,
+                           integerArgument(call, 2, "candidate", 0, int64_t{1} << 50));
+}
+
+Napi::Value saveHead(const Napi::CallbackInfo& call) {
+  return self(call).saveHead(call.Env(), stringArgument(call, 0, "tenant"), stringArgument(call, 1, "path"));
+}
+
+Napi::Value adoptHead(const Napi::CallbackInfo& call) {
+  return self(call).adoptHead(call.Env(), stringArgument(call, 0, "tenant"), stringArgument(call, 1, "path"));
 }
 
 Napi::Value close(const Napi::CallbackInfo& call) { return self(call).close(call.Env()); }
@@ -110,8 +140,13 @@ Napi::Object engineObject(Napi::Env env, const SharedHandle& handle) {
   addMethod<profileOperations>(object, "profileOperations");
   addMethod<score>(object, "score");
   addMethod<setStaticMemory>(object, "setStaticMemory");
+  addMethod<restoreMemory>(object, "restoreMemory");
   addMethod<memoryOf>(object, "memoryOf");
   addMethod<updateWeightsOf>(object, "updateWeights");
+  addMethod<watchLearning>(object, "watchLearning");
+  addMethod<decide>(object, "decide");
+  addMethod<saveHead>(object, "saveHead");
+  addMethod<adoptHead>(object, "adoptHead");
   addMethod<close>(object, "close");
   return object;
 }
@@ -157,7 +192,7 @@ class LoadWorker final : public Napi::AsyncWorker {
   void OnOK() override {
     progress_.Release();
     if (!failure_) {
-      handle_->start(std::move(engine_), *backend_);
+      handle_->start(std::move(engine_), *backend_, std::move(learner_));
       deferred_.Resolve(engineObject(Env(), handle_));
       return;
     }
@@ -182,21 +217,25 @@ class LoadWorker final : public Napi::AsyncWorker {
       progress_.NonBlockingCall(new Progress{stage, static_cast<double>(done), static_cast<double>(total)});
     };
     std::unique_ptr<Model> loaded = loadModel(path_, *backend, model);
-    if (options_.engine.speculation) options_.engine.head = headFor(*loaded, *backend);
+    if (options_.engine.speculation) findHead(*loaded, *backend);
     engine_ = std::make_unique<Engine>(std::move(backend), std::move(loaded), options_.engine, handle_.get());
   }
 
-  /// The head that was asked for, or the one that lies ready for this model; null if there is none.
-  std::shared_ptr<const HeadWeights> headFor(const Model& target, Backend& backend) const {
+  /// The head that was asked for, or the one that lies ready for this model, if there is one; and who makes it learn.
+  void findHead(const Model& target, Backend& backend) {
     std::string path = options_.head;
     if (path.empty() && !options_.heads.empty()) {
       path = options_.heads + "/" + target.sourceHash() + ".head.safetensors";
-      if (!std::filesystem::exists(path)) return nullptr;
+      if (!std::filesystem::exists(path)) return;
     }
-    if (path.empty()) return nullptr;
-    const train::LoadedHead head = train::loadHead(path, {target.sourceHash(), options_.tokenizer, {}});
-    return std::make_shared<const HeadWeights>(
+    if (path.empty()) return;
+    train::LoadedHead head = train::loadHead(path, {target.sourceHash(), options_.tokenizer, {}});
+    options_.engine.head = std::make_shared<const HeadWeights>(
         HeadSource{head.shape, head.binding.fusedLayers, head.draft, head.weights, {}}, target, backend);
+    if (!options_.learn) return;
+    learner_ = std::make_unique<learn::Learner>(std::move(head), options_.engine.head, CpuOptions{1, options_.isa},
+                                                learn::LearnerOptions{});
+    options_.engine.textSink = learner_.get();
   }
 
   Napi::Promise::Deferred deferred_;
@@ -205,6 +244,7 @@ class LoadWorker final : public Napi::AsyncWorker {
   SharedHandle handle_;
   ProgressChannel progress_;
   TimedBackend* backend_ = nullptr;
+  std::unique_ptr<learn::Learner> learner_;
   std::unique_ptr<Engine> engine_;
   std::exception_ptr failure_;
 };

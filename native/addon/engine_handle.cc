@@ -38,8 +38,10 @@ std::shared_ptr<EngineHandle> EngineHandle::create(Napi::Env env, Napi::Function
 
 EngineHandle::~EngineHandle() = default;
 
-void EngineHandle::start(std::unique_ptr<Engine> engine, TimedBackend& backend) {
+void EngineHandle::start(std::unique_ptr<Engine> engine, TimedBackend& backend,
+                         std::unique_ptr<learn::Learner> learner) {
   engine_ = std::move(engine);
+  learner_ = std::move(learner);
   backend_ = &backend;
 }
 
@@ -145,7 +147,10 @@ void EngineHandle::finish(int32_t sequence, int32_t keep) {
 
 void EngineHandle::setPolicy(Policy policy) { open().setPolicy(std::move(policy)); }
 
-void EngineHandle::forget(const std::string* tenant, const std::string* session) { open().forget(tenant, session); }
+void EngineHandle::forget(const std::string* tenant, const std::string* session) {
+  open().forget(tenant, session);
+  if (learner_ && session == nullptr) learner_->forget(tenant);
+}
 
 Napi::Object EngineHandle::stats(Napi::Env env) {
   const EngineCounters counters = open().counters();
@@ -171,6 +176,15 @@ Napi::Object EngineHandle::stats(Napi::Env env) {
   set("headBytes", static_cast<double>(counters.headBytes));
   set("headDrafts", static_cast<double>(counters.headDrafts));
   set("headSeconds", counters.headSeconds);
+  const learn::LearnerCounters learning = learner_ ? learner_->counters() : learn::LearnerCounters{};
+  set("learnedTexts", static_cast<double>(learning.texts));
+  set("learningDropped", static_cast<double>(learning.dropped));
+  set("learningSteps", static_cast<double>(learning.steps));
+  set("learningSkipped", static_cast<double>(learning.skipped));
+  set("learningTenants", static_cast<double>(learning.tenants));
+  set("learningBytes", static_cast<double>(learning.bytes));
+  set("learningSeconds", learning.seconds);
+  result.Set("learningPaused", learning.paused);
   set("weightBytes", static_cast<double>(engine_->model()->weightBytes()));
   set("residentBytes", static_cast<double>(residentBytes()));
   set("prefillSeconds", counters.prefillSeconds);
@@ -254,6 +268,13 @@ Napi::Promise EngineHandle::setStaticMemory(Napi::Env env, MemoryImage image) {
       [](Napi::Env jsEnv, const bool&) { return Napi::Object::New(jsEnv); });
 }
 
+Napi::Promise EngineHandle::restoreMemory(Napi::Env env, std::string tenant, MemoryImage image) {
+  Engine& engine = open();
+  return answer<bool>(
+      env, [&](Reply<bool> reply) { engine.restoreMemory(std::move(tenant), std::move(image), std::move(reply)); },
+      [](Napi::Env jsEnv, const bool&) { return Napi::Object::New(jsEnv); });
+}
+
 Napi::Promise EngineHandle::memoryOf(Napi::Env env, std::string tenant) {
   Engine& engine = open();
   return answer<MemoryImage>(
@@ -285,6 +306,89 @@ Napi::Promise EngineHandle::swapWeights(Napi::Env env, std::shared_ptr<Model> mo
       });
 }
 
+learn::Learner& EngineHandle::learner() {
+  open();
+  if (learner_) return *learner_;
+  throw Error("NO_HEAD", "the engine has no draft head that learns: load it with one");
+}
+
+void EngineHandle::watchLearning(Napi::Function onJudged) {
+  learn::Learner& own = learner();
+  onJudged_ = Napi::Persistent(onJudged);
+  own.start(engine_->model(),
+            {.judged =
+                 [this](learn::Judged judged) {
+                   auto shared = std::make_shared<learn::Judged>(std::move(judged));
+                   post([this, shared](Napi::Env env) { tellJudged(env, *shared); });
+                 },
+             .drafts = [engine = engine_.get()](
+                           const std::string& tenant,
+                           std::shared_ptr<const HeadWeights> head) { engine->setHead(&tenant, std::move(head)); }});
+}
+
+void EngineHandle::tellJudged(Napi::Env env, const learn::Judged& judged) {
+  if (!engine_ || closing_) return;
+  const Napi::HandleScope scope(env);
+  const auto bytes = [&](const std::vector<uint8_t>& values) {
+    auto result = Napi::Uint8Array::New(env, values.size());
+    std::copy(values.begin(), values.end(), result.Data());
+    return result;
+  };
+  auto result = Napi::Object::New(env);
+  result.Set("tenant", judged.tenant);
+  result.Set("live", bytes(judged.foreseen.live));
+  result.Set("candidate", bytes(judged.foreseen.candidate));
+  result.Set("previous", bytes(judged.foreseen.previous));
+  result.Set("candidateNumber", static_cast<double>(judged.foreseen.candidateNumber));
+  result.Set("slots", static_cast<double>(judged.foreseen.slots));
+  try {
+    onJudged_.Call({result});
+  } catch (const Napi::Error& error) {
+    napi_fatal_exception(env, error.Value());
+  }
+}
+
+Napi::Promise EngineHandle::decide(Napi::Env env, const std::string& tenant, learn::Learner::Decision decision,
+                                   int64_t candidate) {
+  learn::Learner& own = learner();
+  return answer<bool>(
+      env,
+      [&](Reply<bool> reply) {
+        own.decide(tenant, decision, candidate, [reply](bool done) { reply(&done, nullptr); });
+      },
+      [](Napi::Env jsEnv, const bool& done) {
+        auto result = Napi::Object::New(jsEnv);
+        result.Set("done", done);
+        return result;
+      });
+}
+
+namespace {
+
+/// A reply without a value.
+std::function<void(std::exception_ptr)> bare(Reply<bool> reply) {
+  return [reply](std::exception_ptr failure) {
+    bool done = true;
+    reply(failure ? nullptr : &done, failure);
+  };
+}
+
+}  // namespace
+
+Napi::Promise EngineHandle::saveHead(Napi::Env env, const std::string& tenant, const std::string& path) {
+  learn::Learner& own = learner();
+  return answer<bool>(
+      env, [&](Reply<bool> reply) { own.save(tenant, path, bare(std::move(reply))); },
+      [](Napi::Env jsEnv, const bool&) { return Napi::Object::New(jsEnv); });
+}
+
+Napi::Promise EngineHandle::adoptHead(Napi::Env env, const std::string& tenant, const std::string& path) {
+  learn::Learner& own = learner();
+  return answer<bool>(
+      env, [&](Reply<bool> reply) { own.adopt(tenant, path, bare(std::move(reply))); },
+      [](Napi::Env jsEnv, const bool&) { return Napi::Object::New(jsEnv); });
+}
+
 /// Every call gets a promise; the first one closes.
 Napi::Promise EngineHandle::close(Napi::Env env) {
   auto deferred = Napi::Promise::Deferred::New(env);
@@ -304,7 +408,10 @@ Napi::Promise EngineHandle::close(Napi::Env env) {
 
 void EngineHandle::finishClosing(Napi::Env env) {
   const Napi::HandleScope scope(env);
+  if (learner_) learner_->stop();
   engine_.reset();
+  learner_.reset();
+  onJudged_.Reset();
   hook_->Remove(env);
   for (const auto& closer : closers_) closer.Resolve(env.Undefined());
   closers_.clear();
@@ -312,6 +419,11 @@ void EngineHandle::finishClosing(Napi::Env env) {
 }
 
 /// The environment ends: stops the thread, whatever it is doing, and answers nobody.
-void EngineHandle::teardown() { engine_.reset(); }
+void EngineHandle::teardown() {
+  if (learner_) learner_->stop();
+  engine_.reset();
+  learner_.reset();
+  onJudged_.Reset();
+}
 
 }  // namespace foretoken::addon

@@ -18,6 +18,7 @@
 #include "addon/convert.h"
 #include "engine/engine.h"
 #include "engine/ledger.h"
+#include "learn/learner.h"
 
 namespace foretoken::addon {
 
@@ -33,8 +34,9 @@ class EngineHandle final : public OutcomeSink {
   static std::shared_ptr<EngineHandle> create(Napi::Env env, Napi::Function onOutcomes);
   ~EngineHandle() override;
 
-  /// Takes an engine over, made (on any thread) with this handle as its sink.
-  void start(std::unique_ptr<Engine> engine, TimedBackend& backend);
+  /// Takes an engine over, made (on any thread) with this handle as its sink, and what learns from its texts (may be
+  /// null).
+  void start(std::unique_ptr<Engine> engine, TimedBackend& backend, std::unique_ptr<learn::Learner> learner);
   /// No engine will come: loading failed.
   void abandon(Napi::Env env);
 
@@ -51,12 +53,18 @@ class EngineHandle final : public OutcomeSink {
   Napi::Promise profileOperations(Napi::Env env, int rows, int context, int repeats);
   Napi::Promise score(Napi::Env env, std::vector<int32_t> tokens);
   Napi::Promise setStaticMemory(Napi::Env env, MemoryImage image);
+  Napi::Promise restoreMemory(Napi::Env env, std::string tenant, MemoryImage image);
   Napi::Promise memoryOf(Napi::Env env, std::string tenant);
   /// The newest weights, for an update to start from.
   std::shared_ptr<Model> model() { return open().model(); }
   /// A backend like the engine's that leaves the engine half of the threads.
   CpuOptions packingOptions();
   Napi::Promise swapWeights(Napi::Env env, std::shared_ptr<Model> model, bool restart, WeightUpdate update);
+  /// Heads begin to learn; what texts say about them goes to `onJudged`.
+  void watchLearning(Napi::Function onJudged);
+  Napi::Promise decide(Napi::Env env, const std::string& tenant, learn::Learner::Decision decision, int64_t candidate);
+  Napi::Promise saveHead(Napi::Env env, const std::string& tenant, const std::string& path);
+  Napi::Promise adoptHead(Napi::Env env, const std::string& tenant, const std::string& path);
   Napi::Promise close(Napi::Env env);
 
  private:
@@ -72,6 +80,8 @@ class EngineHandle final : public OutcomeSink {
 
   EngineHandle() = default;
   Engine& open();
+  learn::Learner& learner();
+  void tellJudged(Napi::Env env, const learn::Judged& judged);
   void receive(Napi::Env env, Napi::Function callback, Outcomes* batch);
   void post(Task task);
   template <typename T>
@@ -84,7 +94,9 @@ class EngineHandle final : public OutcomeSink {
 
   Channel channel_;
   std::unique_ptr<Hook> hook_;
+  std::unique_ptr<learn::Learner> learner_;  ///< outlives the engine, which hands it texts
   std::unique_ptr<Engine> engine_;
+  Napi::FunctionReference onJudged_;
   bool closing_ = false;
   int promises_ = 0;   ///< pending
   bool held_ = false;  ///< whether channel_ holds the event loop now

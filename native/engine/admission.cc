@@ -1,7 +1,9 @@
 // Who gets pages: admission, preemption, and what is kept when a sequence ends.
 #include <algorithm>
+#include <cstring>
 
 #include "engine/core.h"
+#include "learn/verified_text.h"
 
 namespace foretoken {
 
@@ -112,9 +114,28 @@ void EngineCore::settle(Sequence& sequence, int32_t keep) {
   sequences_.erase(sequence.id);
 }
 
+/// Hands a text with its features to those who learn from it: the positions that the first version of the weights has
+/// computed, the latest ones of a long text.
+void EngineCore::teach(const Sequence& sequence, int32_t kept) {
+  constexpr int32_t kMost = 384, kLeast = 4;
+  const int32_t end = std::min(kept, sequence.computed);
+  if (!options_.textSink || counters_.weightsVersion > 0 || end - sequence.promptLength < kLeast) return;
+  const int32_t first = std::max(0, end - kMost);
+  const HeadWeights& head = *options_.head;
+  const auto values = static_cast<size_t>((head.shape().fused + 1) * head.shape().width);
+  VerifiedText text{sequence.request.tenant, {}, first, std::max(0, sequence.promptLength - first), {}};
+  text.token.assign(sequence.tokens.begin() + first, sequence.tokens.begin() + end);
+  text.kept.resize(values * text.token.size());
+  for (int32_t p = first; p < end; ++p)
+    std::memcpy(text.kept.data() + values * (p - first), backend_.side(sequence.table.slot(p)) + kHeadFeatures,
+                values * sizeof(uint16_t));
+  options_.textSink->ended(std::move(text));
+}
+
 /// Shelves the text, with the keys of what was computed, for later sequences.
 void EngineCore::remember(Sequence& sequence, std::span<const int32_t> kept) {
   if (sequence.request.learn == Learn::nothing) return;
+  teach(sequence, static_cast<int32_t>(kept.size()));
   const size_t first = sequence.request.learn == Learn::answer ? sequence.promptLength : 0;
   const auto document = kept.subspan(std::min(first, kept.size()));
   const KeyedBy keys{sequence.text(), static_cast<int32_t>(first)};

@@ -4,6 +4,7 @@
 
 #include "common/error.h"
 #include "common/memory.h"
+#include "learn/verified_text.h"
 
 namespace foretoken {
 namespace {
@@ -15,7 +16,10 @@ EngineOptions checked(EngineOptions options) {
   if (options.runAhead < 1) throw Error("INVALID_OPTION", "runAhead must be at least 1");
   if (options.speculation) options.sideBytes = std::max(options.sideBytes, int32_t{kKeyWidth});
   if (!options.speculation) options.head = nullptr;
-  if (options.head) options.sideBytes = std::max(options.sideBytes, headSideBytes(*options.head));
+  if (!options.head) options.textSink = nullptr;
+  if (options.head)
+    options.sideBytes =
+        std::max(options.sideBytes, headSideBytes(*options.head, /*state=*/options.textSink != nullptr));
   if (options.tenantIndexBytes == 0) options.tenantIndexBytes = options.indexBytes / 4;
   options.prefillChunk = std::clamp(options.prefillChunk, 1, options.maxRows);
   options.prefillChunkBeside = std::clamp(options.prefillChunkBeside, 1, options.maxRows);
@@ -58,6 +62,9 @@ EngineCore::EngineCore(Backend& backend, std::shared_ptr<Model> model, const Eng
     asked_.reserve(options_.maxSequences);
     capture_.keptLayers = options_.head->fusedLayers();
     capture_.keptOffset = kHeadFeatures;
+    if (options_.textSink) capture_.keptLayers.push_back(config.layers);
+    commonHead_ = options_.head;
+    askers_.reserve(options_.maxSequences);
   }
   if (options_.captureSink == nullptr) return;
   captured_.resize(options_.captureLayers.size() * static_cast<size_t>(options_.maxRows) * config.width);
@@ -104,11 +111,13 @@ void EngineCore::forget(const std::string* tenant, const std::string* session) {
     if (!meant) continue;
     sequence->remembered = false;
   }
-  if (session != nullptr) return;  // prefixes belong to tenants
+  if (session != nullptr) return;  // prefixes and heads belong to tenants
   if (tenant == nullptr) {
     pool_.forget(-1);
+    tenantHeads_.clear();
   } else if (const auto known = tenants_.find(*tenant); known != tenants_.end()) {
     pool_.forget(known->second);
+    tenantHeads_.erase(known->second);
   }
 }
 
@@ -116,7 +125,27 @@ void EngineCore::setStaticMemory(const MemoryImage& image) {
   staticMemory_ = image.tokens.empty() ? nullptr : std::make_shared<const StaticMemory>(image, vocabulary_);
 }
 
-void EngineCore::setHead(std::shared_ptr<const HeadWeights> head) { head_->swap(std::move(head)); }
+void EngineCore::restoreMemory(const std::string& tenant, const MemoryImage& image) {
+  const StaticMemory memory(image, vocabulary_);
+  const TextSegment& text = *memory.segments().front();
+  const auto shelf = library_.shelf(tenant, "");
+  const std::span<const int32_t> tokens(text.data(), text.size());
+  for (size_t first = 0; first < tokens.size();) {
+    const auto end = static_cast<size_t>(std::find(tokens.begin() + first, tokens.end(), kBorder) - tokens.begin());
+    if (end > first) library_.add(*shelf, tokens.subspan(first, end - first), {&text, static_cast<int32_t>(first)});
+    first = end + 1;
+  }
+}
+
+void EngineCore::setHead(const std::string* tenant, std::shared_ptr<const HeadWeights> head) {
+  if (tenant == nullptr) {
+    commonHead_ = std::move(head);
+  } else if (head) {
+    tenantHeads_[tenantNumber(*tenant)] = std::move(head);
+  } else {
+    tenantHeads_.erase(tenantNumber(*tenant));
+  }
+}
 
 void EngineCore::updateWeights(std::shared_ptr<Model> model, bool restart) {
   versions_.push_back(std::move(model));
@@ -130,6 +159,7 @@ void EngineCore::updateWeights(std::shared_ptr<Model> model, bool restart) {
 }
 
 bool EngineCore::step() {
+  if (options_.textSink) options_.textSink->busy(static_cast<int>(active_.size() + waiting_.size()));
   dropOldWeights();
   admit();
   bool worked = prefill();
@@ -146,7 +176,7 @@ EngineCounters EngineCore::counters() const {
   result.pagesUsed = pool_.used();
   result.pagesCached = pool_.cached();
   result.indexBytes = static_cast<int64_t>(library_.bytes());
-  result.headBytes = head_ ? static_cast<int64_t>(head_->head().bytes()) : 0;
+  result.headBytes = commonHead_ ? static_cast<int64_t>(commonHead_->bytes()) : 0;
   result.staticMemoryBytes = staticMemory_ ? static_cast<int64_t>(staticMemory_->bytes()) : 0;
   return result;
 }

@@ -62,8 +62,9 @@ class EngineCore {
   void consumed(int32_t id, int32_t count);
   void finish(int32_t id, int32_t keep);
   void setPolicy(Policy policy) { policy_ = std::move(policy); }
-  /// Drafts from now on; of an engine that was made with a head. Its room has to suffice (HeadDrafter::requireRoom).
-  void setHead(std::shared_ptr<const HeadWeights> head);
+  /// Drafts for a tenant from now on (null = what drafts for all), or for all who have none of their own (tenant null);
+  /// of an engine that was made with a head. Its room has to suffice (HeadDrafter::requireRoom).
+  void setHead(const std::string* tenant, std::shared_ptr<const HeadWeights> head);
   /// Null where the engine was made without a head.
   const HeadDrafter* head() const { return head_ ? &*head_ : nullptr; }
   /// From now on sequences are admitted on `model`, which differs from the one before in its weights alone. No KV of
@@ -74,6 +75,8 @@ class EngineCore {
   void forget(const std::string* tenant, const std::string* session);
   /// What sequences submitted from now on may also draft from; an empty image = nothing. Throws INVALID_ARGUMENT.
   void setStaticMemory(const MemoryImage& image);
+  /// A tenant remembers this too. Throws INVALID_ARGUMENT.
+  void restoreMemory(const std::string& tenant, const MemoryImage& image);
   /// All that a tenant remembers beyond its sessions.
   MemoryImage memoryOf(const std::string& tenant) const { return library_.image(tenant); }
   void ignoreBackPressure() { backPressure_ = false; }
@@ -128,6 +131,7 @@ class EngineCore {
   void fail(Sequence& sequence, const std::string& code, const std::string& message);
   void settle(Sequence& sequence, int32_t keep);
   void remember(Sequence& sequence, std::span<const int32_t> kept);
+  void teach(const Sequence& sequence, int32_t kept);
   int32_t tenantNumber(const std::string& tenant);
 
   // prefill.cc
@@ -144,6 +148,7 @@ class EngineCore {
   void chooseDraft(Entry& entry);
   void askHead();
   bool isHeadAsked(Entry& entry);
+  const std::shared_ptr<const HeadWeights>& headOf(const Entry& entry) const;
   void addAsk(Entry& entry, Draft& draft);
   void considerHead(Entry& entry);
   static PlanEntry planEntry(Entry& entry, Draft& draft);
@@ -197,6 +202,9 @@ class EngineCore {
   std::optional<HeadDrafter> head_;
   std::vector<HeadAsk> asks_;
   std::vector<Draft*> asked_;  ///< where the drafts of asks_ are
+  std::vector<Entry*> askers_;
+  std::shared_ptr<const HeadWeights> commonHead_;  ///< of all tenants that have none of their own
+  std::unordered_map<int32_t, std::shared_ptr<const HeadWeights>> tenantHeads_;
   std::array<int32_t, kPromiseBuckets> sinceAsked_{};
   double headSeconds_ = 0;  ///< of this round
   std::vector<std::unique_ptr<Entry>> entryPool_;

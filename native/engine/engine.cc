@@ -50,11 +50,13 @@ void Engine::setPolicy(Policy policy) {
   post([this, policy = std::move(policy)]() mutable { core_.setPolicy(std::move(policy)); });
 }
 
-void Engine::setHead(std::shared_ptr<const HeadWeights> head) {
+void Engine::setHead(const std::string* tenant, std::shared_ptr<const HeadWeights> head) {
   if (core_.head() == nullptr)
     throw Error("NO_HEAD", "the engine was loaded without a draft head and has no room for one");
-  core_.head()->requireRoom(*head);
-  post([this, head = std::move(head)]() mutable { core_.setHead(std::move(head)); });
+  if (head) core_.head()->requireRoom(*head);
+  post([this, all = tenant == nullptr, which = tenant ? *tenant : "", head = std::move(head)]() mutable {
+    core_.setHead(all ? nullptr : &which, std::move(head));
+  });
 }
 
 void Engine::forget(const std::string* tenant, const std::string* session) {
@@ -98,6 +100,15 @@ void Engine::setStaticMemory(MemoryImage image, Reply<bool> reply) {
   ask<bool>(
       [this, image = std::move(image)] {
         core_.setStaticMemory(image);
+        return true;
+      },
+      std::move(reply));
+}
+
+void Engine::restoreMemory(std::string tenant, MemoryImage image, Reply<bool> reply) {
+  ask<bool>(
+      [this, tenant = std::move(tenant), image = std::move(image)] {
+        core_.restoreMemory(tenant, image);
         return true;
       },
       std::move(reply));

@@ -41,9 +41,9 @@ class Engine {
   void consumed(int32_t sequence, int32_t count);
   void finish(int32_t sequence, int32_t keep);
   void setPolicy(Policy policy);
-  /// Swaps the draft head between two rounds. Throws NO_HEAD where the engine was made without one, HEAD_MISMATCH where
-  /// it has no room for this one.
-  void setHead(std::shared_ptr<const HeadWeights> head);
+  /// Swaps a draft head between two rounds, see EngineCore; may be called on any thread. Throws NO_HEAD where the
+  /// engine was made without one, HEAD_MISMATCH where it has no room for this one.
+  void setHead(const std::string* tenant, std::shared_ptr<const HeadWeights> head);
   void forget(const std::string* tenant, const std::string* session);
   void profile(int rows, int context, int repeats, Reply<Profile> reply);
   /// Runs passes with the clocks of `backend` (this engine's own) going; operations with their seconds over all
@@ -52,6 +52,7 @@ class Engine {
                          Reply<std::vector<OperationTime>> reply);
   void score(std::vector<int32_t> tokens, Reply<Score> reply);
   void setStaticMemory(MemoryImage image, Reply<bool> reply);
+  void restoreMemory(std::string tenant, MemoryImage image, Reply<bool> reply);
   void memoryOf(std::string tenant, Reply<MemoryImage> reply);
   /// Swaps to weights that came from Model::updated of `model()`, between two rounds; see EngineCore. The reply is the
   /// number of updates so far.

@@ -9,6 +9,7 @@
 namespace foretoken {
 
 class HeadWeights;
+class TextSink;
 
 /// Most drafted nodes of all sequences in one pass.
 constexpr int kMaxDraftRows = 96;
@@ -37,6 +38,7 @@ struct EngineOptions {
   int32_t maxRows = 512;                    ///< largest pass the model was loaded for
   int32_t sideBytes = 0;                    ///< bytes per KV slot for what drafters keep of a position
   std::shared_ptr<const HeadWeights> head;  ///< drafts beside the other drafters; null = none, and no room for one
+  TextSink* textSink = nullptr;             ///< learns from finished texts; of an engine with a head
   std::vector<int> captureLayers;           ///< see Capture in model/model.h; empty = nothing is captured
   CaptureSink* captureSink = nullptr;
 };

@@ -131,21 +131,34 @@ void EngineCore::chooseDraft(Entry& entry) {
   }
 }
 
-/// The head drafts for all sequences that it is worth asking for, at once.
+/// The heads draft for the sequences that they are worth asking for, each head for all of its own at once.
 void EngineCore::askHead() {
-  asks_.clear();
-  asked_.clear();
+  askers_.clear();
   for (Entry* entry : entries_)
-    if (isHeadAsked(*entry)) addAsk(*entry, entry->drafts[entry->asked > 0 ? kHead : 0]);
-  if (asks_.empty()) return;
+    if (isHeadAsked(*entry)) askers_.push_back(entry);
+  if (askers_.empty()) return;
   const auto begin = Clock::now();
-  head_->draft(*model_, asks_);
+  while (!askers_.empty()) {
+    const std::shared_ptr<const HeadWeights> head = headOf(*askers_.front());
+    asks_.clear();
+    asked_.clear();
+    for (Entry* entry : askers_)
+      if (headOf(*entry) == head) addAsk(*entry, entry->drafts[entry->asked > 0 ? kHead : 0]);
+    std::erase_if(askers_, [&](const Entry* entry) { return headOf(*entry) == head; });
+    head_->swap(head);
+    head_->draft(*model_, asks_);
+    for (size_t a = 0; a < asks_.size(); ++a) asked_[a]->count = asks_[a].count;
+    counters_.headDrafts += static_cast<int64_t>(asks_.size());
+  }
   headSeconds_ = secondsBetween(begin, Clock::now());
   counters_.headSeconds += headSeconds_;
-  counters_.headDrafts += static_cast<int64_t>(asks_.size());
-  for (size_t a = 0; a < asks_.size(); ++a) asked_[a]->count = asks_[a].count;
   for (Entry* entry : entries_)
     if (entry->asked > 0) considerHead(*entry);
+}
+
+const std::shared_ptr<const HeadWeights>& EngineCore::headOf(const Entry& entry) const {
+  const auto own = tenantHeads_.find(entry.sequence->tenant);
+  return own == tenantHeads_.end() ? commonHead_ : own->second;
 }
 
 /// Whether asking the head is worth its time here, by what the others promise.

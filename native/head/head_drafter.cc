@@ -24,8 +24,9 @@ constexpr int64_t kSpareTokens = 1024;
 
 }  // namespace
 
-int32_t headSideBytes(const HeadWeights& head) {
-  return kHeadFeatures + static_cast<int32_t>(head.shape().fused * head.shape().width * sizeof(uint16_t));
+int32_t headSideBytes(const HeadWeights& head, bool state) {
+  const int64_t kept = head.shape().fused + (state ? 1 : 0);
+  return kHeadFeatures + static_cast<int32_t>(kept * head.shape().width * sizeof(uint16_t));
 }
 
 HeadDrafter::HeadDrafter(Backend& backend, std::shared_ptr<const HeadWeights> head, int keyLayer, int scratchSlots,

@@ -21,8 +21,9 @@ namespace foretoken {
 constexpr int32_t kHeadMark = kKeyWidth;
 constexpr int32_t kHeadFeatures = 2 * kKeyWidth;
 
-/// Bytes that a slot needs beside its keys and values for heads like this one.
-int32_t headSideBytes(const HeadWeights& head);
+/// Bytes that a slot needs beside its keys and values for heads like this one; `state`: also for the output of the
+/// target's last layer, behind the features.
+int32_t headSideBytes(const HeadWeights& head, bool state);
 
 /// A sequence that asks.
 struct HeadAsk {

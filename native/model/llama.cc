@@ -50,6 +50,7 @@ class Llama final : public Model {
   const Tensor& logits() const override { return *scratch_->logits; }
   const Matrix& embedding() const override { return *embedding_; }
   const Matrix& output() const override { return *head_; }
+  const float* outputNorm() const override { return headNorm_; }
   size_t weightBytes() const override { return weights_.bytesPerStep(); }
   std::string weightsDescription() const override { return weights_.description(); }
   std::string sourceHash() const override { return weights_.sourceHash(); }

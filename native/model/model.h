@@ -55,6 +55,8 @@ class Model {
   /// A row for every token: what a pass begins with, and what its logits are products with.
   virtual const Matrix& embedding() const = 0;
   virtual const Matrix& output() const = 0;
+  /// Scale of the norm before that product.
+  virtual const float* outputNorm() const = 0;
   /// Bytes of weights a decode step reads, in their formats without padding.
   virtual size_t weightBytes() const = 0;
   /// The format of each part, for people ("q4_1, head q8_0").

@@ -16,13 +16,6 @@ namespace {
 /// Sequences evaluated at once, by their positions.
 constexpr int64_t kHeldBackRows = 512;
 
-/// One seed out of two numbers.
-uint64_t mixed(uint64_t seed, uint64_t number) {
-  const PhiloxBlock block = philox({{static_cast<uint32_t>(number), static_cast<uint32_t>(number >> 32), 1, 0}},
-                                   static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32));
-  return uint64_t{block.word[1]} << 32 | block.word[0];
-}
-
 /// Numbers below count in a random order.
 std::vector<int64_t> shuffled(int64_t count, uint64_t seed) {
   std::vector<int64_t> order(count);
@@ -47,7 +40,7 @@ std::vector<std::vector<int64_t>> grouped(const SequenceSource& source, std::spa
 std::vector<std::vector<int64_t>> planOf(const SequenceSource& source, const TrainOptions& options) {
   std::vector<std::vector<int64_t>> plan;
   for (int64_t epoch = 0; epoch < options.epochs; ++epoch) {
-    const auto order = shuffled(source.count(), mixed(options.seed, epoch));
+    const auto order = shuffled(source.count(), mixedSeed(options.seed, epoch));
     for (auto& group : grouped(source, order, options.rowsPerStep)) plan.push_back(std::move(group));
   }
   if (plan.empty()) throw Error("NOTHING_TO_LEARN", "there are no sequences to train on");
@@ -55,13 +48,6 @@ std::vector<std::vector<int64_t>> planOf(const SequenceSource& source, const Tra
 }
 
 }  // namespace
-
-/// What a step trains on: blocks with their labels, and what comes at each slot.
-struct Trainer::Batch {
-  BlockBatch blocks;
-  Floats state, weight;        ///< of each slot; weights sum to 1
-  std::vector<int32_t> truth;  ///< the token that came, -1 beyond the sequence's end
-};
 
 Trainer::Trainer(Ops& ops, BlockHead& head, const TargetTables& target, SequenceSource& source,
                  const TrainOptions& options, Floats weights)
@@ -76,47 +62,17 @@ Trainer::Trainer(Ops& ops, BlockHead& head, const TargetTables& target, Sequence
       gradient_(weights_.size()),
       optimiser_(ops, head.parameters(), head.rules(), options.optimiser) {}
 
-/// Anchors are a random share of the positions whose next token is the answer's and has one after it.
-Trainer::Batch Trainer::batchOf(std::vector<TrainSequence> sequences, double share, uint64_t seed) const {
-  const BlockHeadShape& shape = head_.shape();
-  Batch batch;
-  batch.blocks.features.resize(shape.fused);
-  float total = 0;
-  for (size_t n = 0; n < sequences.size(); ++n) {
-    const TrainSequence& sequence = sequences[n];
-    const auto length = static_cast<int64_t>(sequence.token.size());
-    const auto first = static_cast<int32_t>(batch.blocks.rows());
-    const uint64_t noise = mixed(seed, n);
-    for (int64_t l = 0; l < shape.fused; ++l)
-      batch.blocks.features[l].insert(batch.blocks.features[l].end(), sequence.features[l].begin(),
-                                      sequence.features[l].end());
-    for (int32_t i = 0; i < length; ++i) {
-      batch.blocks.position.push_back(i);
-      if (i + 1 < sequence.answer || i + 2 >= length || positionNoise(noise, i) >= share) continue;
-      batch.blocks.anchor.push_back(first + i);
-      for (int64_t s = 0; s < shape.slots; ++s) {
-        const int64_t before = std::min(i + 1 + s, length - 1);  // beyond the end: anything, it has no weight
-        const bool counts = i + 1 + s < length;  // the target has said what it expects, even if nothing came
-        batch.blocks.token.push_back(sequence.token[before]);
-        batch.state.insert(batch.state.end(), sequence.state.begin() + before * shape.width,
-                           sequence.state.begin() + (before + 1) * shape.width);
-        batch.truth.push_back(i + 2 + s < length ? sequence.token[i + 2 + s] : -1);
-        batch.weight.push_back(counts ? std::pow(options_.slotDecay, static_cast<float>(s)) : 0.0f);
-        total += batch.weight.back();
-      }
-    }
-    batch.blocks.firstRow.push_back(batch.blocks.rows());
-    batch.blocks.firstAnchor.push_back(batch.blocks.anchors());
-  }
-  if (total > 0)
-    for (float& w : batch.weight) w /= total;
-  return batch;
+/// Anchors are a random share of the positions where one could be.
+LabelledBlocks Trainer::blocksOf(std::span<const int64_t> sequences, SequenceSource& source, double share,
+                                 uint64_t seed) const {
+  const auto isAnchor = [&](size_t n, int32_t i) { return positionNoise(mixedSeed(seed, n), i) < share; };
+  return labelledBlocks(head_.shape(), source.read(sequences), isAnchor, options_.slotDecay);
 }
 
 TrainReport Trainer::train() {
   if (step_ >= steps()) throw Error("INTERNAL_ERROR", "the run is at its end");
-  const Batch batch = batchOf(source_.read(plan_[step_]), options_.anchorShare,
-                              mixed(options_.seed, (uint64_t{1} << 63) + static_cast<uint64_t>(step_)));
+  const LabelledBlocks batch = blocksOf(plan_[step_], source_, options_.anchorShare,
+                                        mixedSeed(options_.seed, (uint64_t{1} << 63) + static_cast<uint64_t>(step_)));
   const Labels labels{.state = batch.state.data(), .output = target_.output.data(), .width = head_.shape().width};
   std::fill(gradient_.begin(), gradient_.end(), 0.0f);
   TrainReport report;
@@ -150,7 +106,7 @@ HeldBack Trainer::evaluate(SequenceSource& source) {
   double tokens = 0, rounds = 0;
   std::vector<double> reached(slots), right(slots);
   for (const auto& group : grouped(source, all, kHeldBackRows)) {
-    const Batch batch = batchOf(source.read(group), 1, 0);
+    const LabelledBlocks batch = blocksOf(group, source, 1, 0);
     if (batch.blocks.anchors() == 0) continue;
     const auto drafted = head_.draft({ops_, weights_.data(), nullptr}, target_, batch.blocks);
     std::vector<int64_t> run(batch.blocks.anchors());  // how many tokens of a block are right
@@ -173,7 +129,7 @@ std::map<std::string, std::string> Trainer::facts(const HeadBinding& binding) co
   int64_t tokens = 0;
   uint64_t lengths = 0;
   for (int64_t i = 0; i < source_.count(); ++i)
-    tokens += source_.length(i), lengths = mixed(lengths, static_cast<uint64_t>(source_.length(i)));
+    tokens += source_.length(i), lengths = mixedSeed(lengths, static_cast<uint64_t>(source_.length(i)));
   const TrainOptions& o = options_;
   return {{"format", "foretoken head checkpoint 1"},
           {"model", binding.model},

@@ -10,18 +10,10 @@
 #include <string>
 #include <vector>
 
-#include "train/block_head.h"
 #include "train/head_file.h"
+#include "train/labelled_blocks.h"
 
 namespace foretoken::train {
-
-/// A text and what the target made of it. Everything is by position.
-struct TrainSequence {
-  std::vector<int32_t> token;
-  int64_t answer = 0;            ///< where the text begins that the head shall learn to draft
-  std::vector<Floats> features;  ///< of each fused layer [tokens, width]
-  Floats state;                  ///< what the target's output layer sees [tokens, width]
-};
 
 /// Where sequences come from: a file, or a target that computes them when asked.
 class SequenceSource {
@@ -77,8 +69,7 @@ class Trainer {
   void loadCheckpoint(const std::string& path, const HeadBinding&);
 
  private:
-  struct Batch;
-  Batch batchOf(std::vector<TrainSequence>, double share, uint64_t seed) const;
+  LabelledBlocks blocksOf(std::span<const int64_t> sequences, SequenceSource&, double share, uint64_t seed) const;
   std::map<std::string, std::string> facts(const HeadBinding&) const;
 
   Ops& ops_;

@@ -110,7 +110,8 @@ void testForced(const HeadRig& rig, const std::map<int32_t, std::vector<int32_t>
     drafting.submit(n + 1, r);
     if (n % 2 == 1) drafting.core->step();  // they join in the middle of things
     if (n % 5 == 0)
-      drafting.core->setHead(std::make_shared<const HeadWeights>(rig.source(), *drafting.model, *drafting.backend));
+      drafting.core->setHead(nullptr,
+                             std::make_shared<const HeadWeights>(rig.source(), *drafting.model, *drafting.backend));
   }
   drafting.run();
   CHECK(drafting.got == expected);

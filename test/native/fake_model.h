@@ -150,6 +150,7 @@ class FakeModel final : public Model {
   const Tensor& logits() const override { return logits_; }
   const Matrix& embedding() const override { throw std::logic_error("unused"); }
   const Matrix& output() const override { throw std::logic_error("unused"); }
+  const float* outputNorm() const override { throw std::logic_error("unused"); }
   size_t weightBytes() const override { return 0; }
   std::string weightsDescription() const override { return "none"; }
   std::string sourceHash() const override { return "fake"; }

@@ -25,7 +25,7 @@ struct Drafting {
     head = std::make_shared<const HeadWeights>(rig.source(), *model, *backend, formats);
     const ModelConfig& config = model->config();
     backend->allocateKv({config.layers + static_cast<int>(rig.shape.layers), config.kvHeads, config.headDim, kPages,
-                         headSideBytes(*head)});
+                         headSideBytes(*head, false)});
     drafter.emplace(*backend, head, config.layers, kScratchPages * kPageSize, 8);
   }
   /// The target computes a text.

@@ -1,0 +1,16 @@
+import type { Evidence } from './manifest';
+
+/** What learning decided about a tenant's draft head, or noticed; it carries numbers and never text. */
+export interface LearningEvent {
+  /**
+   * `candidate`: what was learned is being judged from now on. `promoted`: it drafts. `discarded`: it was no better, or worse.
+   * `rolledBack`: the head before it drafts again. `alarm`: drafts of the head are hardly ever accepted any more. `notKept`: what was
+   * decided holds, but could not be written to disk.
+   */
+  kind: 'candidate' | 'promoted' | 'discarded' | 'rolledBack' | 'alarm' | 'notKept';
+  tenant: string;
+  /** The version that drafts from now on; 0 = the static head. */
+  version: number;
+  /** What it was decided on. */
+  evidence: Evidence;
+}

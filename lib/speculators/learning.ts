@@ -1,0 +1,157 @@
+import { existsSync } from 'node:fs';
+import { ForetokenError } from '../error';
+import type { NativeEngine, NativeJudged } from '../native';
+import type { LearningEvent } from './events';
+import type { Foreseen, RoundPrice } from './foreseen';
+import { Guard } from './guard';
+import type { Verdict } from './guard';
+import type { Evidence } from './manifest';
+import { readMemory } from './memory';
+import type { SpeculatorStore } from './store';
+
+/** What {@link Learning} works with. */
+export interface LearningOptions {
+  /** Whether heads learn. */
+  heads: boolean;
+  /** Where what was learned is kept; undefined = nowhere. */
+  store: SpeculatorStore | undefined;
+  /** What rounds cost now. */
+  price: RoundPrice;
+  onEvent: (event: LearningEvent) => void;
+}
+
+/** How learning stands with one tenant. */
+interface TenantState {
+  guard: Guard;
+  /** Number of the candidate that is or was judged last. */
+  candidate: number;
+  /** The version that drafts; 0 = the static head. */
+  version: number;
+  /** Versions so far, where none are kept on disk. */
+  versions: number;
+}
+
+/** What tenants teach an engine: judged, decided about, kept and found again, and forgotten. One tenant never touches another. */
+export class Learning {
+  readonly #tenants = new Map<string, TenantState>();
+  readonly #opened = new Map<string, Promise<void>>();
+  /** Decisions and deletions, one after the other. */
+  #work: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    private readonly native: NativeEngine,
+    private readonly options: LearningOptions,
+  ) {
+    if (options.heads) native.watchLearning((judged) => this.judge(judged));
+  }
+
+  /** Before a tenant's first request: what was kept of it is there again. */
+  open(tenant: string): Promise<void> {
+    let opened = this.#opened.get(tenant);
+    if (!opened) this.#opened.set(tenant, (opened = this.#open(tenant)));
+    return opened;
+  }
+
+  /** Takes what a text says about a tenant's heads. */
+  judge({ tenant, live, candidate, previous, candidateNumber, slots }: NativeJudged): void {
+    const state = this.#stateOf(tenant);
+    if (candidateNumber !== state.candidate) {
+      state.candidate = candidateNumber;
+      if (candidateNumber > 0) {
+        state.guard.try();
+        this.#tell('candidate', tenant, { candidate: candidateNumber });
+      }
+    }
+    const foreseen = (accepted: Uint8Array): Foreseen | undefined =>
+      accepted.length > 0 ? { drafted: new Uint8Array(accepted.length).fill(slots), accepted } : undefined;
+    const scored = { tenant, live: foreseen(live)!, candidate: foreseen(candidate), previous: foreseen(previous) };
+    for (const verdict of state.guard.observe(scored, this.options.price, slots)) {
+      this.#queue(() => this.#carryOut(tenant, verdict, candidateNumber));
+    }
+  }
+
+  /** Forgets a tenant, and versions of others that learned from it; undefined = all. */
+  forget(tenant: string | undefined): void {
+    if (tenant === undefined) this.#tenants.clear();
+    else this.#tenants.delete(tenant);
+    const { store } = this.options;
+    if (!store) return;
+    this.#queue(async () => {
+      const gone = tenant === undefined ? (await store.tenants()).map((each) => each.tenant) : [tenant];
+      for (const each of gone) await store.forget(each);
+    });
+  }
+
+  /** Waits for what is being decided, then keeps what the tenants of this engine remember. */
+  async close(): Promise<void> {
+    await this.#work;
+    const { store } = this.options;
+    if (!store) return;
+    for (const tenant of this.#opened.keys()) {
+      const memory = await this.native.memoryOf(tenant);
+      if (memory.tokens.length > 0) await store.saveMemory(tenant, memory).catch(this.#notKept(tenant));
+    }
+  }
+
+  async #open(tenant: string): Promise<void> {
+    const { store, heads } = this.options;
+    if (!store) return;
+    const path = store.memoryPath(tenant);
+    if (path !== undefined) {
+      const { tokens, keys } = await readMemory(path, store.model);
+      await this.native.restoreMemory(tenant, tokens, keys);
+    }
+    const { live } = await store.manifest(tenant);
+    this.#stateOf(tenant).version = live;
+    const head = heads ? await store.headPath(tenant) : undefined;
+    if (head === undefined || !existsSync(head)) return;
+    await this.native.adoptHead(tenant, head).catch((error: unknown) => {
+      throw ForetokenError.from(error);
+    });
+  }
+
+  async #carryOut(tenant: string, { kind, evidence }: Verdict, candidate: number): Promise<void> {
+    const state = this.#tenants.get(tenant);
+    if (!state) return; // forgotten meanwhile
+    if (kind === 'alarm') return this.#tell('alarm', tenant, evidence);
+    const harmful = kind === 'discard' && Number(evidence['gain']) < 0;
+    const { done } = await this.native.decide(tenant, harmful ? 'harmful' : kind, candidate);
+    if (!done) return;
+    if (kind === 'discard') return this.#tell('discarded', tenant, evidence);
+    state.version = await this.#keep(tenant, state, kind, evidence);
+    this.#tell(kind === 'promote' ? 'promoted' : 'rolledBack', tenant, evidence);
+  }
+
+  /** On disk as in memory; the number of the version that drafts now. */
+  async #keep(tenant: string, state: TenantState, kind: 'promote' | 'rollback', evidence: Evidence): Promise<number> {
+    const { store } = this.options;
+    try {
+      if (kind === 'rollback') return store ? (await store.rollBack(tenant, undefined, evidence)).live : 0;
+      const write = (path: string): Promise<unknown> => this.native.saveHead(tenant, path);
+      const head = { origin: 'learned', tenants: [tenant], evidence, write } as const;
+      return store ? (await store.promote(tenant, head)).version : (state.versions += 1);
+    } catch (error) {
+      this.#notKept(tenant)(error);
+      return (state.versions += 1);
+    }
+  }
+
+  #notKept(tenant: string): (error: unknown) => void {
+    return (error) => this.#tell('notKept', tenant, { why: (error as Error).message });
+  }
+
+  #stateOf(tenant: string): TenantState {
+    let state = this.#tenants.get(tenant);
+    if (!state) this.#tenants.set(tenant, (state = { guard: new Guard(), candidate: 0, version: 0, versions: 0 }));
+    return state;
+  }
+
+  #tell(kind: LearningEvent['kind'], tenant: string, evidence: Evidence): void {
+    const version = this.#tenants.get(tenant)?.version ?? 0;
+    this.options.onEvent({ kind, tenant, version, evidence });
+  }
+
+  #queue(work: () => Promise<void>): void {
+    this.#work = this.#work.then(work).catch(() => undefined); // the engine is closing
+  }
+}

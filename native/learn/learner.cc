@@ -1,0 +1,311 @@
+#include "learn/learner.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <time.h>
+
+#include <algorithm>
+#include <numeric>
+#include <optional>
+
+#include "common/error.h"
+#include "quant/float_codecs.h"
+
+namespace foretoken::learn {
+namespace {
+
+/// Texts that wait to be taken; beyond that the oldest is dropped.
+constexpr size_t kMostWaiting = 4;
+/// Seconds of work that may be saved up while a sequence is decoded, and how often is looked whether there are any.
+constexpr double kMostBudget = 0.25;
+constexpr auto kLook = std::chrono::milliseconds(20);
+/// Rows of the target's tables that are expanded at a time.
+constexpr int kTableRows = 256;
+
+/// Whatever else wants the core gets it first.
+void yieldToAll() {
+  sched_param parameters{};
+  pthread_setschedparam(pthread_self(), SCHED_IDLE, &parameters);
+}
+
+double threadSeconds() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+/// Rows of a matrix of the target as numbers, one call of `each` a row.
+template <class Each>
+void overRows(Backend& backend, const Matrix& matrix, const std::vector<int32_t>& rows, const Each& each) {
+  const auto expanded = backend.tensor(kTableRows, matrix.cols());
+  for (size_t first = 0; first < rows.size(); first += kTableRows) {
+    Pass pass;
+    pass.rows = static_cast<int>(std::min<size_t>(kTableRows, rows.size() - first));
+    pass.token = rows.data() + first;
+    backend.embed(pass, matrix, *expanded);
+    const float* const values = backend.read(*expanded, pass.rows);
+    for (int r = 0; r < pass.rows; ++r) each(values + r * matrix.cols());
+  }
+}
+
+}  // namespace
+
+Learner::Learner(train::LoadedHead file, std::shared_ptr<const HeadWeights> base, const CpuOptions& cpu,
+                 const LearnerOptions& options)
+    : file_(std::move(file)),
+      base_(std::move(base)),
+      options_(options),
+      packing_(createCpuBackend({1, cpu.isa})),
+      head_(file_.shape),
+      ops_(pool_, selectIsa(cpu.isa)),
+      start_(std::make_shared<const train::Floats>(std::move(file_.weights))) {}
+
+Learner::~Learner() { stop(); }
+
+void Learner::stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  wake_.notify_one();
+  if (thread_.joinable()) thread_.join();
+}
+
+void Learner::start(std::shared_ptr<const Model> target, LearnerCallbacks callbacks) {
+  if (thread_.joinable()) return;
+  target_ = std::move(target);
+  callbacks_ = std::move(callbacks);
+  {
+    const std::lock_guard lock(mutex_);
+    started_ = true;
+  }
+  thread_ = std::thread([this] { run(); });
+}
+
+void Learner::ended(VerifiedText text) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (stop_ || !started_) return;
+    texts_.push_back(std::move(text));
+    if (texts_.size() > kMostWaiting) texts_.pop_front(), ++counters_.dropped;
+  }
+  wake_.notify_one();
+}
+
+void Learner::busy(int sequences) {
+  if (busy_.exchange(sequences) != 0 && sequences == 0) wake_.notify_one();
+}
+
+void Learner::post(std::function<void()> command) {
+  {
+    const std::lock_guard lock(mutex_);
+    commands_.push_back(std::move(command));
+  }
+  wake_.notify_one();
+}
+
+void Learner::run() {
+  yieldToAll();
+  std::vector<std::function<void()>> commands;
+  for (bool worked = false;;) {
+    {
+      std::unique_lock lock(mutex_);
+      if (!worked) wake_.wait_for(lock, kLook, [&] { return stop_ || !commands_.empty() || !texts_.empty(); });
+      if (stop_) return;
+      commands.swap(commands_);
+    }
+    for (const auto& command : commands) command();
+    commands.clear();
+    worked = mayWork() && work();
+  }
+}
+
+/// Nothing is decoded, or one sequence is and there is time left of what its decoding allows.
+bool Learner::mayWork() {
+  const int busy = busy_;
+  const auto now = Clock::now();
+  const double passed = std::chrono::duration<double>(now - checked_).count();
+  checked_ = now;
+  if (busy == 1) budget_ = std::min(kMostBudget, budget_ + options_.share * passed);
+  const bool may = busy == 0 || (busy == 1 && budget_ > 0);
+  const std::lock_guard lock(mutex_);
+  counters_.paused = !may;
+  return may;
+}
+
+/// A text that waits, else a step of whose turn it is. False where there is nothing to do.
+bool Learner::work() {
+  const double began = threadSeconds();
+  std::optional<VerifiedText> text;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!texts_.empty()) text = std::move(texts_.front()), texts_.pop_front();
+  }
+  bool worked = text.has_value();
+  if (text) {
+    take(std::move(*text));
+  } else {
+    auto next = tenants_.upper_bound(last_);
+    for (size_t i = 0; i < tenants_.size() && !worked; ++i, ++next) {
+      if (next == tenants_.end()) next = tenants_.begin();
+      if (next->second.owed == 0) continue;
+      --next->second.owed;
+      next->second.learner->step();
+      last_ = next->first;
+      worked = true;
+    }
+  }
+  const double seconds = threadSeconds() - began;
+  if (busy_ != 0) budget_ -= seconds;
+  if (worked) publish(seconds);
+  return worked;
+}
+
+/// The target's rows, when they are first needed.
+void Learner::prepare() {
+  if (!tables_.draft.empty()) return;
+  const ModelConfig& config = target_->config();
+  std::vector<int32_t> all(config.vocabulary);
+  std::iota(all.begin(), all.end(), 0);
+  embedding_.reserve(all.size() * config.width);
+  overRows(*packing_, target_->embedding(), all, [&](const float* row) {
+    for (int c = 0; c < config.width; ++c) embedding_.push_back(floatToBf16(row[c]));
+  });
+  tables_.output.reserve(file_.draft.size() * config.width);
+  overRows(*packing_, target_->output(), file_.draft,
+           [&](const float* row) { tables_.output.insert(tables_.output.end(), row, row + config.width); });
+  tables_.embedding = embedding_.data();
+  tables_.draft = file_.draft;
+  tables_.place.assign(all.size(), static_cast<int32_t>(file_.draft.size()));
+  for (size_t i = 0; i < file_.draft.size(); ++i) tables_.place[file_.draft[i]] = static_cast<int32_t>(i);
+  const float* const scale = target_->outputNorm();
+  norm_ = {{scale, scale + config.width}, config.normEps};
+}
+
+/// Null where too many learn already.
+Learner::Tenant* Learner::tenant(const std::string& name) {
+  const auto known = tenants_.find(name);
+  if (known != tenants_.end()) return &known->second;
+  if (tenants_.size() >= options_.mostTenants) return nullptr;
+  prepare();
+  auto learner = std::make_unique<HeadLearner>(ops_, head_, tables_, norm_, options_.learn, start_);
+  return &tenants_.emplace(name, Tenant{std::move(learner)}).first->second;
+}
+
+void Learner::take(VerifiedText text) {
+  Judged judged{text.tenant, {}};
+  Tenant* const own = tenant(text.tenant);
+  if (own == nullptr) {
+    const std::lock_guard lock(mutex_);
+    ++counters_.dropped;
+    return;
+  }
+  if (!own->learner->take(std::move(text), judged.foreseen)) return;
+  {
+    const std::lock_guard lock(mutex_);
+    ++counters_.texts;
+  }
+  own->owed = std::min(own->owed + options_.stepsPerText, 4 * options_.stepsPerText);
+  if (!judged.foreseen.live.empty()) callbacks_.judged(std::move(judged));
+}
+
+void Learner::publish(double seconds) {
+  int64_t steps = 0, skipped = 0, bytes = 0;
+  for (const auto& [name, each] : tenants_) {
+    steps += each.learner->steps(), skipped += each.learner->skipped();
+    bytes += static_cast<int64_t>(each.learner->replay().bytes());
+  }
+  const std::lock_guard lock(mutex_);
+  counters_.steps = steps, counters_.skipped = skipped, counters_.bytes = bytes;
+  counters_.tenants = static_cast<int64_t>(tenants_.size());
+  counters_.seconds += seconds;
+}
+
+/// Keys and values that are there can go on being used where nothing that they depend on differs.
+bool Learner::sharesContext(const train::Floats& weights) const {
+  for (const train::Parameter& p : head_.parameters().all()) {
+    const bool ofContext = p.name.starts_with("fc.") || p.name.starts_with("feature_norms.") ||
+                           p.name.starts_with("context_norm.") || p.name.find(".attention.k.") != std::string::npos ||
+                           p.name.find(".attention.v.") != std::string::npos;
+    if (ofContext &&
+        !std::equal(weights.begin() + p.offset, weights.begin() + p.offset + p.size(), start_->begin() + p.offset))
+      return false;
+  }
+  return true;
+}
+
+std::shared_ptr<const HeadWeights> Learner::packed(const train::LoadedHead& head, const train::Floats& weights) {
+  const HeadSource source{head.shape, head.binding.fusedLayers, head.draft, weights, {}};
+  return std::make_shared<const HeadWeights>(source, *target_, *packing_, HeadFormats{},
+                                             sharesContext(weights) ? base_->context() : nullptr);
+}
+
+void Learner::decide(const std::string& name, Decision decision, int64_t candidate, std::function<void(bool)> done) {
+  post([=, this] {
+    const auto known = tenants_.find(name);
+    if (known == tenants_.end()) return done(false);
+    HeadLearner& learner = *known->second.learner;
+    if (decision != Decision::rollBack && learner.candidateNumber() != candidate) return done(false);
+    switch (decision) {
+      case Decision::promote: learner.promote(); break;
+      case Decision::discard: learner.discard(false); break;
+      case Decision::harmful: learner.discard(true); break;
+      case Decision::rollBack: learner.rollBack(); break;
+    }
+    if (decision == Decision::promote || decision == Decision::rollBack)
+      callbacks_.drafts(name, learner.live() == start_ ? nullptr : packed(file_, *learner.live()));
+    done(true);
+  });
+}
+
+void Learner::save(const std::string& name, const std::string& path, std::function<void(std::exception_ptr)> done) {
+  post([=, this] {
+    try {
+      const auto known = tenants_.find(name);
+      const auto& weights = known == tenants_.end() ? start_ : known->second.learner->live();
+      train::saveHead(path, head_, weights->data(), file_.draft, file_.binding, FileType::f32);
+      done(nullptr);
+    } catch (...) {
+      done(std::current_exception());
+    }
+  });
+}
+
+void Learner::adopt(const std::string& name, const std::string& path, std::function<void(std::exception_ptr)> done) {
+  post([=, this] {
+    try {
+      train::LoadedHead head = train::loadHead(path, file_.binding);
+      const auto weights = std::make_shared<const train::Floats>(std::move(head.weights));
+      const bool same = weights->size() == start_->size() && head.draft == file_.draft;
+      if (Tenant* own = same ? tenant(name) : nullptr) own->learner->adopt(weights);
+      callbacks_.drafts(name, packed(head, *weights));
+      done(nullptr);
+    } catch (...) {
+      done(std::current_exception());
+    }
+  });
+}
+
+void Learner::forget(const std::string* name) {
+  {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(texts_, [&](const VerifiedText& text) { return name == nullptr || text.tenant == *name; });
+  }
+  post([this, all = name == nullptr, which = name ? *name : ""] {
+    std::vector<std::string> gone;
+    for (const auto& [each, own] : tenants_)
+      if (all || each == which) gone.push_back(each);
+    for (const std::string& each : gone) {
+      tenants_.erase(each);
+      callbacks_.drafts(each, nullptr);
+    }
+    publish(0);
+  });
+}
+
+LearnerCounters Learner::counters() const {
+  const std::lock_guard lock(mutex_);
+  return counters_;
+}
+
+}  // namespace foretoken::learn

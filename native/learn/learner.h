@@ -1,0 +1,122 @@
+// Heads that learn while the engine serves: one thread of the lowest priority takes finished texts, judges the heads of
+// their tenant on them, and trains. It works where nothing is decoded, takes a bounded share of the time beside one
+// sequence, and waits where more are busy. Who decides about candidates sits elsewhere and sees lengths, no text.
+#pragma once
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "head/head_weights.h"
+#include "learn/head_learner.h"
+#include "learn/verified_text.h"
+#include "train/head_file.h"
+
+namespace foretoken::learn {
+
+/// What a text says about the heads of its tenant.
+struct Judged {
+  std::string tenant;
+  Foreseen foreseen;
+};
+
+struct LearnerOptions {
+  LearnOptions learn;
+  double share = 0.03;       ///< of one core's time, while one sequence is decoded
+  int64_t stepsPerText = 8;  ///< at most, for each text that came
+  size_t mostTenants = 4;    ///< that learn heads of their own; those that come later don't
+};
+
+struct LearnerCounters {
+  int64_t texts = 0, dropped = 0, steps = 0, skipped = 0, tenants = 0, bytes = 0;
+  double seconds = 0;  ///< of the processor
+  bool paused = false;
+};
+
+/// What the engine and whoever decides are told; called on the learner's thread.
+struct LearnerCallbacks {
+  std::function<void(Judged)> judged;
+  /// From the next round on; null = the head of no tenant.
+  std::function<void(const std::string& tenant, std::shared_ptr<const HeadWeights>)> drafts;
+};
+
+class Learner final : public TextSink {
+ public:
+  /// `base`: the head that drafts for all who have none of their own, made from `file` for `target`.
+  Learner(train::LoadedHead file, std::shared_ptr<const HeadWeights> base, const CpuOptions& cpu,
+          const LearnerOptions& options);
+  ~Learner() override;
+
+  /// Begins; what callbacks use is there until stop().
+  void start(std::shared_ptr<const Model> target, LearnerCallbacks callbacks);
+  /// Ends the work; texts that come later are ignored. What was asked for and not done yet is answered by nobody.
+  void stop();
+
+  void ended(VerifiedText text) override;
+  void busy(int sequences) override;
+
+  enum class Decision { promote, discard, harmful, rollBack };
+  /// About a candidate by its number, or (rollBack) about the live head. `done` says on the learner's thread whether
+  /// there was such a candidate.
+  void decide(const std::string& tenant, Decision decision, int64_t candidate, std::function<void(bool)> done);
+  /// Writes the head that drafts for a tenant; `done` gets what went wrong.
+  void save(const std::string& tenant, const std::string& path, std::function<void(std::exception_ptr)> done);
+  /// A tenant goes on with a head that was saved.
+  void adopt(const std::string& tenant, const std::string& path, std::function<void(std::exception_ptr)> done);
+  /// Nothing of a tenant is left, or of all.
+  void forget(const std::string* tenant);
+  LearnerCounters counters() const;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  struct Tenant {
+    std::unique_ptr<HeadLearner> learner;
+    int64_t owed = 0;  ///< steps
+  };
+
+  void post(std::function<void()> command);
+  void run();
+  bool mayWork();
+  bool work();
+  void prepare();
+  Tenant* tenant(const std::string& name);
+  void take(VerifiedText text);
+  void publish(double seconds);
+  std::shared_ptr<const HeadWeights> packed(const train::LoadedHead& head, const train::Floats& weights);
+  bool sharesContext(const train::Floats& weights) const;
+
+  train::LoadedHead file_;
+  const std::shared_ptr<const HeadWeights> base_;
+  const LearnerOptions options_;
+  const std::unique_ptr<Backend> packing_;
+  train::BlockHead head_;
+  ThreadPool pool_{1};
+  train::Ops ops_;
+  std::shared_ptr<const Model> target_;
+  LearnerCallbacks callbacks_;
+  HeadLearner::Weights start_;
+  std::vector<uint16_t> embedding_;
+  train::TargetTables tables_;  ///< empty until the first text
+  OutputNorm norm_;
+  std::map<std::string, Tenant> tenants_;
+  std::string last_;  ///< whose turn it was
+  double budget_ = 0;
+  Clock::time_point checked_ = Clock::now();
+
+  std::atomic<int> busy_{0};
+  mutable std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<VerifiedText> texts_;
+  std::vector<std::function<void()>> commands_;
+  LearnerCounters counters_;
+  bool started_ = false, stop_ = false;
+  std::thread thread_;
+};
+
+}  // namespace foretoken::learn

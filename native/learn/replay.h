@@ -1,0 +1,41 @@
+// Texts that the target has verified, with what it made of them: what a tenant's head learns from, again and again,
+// what is new more often than what is old.
+#pragma once
+#include <cstdint>
+#include <deque>
+#include <vector>
+
+#include "learn/verified_text.h"
+#include "train/labelled_blocks.h"
+
+namespace foretoken::learn {
+
+/// What makes label states of the last layer's output.
+struct OutputNorm {
+  std::vector<float> scale;
+  float epsilon;
+};
+
+/// Expands a text for training; `fused`: layers that are fused. False where a number is not finite.
+bool expand(const VerifiedText& text, int64_t fused, const OutputNorm& norm, train::TrainSequence& out);
+
+/// One tenant's texts, bounded by bytes: the oldest goes first.
+class Replay {
+ public:
+  explicit Replay(size_t bytes) : budget_(bytes) {}
+
+  void add(VerifiedText text);
+  /// A text, newer ones more often: half of the picks (`noise` 0..1) are from the newest quarter.
+  const VerifiedText& pick(double noise) const;
+  bool empty() const { return texts_.empty(); }
+  int64_t positions() const { return positions_; }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  const size_t budget_;
+  size_t bytes_ = 0;
+  int64_t positions_ = 0;
+  std::deque<VerifiedText> texts_;  ///< oldest first
+};
+
+}  // namespace foretoken::learn

@@ -1,0 +1,29 @@
+// What the engine hands to those who learn from finished texts.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace foretoken {
+
+/// A text as it lies in KV slots. The positions where drafts were rejected are among the others: at each, the target
+/// has said what it expects.
+struct VerifiedText {
+  std::string tenant;
+  std::vector<int32_t> token;
+  int32_t first = 0;           ///< position of the first token
+  int32_t answer = 0;          ///< of these tokens, the first that the target wrote
+  std::vector<uint16_t> kept;  ///< bf16 [tokens][fused layers + 1][width]: features, then the last layer's output
+};
+
+/// Called on the engine's thread; must not wait.
+class TextSink {
+ public:
+  virtual ~TextSink() = default;
+  /// A text that may be learned from has come to its end.
+  virtual void ended(VerifiedText text) = 0;
+  /// How many sequences are decoding or waiting, before every step.
+  virtual void busy(int sequences) = 0;
+};
+
+}  // namespace foretoken

@@ -1,0 +1,85 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Engine, LearningEvent, LoadOptions } from '../../lib';
+import { trainHead } from '../../lib/speculators/train-head';
+import { prompts, tinyModel } from './tiny';
+
+const tiny = tinyModel();
+const folder = mkdtempSync(join(tmpdir(), 'foretoken-learn-head-'));
+let head = '';
+
+beforeAll(async () => {
+  const texts = Array.from({ length: 24 }, (_, i) => `${prompts[i % prompts.length]} ${i} `.repeat(3));
+  const options = { cacheFolder: tiny.cache, draftTokens: 64, slots: 3, rank: 4, rowsPerStep: 512, threads: 2 };
+  head = (await trainHead(tiny.path, texts, folder, options)).path!;
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const request = { maxTokens: 48, ignoreEos: true };
+
+/** Waits until the learner has done all it owes, or for a minute. */
+async function learned(engine: Engine): Promise<void> {
+  let steps = -1;
+  for (let i = 0; i < 600 && engine.stats().learningSteps !== steps; ++i) {
+    steps = engine.stats().learningSteps;
+    await sleep(100);
+  }
+}
+
+function load(options: LoadOptions): Promise<Engine> {
+  return tiny.load({ head, memory: false, ...options });
+}
+
+test('a head learns from what is decoded, text by text, and the text stays the same', async () => {
+  const events: LearningEvent[] = [];
+  const plain = await tiny.load({ speculation: false });
+  const engine = await load({ learnHead: true, onEvent: (event) => void events.push(event) });
+  for (let i = 0; i < 4; ++i) {
+    for (const prompt of prompts) {
+      const { tokens } = await engine.generate(prompt, request);
+      if (i === 0) expect(tokens).toEqual((await plain.generate(prompt, request)).tokens);
+    }
+    await learned(engine);
+  }
+  const stats = engine.stats();
+  expect(stats.learnedTexts).toBeGreaterThan(0);
+  expect(stats.learningSteps).toBeGreaterThan(8);
+  expect(stats.learningTenants).toBe(1);
+  expect(stats.learningBytes).toBeGreaterThan(0);
+  expect(stats.learningSeconds).toBeGreaterThan(0);
+  expect(stats.learningSkipped).toBe(0);
+  expect(events[0]).toMatchObject({ kind: 'candidate', tenant: 'default', version: 0 });
+  engine.forget({ tenant: 'default' });
+  for (let i = 0; i < 600 && engine.stats().learningTenants > 0; ++i) await sleep(100);
+  expect(engine.stats().learningTenants).toBe(0);
+});
+
+test('what may not be learned from is not, and without learning nothing is', async () => {
+  const engine = await load({ learnHead: true });
+  await engine.generate(prompts[0], { ...request, learn: false });
+  await learned(engine);
+  expect(engine.stats()).toMatchObject({ learnedTexts: 0, learningSteps: 0 });
+  const still = await load({});
+  await still.generate(prompts[0], request);
+  expect(still.stats()).toMatchObject({ learnedTexts: 0, learningTenants: 0 });
+});
+
+test('what a tenant taught is kept and found again by another engine, and nothing of another tenant', async () => {
+  const cacheFolder = join(folder, 'cache');
+  const first = await load({ keepLearned: true, cacheFolder });
+  for (const prompt of prompts) await first.generate(prompt, { ...request, tenant: 'a' });
+  await first.close();
+  const accepted = async (tenant: string): Promise<number> => {
+    const engine = await load({ keepLearned: true, cacheFolder });
+    const { usage } = await engine.generate(prompts[2], { ...request, tenant, speculation: { drafters: ['recall'] } });
+    await engine.close();
+    return usage.acceptedDraftTokens;
+  };
+  expect(await accepted('a')).toBeGreaterThan(await accepted('b'));
+  const last = await load({ keepLearned: true, cacheFolder });
+  last.forget({ tenant: 'a' });
+  await last.close();
+  expect(await accepted('a')).toBe(await accepted('c'));
+});

@@ -1,0 +1,183 @@
+// The learner of one tenant's head on a toy language: what it takes up makes a better candidate, only what may move
+// moves, promotion and return swap weights, texts that are not finite are dropped, and what else learns in between
+// changes no bit.
+#include "learn/head_learner.h"
+
+#include <numeric>
+
+#include "quant/float_codecs.h"
+#include "train_rig.h"
+
+namespace {
+
+using namespace foretoken;
+using namespace foretoken::learn;
+using namespace foretoken::test;
+using train::BlockHead;
+using train::BlockHeadShape;
+
+constexpr int64_t kWidth = 32, kTokens = 32;
+
+BlockHeadShape shape() {
+  return {.width = kWidth,
+          .fused = 2,
+          .layers = 1,
+          .inner = 32,
+          .heads = {2, 1, 16},
+          .vocabulary = kTokens,
+          .rank = 8,
+          .slots = 3,
+          .positions = 128,
+          .rotaryBase = 10000};
+}
+
+/// A target that says `factor` t + 1 after t.
+struct Toy {
+  std::vector<uint16_t> embedding;
+  train::TargetTables target;
+  OutputNorm norm{train::Floats(kWidth, 3.0f), 1e-6f};
+
+  Toy() {
+    for (const float x : randomValues(kTokens * kWidth, 7)) embedding.push_back(floatToBf16(x));
+    target.embedding = embedding.data();
+    for (int32_t t = 0; t < kTokens; ++t) target.draft.push_back(t), target.place.push_back(t);
+    for (const uint16_t x : embedding) target.output.push_back(bf16ToFloat(x));
+  }
+  VerifiedText text(int32_t start, int32_t factor, int64_t length = 60) const {
+    VerifiedText out{"a", {}, 5, 4, {}};
+    const auto put = [&](int32_t t) {
+      out.kept.insert(out.kept.end(), embedding.begin() + t * kWidth, embedding.begin() + (t + 1) * kWidth);
+    };
+    for (int32_t token = start % kTokens; length-- > 0; token = (factor * token + 1) % kTokens) {
+      const int32_t next = (factor * token + 1) % kTokens;
+      out.token.push_back(token);
+      put(token), put(next), put(next);
+    }
+    return out;
+  }
+};
+
+struct Rig {
+  Toy toy;
+  BlockHead head{shape()};
+  ThreadPool pool{1};
+  train::Ops ops{pool, selectIsa("")};
+  HeadLearner::Weights start = std::make_shared<const train::Floats>(head.initial(3, 1));
+  LearnOptions options;
+
+  Rig() { options.rate = 0.01f; }
+  HeadLearner learner() { return {ops, head, toy.target, toy.norm, options, start}; }
+};
+
+double mean(const std::vector<uint8_t>& right) {
+  return std::accumulate(right.begin(), right.end(), 0.0) / static_cast<double>(std::max<size_t>(1, right.size()));
+}
+
+void testLearns() {
+  Rig rig;
+  HeadLearner learner = rig.learner();
+  CHECK(!learner.step());  // nothing to learn from
+  Foreseen seen;
+  double first = -1, last = 0, live = 0;
+  for (int32_t i = 0; i < 60; ++i) {
+    seen = {};
+    CHECK(learner.take(rig.toy.text(i, 5), seen));
+    CHECK(static_cast<int64_t>(seen.live.size()) == rig.options.scored && seen.previous.empty());
+    CHECK(seen.candidate.empty() == (seen.candidateNumber == 0));
+    if (first < 0) first = mean(seen.live);
+    if (!seen.candidate.empty()) last = mean(seen.candidate), live = mean(seen.live);
+    for (int s = 0; s < 4; ++s) CHECK(learner.step());
+    if (i % 10 == 9) learner.discard(false);  // a later state becomes the candidate
+  }
+  CHECK(first < 0.5 && live < 0.5 && last > 2);
+  // What may not move has not.
+  for (int64_t s = 0; s < rig.options.stepsPerCandidate; ++s) learner.step();
+  learner.promote();
+  int moved = 0;
+  for (const train::Parameter& p : rig.head.parameters().all()) {
+    const bool same = std::equal(rig.start->begin() + p.offset, rig.start->begin() + p.offset + p.size(),
+                                 learner.live()->begin() + p.offset);
+    const bool context = p.name.starts_with("fc") || p.name.starts_with("feature_norms") ||
+                         p.name.starts_with("context_norm") || p.name.find("attention.k") != std::string::npos ||
+                         p.name.find("attention.v") != std::string::npos;
+    if (context) CHECK(same);
+    moved += !same;
+  }
+  CHECK(moved == 7);  // before, after, query, output, gate, up, down
+  seen = {};
+  CHECK(learner.take(rig.toy.text(2, 5), seen));
+  CHECK(mean(seen.live) > 2 && mean(seen.previous) < 0.5 && seen.candidate.empty());
+  learner.rollBack();
+  CHECK(learner.live() == rig.start);
+}
+
+void testMarkovAlone() {
+  Rig rig;
+  rig.options.moves = Moves::markov;
+  HeadLearner learner = rig.learner();
+  Foreseen seen;
+  learner.take(rig.toy.text(1, 5), seen);
+  for (int64_t s = 0; s < rig.options.stepsPerCandidate; ++s) learner.step();
+  learner.promote();
+  for (const train::Parameter& p : rig.head.parameters().all()) {
+    const bool same = std::equal(rig.start->begin() + p.offset, rig.start->begin() + p.offset + p.size(),
+                                 learner.live()->begin() + p.offset);
+    CHECK(same == (p.name != "before.weight" && p.name != "after"));
+  }
+}
+
+void testPoison() {
+  Rig rig;
+  HeadLearner learner = rig.learner();
+  VerifiedText text = rig.toy.text(1, 5);
+  text.kept[700] = 0x7fc0;  // NaN
+  Foreseen seen;
+  CHECK(!learner.take(std::move(text), seen) && learner.skipped() == 1 && learner.replay().empty());
+  VerifiedText shortest = rig.toy.text(1, 5, 5);
+  CHECK(learner.take(std::move(shortest), seen) && learner.step());
+}
+
+void testReplay() {
+  const Toy toy;
+  Replay replay(10000);
+  for (int32_t i = 0; i < 50; ++i) replay.add(toy.text(i, 3, 10));
+  CHECK(replay.bytes() <= 10000 && replay.positions() == 50);
+  CHECK(replay.pick(0).token[0] == 49 % kTokens && replay.pick(0.999).token[0] == 45 % kTokens);
+  replay.add(toy.text(3, 3, 100));  // larger than the budget: alone
+  CHECK(replay.positions() == 100);
+}
+
+/// Tenant A's learner with and without B's in between.
+void testIsolation() {
+  std::vector<std::vector<uint8_t>> seen[2];
+  train::Floats weights[2];
+  for (const bool withB : {false, true}) {
+    Rig rig;
+    HeadLearner a = rig.learner(), b = rig.learner();
+    for (int32_t i = 0; i < 12; ++i) {
+      Foreseen of, other;
+      CHECK(a.take(rig.toy.text(i, 5), of));
+      seen[withB].push_back(of.live), seen[withB].push_back(of.candidate);
+      if (withB) b.take(rig.toy.text(3 * i, 11), other);
+      for (int s = 0; s < 3; ++s) {
+        a.step();
+        if (withB) b.step();
+      }
+      if (i == 6) a.promote();
+      if (withB && i == 8) b.promote();
+    }
+    weights[withB] = *a.live();
+  }
+  CHECK(seen[0] == seen[1] && weights[0] == weights[1]);
+}
+
+}  // namespace
+
+int main() {
+  testLearns();
+  testMarkovAlone();
+  testPoison();
+  testReplay();
+  testIsolation();
+  return foretoken::test::finish("learn_head");
+}

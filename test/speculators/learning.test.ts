@@ -1,0 +1,130 @@
+import { writeFileSync } from 'node:fs';
+import type { NativeEngine, NativeJudged } from '../../lib/native';
+import type { LearningEvent } from '../../lib/speculators/events';
+import { Learning } from '../../lib/speculators/learning';
+import { SpeculatorStore } from '../../lib/speculators/store';
+import { temporaryFolder } from '../support/temporary';
+
+const folder = temporaryFolder();
+const model = 'e'.repeat(32);
+const slots = 4;
+const price = (drafted: number): number => (drafted > 0 ? 1.1 + 0.03 * drafted : 1);
+
+/** What the learner of an engine would be asked to do. */
+class Recorder {
+  readonly asked: string[] = [];
+  candidates = new Map<string, number>();
+  readonly engine = {
+    watchLearning: () => undefined,
+    decide: (tenant: string, decision: string, candidate: number) => {
+      this.asked.push(`${tenant} ${decision} ${candidate}`);
+      return Promise.resolve({ done: decision === 'rollback' || this.candidates.get(tenant) === candidate });
+    },
+    saveHead: (tenant: string, path: string) => {
+      writeFileSync(path, `head of ${tenant}`);
+      return Promise.resolve();
+    },
+    adoptHead: (tenant: string, path: string) => {
+      this.asked.push(`${tenant} adopt ${path.replace(/.*head-/, '')}`);
+      return Promise.resolve();
+    },
+    memoryOf: () => Promise.resolve({ tokens: Int32Array.from([1, -1]), keys: new Int8Array(128) }),
+    restoreMemory: (tenant: string, tokens: Int32Array) => {
+      this.asked.push(`${tenant} restore ${tokens.length}`);
+      return Promise.resolve();
+    },
+  } as unknown as NativeEngine;
+}
+
+function judged(tenant: string, live: number, candidate: number, number = 1, previous?: number): NativeJudged {
+  const all = (accepted: number): Uint8Array => new Uint8Array(64).fill(accepted);
+  const none = new Uint8Array(0);
+  return {
+    tenant,
+    slots,
+    live: all(live),
+    candidate: number > 0 ? all(candidate) : none,
+    previous: previous === undefined ? none : all(previous),
+    candidateNumber: number,
+  };
+}
+
+function learning(recorder: Recorder, store?: SpeculatorStore): { learning: Learning; events: LearningEvent[] } {
+  const events: LearningEvent[] = [];
+  const options = { heads: true, store, price, onEvent: (event: LearningEvent) => void events.push(event) };
+  return { learning: new Learning(recorder.engine, options), events };
+}
+
+const kinds = (events: LearningEvent[]): string[] => events.map(({ kind, tenant }) => `${tenant} ${kind}`);
+const settled = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 50));
+
+test('a better candidate is promoted once, kept on disk with its evidence, and found again', async () => {
+  const recorder = new Recorder();
+  const store = new SpeculatorStore(folder(), model);
+  const { learning: own, events } = learning(recorder, store);
+  await own.open('a');
+  recorder.candidates.set('a', 1);
+  for (let i = 0; i < 100; ++i) own.judge(judged('a', 1, 2));
+  await own.close();
+  expect(kinds(events)).toEqual(['a candidate', 'a promoted']);
+  expect(events[1].version).toBe(1);
+  expect(events[1].evidence['lowerBound']).toBeGreaterThanOrEqual(0);
+  const { versions, live } = await store.manifest('a');
+  expect(live).toBe(1);
+  expect(versions[0]).toMatchObject({ origin: 'learned', tenants: ['a'], evidence: events[1].evidence });
+  expect(recorder.asked).toEqual(['a promote 1']);
+
+  const later = new Recorder();
+  const { learning: next } = learning(later, store);
+  await Promise.all([next.open('a'), next.open('a'), next.open('b')]);
+  expect(later.asked).toEqual(['a restore 2', 'a adopt 1.safetensors']);
+  for (let i = 0; i < 40; ++i) next.judge(judged('a', 0, 0, 0, 3));
+  await next.close();
+  expect(later.asked.at(-1)).toBe('a rollback 0');
+  expect((await store.manifest('a')).live).toBe(0);
+});
+
+test('one that is worse is given up for good, and what came too late changes nothing', async () => {
+  const recorder = new Recorder();
+  const { learning: own, events } = learning(recorder);
+  recorder.candidates.set('a', 1);
+  for (let i = 0; i < 100; ++i) own.judge(judged('a', 2, 1));
+  await settled();
+  expect(recorder.asked).toEqual(['a harmful 1']);
+  expect(kinds(events)).toEqual(['a candidate', 'a discarded']);
+  for (let i = 0; i < 100; ++i) own.judge(judged('a', 1, 2, 2)); // the native side is at another one already
+  await settled();
+  expect(recorder.asked.at(-1)).toBe('a promote 2');
+  expect(kinds(events).slice(2)).toEqual(['a candidate']);
+});
+
+test('what is decided about one tenant does not depend on another', async () => {
+  const run = async (withB: boolean): Promise<LearningEvent[]> => {
+    const recorder = new Recorder();
+    const { learning: own, events } = learning(recorder);
+    recorder.candidates.set('a', 1);
+    for (let i = 0; i < 60; ++i) {
+      own.judge(judged('a', 1 + (i % 2), 2 - (i % 3 === 0 ? 1 : 0)));
+      if (withB) own.judge(judged('b', 3, 0, 7));
+      if (withB && i === 30) own.forget('b');
+    }
+    await settled();
+    return events.filter(({ tenant }) => tenant === 'a');
+  };
+  const alone = await run(false);
+  expect(alone.length).toBeGreaterThan(0);
+  expect(await run(true)).toEqual(alone);
+});
+
+test('forgetting a tenant drops what was kept, and a decision on its way comes too late', async () => {
+  const recorder = new Recorder();
+  const store = new SpeculatorStore(folder(), model);
+  const { learning: own, events } = learning(recorder, store);
+  recorder.candidates.set('a', 1);
+  await store.saveMemory('a', { tokens: Int32Array.from([1, -1]), keys: new Int8Array(128) });
+  for (let i = 0; i < 100; ++i) own.judge(judged('a', 1, 2));
+  own.forget('a');
+  await own.close();
+  expect(kinds(events)).toEqual(['a candidate']);
+  expect(await store.tenants()).toEqual([]);
+});
