@@ -131,10 +131,10 @@ int main() {
   CHECK(prompts.size() == 8);
   loadTimes(path);
   referencePath(path, prompts);
-  // Same weights, activations rounded to bf16 or to 8 bits a block: seven flips of 512 with the latter, all but one at
-  // margins below 0.11, where transformers with activations rounded like that has six.
+  // Same weights, activations rounded to bf16 or to 8 bits a block: five flips of 512 with the latter, on every
+  // instruction set, where transformers with activations rounded like that has six.
   fastPath(path, "bf16", 0.99, 0.1f, prompts);
-  fastPath(path, "auto", 0.98, 0.75f, prompts);
+  fastPath(path, "auto", 0.99, 0.3f, prompts);
   // Other weights: how far they are is bench quality's matter, here only that they are the same model.
   fastPath(path, "fp8", 0.9, 4.0f, prompts);
   fastPath(path, "nvfp4", 0.7, 16.0f, prompts);
