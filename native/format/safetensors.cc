@@ -80,8 +80,9 @@ class Header {
     if (text == "F32") return FileType::f32;
     if (text == "F16") return FileType::f16;
     if (text == "BF16") return FileType::bf16;
-    refuse("UNSUPPORTED_TENSOR_TYPE", "tensor " + quoted(name) + " is of type " + text + "; F32, F16 and BF16 are read",
-           dtype.offset());
+    if (text == "F8_E4M3") return FileType::e4m3;
+    refuse("UNSUPPORTED_TENSOR_TYPE",
+           "tensor " + quoted(name) + " is of type " + text + "; F32, F16, BF16 and F8_E4M3 are read", dtype.offset());
   }
 
   void readShape(TensorInfo& out, const Json& shape) const {

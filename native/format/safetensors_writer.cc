@@ -35,8 +35,12 @@ uint64_t bytesOf(const TensorToWrite& tensor) {
 }
 
 const char* dtype(FileType type) {
-  if (type == FileType::f32) return "F32";
-  return type == FileType::f16 ? "F16" : "BF16";
+  switch (type) {
+    case FileType::f32: return "F32";
+    case FileType::f16: return "F16";
+    case FileType::e4m3: return "F8_E4M3";
+    default: return "BF16";
+  }
 }
 
 std::string headerOf(std::span<const TensorToWrite> tensors, const std::map<std::string, std::string>& metadata) {

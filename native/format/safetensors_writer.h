@@ -12,7 +12,7 @@ namespace foretoken {
 
 struct TensorToWrite {
   std::string name;
-  FileType type;  ///< f32, f16 or bf16
+  FileType type;  ///< f32, f16, bf16 or e4m3
   std::vector<int64_t> shape;
   const void* data;
 };

@@ -29,6 +29,7 @@ namespace {
 
 bool finiteF16(const uint8_t* bytes) { return (loadHalf(bytes) & 0x7c00) != 0x7c00; }
 bool finiteBf16(const uint8_t* bytes) { return (loadHalf(bytes) & 0x7f80) != 0x7f80; }
+bool finiteE4m3(const uint8_t* bytes) { return (*bytes & 0x7f) != 0x7f; }
 bool finiteF32(const uint8_t* bytes) { return finiteBf16(bytes + 2); }
 
 /// Where the floats of a block are (its scales and minima, or the weight itself) and how to judge one.
@@ -49,6 +50,7 @@ FloatsOfBlock floatsOfBlock(FileType type) {
     case FileType::q4_k:
     case FileType::q5_k: return {{0, 2}, 2, finiteF16};
     case FileType::q6_k: return {{208, 0}, 1, finiteF16};
+    case FileType::e4m3: return {{0, 0}, 1, finiteE4m3};
   }
   return {{0, 0}, 0, finiteF16};
 }

@@ -12,9 +12,10 @@
 
 namespace foretoken {
 
-/// In which formats a head's matrices are computed: those of its own, and the rows over its draft vocabulary.
+/// In which formats a head's matrices are computed: those of its own, and the rows over its draft vocabulary. By
+/// default the fastest: with a trained head of the default model as many tokens were right as in bf16.
 struct HeadFormats {
-  Format own = Format::fp8, output = Format::q8_0;
+  Format own = Format::nvfp4, output = Format::nvfp4;
 };
 
 /// A head as plain numbers.

@@ -103,7 +103,7 @@ void anyTo(FileType from, const uint8_t* in, uint8_t* out, int64_t count, void (
   }
 }
 
-bool isFloat(FileType type) { return type == FileType::f32 || type == FileType::f16 || type == FileType::bf16; }
+bool isFloat(FileType type) { return blockShape(type).elements == 1; }
 
 }  // namespace
 
@@ -112,6 +112,7 @@ FileType computedType(FileType type) {
     case FileType::q4_k: return FileType::q4_1;
     case FileType::q5_k:
     case FileType::q6_k: return FileType::q8_0;
+    case FileType::e4m3: return FileType::bf16;
     default: return type;
   }
 }

@@ -1,4 +1,5 @@
 // Expansion of file types to fp32, in the order of operations of the reference (ggml), without fused multiply-add.
+#include <algorithm>
 #include <cstring>
 
 #include "quant/float_codecs.h"
@@ -108,6 +109,7 @@ void dequantize(FileType type, const void* blocks, float* out, int64_t count) {
     case FileType::q4_k: return expandBlocks<BlockQ4_K>(blocks, out, count, 256);
     case FileType::q5_k: return expandBlocks<BlockQ5_K>(blocks, out, count, 256);
     case FileType::q6_k: return expandBlocks<BlockQ6_K>(blocks, out, count, 256);
+    case FileType::e4m3: std::transform(bytes, bytes + count, out, e4m3ToFloat); return;
   }
 }
 

@@ -7,8 +7,8 @@ namespace {
 
 constexpr std::array<std::string_view, kFormatCount> kFormatNames = {"f32",   "f16",  "bf16", "fp8", "nvfp4",
                                                                      "mxfp4", "q8_0", "q4_0", "q4_1"};
-constexpr std::array<std::string_view, 9> kFileTypeNames = {"F32",  "F16",  "BF16", "Q8_0", "Q4_0",
-                                                            "Q4_1", "Q4_K", "Q5_K", "Q6_K"};
+constexpr std::array<std::string_view, 10> kFileTypeNames = {"F32",  "F16",  "BF16", "Q8_0", "Q4_0",
+                                                             "Q4_1", "Q4_K", "Q5_K", "Q6_K", "F8_E4M3"};
 
 size_t ceilDiv(int64_t value, int64_t divisor) { return static_cast<size_t>((value + divisor - 1) / divisor); }
 
@@ -42,6 +42,7 @@ BlockShape blockShape(FileType type) {
     case FileType::q4_k: return {256, 144};
     case FileType::q5_k: return {256, 176};
     case FileType::q6_k: return {256, 210};
+    case FileType::e4m3: return {1, 1};
   }
   return {1, 0};
 }

@@ -12,8 +12,8 @@ enum class Format : uint8_t { f32, f16, bf16, fp8, nvfp4, mxfp4, q8_0, q4_0, q4_
 
 constexpr int kFormatCount = 9;
 
-/// Types a file can hold. K-quants are read (and converted at load), never computed in.
-enum class FileType : uint8_t { f32, f16, bf16, q8_0, q4_0, q4_1, q4_k, q5_k, q6_k };
+/// Types a file can hold. K-quants and e4m3 (without any scale) are read (and converted at load), never computed in.
+enum class FileType : uint8_t { f32, f16, bf16, q8_0, q4_0, q4_1, q4_k, q5_k, q6_k, e4m3 };
 
 std::string_view name(Format);
 std::string_view name(FileType);

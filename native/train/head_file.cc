@@ -1,21 +1,25 @@
 #include "train/head_file.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <list>
 #include <locale>
 #include <sstream>
 
 #include "common/error.h"
 #include "format/safetensors.h"
 #include "format/safetensors_writer.h"
-#include "quant/float_codecs.h"
+#include "quant/quantize.h"
 
 namespace foretoken::train {
 namespace {
 
 /// Raised whenever files of older versions would be misread.
 const std::string kFormat = "foretoken block head 1";
+/// Behind the name of a matrix in fp8: a scale for each of its rows.
+const std::string kScale = ".scale";
 
 std::string joined(const std::vector<int>& numbers) {
   std::string text;
@@ -75,8 +79,17 @@ class HeadReader {
   void read(const std::string& name, int64_t size, float* out) const {
     const TensorInfo* tensor = file_->find(name);
     dequantize(tensor->type, tensor->data, out, size);
-    for (int64_t i = 0; i < size; ++i)
-      if (!std::isfinite(out[i])) refuse(name + " holds a value that is not finite");
+    requireFinite(name, size, out);
+  }
+  /// The values of a parameter, those of a matrix in fp8 times their rows' scales.
+  void read(const Parameter& p, float* out) const {
+    read(p.name, p.size(), out);
+    if (file_->find(p.name)->type != FileType::e4m3) return;
+    requireTensor(p.name + kScale, p.rows);
+    Floats scale(p.rows);
+    read(p.name + kScale, p.rows, scale.data());
+    for (int64_t i = 0; i < p.size(); ++i) out[i] *= scale[i / p.columns];
+    requireFinite(p.name, p.size(), out);
   }
   /// Values of a tensor, 0 where it is absent.
   int64_t elements(const std::string& name) const {
@@ -85,6 +98,11 @@ class HeadReader {
   }
 
  private:
+  void requireFinite(const std::string& name, int64_t size, const float* values) const {
+    if (!std::all_of(values, values + size, [](float v) { return std::isfinite(v); }))
+      refuse(name + " holds a value that is not finite");
+  }
+
   std::string path_;
   std::unique_ptr<SafetensorsFile> file_;
 };
@@ -104,6 +122,26 @@ BlockHeadShape readShape(const HeadReader& file, size_t fused) {
   shape.rotaryBase = file.number("rotary_base");
   return shape;
 }
+
+/// A head's tensors on their way to a file. In fp8 a matrix has codes and a scale for each row; a vector is bf16.
+struct TensorList {
+  std::vector<TensorToWrite> all;
+  std::list<std::vector<uint8_t>> bytes;
+  std::list<Floats> scales;
+
+  void add(const Parameter& p, const float* values, FileType type) {
+    const auto shape = p.isMatrix() ? std::vector<int64_t>{p.rows, p.columns} : std::vector<int64_t>{p.columns};
+    if (type == FileType::e4m3 && !p.isMatrix()) type = FileType::bf16;
+    if (type == FileType::f32) return all.push_back({p.name, type, shape, values});
+    auto& codes = bytes.emplace_back(p.size() * blockShape(type).bytes);
+    all.push_back({p.name, type, shape, codes.data()});
+    if (type == FileType::bf16) return roundRowBf16(values, p.size(), reinterpret_cast<uint16_t*>(codes.data()));
+    Floats& scale = scales.emplace_back(p.rows);
+    for (int64_t r = 0; r < p.rows; ++r)
+      scale[r] = quantizeRowFp8(values + r * p.columns, p.columns, codes.data() + r * p.columns);
+    all.push_back({p.name + kScale, FileType::f32, {p.rows}, scale.data()});
+  }
+};
 
 std::map<std::string, std::string> metadataOf(const BlockHeadShape& shape, const HeadBinding& binding) {
   return {{"format", kFormat},
@@ -141,21 +179,11 @@ void requireFinite(const Parameters& parameters, const float* weights, const std
 void saveHead(const std::string& path, const BlockHead& head, const float* weights, const std::vector<int32_t>& draft,
               const HeadBinding& binding, FileType type) {
   requireFinite(head.parameters(), weights, path);
-  std::vector<std::vector<uint16_t>> halves;
-  std::vector<TensorToWrite> tensors;
-  for (const Parameter& p : head.parameters().all()) {
-    const void* data = weights + p.offset;
-    if (type == FileType::bf16) {
-      auto& half = halves.emplace_back(p.size());
-      for (int64_t i = 0; i < p.size(); ++i) half[i] = floatToBf16(weights[p.offset + i]);
-      data = half.data();
-    }
-    const auto shape = p.isMatrix() ? std::vector<int64_t>{p.rows, p.columns} : std::vector<int64_t>{p.columns};
-    tensors.push_back({p.name, type, shape, data});
-  }
+  TensorList tensors;
+  for (const Parameter& p : head.parameters().all()) tensors.add(p, weights + p.offset, type);
   const Floats ids(draft.begin(), draft.end());  // as floats, which hold them exactly and every reader knows
-  tensors.push_back({"draft_ids", FileType::f32, {static_cast<int64_t>(ids.size())}, ids.data()});
-  writeSafetensors(path, tensors, metadataOf(head.shape(), binding));
+  tensors.all.push_back({"draft_ids", FileType::f32, {static_cast<int64_t>(ids.size())}, ids.data()});
+  writeSafetensors(path, tensors.all, metadataOf(head.shape(), binding));
 }
 
 LoadedHead loadHead(const std::string& path, const HeadBinding& expected) {
@@ -173,7 +201,7 @@ LoadedHead loadHead(const std::string& path, const HeadBinding& expected) {
   const BlockHead head(loaded.shape);
   for (const Parameter& p : head.parameters().all()) file.requireTensor(p.name, p.size());
   loaded.weights.resize(head.parameters().size());
-  for (const Parameter& p : head.parameters().all()) file.read(p.name, p.size(), loaded.weights.data() + p.offset);
+  for (const Parameter& p : head.parameters().all()) file.read(p, loaded.weights.data() + p.offset);
   Floats ids(loaded.shape.vocabulary);
   file.read("draft_ids", loaded.shape.vocabulary, ids.data());
   for (const float id : ids) {

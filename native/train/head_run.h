@@ -36,7 +36,7 @@ class HeadRun {
   void saveCheckpoint(const std::string& path);
   /// Returns the steps that the checkpoint had taken.
   int64_t loadCheckpoint(const std::string& path);
-  /// The head as it is now, in bf16.
+  /// The head as it is now, in fp8.
   void saveHead(const std::string& path);
 
  private:

@@ -99,7 +99,7 @@ void entries() {
   CHECK(refused(R"({"t":{"dtype":"F32","shape":[1]}})", 4, "JSON_MISSING_KEY"));
   CHECK(refused(R"({"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"x":1}})", 4, "UNKNOWN_FIELD"));
   CHECK(refused(R"({"t":5})", 0, "JSON_WRONG_TYPE"));
-  for (const char* dtype : {"F64", "I64", "U8", "BOOL", "F8_E4M3", "f32", ""}) {
+  for (const char* dtype : {"F64", "I64", "U8", "BOOL", "F8_E5M2", "f32", ""}) {
     CHECK(refused(one(dtype, "[1]", "[0,8]"), 8, "UNSUPPORTED_TENSOR_TYPE"));
   }
   CHECK(refused(one("F32", "[-1]", "[0,4]"), 4, "BAD_SHAPE"));

@@ -183,6 +183,11 @@ void testHeadFile() {
   CHECK(loaded.shape.slots == 3 && loaded.shape.heads.width == 16 && loaded.shape.epsilon == shape().epsilon);
   save(weights.data(), FileType::bf16);
   CHECK(difference(loadHead(path, kBinding).weights, weights) < 0.004);
+  save(weights.data(), FileType::e4m3);
+  const Floats rounded = loadHead(path, kBinding).weights;
+  CHECK(difference(rounded, weights) < 0.07);  // of the largest weight; half a step of three bits is 0.0625
+  for (size_t i = 0; i < weights.size(); ++i)
+    CHECK(std::abs(rounded[i] - weights[i]) <= 0.07f * std::abs(weights[i]) + 1e-3f);
   CHECK(codeOf([&] { loadHead(path, {"model", "tokenizer", {1, 3}}); }) == "HEAD_MISMATCH");
   CHECK(codeOf([&] { loadHead(path, {"model", "another", {1, 2}}); }) == "HEAD_MISMATCH");
   CHECK(loadHead(path, {"model", "", {1, 2}}).draft == run.toy.target.draft);
@@ -196,10 +201,10 @@ void testHeadFile() {
 }
 
 /// Bytes of a saved head changed one after another: refused or harmless, never a crash or a weight that is not finite.
-void testDamage() {
+void testDamage(FileType type) {
   const std::string path = temporary("foretoken-train-damaged");
   Run run(1);
-  saveHead(path, run.head, run.trainer.weights().data(), run.toy.target.draft, kBinding, FileType::bf16);
+  saveHead(path, run.head, run.trainer.weights().data(), run.toy.target.draft, kBinding, type);
   std::ifstream in(path, std::ios::binary);
   const std::string whole((std::istreambuf_iterator<char>(in)), {});
   std::mt19937 random(1);
@@ -225,6 +230,6 @@ int main() {
   testResume();
   testPoison();
   testHeadFile();
-  testDamage();
+  for (const FileType type : {FileType::bf16, FileType::e4m3}) testDamage(type);
   return foretoken::test::finish("train_trainer");
 }
