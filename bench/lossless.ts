@@ -1,6 +1,7 @@
 import type { ModelSource } from '../lib/engine/model-source';
 import type { ChatMessage } from '../lib/index';
 import { Drafter } from '../lib/native';
+import { shippedSpeculators } from '../lib/speculators/memory';
 import { Bar } from './common/bar';
 import { specBench, stream } from './common/data';
 import type { BenchOptions } from './common/options';
@@ -34,7 +35,7 @@ const newTokens = 128;
 const mostSequences = 4;
 const combinations = [1, mostSequences].flatMap((batch) => [0, 1].map((temperature) => ({ batch, temperature })));
 /** They take turns; where a prompt is run again, it is by the one two places later, so that each of them meets hits and misses. */
-const drafters = [Drafter.suffix, Drafter.recall, Drafter.adversarial, Drafter.prediction];
+const drafters = [Drafter.suffix, Drafter.recall, Drafter.adversarial, Drafter.prediction, Drafter.head];
 
 /** Of each of Spec-Bench's groups and of five streams the first `limit` prompts (0 = all) that are not long, and a few long ones. */
 export async function losslessPrompts(folder: string, source: ModelSource, limit: number): Promise<TokenPrompt[]> {
@@ -59,7 +60,7 @@ export async function losslessPrompts(folder: string, source: ModelSource, limit
 /**
  * Drafting is forced in every round, right and wrong drafts, chains and trees, and the tokens are compared with those of an
  * engine that was loaded without speculation. Of three weight formats each prompt runs in two, in each in one of batch 1 and 4 × temperature 0 and 1, in another one
- * per format, as a tenant that nobody has seen; every second group of four prompts is run again by other drafters, with prefix in the cache and
+ * per format, as a tenant that nobody has seen; every second group of prompts, as many as there are drafters, is run again by other drafters, with prefix in the cache and
  * answer remembered. In batches one sequence joins when another leaves. Plain texts come four at a time, whatever the batch they are
  * compared with, so that a row's independence of its neighbours is at stake too.
  *
@@ -80,7 +81,7 @@ export async function lossless(
     const load = { weights, threads: options.threads, maxSequences: mostSequences };
     const engines: Pair = {
       plain: await NativeRunner.load(model, { ...load, speculation: false }),
-      drafting: await NativeRunner.load(model, { ...load, speculation: true }),
+      drafting: await NativeRunner.load(model, { ...load, speculation: true, heads: shippedSpeculators() }),
     };
     for (const [index, combination] of combinations.entries()) {
       const share = prompts.filter((_, i) => joins(i, turn) && (i + turn) % combinations.length === index);
@@ -116,15 +117,16 @@ async function compare(
       ...{ maxTokens: newTokens, stopTokens, temperature },
     },
   }));
+  const allowed = drafters.filter((which) => which !== Drafter.head || drafting.engine.stats().headBytes > 0);
   const texts: number[][] = [];
   await inBatches(cases, mostSequences, async ({ index, request }) => {
     texts[index] = (await plain.run(request)).tokens;
   });
   await inBatches(cases, batch, async ({ index, request }) => {
-    const again = Math.floor(index / drafters.length) % 2 === 0;
+    const again = Math.floor(index / allowed.length) % 2 === 0;
     for (const turn of again ? [index, index + 2] : [index]) {
       bar.show(`${weights}, batch ${batch}, temperature ${temperature}: ${row.mismatches} mismatches so far`);
-      const force = drafters[turn % drafters.length];
+      const force = allowed[turn % allowed.length];
       const prediction = force === Drafter.prediction ? corrupted(texts[index], next) : new Int32Array(0);
       const speculation = { enabled: true, maxLookahead: 8, drafters: -1, force };
       const run = await drafting.run({ ...request, prediction, speculation });

@@ -31,6 +31,7 @@ const everything: Arms = { all: { tenant: 'all' } };
 const alone: Arms = {
   suffix: { tenant: 'suffix', speculation: { drafters: ['suffix'] } },
   recall: { tenant: 'recall', speculation: { drafters: ['recall'] } },
+  head: { tenant: 'head', speculation: { drafters: ['head'] } },
 };
 /** Of each group, every prompt that divides by this is answered by one drafter alone and sampled as well. */
 const thin = 3;
@@ -189,6 +190,7 @@ function addGroup(report: Report, group: string, turns: Turn[], sampled: Turn[])
     acceptanceLength: acceptanceLength(inside, 'all'),
     suffixOnly: acceptanceLength(inside, 'suffix'),
     recallOnly: acceptanceLength(inside, 'recall'),
+    headOnly: acceptanceLength(inside, 'head'),
     t07,
     degenerate: 1 - clean.length / inside.length,
   });
@@ -206,6 +208,7 @@ function show(report: Report, turns: Turn[], sampled: Turn[]): void {
       'accept. length',
       'suffix',
       'recall',
+      'head',
       'at 0.7',
       'loops',
     ],

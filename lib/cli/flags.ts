@@ -14,6 +14,7 @@ export interface LoadFlags {
   context?: number;
   speculation: boolean;
   memory: string | boolean;
+  head: string | boolean;
 }
 
 /** Flags of every command that samples. */
@@ -40,6 +41,8 @@ export function addLoadFlags(command: Command): Command {
     )
     .option('--memory <file>', "a static memory to draft from (default: the model's own, where one ships)")
     .option('--no-memory', 'draft without a static memory')
+    .option('--head <file>', "a draft head (default: the model's own, where one ships)")
+    .option('--no-head', 'draft without a head')
     .option('--no-speculation', 'decode plainly: the same text, one token per pass');
 }
 
@@ -65,6 +68,7 @@ export async function loadEngine(flags: LoadFlags, signal: AbortSignal): Promise
       contextLength: flags.context,
       speculation: flags.speculation,
       memory: flags.memory,
+      head: flags.head,
       onProgress: progress.update,
       signal,
     });
