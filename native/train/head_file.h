@@ -24,7 +24,8 @@ struct LoadedHead {
   Floats weights;              ///< in the layout of BlockHead(shape)
 };
 
-/// Writes weights as e4m3 (matrices, with a scale for each row), bf16 or f32, whole or not at all. Throws HEAD_NOT_FINITE, WRITE_FAILED.
+/// Writes weights as e4m3 (matrices, with a scale for each row), bf16 or f32, whole or not at all. Throws
+/// HEAD_NOT_FINITE, WRITE_FAILED.
 void saveHead(const std::string& path, const BlockHead&, const float* weights, const std::vector<int32_t>& draft,
               const HeadBinding&, FileType type);
 
