@@ -134,7 +134,7 @@ float EngineCore::timeDraft(DrafterId which) const {
 float EngineCore::timeHead(const PageTable& table, int context) {
   const std::vector<int32_t> tokens(context, 0);
   std::array<DraftNode, kMaxDraftNodes> nodes;
-  int32_t known = context - 2;
+  HeadProgress known{head_->head().context()->serial(), context - 2};
   HeadAsk ask{tokens, &table, &known, kMaxDraftNodes, nodes};
   const auto begin = Clock::now();
   head_->draft(*versions_.back(), {&ask, 1});

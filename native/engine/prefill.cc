@@ -61,7 +61,7 @@ void EngineCore::planPrefill() {
 /// always computed, because its logits are wanted. False: no pages, the sequence waits again.
 bool EngineCore::startPrefill(Sequence& sequence) {
   if (sequence.table.size() > 0) return true;
-  sequence.headKnown = 0;
+  sequence.headKnown = {};
   const int32_t sharable = sequence.model == versions_.back() ? sequence.length() - 1 : 0;
   sequence.computed = sequence.table.adoptPrefix(pool_, sequence.tenant, sequence.tokens, sharable);
   for (int32_t p = 0; p < sequence.computed && keys_ && sequence.drafts(); ++p)

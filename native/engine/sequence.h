@@ -6,6 +6,7 @@
 
 #include "backend.h"
 #include "engine/request.h"
+#include "head/head_drafter.h"
 #include "kv/pages.h"
 #include "model/model.h"
 #include "speculate/adversarial.h"
@@ -58,7 +59,7 @@ class Sequence {
   std::vector<int32_t> tokens;  ///< prompt and output
   int32_t computed = 0;         ///< positions whose keys and values are in `table`
   PageTable table;
-  int32_t headKnown = 0;            ///< positions of `table` whose keys for the head are there, see HeadAsk
+  HeadProgress headKnown;           ///< of `table`
   std::shared_ptr<Model> model;     ///< the weights it is computed with; null until its first admission
   int32_t tenant = -1;              ///< the engine's number of the tenant
   int32_t cachedPromptTokens = -1;  ///< found in the prefix cache at the first admission

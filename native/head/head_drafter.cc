@@ -130,14 +130,15 @@ void HeadDrafter::computeContext(const Model& target, std::span<HeadAsk> asks) {
     if (anchors) startBlocks(target, asks);
     anchors = false;
   };
+  const uint32_t serial = head_->context()->serial();
   for (HeadAsk& ask : asks) {
     const auto anchor = static_cast<int32_t>(ask.tokens.size()) - 2;
-    for (int32_t& p = *ask.known; p < anchor; ++p) {
-      if (mark(ask.table->slot(p)) == head_->context()->serial()) continue;
+    for (int32_t p = ask.known->context == serial ? ask.known->positions : 0; p < anchor; ++p) {
+      if (mark(ask.table->slot(p)) == serial) continue;
       if (context_.rows() == kContextRows) run(), begin();
       add(ask, p);
     }
-    *ask.known = anchor + 1;
+    *ask.known = {serial, anchor + 1};
   }
   run();
 }

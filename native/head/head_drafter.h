@@ -25,11 +25,17 @@ constexpr int32_t kHeadFeatures = 2 * kKeyWidth;
 /// target's last layer, behind the features.
 int32_t headSideBytes(const HeadWeights& head, bool state);
 
+/// How far the keys and values of a sequence's positions are there for sure, and for which context.
+struct HeadProgress {
+  uint32_t context = 0;
+  int32_t positions = 0;
+};
+
 /// A sequence that asks.
 struct HeadAsk {
   std::span<const int32_t> tokens;  ///< all of it; the target has computed all but the last one
   const PageTable* table;           ///< with room for all tokens
-  int32_t* known;                   ///< positions whose keys and values are there for sure; 0 for a new table
+  HeadProgress* known;              ///< in `table`; nothing for a new one
   int32_t maxDepth;                 ///< at least 1
   std::span<DraftNode> out;
   int count = 0;  ///< nodes written to `out`

@@ -58,7 +58,7 @@ struct Text {
   }
   std::vector<int32_t> tokens;
   PageTable table;
-  int32_t known = 0;
+  HeadProgress known;
   std::array<DraftNode, 48> nodes;
 };
 
@@ -111,7 +111,7 @@ double agreement(const std::string& name, const HeadFormats& formats) {
     HeadAsk ask = text.ask(length);
     drafting.drafter->draft(*drafting.model, {&ask, 1});
     const std::vector<int32_t> got = chain(std::span(text.nodes).first(ask.count));
-    CHECK(!got.empty() && text.known == length - 1);
+    CHECK(!got.empty() && text.known.positions == length - 1);
     for (size_t s = 0; s < got.size(); ++s) same += got[s] == expected[length - 2][s];
     all += static_cast<int>(got.size());
     whole += got.size() == static_cast<size_t>(rig.shape.slots);
@@ -170,8 +170,7 @@ void testSwaps() {
   const auto twin = std::make_shared<const HeadWeights>(rig.source(), *drafting.model, *drafting.backend);
   CHECK(twin->context()->serial() != drafting.head->context()->serial());
   drafting.drafter->swap(twin);
-  text.known = 0;
-  CHECK(sameNodes(draft(), first));
+  CHECK(sameNodes(draft(), first) && text.known.context == twin->context()->serial());
   HeadSource other = rig.source();
   const HeadRig otherRig("tied-f16.gguf", 7);
   other.weights = otherRig.weights;
