@@ -11,7 +11,7 @@ import { differences, sum } from './common/stats';
 import { acceptedShares, day0Requests, modelled, over, rate, smooth, tau, worstWindow } from './learn/requests';
 import type { Arm, Requests } from './learn/requests';
 
-/** The engines of the suite; `day0` has no static memory. */
+/** The engines of the suite; `day0` has no static memory; in `fast` and `day0` heads learn. */
 export interface LearnEngines {
   plain: Engine;
   fast: Engine;
@@ -34,14 +34,16 @@ type Streams = Map<string, { messages: ChatMessage[] }[]>;
  * `<stream>.acceptanceLength`, `<stream>.learnedOverStatic` static over learned seconds; over all: `<stream>.day0Requests` after how many
  * requests learning without a static memory has taken less time than plain decoding and stays so; `mixed.worstWindow` static over learned
  * in the worst 8 requests in a row, in modelled time; `idle.<stream>.learnedOverStatic` with a pause after each learned answer as long as
- * the answer took (`idle`); `calibration.ece`; `mismatches` tokens that differ from plain decoding.
+ * the answer took (`idle`); `<stream>.weightsOnlyOverStatic` and, with such pauses, `idle.<stream>.weightsOnlyOverStatic` the head's
+ * weights alone, no memory and no other drafter, where there is a head (`idle`); `calibration.ece`; `mismatches` tokens that differ from plain decoding.
  *
  * @returns The report and a plot of acceptance length against requests.
  */
 export async function learn(options: BenchOptions, folder: string, engines: LearnEngines): Promise<Report> {
   const streams: Streams = new Map(names.map((name) => [name, stream(folder, name, options.limit || Infinity)]));
   const requests = sum(Array.from(streams.values(), ({ length }) => length));
-  const bar = new Bar(requests * (options.idle ? 7 : 4));
+  const weights = options.idle && engines.day0.stats().headBytes > 0;
+  const bar = new Bar(requests * (4 + (options.idle ? 3 : 0) + (weights ? 5 : 0)));
   const answered = new Map<string, Requests>();
   for (const [name, asked] of streams) {
     const arms: Record<Arm, Ask> = {
@@ -51,10 +53,14 @@ export async function learn(options: BenchOptions, folder: string, engines: Lear
       day0: [engines.day0, { tenant: name }],
     };
     answered.set(name, await replay(asked, arms, (done) => step(bar, name, done, asked.length)));
+    for (const engine of [engines.fast, engines.day0]) engine.forget({ tenant: name });
   }
   const report = summarise(answered);
   report.summary['calibration.ece'] = engines.fast.stats().calibrationError;
-  if (options.idle) Object.assign(report.summary, await idle(streams, engines.fast, bar));
+  if (options.idle) {
+    Object.assign(report.summary, await idle(streams, engines.fast, bar));
+    if (weights) Object.assign(report.summary, await weightsOnly(streams, engines.day0, bar));
+  }
   bar.end();
   show(report);
   return report;
@@ -91,25 +97,45 @@ function step(bar: Bar, name: string, request: number, requests: number): void {
 /** The streams once more, with a pause after each learned answer as long as the answer took: time to learn in. */
 async function idle(streams: Streams, fast: Engine, bar: Bar): Promise<Record<string, number>> {
   const summary: Record<string, number> = {};
+  for (const [name, asked] of streams)
+    summary[`idle.${name}.learnedOverStatic`] = await again(name, 'idle', asked, fast, {}, 1, bar);
+  return summary;
+}
+
+/** What the head's weights learn by themselves: nobody else drafts. Without pauses, then with them. */
+async function weightsOnly(streams: Streams, day0: Engine, bar: Bar): Promise<Record<string, number>> {
+  const summary: Record<string, number> = {};
+  const alone: RequestOptions = { speculation: { drafters: ['head'] } };
   for (const [name, asked] of streams) {
-    const arms: Record<'static' | 'learned', Ask> = {
-      static: [fast, { tenant: `idle ${name} static`, learn: false }],
-      learned: [fast, { tenant: `idle ${name}` }],
-    };
-    let answers = 0;
-    const requests = await replay(
-      asked,
-      arms,
-      (done) => {
-        // Two answers and a pause, in a bar that counts answers.
-        if (++answers % 2 === 0) bar.step();
-        step(bar, `${name} with pauses`, done, asked.length);
-      },
-      1,
-    );
-    summary[`idle.${name}.learnedOverStatic`] = over(judged(name, requests), 'static', 'learned');
+    summary[`${name}.weightsOnlyOverStatic`] = await again(name, 'weights', asked, day0, alone, 0, bar);
+    summary[`idle.${name}.weightsOnlyOverStatic`] = await again(name, 'idle weights', asked, day0, alone, 1, bar);
   }
   return summary;
+}
+
+/** A stream once more, as a tenant of its own: seconds without learning by seconds with it, where it is judged. */
+async function again(
+  name: string,
+  how: string,
+  asked: { messages: ChatMessage[] }[],
+  engine: Engine,
+  ask: RequestOptions,
+  think: number,
+  bar: Bar,
+): Promise<number> {
+  const arms: Record<'static' | 'learned', Ask> = {
+    static: [engine, { ...ask, tenant: `${how} ${name} static`, learn: false }],
+    learned: [engine, { ...ask, tenant: `${how} ${name}` }],
+  };
+  let answers = 0;
+  const onAnswer = (done: number): void => {
+    // Two answers and perhaps a pause, in a bar that counts answers.
+    if (++answers % 2 === 0) for (let i = 0; i < think; ++i) bar.step();
+    step(bar, `${name}, ${how}`, done, asked.length);
+  };
+  const requests = await replay(asked, arms, onAnswer, think);
+  engine.forget({ tenant: `${how} ${name}` });
+  return over(judged(name, requests), 'static', 'learned');
 }
 
 /** The last quarter of a narrow stream, all of a mixture. */
@@ -206,5 +232,9 @@ function show({ rows, summary }: Report): void {
   for (const name of names) {
     const gain = summary[`idle.${name}.learnedOverStatic`];
     if (gain !== undefined) say(`with pauses, ${name}: ${gain.toFixed(3)}x of static`);
+    const weights = summary[`${name}.weightsOnlyOverStatic`];
+    const paused = summary[`idle.${name}.weightsOnlyOverStatic`];
+    if (weights !== undefined)
+      say(`weights alone, ${name}: ${weights.toFixed(3)}x of static, with pauses ${paused.toFixed(3)}x`);
   }
 }

@@ -119,10 +119,13 @@ async function runPeers(options: BenchOptions): Promise<Report> {
 
 async function runLearn(options: BenchOptions): Promise<Report> {
   const folder = requireData(options.data, 'learn');
-  const report = await withBoth(options, (plain, fast) =>
-    withEngine(options, { memory: false }, (day0) => learn(options, folder, { plain, fast, day0 })),
+  const learnHead = true;
+  const report = await withEngine(options, { speculation: false }, (plain) =>
+    withEngine(options, { learnHead }, (fast) =>
+      withEngine(options, { learnHead, memory: false }, (day0) => learn(options, folder, { plain, fast, day0 })),
+    ),
   );
-  const cost = await withEngine(options, { maxSequences: 8 }, (engine) => tpotCost(engine, folder));
+  const cost = await withEngine(options, { learnHead, maxSequences: 8 }, (engine) => tpotCost(engine, folder));
   return { ...report, summary: { ...report.summary, ...cost } };
 }
 

@@ -3,7 +3,8 @@ import type { Evidence } from './manifest';
 /** What learning decided about a tenant's draft head, or noticed; it carries numbers and never text. */
 export interface LearningEvent {
   /**
-   * `candidate`: what was learned is being judged from now on. `promoted`: it drafts. `discarded`: it was no better, or worse.
+   * `candidate`: what was learned is being judged from now on. `promoted`: it drafts. `discarded`: it was worse, or not
+   * found to be better in time.
    * `rolledBack`: the head before it drafts again. `alarm`: drafts of the head are hardly ever accepted any more. `notKept`: what was
    * decided holds, but could not be written to disk.
    */

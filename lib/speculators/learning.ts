@@ -57,6 +57,8 @@ export class Learning {
     const state = this.#stateOf(tenant);
     if (candidateNumber !== state.candidate) {
       state.candidate = candidateNumber;
+      const { trial } = state.guard.state;
+      if (candidateNumber > 0 && trial) this.#tell('discarded', tenant, trial);
       if (candidateNumber > 0) {
         state.guard.try();
         this.#tell('candidate', tenant, { candidate: candidateNumber });

@@ -36,7 +36,8 @@ HeadLearner::HeadLearner(train::Ops& ops, train::BlockHead& head, const train::T
       norm_(norm),
       options_(options),
       live_(std::move(live)),
-      replay_(options.replayBytes) {}
+      replay_(options.replayBytes),
+      patience_(options.textsPerCandidate) {}
 
 /// Blocks at up to `count` positions from the first possible one on plus `first`.
 LabelledBlocks HeadLearner::blocksIn(const train::TrainSequence& text, int64_t first, int64_t count) const {
@@ -69,7 +70,17 @@ bool HeadLearner::take(VerifiedText text, Foreseen& foreseen) {
     if (previous_) foreseen.previous = judge(batch, *previous_);
   }
   replay_.add(std::move(text));
+  dropCandidateInTime();
   return true;
+}
+
+/// What was learned first is soon outdated; what comes late needs longer to be told from what drafts.
+void HeadLearner::dropCandidateInTime() {
+  constexpr int64_t kMostPatience = 1024;
+  if (!candidate_ || ++judged_ < patience_) return;
+  candidate_ = nullptr;
+  sinceCandidate_ = options_.stepsPerCandidate;
+  patience_ = std::min(kMostPatience, 2 * patience_);
 }
 
 void HeadLearner::beginAgain() {
@@ -100,7 +111,7 @@ bool HeadLearner::step() {
   if (!candidate_ && ++sinceCandidate_ >= options_.stepsPerCandidate) {
     candidate_ = std::make_shared<const Floats>(weights_);
     ++candidateNumber_;
-    sinceCandidate_ = 0;
+    sinceCandidate_ = judged_ = 0;
   }
   return true;
 }
@@ -110,6 +121,7 @@ void HeadLearner::promote() {
   previous_ = std::move(live_);
   live_ = std::move(candidate_);
   candidate_ = nullptr;
+  patience_ = options_.textsPerCandidate;
 }
 
 void HeadLearner::discard(bool harmful) {

@@ -182,14 +182,25 @@ void Learner::prepare() {
   norm_ = {{scale, scale + config.width}, config.normEps};
 }
 
-/// Null where too many learn already.
+/// Ends learning of the tenant that was seen longest ago. False where there is none that has nothing to lose.
+bool Learner::makeRoom() {
+  auto oldest = tenants_.end();
+  for (auto each = tenants_.begin(); each != tenants_.end(); ++each)
+    if (each->second.learner->live() == start_ && (oldest == tenants_.end() || each->second.seen < oldest->second.seen))
+      oldest = each;
+  if (oldest == tenants_.end()) return false;
+  tenants_.erase(oldest);
+  return true;
+}
+
+/// Null where too many have learned already.
 Learner::Tenant* Learner::tenant(const std::string& name) {
   const auto known = tenants_.find(name);
-  if (known != tenants_.end()) return &known->second;
-  if (tenants_.size() >= options_.mostTenants) return nullptr;
+  if (known != tenants_.end()) return known->second.seen = ++seen_, &known->second;
+  if (tenants_.size() >= options_.mostTenants && !makeRoom()) return nullptr;
   prepare();
   auto learner = std::make_unique<HeadLearner>(ops_, head_, tables_, norm_, options_.learn, start_);
-  return &tenants_.emplace(name, Tenant{std::move(learner)}).first->second;
+  return &tenants_.emplace(name, Tenant{std::move(learner), 0, ++seen_}).first->second;
 }
 
 void Learner::take(VerifiedText text) {

@@ -30,7 +30,8 @@ struct LearnerOptions {
   LearnOptions learn;
   double share = 0.03;       ///< of one core's time, while one sequence is decoded
   int64_t stepsPerText = 8;  ///< at most, for each text that came
-  size_t mostTenants = 4;    ///< that learn heads of their own; those that come later don't
+  size_t mostTenants =
+      4;  ///< that learn at a time: of those without a promoted head the one seen longest ago gives way
 };
 
 struct LearnerCounters {
@@ -77,7 +78,8 @@ class Learner final : public TextSink {
   using Clock = std::chrono::steady_clock;
   struct Tenant {
     std::unique_ptr<HeadLearner> learner;
-    int64_t owed = 0;  ///< steps
+    int64_t owed = 0;   ///< steps
+    uint64_t seen = 0;  ///< when its last text came, in texts
   };
 
   void post(std::function<void()> command);
@@ -86,6 +88,7 @@ class Learner final : public TextSink {
   bool work();
   void prepare();
   Tenant* tenant(const std::string& name);
+  bool makeRoom();
   void take(VerifiedText text);
   void publish(double seconds);
   std::shared_ptr<const HeadWeights> packed(const train::LoadedHead& head, const train::Floats& weights);
@@ -106,6 +109,7 @@ class Learner final : public TextSink {
   OutputNorm norm_;
   std::map<std::string, Tenant> tenants_;
   std::string last_;  ///< whose turn it was
+  uint64_t seen_ = 0;
   double budget_ = 0;
   Clock::time_point checked_ = Clock::now();
 

@@ -65,7 +65,7 @@ struct Rig {
   HeadLearner::Weights start = std::make_shared<const train::Floats>(head.initial(3, 1));
   LearnOptions options;
 
-  Rig() { options.rate = 0.01f; }
+  Rig() { options.rate = 0.01f, options.stepsPerCandidate = 8; }
   HeadLearner learner() { return {ops, head, toy.target, toy.norm, options, start}; }
 };
 
