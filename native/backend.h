@@ -67,7 +67,9 @@ constexpr int kKeyWidth = 64;
 /// centre[j]; key[j] = p[j] * 127 / |p|, rounded to the nearest even. A random projection keeps angles; what all states
 /// have in common is taken off. All zeros where h or p has no direction.
 struct KeyProjection {
-  const float* signs;   ///< [width of h][kKeyWidth], each 1 or -1: products are exact, so all paths give the same bits
+  /// [width of h / 32, rounded up][kKeyWidth]: bit 31 - k % 32 is set where signs[k] is -1, else it is 1. Products are
+  /// exact, so all paths give the same bits; and a pass, which leaves nothing in the caches, has few bytes to read.
+  const uint32_t* signs;
   const float* centre;  ///< [kKeyWidth]
 };
 

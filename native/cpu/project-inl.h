@@ -21,10 +21,18 @@ inline void project(const float* h, int64_t width, const KeyProjection& projecti
   constexpr int kGroups = kKeyWidth / kLanes;
   V16 p[kGroups];
   for (V16& part : p) part = broadcast(0.0f);
-  for (int64_t k = 0; k < width; ++k) {
-    const V16 value = broadcast(h[k]);
-    const float* signs = projection.signs + k * kKeyWidth;
-    for (int i = 0; i < kGroups; ++i) p[i] = add(p[i], mul(value, load(signs + i * kLanes)));
+  for (int64_t first = 0; first < width; first += 32) {
+    float words[kKeyWidth];
+    std::memcpy(words, projection.signs + first / 32 * kKeyWidth, sizeof words);
+    V16 signs[kGroups];
+    for (int i = 0; i < kGroups; ++i) signs[i] = load(words + i * kLanes);
+    for (int64_t k = first; k < width && k < first + 32; ++k) {
+      const V16 value = broadcast(h[k]);
+      for (int i = 0; i < kGroups; ++i) {
+        p[i] = add(p[i], turnSigns(value, signs[i]));
+        signs[i] = addWords(signs[i], signs[i]);  // the next number's sign comes to the top
+      }
+    }
   }
   const float length = __builtin_sqrtf(squaredLength(h, width));
   float direction[kKeyWidth];

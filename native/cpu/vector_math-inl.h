@@ -83,6 +83,11 @@ inline float sumLanes(V16 a) {
 inline V16 addWords(V16 a, V16 b) {
   return {_mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a.x), _mm512_castps_si512(b.x)))};
 }
+/// value, with its sign turned where that of `signs` is minus: the top bit turns when the same bit is added to it.
+inline V16 turnSigns(V16 value, V16 signs) {
+  const __m512i minus = _mm512_set1_epi32(static_cast<int>(0x80000000u));
+  return addWords(value, {_mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(signs.x), minus))});
+}
 inline float maxLanes(V16 a) {
   return foldLanes(a.x, [](__m512 x, __m512 y) { return _mm512_max_ps(x, y); });
 }
@@ -193,6 +198,11 @@ inline float sumLanes(V16 a) {
 inline V16 addWords(V16 a, V16 b) {
   return {_mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a.lo), _mm256_castps_si256(b.lo))),
           _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a.hi), _mm256_castps_si256(b.hi)))};
+}
+inline V16 turnSigns(V16 value, V16 signs) {
+  const __m256 minus = _mm256_set1_ps(-0.0f);
+  return {_mm256_xor_ps(value.lo, _mm256_and_ps(signs.lo, minus)),
+          _mm256_xor_ps(value.hi, _mm256_and_ps(signs.hi, minus))};
 }
 inline float maxLanes(V16 a) {
   __m256 eight = _mm256_max_ps(a.lo, a.hi);
@@ -331,6 +341,9 @@ inline float sumLanes(V16 a) {
 }
 inline V16 addWords(const V16& a, const V16& b) {
   return lanes([&](int i) { return fromBits(bits(a.x[i]) + bits(b.x[i])); });
+}
+inline V16 turnSigns(const V16& value, const V16& signs) {
+  return lanes([&](int i) { return fromBits(bits(value.x[i]) ^ (bits(signs.x[i]) & 0x80000000u)); });
 }
 inline float maxLanes(V16 a) {
   for (int half = 8; half > 0; half /= 2)

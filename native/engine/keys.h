@@ -22,7 +22,7 @@ class KeyMaker {
 
  private:
   const int layer_, width_;
-  std::vector<float> signs_;
+  std::vector<uint32_t> signs_;
   std::array<float, kKeyWidth> centre_{};
   KeyProjection projection_;
 };

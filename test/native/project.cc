@@ -77,6 +77,29 @@ void testAnglesSurvive() {
   CHECK(worst < 0.45);
 }
 
+/// Keys outlive the process: those of a fixed state are the same for ever, by the definition in backend.h.
+void testDefinition() {
+  const int width = 100;
+  std::mt19937 random(9);
+  const KeyMaker maker(configOf(width));
+  const auto state = randomState(random, width);
+  uint64_t seed = 0;
+  std::vector<double> p(kKeyWidth);
+  for (const float h : state) {
+    for (double& sum : p) {
+      uint64_t z = seed += 0x9e3779b97f4a7c15ull;
+      z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+      z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+      sum += (z ^ (z >> 31)) >> 63 ? -double{h} : double{h};
+    }
+  }
+  double squares = 0;
+  for (const double sum : p) squares += sum * sum;
+  Key key(kKeyWidth);
+  kProjectPortable(state.data(), width, maker.projection(), key.data());
+  for (int j = 0; j < kKeyWidth; ++j) CHECK(std::abs(key[j] - p[j] * 127 / std::sqrt(squares)) < 0.51);
+}
+
 /// States without a direction have no key.
 void testOddStates() {
   const KeyMaker maker(configOf(64));
@@ -95,6 +118,7 @@ void testOddStates() {
 int main() {
   for (int width : {64, 100, 576, 2048}) testPathsAgree(width);
   testAnglesSurvive();
+  testDefinition();
   testOddStates();
   return foretoken::test::finish("project");
 }
