@@ -30,6 +30,7 @@ interface Flags {
   repeats: string;
   json?: string;
   profile?: boolean;
+  head?: boolean;
   small?: boolean;
   idle?: boolean;
   llamaCpp?: string;
@@ -134,7 +135,10 @@ async function withBoth(
   options: BenchOptions,
   work: (plain: Engine, fast: Engine) => Promise<Report>,
 ): Promise<Report> {
-  return withEngine(options, { speculation: false }, (plain) => withEngine(options, {}, (fast) => work(plain, fast)));
+  const { head } = options;
+  return withEngine(options, { speculation: false }, (plain) =>
+    withEngine(options, { head }, (fast) => work(plain, fast)),
+  );
 }
 
 /** An engine for one sequence, unless told otherwise, while `work` uses it. */
@@ -163,6 +167,7 @@ async function runSuite(name: string, flags: Flags): Promise<void> {
     limit: Number(flags.limit ?? suite.limit),
     repeats: Number(flags.repeats),
     profile: flags.profile ?? false,
+    head: flags.head ?? false,
     small: flags.small ?? false,
     idle: flags.idle ?? false,
     llamaCpp: flags.llamaCpp,
@@ -186,6 +191,7 @@ for (const [name, suite] of Object.entries(suites)) {
     .option('--repeats <n>', 'timed repeats', '9')
     .option('--json <file>', "write the report there; '-' = standard output, one line")
     .option('--profile', 'decode: seconds by operation')
+    .option('--head', 'spec, peers: with the draft head that ships')
     .option('--small', 'decode: leave out the random 1.24 B model')
     .option('--idle', 'learn: each stream once more, with a pause after each answer as long as the answer took')
     .option('--llama-cpp <folder>', "peers: llama.cpp's build folder, to compare with its own tools")

@@ -27,12 +27,12 @@ const temperature = 0.7;
 
 /** Everything on: drafters and controller. */
 const everything: Arms = { all: { tenant: 'all' } };
-/** One drafter alone. */
-const alone: Arms = {
-  suffix: { tenant: 'suffix', speculation: { drafters: ['suffix'] } },
-  recall: { tenant: 'recall', speculation: { drafters: ['recall'] } },
-  head: { tenant: 'head', speculation: { drafters: ['head'] } },
-};
+/** One drafter alone; the head where the engine has one. */
+function alone(engine: Engine): Arms {
+  const drafters =
+    engine.stats().headBytes > 0 ? (['suffix', 'recall', 'head'] as const) : (['suffix', 'recall'] as const);
+  return Object.fromEntries(drafters.map((name) => [name, { tenant: name, speculation: { drafters: [name] } }]));
+}
 /** Of each group, every prompt that divides by this is answered by one drafter alone and sampled as well. */
 const thin = 3;
 
@@ -60,7 +60,7 @@ export async function spec(options: BenchOptions, plain: Engine, fast: Engine, p
   }
   bar.end();
   const nothing = await nothingToGain(plain, fast, Math.max(24, options.repeats));
-  return summarise(turns, nothing);
+  return summarise(turns, nothing, Object.keys(alone(fast)));
 }
 
 async function answerAll(
@@ -77,7 +77,7 @@ async function answerAll(
   for (const question of prompt.turns) {
     messages.push({ role: 'user', content: question });
     const ask = { maxTokens: newTokens, temperature: 0, session: prompt.id };
-    const arms = more ? { ...everything, ...alone } : everything;
+    const arms = more ? { ...everything, ...alone(fast) } : everything;
     const answers = await answerTurn(plain, fast, messages, ask, arms, index % 2 === 1);
     turns.greedy.push({ group: prompt.group, ...answers });
     if (more) {
@@ -135,7 +135,7 @@ function acceptanceLength(turns: Turn[], arm: string): number {
   return sum(answers.map((answer) => answer.counted)) / Math.max(1, sum(answers.map((answer) => answer.rounds)));
 }
 
-function summarise({ greedy: turns, sampled }: Turns, nothing: number): Report {
+function summarise({ greedy: turns, sampled }: Turns, nothing: number, drafters: string[]): Report {
   const clean = turns.filter((turn) => !isDegenerate(turn.plain.tokens));
   const all = turns.map((turn) => turn.arms['all']);
   const plain = turns.map((turn) => turn.plain);
@@ -161,16 +161,16 @@ function summarise({ greedy: turns, sampled }: Turns, nothing: number): Report {
     },
     rows: [],
   };
-  for (const drafter of Object.keys(alone)) {
+  for (const drafter of drafters) {
     report.summary[`drafter.${drafter}.speedup`] = ratio(turns, drafter);
     report.summary[`drafter.${drafter}.acceptanceLength`] = acceptanceLength(turns, drafter);
   }
-  for (const group of new Set(turns.map((turn) => turn.group))) addGroup(report, group, turns, sampled);
-  show(report, turns, sampled);
+  for (const group of new Set(turns.map((turn) => turn.group))) addGroup(report, group, turns, sampled, drafters);
+  show(report, turns, sampled, drafters);
   return report;
 }
 
-function addGroup(report: Report, group: string, turns: Turn[], sampled: Turn[]): void {
+function addGroup(report: Report, group: string, turns: Turn[], sampled: Turn[], drafters: string[]): void {
   const inside = turns.filter((turn) => turn.group === group);
   const clean = inside.filter((turn) => !isDegenerate(turn.plain.tokens));
   const all = inside.map((turn) => turn.arms['all']);
@@ -188,15 +188,13 @@ function addGroup(report: Report, group: string, turns: Turn[], sampled: Turn[])
     speedup: ratio(inside, 'all'),
     cleanSpeedup: clean.length > 0 ? ratio(clean, 'all') : NaN,
     acceptanceLength: acceptanceLength(inside, 'all'),
-    suffixOnly: acceptanceLength(inside, 'suffix'),
-    recallOnly: acceptanceLength(inside, 'recall'),
-    headOnly: acceptanceLength(inside, 'head'),
+    ...Object.fromEntries(drafters.map((drafter) => [drafter, acceptanceLength(inside, drafter)])),
     t07,
     degenerate: 1 - clean.length / inside.length,
   });
 }
 
-function show(report: Report, turns: Turn[], sampled: Turn[]): void {
+function show(report: Report, turns: Turn[], sampled: Turn[], drafters: string[]): void {
   table(
     [
       'group',
@@ -206,9 +204,7 @@ function show(report: Report, turns: Turn[], sampled: Turn[]): void {
       'speed-up',
       'without loops',
       'accept. length',
-      'suffix',
-      'recall',
-      'head',
+      ...drafters,
       'at 0.7',
       'loops',
     ],
@@ -219,7 +215,7 @@ function show(report: Report, turns: Turn[], sampled: Turn[]): void {
     turns.map((turn) => turn.arms['all'].seconds),
   );
   const { summary } = report;
-  for (const arm of Object.keys({ ...everything, ...alone })) sayArm(arm, turns, arm);
+  for (const arm of ['all', ...drafters]) sayArm(arm, turns, arm);
   sayArm(`temperature ${temperature}`, sampled, 'all');
   say(
     `overall ${summary['speedup'].toFixed(3)}x (95 % ${low.toFixed(3)} to ${high.toFixed(3)}), without loops ` +

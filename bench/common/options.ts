@@ -14,6 +14,8 @@ export interface BenchOptions {
   repeats: number;
   /** Per-operation times (decode). */
   profile: boolean;
+  /** Load the draft head that ships (spec, peers). */
+  head: boolean;
   /** Leave out the random 1.24 B model (decode). */
   small: boolean;
   /** Each stream once more with pauses (learn). */

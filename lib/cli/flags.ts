@@ -41,8 +41,7 @@ export function addLoadFlags(command: Command): Command {
     )
     .option('--memory <file>', "a static memory to draft from (default: the model's own, where one ships)")
     .option('--no-memory', 'draft without a static memory')
-    .option('--head <file>', "a draft head (default: the model's own, where one ships)")
-    .option('--no-head', 'draft without a head')
+    .option('--head [file]', "draft with a head as well: the model's own where one ships, or a file", false)
     .option('--no-speculation', 'decode plainly: the same text, one token per pass');
 }
 

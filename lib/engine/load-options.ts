@@ -53,7 +53,8 @@ export interface LoadOptions {
   memory?: string | boolean;
   /**
    * Draft head: a small network, trained for the model, that drafts where remembered text knows nothing. The path of a file that
-   * `foretoken train head` wrote; `true` takes the one that ships for the model, if there is one. Defaults to `true`.
+   * `foretoken train static` wrote; `true` takes the one that ships for the model, if there is one. Its drafts cost a tenth of a pass: it
+   * pays where passes of several rows are cheap. Defaults to `learnHead`.
    */
   head?: string | boolean;
   /**
@@ -109,8 +110,8 @@ export function checkLoadOptions(options: LoadOptions | undefined): CheckedLoadO
       runAhead: read.integer('runAhead', 64, 1, 1 << 24),
       learn: read.boolean('learnHead', false),
     },
-    memory: readFileChoice(read, 'memory'),
-    head: readFileChoice(read, 'head'),
+    memory: readFileChoice(read, 'memory', true),
+    head: readFileChoice(read, 'head', read.boolean('learnHead', false)),
     keepLearned: read.boolean('keepLearned', false),
     onEvent: read.callback<(event: LearningEvent) => void>('onEvent') ?? (() => undefined),
     cacheFolder: readCacheFolder(read),
@@ -134,8 +135,8 @@ function readSpeculation(read: OptionReader): boolean {
   return enabled;
 }
 
-function readFileChoice(read: OptionReader, name: 'memory' | 'head'): string | boolean {
-  const value = read.raw(name) ?? true;
+function readFileChoice(read: OptionReader, name: 'memory' | 'head', standard: boolean): string | boolean {
+  const value = read.raw(name) ?? standard;
   if (typeof value === 'boolean' || (typeof value === 'string' && value !== '')) return value;
   throw invalidOption(name, 'a path or a boolean', value);
 }
