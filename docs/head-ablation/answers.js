@@ -4,15 +4,6 @@
 const { createWriteStream, readFileSync } = require('node:fs');
 const { Engine } = require('../..');
 
-const system = 'You are a helpful AI assistant named SmolLM, trained by Hugging Face';
-
-function render(messages) {
-  const all = messages[0].role === 'system' ? messages : [{ role: 'system', content: system }, ...messages];
-  return (
-    all.map(({ role, content }) => `<|im_start|>${role}\n${content}<|im_end|>\n`).join('') + '<|im_start|>assistant\n'
-  );
-}
-
 async function main([out, tokens, parallel, ...files]) {
   const records = files.flatMap((file) =>
     readFileSync(file, 'utf8')
@@ -25,7 +16,7 @@ async function main([out, tokens, parallel, ...files]) {
   const left = records.entries();
   const work = async () => {
     for (const [index, { group, messages }] of left) {
-      const prompt = engine.tokenize(render(messages), { special: true });
+      const prompt = await engine.tokenizeChat(messages);
       const answer = [];
       for await (const chunk of engine.stream(prompt, { maxTokens: Number(tokens) })) answer.push(...chunk.tokens);
       file.write(`${JSON.stringify({ index, group, prompt, answer })}\n`);

@@ -63,7 +63,7 @@ export class Engine {
   readonly #loop: DecodeLoop;
   readonly #source: ModelSource;
   readonly #tenants = new TenantLedger();
-  /** Undefined where speculation is disabled. */
+  /** Undefined where no head learns and nothing that was learned is kept. */
   readonly #learning: Learning | undefined;
   #chat: Chat | undefined;
   #closing: Promise<void> | undefined;
@@ -80,9 +80,10 @@ export class Engine {
     this.#source = source;
     this.#loop = loop;
     this.#controller = controller;
-    if (!controller) return;
+    const heads = learn && native.stats().headBytes > 0;
+    if (!controller || !(heads || keepLearned)) return;
     this.#learning = new Learning(native, {
-      heads: learn && native.stats().headBytes > 0,
+      heads,
       store: keepLearned ? new SpeculatorStore(source.cacheFolder, native.info().sourceHash) : undefined,
       price: (drafted) => controller.cost.draftedRoundSeconds(drafted),
       onEvent,

@@ -97,6 +97,7 @@ export interface CheckedLoadOptions {
 /** Checks options of `Engine.load` and fills in the defaults. Throws INVALID_OPTION. */
 export function checkLoadOptions(options: LoadOptions | undefined): CheckedLoadOptions {
   const read = new OptionReader(options, 'options of Engine.load');
+  const learn = read.boolean('learnHead', false);
   const checked = {
     native: {
       weights: read.oneOf('weights', 'auto', weightFormats),
@@ -108,10 +109,10 @@ export function checkLoadOptions(options: LoadOptions | undefined): CheckedLoadO
       speculation: readSpeculation(read),
       indexBytes: read.integer('indexBytes', 256 << 20, 0),
       runAhead: read.integer('runAhead', 64, 1, 1 << 24),
-      learn: read.boolean('learnHead', false),
+      learn,
     },
     memory: readFileChoice(read, 'memory', true),
-    head: readFileChoice(read, 'head', read.boolean('learnHead', false)),
+    head: readFileChoice(read, 'head', learn),
     keepLearned: read.boolean('keepLearned', false),
     onEvent: read.callback<(event: LearningEvent) => void>('onEvent') ?? (() => undefined),
     cacheFolder: readCacheFolder(read),

@@ -16,8 +16,8 @@ using train::Parameter;
 using train::Parameters;
 
 constexpr size_t kAlignment = 64;
-/// Rows of the target's output matrix that are expanded at a time.
-constexpr int kOutputRows = 256;
+/// Rows of a target's matrix that are expanded at a time.
+constexpr int kRowsAtOnce = 256;
 
 /// Named tensors of a head.
 class Tensors {
@@ -75,23 +75,6 @@ class Tensors {
 
 std::string layerName(int64_t l, const char* part) { return "layers." + std::to_string(l) + "." + part; }
 
-/// Rows of the target's output matrix, as they are in its format.
-std::vector<float> outputRows(const std::vector<int32_t>& tokens, const Model& target, Backend& backend) {
-  const int64_t width = target.output().cols();
-  const auto expanded = backend.tensor(kOutputRows, width);
-  std::vector<float> out;
-  out.reserve(tokens.size() * width);
-  for (size_t first = 0; first < tokens.size(); first += kOutputRows) {
-    Pass pass;
-    pass.rows = static_cast<int>(std::min<size_t>(kOutputRows, tokens.size() - first));
-    pass.token = tokens.data() + first;
-    backend.embed(pass, target.output(), *expanded);
-    const float* const rows = backend.read(*expanded, pass.rows);
-    out.insert(out.end(), rows, rows + pass.rows * width);
-  }
-  return out;
-}
-
 void requireFit(const HeadSource& source, const ModelConfig& config, const Parameters& layout) {
   const BlockHeadShape& s = source.shape;
   const auto refuse = [](const std::string& why) {
@@ -113,6 +96,26 @@ void requireFit(const HeadSource& source, const ModelConfig& config, const Param
 }
 
 }  // namespace
+
+void overRows(const Matrix& matrix, std::span<const int32_t> rows, Backend& backend,
+              const std::function<void(const float*)>& each) {
+  const auto expanded = backend.tensor(kRowsAtOnce, matrix.cols());
+  for (size_t first = 0; first < rows.size(); first += kRowsAtOnce) {
+    Pass pass;
+    pass.rows = static_cast<int>(std::min<size_t>(kRowsAtOnce, rows.size() - first));
+    pass.token = rows.data() + first;
+    backend.embed(pass, matrix, *expanded);
+    const float* const values = backend.read(*expanded, pass.rows);
+    for (int r = 0; r < pass.rows; ++r) each(values + r * matrix.cols());
+  }
+}
+
+std::vector<float> rowsOf(const Matrix& matrix, std::span<const int32_t> rows, Backend& backend) {
+  std::vector<float> out;
+  out.reserve(rows.size() * matrix.cols());
+  overRows(matrix, rows, backend, [&](const float* row) { out.insert(out.end(), row, row + matrix.cols()); });
+  return out;
+}
 
 int MatrixSet::add(Format format, int64_t rows, int64_t cols, std::vector<float> values) {
   if (format == Format::q8_0 && cols % blockShape(FileType::q8_0).elements != 0) format = Format::bf16;
@@ -175,8 +178,7 @@ HeadWeights::HeadWeights(const HeadSource& source, const Model& target, Backend&
   const Tensors tensors(source, layout);
   const int64_t width = shape_.width, inner = shape_.inner, queries = shape_.heads.queries * shape_.heads.width,
                 keys = shape_.heads.keys * shape_.heads.width;
-  place_.assign(target.config().vocabulary, static_cast<int32_t>(draft_.size()));
-  for (size_t i = 0; i < draft_.size(); ++i) place_[draft_[i]] = static_cast<int32_t>(i);
+  place_ = train::placesOf(draft_, target.config().vocabulary);
 
   tokenNorm_ = tensors("token_norm.weight"), outputNorm_ = tensors("output_norm.weight");
   before_ = tensors("before.weight"), after_ = tensors("after");
@@ -188,7 +190,7 @@ HeadWeights::HeadWeights(const HeadSource& source, const Model& target, Backend&
   masks.insert(masks.end(), others.begin(), others.end());
   masks_ = matrices_.add(Format::f32, shape_.slots, width, std::move(masks));
   output_ = matrices_.add(formats.output, shape_.vocabulary, width,
-                          source.output.empty() ? outputRows(draft_, target, packing)
+                          source.output.empty() ? rowsOf(target.output(), draft_, packing)
                                                 : std::vector<float>(source.output.begin(), source.output.end()));
   const int first = output_ + 1;
   for (int64_t l = 0; l < shape_.layers; ++l) {

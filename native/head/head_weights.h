@@ -1,6 +1,7 @@
 // A draft head as decoding runs it (its equations: train/block_head.h): matrices packed for a backend, never changed
 // once made. A head that learns is a new object, swapped in between two rounds.
 #pragma once
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -17,6 +18,11 @@ namespace foretoken {
 struct HeadFormats {
   Format own = Format::nvfp4, output = Format::nvfp4;
 };
+
+/// Rows of a target's matrix as the numbers that they stand for, one call of `each` a row, or all together.
+void overRows(const Matrix& matrix, std::span<const int32_t> rows, Backend& backend,
+              const std::function<void(const float*)>& each);
+std::vector<float> rowsOf(const Matrix& matrix, std::span<const int32_t> rows, Backend& backend);
 
 /// A head as plain numbers.
 struct HeadSource {

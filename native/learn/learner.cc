@@ -19,8 +19,6 @@ constexpr size_t kMostWaiting = 4;
 /// Seconds of work that may be saved up while a sequence is decoded, and how often is looked whether there are any.
 constexpr double kMostBudget = 0.25;
 constexpr auto kLook = std::chrono::milliseconds(20);
-/// Rows of the target's tables that are expanded at a time.
-constexpr int kTableRows = 256;
 
 /// Whatever else wants the core gets it first.
 void yieldToAll() {
@@ -32,20 +30,6 @@ double threadSeconds() {
   timespec now{};
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
-/// Rows of a matrix of the target as numbers, one call of `each` a row.
-template <class Each>
-void overRows(Backend& backend, const Matrix& matrix, const std::vector<int32_t>& rows, const Each& each) {
-  const auto expanded = backend.tensor(kTableRows, matrix.cols());
-  for (size_t first = 0; first < rows.size(); first += kTableRows) {
-    Pass pass;
-    pass.rows = static_cast<int>(std::min<size_t>(kTableRows, rows.size() - first));
-    pass.token = rows.data() + first;
-    backend.embed(pass, matrix, *expanded);
-    const float* const values = backend.read(*expanded, pass.rows);
-    for (int r = 0; r < pass.rows; ++r) each(values + r * matrix.cols());
-  }
 }
 
 }  // namespace
@@ -168,16 +152,13 @@ void Learner::prepare() {
   std::vector<int32_t> all(config.vocabulary);
   std::iota(all.begin(), all.end(), 0);
   embedding_.reserve(all.size() * config.width);
-  overRows(*packing_, target_->embedding(), all, [&](const float* row) {
+  overRows(target_->embedding(), all, *packing_, [&](const float* row) {
     for (int c = 0; c < config.width; ++c) embedding_.push_back(floatToBf16(row[c]));
   });
-  tables_.output.reserve(file_.draft.size() * config.width);
-  overRows(*packing_, target_->output(), file_.draft,
-           [&](const float* row) { tables_.output.insert(tables_.output.end(), row, row + config.width); });
+  tables_.output = rowsOf(target_->output(), file_.draft, *packing_);
   tables_.embedding = embedding_.data();
   tables_.draft = file_.draft;
-  tables_.place.assign(all.size(), static_cast<int32_t>(file_.draft.size()));
-  for (size_t i = 0; i < file_.draft.size(); ++i) tables_.place[file_.draft[i]] = static_cast<int32_t>(i);
+  tables_.place = train::placesOf(file_.draft, config.vocabulary);
   const float* const scale = target_->outputNorm();
   norm_ = {{scale, scale + config.width}, config.normEps};
 }

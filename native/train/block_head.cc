@@ -55,6 +55,12 @@ float normalNumber(uint64_t seed, int64_t index) {
 
 }  // namespace
 
+std::vector<int32_t> placesOf(const std::vector<int32_t>& draft, int64_t tokens) {
+  std::vector<int32_t> places(tokens, static_cast<int32_t>(draft.size()));
+  for (size_t i = 0; i < draft.size(); ++i) places[draft[i]] = static_cast<int32_t>(i);
+  return places;
+}
+
 BlockHead::Layer::Layer(Parameters& parameters, const std::string& prefix, const BlockHeadShape& shape)
     : norm(parameters, prefix + "attention_norm", shape.width, shape.epsilon),
       attention(parameters, prefix, shape.heads, shape.width, shape.width),

@@ -42,6 +42,9 @@ struct TargetTables {
   Floats output;               ///< [draft tokens, width]
 };
 
+/// The index of each of `tokens` tokens in a draft vocabulary; draft.size() where it has none.
+std::vector<int32_t> placesOf(const std::vector<int32_t>& draft, int64_t tokens);
+
 /// Sequences with their features, and blocks at anchors in them.
 struct BlockBatch {
   std::vector<Floats> features;         ///< of each fused layer [rows, width]

@@ -67,16 +67,15 @@ TrainTarget::TrainTarget(const std::string& path, const std::string& weights, co
 TargetTables TrainTarget::tables(std::vector<int32_t> draft) const {
   const int64_t width = config().width, tokens = config().vocabulary;
   TargetTables tables{embedding_.data(), std::move(draft), {}, {}};
-  tables.place.assign(tokens, static_cast<int32_t>(tables.draft.size()));
   tables.output.reserve(tables.draft.size() * width);
   for (size_t i = 0; i < tables.draft.size(); ++i) {
     const int64_t token = tables.draft[i];
     if (token < 0 || token >= tokens || (i > 0 && token <= tables.draft[i - 1]))
       throw Error("INVALID_ARGUMENT", "a draft vocabulary has to be tokens of the target, ascending");
-    tables.place[token] = static_cast<int32_t>(i);
     for (int64_t c = token * width; c < (token + 1) * width; ++c)
       tables.output.push_back(output_.empty() ? bf16ToFloat(embedding_[c]) : output_[c]);
   }
+  tables.place = placesOf(tables.draft, tokens);
   return tables;
 }
 

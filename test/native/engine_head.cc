@@ -1,68 +1,34 @@
 // The engine with a draft head on a real (tiny) model: forced in every round or asked by the policy, batched, sharing
 // prefixes, on few pages, swapped in the middle, every sequence gets the bits of plain decoding one at a time.
-#include <map>
-#include <memory>
-
-#include "check.h"
-#include "engine/core.h"
 #include "engine/engine.h"
+#include "engine_rig.h"
 #include "head_rig.h"
 
 namespace foretoken {
 namespace {
 
+using test::engineOptions;
 using test::HeadRig;
+using test::kContext;
 
-constexpr int kContext = 192;
 constexpr const char* kModel = "tied-f16.gguf";
 
-EngineOptions options(int maxSequences) {
-  EngineOptions result;
-  result.contextLength = kContext;
-  result.maxSequences = maxSequences;
-  result.maxRows = 64 + kMaxDraftRows;
-  result.runAhead = 10000;
-  return result;
-}
-
-struct Loaded {
-  Loaded(const HeadRig& rig, EngineOptions engine, bool withHead = true) : backend(createCpuBackend({2, ""})) {
-    ModelOptions modelOptions;
-    modelOptions.maxRows = engine.maxRows;
-    modelOptions.maxLogitRows = engine.maxSequences + kMaxDraftRows;
-    model = loadModel(test::fixture(std::string("models/") + kModel), *backend, modelOptions);
-    if (withHead) engine.head = std::make_shared<const HeadWeights>(rig.source(), *model, *backend);
-    core = std::make_unique<EngineCore>(*backend, model, engine);
-    core->setOutput(&out);
-  }
+struct Loaded : test::EngineRig {
+  Loaded(const HeadRig& rig, EngineOptions options, bool withHead = true)
+      : EngineRig("auto", std::move(options), [&](EngineOptions& engine, const Model& target, Backend& packing) {
+          if (withHead) engine.head = std::make_shared<const HeadWeights>(rig.source(), target, packing);
+        }) {}
   void run() {
-    while (core->step()) continue;
-    for (const StepRecord& step : out.steps) {
-      auto& tokens = got[step.sequence];
-      tokens.insert(tokens.end(), out.tokens.begin() + step.tokenOffset,
-                    out.tokens.begin() + step.tokenOffset + step.tokenCount);
+    EngineRig::run([&](const StepRecord& step) {
       for (int32_t i = step.draftOffset; i < step.draftOffset + step.draftCount; ++i) {
         const bool ofHead = out.draftOutcome[i] >> 24 == static_cast<int>(DrafterId::head);
         (isShadow(out.draftOutcome[i]) ? shadows : drafted) += ofHead;
       }
       accepted += step.drafter == static_cast<int32_t>(DrafterId::head) ? step.accepted : 0;
       asked += step.asked > 0;
-    }
-    cached = 0;
-    for (const FinishedRecord& finished : out.finished) cached += finished.cachedPromptTokens;
-    CHECK(out.errors.empty());
-    out.clear();
+    });
   }
-  void submit(int32_t id, const Request& request) {
-    core->submit(std::make_unique<Sequence>(id, request, kContext, model->config().vocabulary, true));
-  }
-
-  std::unique_ptr<Backend> backend;
-  std::shared_ptr<Model> model;
-  std::unique_ptr<EngineCore> core;
-  Outcomes out;
-  std::map<int32_t, std::vector<int32_t>> got;
-  int64_t drafted = 0, accepted = 0, shadows = 0, asked = 0, cached = 0;
+  int64_t drafted = 0, accepted = 0, shadows = 0, asked = 0;
 };
 
 Request request(int32_t n, int32_t vocabulary) {
@@ -80,7 +46,7 @@ Request request(int32_t n, int32_t vocabulary) {
 constexpr int kRequests = 12;
 
 std::map<int32_t, std::vector<int32_t>> plainTexts(const HeadRig& rig) {
-  Loaded plain(rig, options(1), false);
+  Loaded plain(rig, engineOptions(1), false);
   for (int32_t n = 0; n < kRequests; ++n) {
     Request r = request(n, plain.model->config().vocabulary);
     r.speculate = false;
@@ -91,7 +57,7 @@ std::map<int32_t, std::vector<int32_t>> plainTexts(const HeadRig& rig) {
 }
 
 EngineOptions crowded(const HeadRig& rig) {
-  EngineOptions result = options(4);
+  EngineOptions result = engineOptions(4);
   result.prefillChunk = 24;
   result.prefillChunkBeside = 7;
   const ModelConfig& config = rig.target.config();
@@ -122,7 +88,7 @@ void testForced(const HeadRig& rig, const std::map<int32_t, std::vector<int32_t>
 /// A page that was kept has the features of its positions: after a hit the same drafts come as after a miss.
 void testPrefixHits(const HeadRig& rig) {
   const auto secondRun = [&](bool forget) {
-    Loaded drafting(rig, options(1));
+    Loaded drafting(rig, engineOptions(1));
     Request r = request(5, drafting.model->config().vocabulary);
     r.force = static_cast<int32_t>(DrafterId::head);
     drafting.submit(1, r);
@@ -154,7 +120,7 @@ Policy policy(int32_t askEvery) {
 /// It is asked where the policy says so, its draft is taken where it promises more, and shadows are scored.
 void testPolicy(const HeadRig& rig, const std::map<int32_t, std::vector<int32_t>>& expected) {
   for (const int32_t every : {0, 1, 3}) {
-    Loaded drafting(rig, options(3));
+    Loaded drafting(rig, engineOptions(3));
     drafting.core->setPolicy(policy(every));
     for (int32_t n = 0; n < kRequests; ++n) drafting.submit(n + 1, request(n, drafting.model->config().vocabulary));
     drafting.run();
@@ -170,7 +136,7 @@ void testPolicy(const HeadRig& rig, const std::map<int32_t, std::vector<int32_t>
 
 /// What is not drafted for is not paid for.
 void testWithoutHead(const HeadRig& rig) {
-  Loaded drafting(rig, options(1), false);
+  Loaded drafting(rig, engineOptions(1), false);
   CHECK(drafting.core->head() == nullptr);
   Request r = request(0, drafting.model->config().vocabulary);
   r.force = static_cast<int32_t>(DrafterId::head);

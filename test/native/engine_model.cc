@@ -1,60 +1,23 @@
 // The engine on a real (tiny) model and the CPU backend: drafted, batched, sharing prefixes, on few pages, every
 // sequence gets the bits of plain decoding one at a time.
-#include <map>
-#include <memory>
-
-#include "check.h"
-#include "engine/core.h"
-#include "fixtures.h"
-#include "model/model.h"
+#include "engine_rig.h"
 
 namespace foretoken {
 namespace {
 
-constexpr int kContext = 192;
+using test::engineOptions;
+using test::kContext;
 
-struct Loaded {
-  Loaded(const std::string& weights, const EngineOptions& options) : backend(createCpuBackend({2, ""})) {
-    ModelOptions modelOptions;
-    modelOptions.weights = weights;
-    modelOptions.maxRows = options.maxRows;
-    modelOptions.maxLogitRows = options.maxSequences + kMaxDraftRows;
-    model = loadModel(test::fixture("models/tied-f16.gguf"), *backend, modelOptions);
-    core = std::make_unique<EngineCore>(*backend, model, options);
-    core->setOutput(&out);
-  }
+struct Loaded : test::EngineRig {
+  using EngineRig::EngineRig;
   void run() {
-    while (core->step()) continue;
-    for (const StepRecord& step : out.steps) {
-      auto& tokens = got[step.sequence];
-      tokens.insert(tokens.end(), out.tokens.begin() + step.tokenOffset,
-                    out.tokens.begin() + step.tokenOffset + step.tokenCount);
+    EngineRig::run([&](const StepRecord& step) {
       for (int32_t i = 0; i < step.draftCount; ++i) drafted += !isShadow(out.draftOutcome[step.draftOffset + i]);
       accepted += step.accepted;
-    }
-    CHECK(out.errors.empty());
-    out.clear();
+    });
   }
-  void submit(int32_t id, const Request& request) {
-    core->submit(std::make_unique<Sequence>(id, request, kContext, model->config().vocabulary, true));
-  }
-
-  std::unique_ptr<Backend> backend;
-  std::shared_ptr<Model> model;
-  std::unique_ptr<EngineCore> core;
-  Outcomes out;
-  std::map<int32_t, std::vector<int32_t>> got;
   int64_t drafted = 0, accepted = 0;
 };
-
-EngineOptions options(int maxSequences) {
-  EngineOptions result;
-  result.contextLength = kContext;
-  result.maxSequences = maxSequences;
-  result.maxRows = 64 + kMaxDraftRows;
-  result.runAhead = 10000;
-  return result;
-}
 
 Request request(int32_t n, int32_t vocabulary) {
   Request r;
@@ -72,7 +35,7 @@ Request request(int32_t n, int32_t vocabulary) {
 
 void equalsPlainDecoding(const std::string& weights) {
   constexpr int kRequests = 12;
-  Loaded plain(weights, options(1));
+  Loaded plain(weights, engineOptions(1));
   const int32_t vocabulary = plain.model->config().vocabulary;
   for (int32_t n = 0; n < kRequests; ++n) {
     Request r = request(n, vocabulary);
@@ -80,7 +43,7 @@ void equalsPlainDecoding(const std::string& weights) {
     plain.submit(n + 1, r);
     plain.run();
   }
-  EngineOptions crowded = options(4);
+  EngineOptions crowded = engineOptions(4);
   crowded.prefillChunk = 24;
   crowded.prefillChunkBeside = 7;
   const ModelConfig& config = plain.model->config();

@@ -6,7 +6,7 @@
 #include <numeric>
 
 #include "quant/float_codecs.h"
-#include "train_rig.h"
+#include "toy_language.h"
 
 namespace {
 
@@ -14,35 +14,14 @@ using namespace foretoken;
 using namespace foretoken::learn;
 using namespace foretoken::test;
 using train::BlockHead;
-using train::BlockHeadShape;
 
-constexpr int64_t kWidth = 32, kTokens = 32;
-
-BlockHeadShape shape() {
-  return {.width = kWidth,
-          .fused = 2,
-          .layers = 1,
-          .inner = 32,
-          .heads = {2, 1, 16},
-          .vocabulary = kTokens,
-          .rank = 8,
-          .slots = 3,
-          .positions = 128,
-          .rotaryBase = 10000};
-}
+constexpr int64_t kWidth = kToyWidth, kTokens = kToyVocabulary;
 
 /// A target that says `factor` t + 1 after t.
-struct Toy {
-  std::vector<uint16_t> embedding;
-  train::TargetTables target;
+struct Toy : ToyTarget {
   OutputNorm norm{train::Floats(kWidth, 3.0f), 1e-6f};
 
-  Toy() {
-    for (const float x : randomValues(kTokens * kWidth, 7)) embedding.push_back(floatToBf16(x));
-    target.embedding = embedding.data();
-    for (int32_t t = 0; t < kTokens; ++t) target.draft.push_back(t), target.place.push_back(t);
-    for (const uint16_t x : embedding) target.output.push_back(bf16ToFloat(x));
-  }
+  Toy() : ToyTarget(kTokens) {}
   VerifiedText text(int32_t start, int32_t factor, int64_t length = 60) const {
     VerifiedText out{"a", {}, 5, 4, {}};
     const auto put = [&](int32_t t) {
@@ -59,7 +38,7 @@ struct Toy {
 
 struct Rig {
   Toy toy;
-  BlockHead head{shape()};
+  BlockHead head{toyShape(8, 128)};
   ThreadPool pool{1};
   train::Ops ops{pool, selectIsa("")};
   HeadLearner::Weights start = std::make_shared<const train::Floats>(head.initial(3, 1));

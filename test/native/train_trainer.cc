@@ -8,7 +8,7 @@
 #include <fstream>
 
 #include "common/error.h"
-#include "train_rig.h"
+#include "toy_language.h"
 
 namespace {
 
@@ -17,45 +17,17 @@ using namespace foretoken::test;
 using namespace foretoken::train;
 using test::Floats;
 
-constexpr int64_t kWidth = 32, kTokens = 40, kVocabulary = 32;
+constexpr int64_t kTokens = 40, kVocabulary = kToyVocabulary;
 const HeadBinding kBinding{"model", "tokenizer", {1, 2}};
 
-BlockHeadShape shape() {
-  return {.width = kWidth,
-          .fused = 2,
-          .layers = 1,
-          .inner = 32,
-          .heads = {2, 1, 16},
-          .vocabulary = kVocabulary,
-          .rank = 4,
-          .slots = 3,
-          .positions = 32,
-          .rotaryBase = 10000};
-}
+BlockHeadShape shape() { return toyShape(4, 32); }
 
 /// A language in which 3 t + 1 follows t, and a target that knows it.
-struct Toy : SequenceSource {
-  std::vector<uint16_t> embedding;
-  TargetTables target;
+struct Toy : ToyTarget, SequenceSource {
   int64_t sequences;
   int64_t poisoned = -1;  ///< a sequence whose features are not finite
 
-  explicit Toy(int64_t sequences) : sequences(sequences) {
-    for (const float x : randomValues(kTokens * kWidth, 7)) embedding.push_back(floatToBf16(x));
-    target.embedding = embedding.data();
-    target.place.assign(kTokens, kVocabulary);
-    for (int32_t t = 0; t < kVocabulary; ++t) {
-      target.draft.push_back(t);
-      target.place[t] = t;
-      const Floats row = of(t);
-      target.output.insert(target.output.end(), row.begin(), row.end());
-    }
-  }
-  Floats of(int32_t token) const {
-    Floats row;
-    for (int64_t i = 0; i < kWidth; ++i) row.push_back(bf16ToFloat(embedding[token * kWidth + i]));
-    return row;
-  }
+  explicit Toy(int64_t sequences) : ToyTarget(kTokens), sequences(sequences) {}
   static int32_t after(int32_t token) { return (3 * token + 1) % kVocabulary; }
 
   int64_t count() const override { return sequences; }
