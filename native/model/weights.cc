@@ -8,6 +8,7 @@
 #include "model/packed_cache.h"
 #include "model/parallel.h"
 #include "model/requantize.h"
+#include "model/shared_weights.h"
 
 namespace foretoken {
 namespace {
@@ -240,6 +241,21 @@ void packAll(const std::vector<PlannedMatrix>& planned, Backend& backend, uint8_
   if (progress) progress(stage.c_str(), total, total);
 }
 
+/// All matrices, packed by an earlier run or now.
+Memory packed(const std::vector<PlannedMatrix>& planned, const std::string& name, const std::string& manifest,
+              Backend& backend, const ModelOptions& options) {
+  const size_t bytes = planned.back().offset + planned.back().bytes;
+  Memory memory(bytes, "the model's weights");
+  const std::span<uint8_t> all(memory.data(), bytes);
+  const PackedCache cache(options.cacheFolder, name, manifest);
+  if (cache.read(all)) return memory;
+  packAll(planned, backend, memory.data(), options.progress);
+  const std::string problem = cache.write(all);
+  if (!problem.empty() && options.progress)
+    options.progress(("packed weights are not cached: " + problem).c_str(), 0, 0);
+  return memory;
+}
+
 /// The formats of the layers, then each other matrix that differs: "q4_1, head q8_0".
 std::string describe(const std::vector<PlannedMatrix>& planned) {
   std::string layers, others;
@@ -281,23 +297,15 @@ Weights Weights::load(const ModelSource& source, const WeightNeeds& needs, Backe
   weights.sourceHash_ = source.hash();
   weights.description_ = describe(planned);
 
-  const size_t bytes = planned.back().offset + planned.back().bytes;
-  weights.memory_ = Memory(bytes, "the model's weights");
-  const std::span<uint8_t> all(weights.memory_.data(), bytes);
-  const PackedCache cache(options.cacheFolder,
-                          weights.sourceHash_ + "-" + options.weights + "-" + std::to_string(kPackingVersion),
-                          manifestOf(planned));
-  weights.fromCache_ = cache.read(all);
-  if (!weights.fromCache_) {
-    packAll(planned, backend, all.data(), options.progress);
-    const std::string problem = cache.write(all);
-    if (!problem.empty() && options.progress)
-      options.progress(("packed weights are not cached: " + problem).c_str(), 0, 0);
-  }
+  const std::string name = weights.sourceHash_ + "-" + options.weights + "-" + std::to_string(kPackingVersion);
+  const std::string manifest = manifestOf(planned);
+  weights.memory_ =
+      sharedWeights(name + "\n" + manifest, [&] { return packed(planned, name, manifest, backend, options); });
   for (const PlannedMatrix& matrix : planned) {
     const MatrixNeed& need = *matrix.need;
-    weights.matrices_[need.name] = {backend.matrix(matrix.format, need.rows(), need.cols, all.data() + matrix.offset),
-                                    matrix.offset, matrix.bytes};
+    weights.matrices_[need.name] = {
+        backend.matrix(matrix.format, need.rows(), need.cols, weights.memory_->data() + matrix.offset), matrix.offset,
+        matrix.bytes};
     if (need.readWhole) weights.bytesPerStep_ += unpaddedBytes(matrix.format, need.rows(), need.cols);
   }
   for (const VectorNeed& need : needs.vectors) weights.bytesPerStep_ += need.length * sizeof(float);
@@ -309,16 +317,16 @@ Weights Weights::updated(const TensorFile& update, const WeightNeeds& needs, Bac
     throw Error("UNKNOWN_TENSOR", "the model has no tensor '" + info->name + "' (" + std::string(info->file) +
                                       "); give its own names, or those of its architecture in the other kind of file");
   Weights next;
-  next.memory_ = Memory(memory_.size(), "a second set of the model's weights, until the swap,");
+  Memory memory(memory_->size(), "a second set of the model's weights, until the swap,");
   std::vector<PlannedMatrix> changed;
   for (const MatrixNeed& need : needs.matrices) {
     const Packed& old = matrices_.find(need.name)->second;
     const Format format = old.matrix->format();
-    uint8_t* out = next.memory_.data() + old.offset;
+    uint8_t* out = memory.data() + old.offset;
     next.matrices_[need.name] = {backend.matrix(format, need.rows(), need.cols, out), old.offset, old.bytes};
     PlannedMatrix matrix = planUpdate(update, need, format);
     if (matrix.sources.empty()) {
-      std::memcpy(out, memory_.data() + old.offset, old.bytes);
+      std::memcpy(out, memory_->data() + old.offset, old.bytes);
     } else {
       matrix.offset = old.offset;
       changed.push_back(std::move(matrix));
@@ -327,7 +335,8 @@ Weights Weights::updated(const TensorFile& update, const WeightNeeds& needs, Bac
   next.vectors_ = vectors_;
   for (const VectorNeed& need : needs.vectors)
     if (const TensorInfo* info = update.find(need.source)) next.vectors_[need.name] = readVector(*info, need);
-  packAll(changed, backend, next.memory_.data(), nullptr);
+  packAll(changed, backend, memory.data(), nullptr);
+  next.memory_ = std::make_shared<const Memory>(std::move(memory));
   next.bytesPerStep_ = bytesPerStep_, next.description_ = description_, next.sourceHash_ = sourceHash_;
   return next;
 }

@@ -56,7 +56,7 @@ struct WeightNeeds {
 
 class Weights {
  public:
-  /// Packs everything for `backend`, or takes it from the cache. Throws FormatError (WRONG_TENSOR_SHAPE, and what
+  /// Packs everything for `backend`, or takes it from a model that has it already, or from the cache. Throws FormatError (WRONG_TENSOR_SHAPE, and what
   /// validateScales finds), MISSING_TENSOR, UNSUPPORTED_ARCHITECTURE for tensors nobody asked for,
   /// UNKNOWN_WEIGHTS_FORMAT, OUT_OF_MEMORY.
   static Weights load(const ModelSource&, const WeightNeeds&, Backend&, const ModelOptions&);
@@ -73,8 +73,6 @@ class Weights {
   /// For people: "q4_1, head q8_0".
   const std::string& description() const { return description_; }
   const std::string& sourceHash() const { return sourceHash_; }
-  /// Whether the packed bytes came from the cache.
-  bool fromCache() const { return fromCache_; }
 
  private:
   /// A matrix and the place of its bytes in memory_.
@@ -83,13 +81,12 @@ class Weights {
     size_t offset, bytes;
   };
 
-  Memory memory_;
+  std::shared_ptr<const Memory> memory_;
   std::map<std::string, Packed, std::less<>> matrices_;
   std::map<std::string, std::vector<float>, std::less<>> vectors_;
   size_t bytesPerStep_ = 0;
   std::string description_;
   std::string sourceHash_;
-  bool fromCache_ = false;
 };
 
 }  // namespace foretoken

@@ -262,6 +262,17 @@ void cachedModel() {
   }
 }
 
+/// Models of the same source and formats read one copy of the weights, as long as one of them is there.
+void sharedModel() {
+  Logits logits;
+  {
+    const LoadedModel first(fixture("models/k-quants.gguf"), "auto");
+    CHECK(!packsAnew("", "auto", logits));
+    CHECK(packsAnew("", "nvfp4", logits = {}));
+  }
+  CHECK(packsAnew("", "auto", logits = {}));
+}
+
 }  // namespace
 
 int main() {
@@ -274,5 +285,6 @@ int main() {
   hashes();
   cacheFile();
   cachedModel();
+  sharedModel();
   return finish("model");
 }
