@@ -104,11 +104,8 @@ export enum Learn {
   all = 2,
 }
 
-/**
- * What the engine thread needs to choose a draft. Made by `lib/controller`; the engine applies it and nothing else.
- * The expected gain of a draft is (1 + sum of survival probabilities) / seconds of the round; see native/speculate/plan.h.
- */
-export interface NativePolicy {
+/** What rounds cost. */
+export interface NativePrices {
   /** Rows (all sequences together) a pass may hold. */
   rowBudget: number;
   /** Seconds of a pass by number of rows: index = rows - 1, at `contextTokens` of context. */
@@ -119,6 +116,10 @@ export interface NativePolicy {
   overheadSeconds: number;
   /** Seconds of one draft call, by drafter id. */
   draftSeconds: Float32Array;
+}
+
+/** What drafts are worth where one tenant's text is decoded, and who may make them. */
+export interface NativeBeliefs {
   /**
    * Probability that a drafted token is accepted given that its prefix was: [drafter][depth][confidence bucket],
    * `policyDepths` depths (the last one stands for all deeper) and `policyBuckets` equal buckets of confidence 0..1.
@@ -132,6 +133,12 @@ export interface NativePolicy {
    */
   askEvery: Int32Array;
 }
+
+/**
+ * What the engine thread needs to choose a draft. Made by `lib/controller`; the engine applies it and nothing else.
+ * The expected gain of a draft is (1 + sum of survival probabilities) / seconds of the round; see native/speculate/plan.h.
+ */
+export interface NativePolicy extends NativePrices, NativeBeliefs {}
 /** Bytes of the key of a position, native/backend.h kKeyWidth. */
 export const keyWidth = 64;
 export const policyDepths = 8;
@@ -255,7 +262,10 @@ export interface NativeEngine {
    * pages are held. A second call, or an unknown sequence, is ignored.
    */
   finish(sequence: number, keep: number): void;
-  setPolicy(policy: NativePolicy): void;
+  /** What rounds cost; and beliefs for a tenant, or (none named) for all who have none of their own. */
+  setPolicy(policy: NativePolicy, tenant?: string): void;
+  /** A tenant has no beliefs of its own any more. */
+  dropPolicy(tenant: string): void;
   stats(): NativeStats;
   /** Forgets what was learned: a session's index, a tenant's index and KV prefixes, or with neither everything. */
   forget(what: { tenant?: string; session?: string }): void;

@@ -1,14 +1,13 @@
 import { Drafter, drafterCount, roundFields, stepFields } from '../native';
-import type { NativeOutcomes, NativePolicy } from '../native';
-import { AcceptanceModel, bucketOf, cellOf } from './acceptance';
+import type { NativeBeliefs, NativeOutcomes, NativePolicy, NativePrices } from '../native';
+import { bucketOf, cellOf } from './acceptance';
 import type { RowKind } from './acceptance';
-import { Asking } from './asking';
+import { Beliefs } from './beliefs';
 import { Calibration } from './calibration';
 import { CostModel } from './cost';
 import type { Profile, RoundTimes } from './cost';
 import { Ledger } from './ledger';
 import { NodeOutcome, unpackNode } from './nodes';
-import { Rest } from './rest';
 
 /** Fixed facts that the controller works with. */
 export interface ControllerOptions {
@@ -20,6 +19,21 @@ export interface ControllerOptions {
   interval?: number;
   /** Milliseconds now; for tests. Defaults to a monotonic clock. */
   now?: () => number;
+  /** Whether prices follow what rounds take; `false`: every round takes what it is said to, for tests. Defaults to `true`. */
+  measured?: boolean;
+}
+
+/** Whose rows they are. */
+export interface RowOwner {
+  tenant: string;
+  /** How tokens are drawn; undefined where they say nothing about other requests. */
+  kind: RowKind | undefined;
+}
+
+/** A table for one tenant, or for all who have none of their own; no table: this tenant has none any more. */
+export interface TenantPolicy {
+  tenant: string | undefined;
+  policy: NativePolicy | undefined;
 }
 
 const standardDrafters: readonly Drafter[] = [Drafter.suffix, Drafter.recall, Drafter.prediction, Drafter.head];
@@ -29,11 +43,13 @@ const priceStep = 0.02;
 const chanceStep = 0.004;
 /** Where tables say nothing new, looks become rarer: up to so many intervals apart. */
 const rarest = 4;
+/** Tenants with beliefs of their own; the one that was seen longest ago begins anew. */
+const mostTenants = 256;
 
-/** The outcomes of one crossing, and how the sequence of each step draws its tokens: it may be gone when they are looked at. */
+/** The outcomes of one crossing, and the owner of each step: its sequence may be gone when they are looked at. */
 interface Crossing {
   outcomes: NativeOutcomes;
-  kinds: (RowKind | undefined)[];
+  owners: (RowOwner | undefined)[];
 }
 
 /**
@@ -43,19 +59,22 @@ interface Crossing {
 export class Controller {
   readonly rowBudget: number;
   readonly #cost: CostModel;
-  readonly #acceptance = new AcceptanceModel();
+  /** By tenant; the one seen longest ago first. */
+  readonly #beliefs = new Map<string, Beliefs>();
+  /** Of all who have none of their own: they never change. */
+  readonly #common: Beliefs;
+  /** Tenants of whom something came since their table was looked at. */
+  readonly #news = new Set<string>();
+  readonly #dropped: string[] = [];
   readonly #ledger = new Ledger();
   readonly #calibration = new Calibration();
-  readonly #asking = new Asking();
-  readonly #rest = new Rest();
   /** Crossings that came since the last look. */
   #unread: Crossing[] = [];
   readonly #allowed = new Uint8Array(drafterCount);
-  /** Who may draft during a rest: what a caller expects costs nothing to look up. */
-  readonly #atRest = new Uint8Array(drafterCount);
   readonly #interval: number;
   readonly #now: () => number;
-  #sent: NativePolicy | undefined;
+  readonly #measured: boolean;
+  #sent: NativePrices | undefined;
   #lookedAt = -Infinity;
   /** Milliseconds from the last look to the next. */
   #wait: number;
@@ -65,7 +84,8 @@ export class Controller {
     this.rowBudget = options.rowBudget ?? 64;
     this.#cost = new CostModel(profile, this.rowBudget);
     for (const drafter of options.drafters ?? standardDrafters) this.#allowed[drafter] = 1;
-    this.#atRest[Drafter.prediction] = this.#allowed[Drafter.prediction];
+    this.#common = new Beliefs(this.#allowed);
+    this.#measured = options.measured ?? true;
     this.#interval = this.#wait = options.interval ?? 10;
     this.#now = options.now ?? (() => performance.now());
   }
@@ -76,10 +96,10 @@ export class Controller {
     return this.#cost;
   }
 
-  /** How often drafts are accepted. */
-  get acceptance(): AcceptanceModel {
+  /** What is believed of drafts, tenant by tenant. */
+  get beliefs(): ReadonlyMap<string, Beliefs> {
     this.#look();
-    return this.#acceptance;
+    return this.#beliefs;
   }
 
   /** What was chosen, and what it brought. */
@@ -94,40 +114,59 @@ export class Controller {
     return this.#calibration;
   }
 
-  /** Whether the head's drafts are worth asking for. */
-  get asking(): Asking {
-    this.#look();
-    return this.#asking;
-  }
-
   /**
    * Takes the outcomes of one crossing, to be looked at with the next table: this thread works while a pass has all processors busy,
    * and code that nothing has run for a pass is slow to begin.
    *
-   * @param kindOf How a sequence draws its tokens; undefined for sequences that must not be learned from.
+   * @param ownerOf Whose a sequence is; undefined for sequences that must not be learned from.
    */
-  observe(outcomes: NativeOutcomes, kindOf: (sequence: number) => RowKind | undefined): void {
+  observe(outcomes: NativeOutcomes, ownerOf: (sequence: number) => RowOwner | undefined): void {
     const { steps } = outcomes;
-    const kinds: Crossing['kinds'] = [];
-    for (let step = 0; step < steps.length; step += stepFields) kinds.push(kindOf(steps[step + 1]));
-    this.#unread.push({ outcomes, kinds });
+    const owners: Crossing['owners'] = [];
+    for (let step = 0; step < steps.length; step += stepFields) owners.push(ownerOf(steps[step + 1]));
+    this.#unread.push({ outcomes, owners });
   }
 
-  /** A new table if the last look is not too recent and this one says something else; undefined otherwise. */
-  nextPolicy(): NativePolicy | undefined {
+  /** New tables, if the last look is not too recent: those that say something else than the engine knows. */
+  nextPolicies(): TenantPolicy[] {
     const now = this.#now();
-    if (now - this.#lookedAt < this.#wait) return undefined;
+    if (now - this.#lookedAt < this.#wait) return [];
     this.#lookedAt = now;
-    const policy = this.policy();
-    const old = this.#sent !== undefined && !differs(this.#sent, policy);
-    this.#wait = old ? Math.min(2 * this.#wait, rarest * this.#interval) : this.#interval;
-    if (old) return undefined;
-    return (this.#sent = policy);
+    this.#look();
+    const prices = this.#prices();
+    const policies: TenantPolicy[] = this.#dropped.splice(0).map((tenant) => ({ tenant, policy: undefined }));
+    if (this.#sent === undefined || pricesDiffer(this.#sent, prices)) {
+      this.#common.sent ??= this.#common.table(this.#cost.draftSeconds[Drafter.head]);
+      policies.push({ tenant: undefined, policy: { ...prices, ...this.#common.sent } });
+    }
+    for (const tenant of this.#news) {
+      const own = this.#beliefs.get(tenant);
+      const table = own?.table(this.#cost.draftSeconds[Drafter.head]);
+      if (!table || !beliefsDiffer(own!.sent ?? this.#common.sent!, table)) continue;
+      own!.sent = table;
+      policies.push({ tenant, policy: { ...prices, ...table } });
+    }
+    this.#news.clear();
+    if (policies.some(({ policy }) => policy)) this.#sent = prices;
+    this.#wait = policies.length > 0 ? this.#interval : Math.min(2 * this.#wait, rarest * this.#interval);
+    return policies;
   }
 
-  /** The table as of now. */
-  policy(): NativePolicy {
+  /** The table as of now of a tenant, or of all who have none of their own. */
+  policy(tenant?: string): NativePolicy {
     this.#look();
+    const own = tenant === undefined ? undefined : this.#beliefs.get(tenant);
+    return { ...this.#prices(), ...(own ?? this.#common).table(this.#cost.draftSeconds[Drafter.head]) };
+  }
+
+  /** Forgets what is believed of a tenant's drafts; undefined = of everybody's. */
+  forget(tenant: string | undefined): void {
+    this.#look();
+    if (tenant === undefined) this.#beliefs.clear();
+    else this.#beliefs.delete(tenant);
+  }
+
+  #prices(): NativePrices {
     const draftSeconds = Float32Array.from(this.#cost.draftSeconds);
     draftSeconds[Drafter.head] = 0; // it is spent before anything is planned: whether to ask is decided before
     return {
@@ -136,9 +175,6 @@ export class Controller {
       secondsPerContextToken: this.#cost.secondsPerContextToken,
       overheadSeconds: this.#cost.overheadSeconds,
       draftSeconds,
-      acceptance: this.#acceptance.table(),
-      allowed: this.#rest.resting ? this.#atRest : this.#allowed,
-      askEvery: this.#asking.table(this.#cost.draftSeconds[Drafter.head]),
     };
   }
 
@@ -159,59 +195,85 @@ export class Controller {
     }
   }
 
-  #observeRound({ outcomes, kinds }: Crossing, round: number, from: number, to: number): void {
-    const times = readRound(outcomes.rounds, round);
-    let drafted = 0;
-    let emitted = 0;
-    let expected = 0;
+  #observeRound({ outcomes, owners }: Crossing, round: number, from: number, to: number): void {
+    const times = this.#timesOf(outcomes.rounds, round);
+    const decodes = times.prefillRows === 0 && from < to;
+    const { sequences } = times;
+    const plainSeconds = this.#plainSeconds(times) / sequences;
+    const price = this.#cost.roundSeconds(times.rows, times.contextTokens) / sequences;
+    const drafting = (times.draftSeconds - times.headSeconds) / sequences; // whether the head pays is decided for itself
+    const entry = { drafter: Drafter.none, drafted: 0, emitted: 0, expected: 0 };
     let asked = 0;
-    let lead: Drafter = Drafter.none;
     for (let i = from; i < to; i += stepFields) {
       const step = outcomes.steps.subarray(i, i + stepFields);
       const [, , , tokenCount, draftOffset, draftCount, accepted, drafter, promise, gain] = step;
-      const verified = this.#expect(outcomes, draftOffset, draftCount);
+      const owner = owners[i / stepFields];
+      const own = owner && this.#beliefsOf(owner.tenant);
+      const verified = this.#expect(own, outcomes, draftOffset, draftCount);
       if (promise > 0) {
         asked += 1;
-        this.#asking.observe(promise - 1, gain * 1e-9);
-        if ((drafter as Drafter) === Drafter.head) this.#asking.observeDraft(verified.accepted, accepted);
+        own?.asking.observe(promise - 1, gain * 1e-9);
+        if ((drafter as Drafter) === Drafter.head) own?.asking.observeDraft(verified.accepted, accepted);
       }
-      emitted += tokenCount;
-      drafted += verified.count;
-      expected += 1 + verified.accepted;
-      if (verified.count > 0) lead = drafter;
-      const kind = kinds[i / stepFields];
-      if (kind) this.#learn(outcomes, kind, draftOffset, draftCount);
+      entry.emitted += tokenCount;
+      entry.drafted += verified.count;
+      entry.expected += 1 + verified.accepted;
+      if (verified.count > 0) entry.drafter = drafter;
+      if (own && owner.kind) this.#learn(own, outcomes, owner.kind, draftOffset, draftCount);
+      if (decodes) own?.rest.observe(plainSeconds * tokenCount - price, drafting, plainSeconds * tokenCount);
     }
-    if (times.prefillRows > 0 || from === to) return;
-    const plainSeconds = (this.#plainSeconds(times) * emitted) / times.sequences;
-    const price = this.#cost.roundSeconds(times.rows, times.contextTokens);
-    // Whether the head pays is decided for itself.
-    this.#rest.observe(plainSeconds - price, times.draftSeconds - times.headSeconds, plainSeconds);
-    this.#ledger.add({
-      drafter: lead,
-      sequences: times.sequences,
-      drafted,
-      emitted,
-      expected,
-      seconds: times.draftSeconds + times.passSeconds + times.sampleSeconds + times.otherSeconds,
-      plainSeconds,
-    });
-    this.#cost.observe(times, lead);
+    if (!decodes) return;
+    const seconds = times.draftSeconds + times.passSeconds + times.sampleSeconds + times.otherSeconds;
+    this.#ledger.add({ ...entry, sequences, seconds, plainSeconds: plainSeconds * entry.emitted });
+    if (!this.#measured) return;
+    this.#cost.observe(times, entry.drafter);
     if (asked > 0) this.#cost.observeHead(times.headSeconds, asked);
+  }
+
+  /** Seconds of a round, as they were measured or as its price says. */
+  #timesOf(rounds: Float64Array, round: number): RoundTimes & { prefillRows: number } {
+    const times = readRound(rounds, round);
+    if (this.#measured) return times;
+    const { draftSeconds } = this.#cost;
+    return {
+      ...times,
+      draftSeconds: times.sequences * (draftSeconds[Drafter.suffix] + draftSeconds[Drafter.recall]),
+      passSeconds: this.#cost.roundSeconds(times.rows, times.contextTokens),
+      ...{ sampleSeconds: 0, otherSeconds: 0, headSeconds: 0 },
+    };
+  }
+
+  /** A tenant of whom something came. */
+  #beliefsOf(tenant: string): Beliefs {
+    const own = this.#beliefs.get(tenant) ?? new Beliefs(this.#allowed);
+    this.#beliefs.delete(tenant);
+    this.#beliefs.set(tenant, own);
+    this.#news.add(tenant);
+    if (this.#beliefs.size > mostTenants) {
+      const oldest = this.#beliefs.keys().next().value!;
+      this.#beliefs.delete(oldest);
+      this.#dropped.push(oldest);
+    }
+    return own;
   }
 
   /**
    * How many nodes of a step were verified, and how many of them the present table expects to be accepted; siblings of a
    * tree add up, depth by depth.
    */
-  #expect(outcomes: NativeOutcomes, offset: number, count: number): { count: number; accepted: number } {
+  #expect(
+    own: Beliefs | undefined,
+    outcomes: NativeOutcomes,
+    offset: number,
+    count: number,
+  ): { count: number; accepted: number } {
     const chances: number[] = [1];
     let verified = 0;
     for (let at = offset; at < offset + count; ++at) {
       const { depth, shadow, drafter } = unpackNode(outcomes.draftOutcome[at]);
       if (shadow) continue;
       verified += 1;
-      chances[depth] = (chances[depth] ?? 0) + this.#chanceOf(drafter, depth, outcomes.draftConfidence[at]);
+      chances[depth] = (chances[depth] ?? 0) + this.#chanceOf(own, drafter, depth, outcomes.draftConfidence[at]);
     }
     let survival = 1;
     let accepted = 0;
@@ -222,21 +284,21 @@ export class Controller {
     return { count: verified, accepted };
   }
 
-  #learn(outcomes: NativeOutcomes, kind: RowKind, offset: number, count: number): void {
-    this.#acceptance.see(kind);
+  #learn(own: Beliefs, outcomes: NativeOutcomes, kind: RowKind, offset: number, count: number): void {
+    own.acceptance.see(kind);
     for (let at = offset; at < offset + count; ++at) {
       const { depth, outcome, shadow, drafter } = unpackNode(outcomes.draftOutcome[at]);
       if (outcome === NodeOutcome.unreached) continue;
       const accepted = outcome === NodeOutcome.accepted;
       const confidence = outcomes.draftConfidence[at];
-      if (!shadow) this.#calibration.add(this.#chanceOf(drafter, depth, confidence), accepted);
-      this.#acceptance.observe(kind, drafter, depth, confidence, accepted);
+      if (!shadow) this.#calibration.add(this.#chanceOf(own, drafter, depth, confidence), accepted);
+      own.acceptance.observe(kind, drafter, depth, confidence, accepted);
     }
   }
 
-  /** Chance that the present table gives a drafted token whose prefix was accepted. */
-  #chanceOf(drafter: number, depth: number, confidence: number): number {
-    return this.#sent?.acceptance[cellOf(drafter, depth, bucketOf(confidence))] ?? 0;
+  /** Chance that the tenant's present table gives a drafted token whose prefix was accepted. */
+  #chanceOf(own: Beliefs | undefined, drafter: number, depth: number, confidence: number): number {
+    return (own?.sent ?? this.#common.sent)?.acceptance[cellOf(drafter, depth, bucketOf(confidence))] ?? 0;
   }
 
   #plainSeconds(times: RoundTimes): number {
@@ -260,13 +322,15 @@ function readRound(rounds: Float64Array, round: number): RoundTimes & { prefillR
   };
 }
 
-function differs(a: NativePolicy, b: NativePolicy): boolean {
-  if (a.allowed !== b.allowed || a.askEvery.some((every, i) => every !== b.askEvery[i])) return true;
-  for (let i = 0; i < b.passSeconds.length; ++i) {
+function pricesDiffer(a: NativePrices, b: NativePrices): boolean {
+  for (let i = 0; i < b.passSeconds.length; ++i)
     if (Math.abs(b.passSeconds[i] - a.passSeconds[i]) > priceStep * a.passSeconds[i]) return true;
-  }
-  for (let i = 0; i < b.acceptance.length; ++i) {
+  return false;
+}
+
+function beliefsDiffer(a: NativeBeliefs, b: NativeBeliefs): boolean {
+  if (a.allowed !== b.allowed || a.askEvery.some((every, i) => every !== b.askEvery[i])) return true;
+  for (let i = 0; i < b.acceptance.length; ++i)
     if (Math.abs(b.acceptance[i] - a.acceptance[i]) > chanceStep) return true;
-  }
   return false;
 }

@@ -30,23 +30,35 @@ function explainAcceptance(controller: Controller): string[] {
   const lines: string[] = [];
   for (const [drafter, sum] of controller.ledger.byDrafter) {
     if (sum.drafted === 0) continue;
-    const { tried, accepted } = controller.acceptance.summary(drafter);
+    let tried = 0;
+    let accepted = 0;
+    for (const { acceptance } of controller.beliefs.values()) {
+      const summary = acceptance.summary(drafter);
+      tried += summary.tried;
+      accepted += summary.accepted;
+    }
     const share = tried > 0 ? `, lately ${percent(accepted / tried)} of those that were reached were accepted` : '';
     lines.push(`${Drafter[drafter]} drafted ${sum.drafted} tokens in ${sum.rounds} rounds${share}.`);
   }
   return [...lines, ...explainAsking(controller)];
 }
 
-/** Where asking the head pays, by what the other drafters promise. */
-function explainAsking({ asking, cost }: Controller): string[] {
+/** Where asking the head pays, by what the other drafters promise: all tenants together. */
+function explainAsking({ beliefs, cost }: Controller): string[] {
   const price = cost.draftSeconds[Drafter.head];
   const lines: string[] = [];
   for (let bucket = 0; bucket < promiseBuckets; ++bucket) {
-    if (asking.askedAt(bucket) === 0) continue;
-    const gain = asking.gainOf(bucket);
+    let asked = 0;
+    let saved = 0;
+    for (const { asking } of beliefs.values()) {
+      asked += asking.askedAt(bucket);
+      saved += asking.askedAt(bucket) * asking.gainOf(bucket);
+    }
+    if (asked === 0) continue;
+    const gain = saved / asked;
     const from = (bucket / 4).toFixed(2);
     lines.push(
-      `  others promise ${from}+: asked ${asking.askedAt(bucket)} times, saved ${milliseconds(gain)} a time` +
+      `  others promise ${from}+: asked ${asked} times, saved ${milliseconds(gain)} a time` +
         (gain > price ? '' : ', not worth it'),
     );
   }

@@ -1,5 +1,5 @@
 import { performance } from 'node:perf_hooks';
-import type { RowKind } from '../controller/acceptance';
+import type { RowOwner } from '../controller/controller';
 import { NodeOutcome, unpackNode } from '../controller/nodes';
 import { Drafter } from '../native';
 import { atCallSite } from './call-site';
@@ -21,8 +21,7 @@ export interface GenerationRequest {
   /** Alternatives per token; -1 = no logprobs. */
   logprobs: number;
   explain: boolean;
-  /** How tokens are drawn; undefined where penalties make them say nothing about other requests. */
-  kind: RowKind | undefined;
+  owner: RowOwner;
 }
 
 /** What a generation tells the engine. */
@@ -61,6 +60,7 @@ export class Generation {
   readonly result: Promise<GenerateResult>;
 
   readonly #request: GenerationRequest;
+  #owner: RowOwner | undefined;
   readonly #text: TextSource;
   readonly #control: GenerationControl;
   readonly #stops: StopMatcher;
@@ -94,6 +94,7 @@ export class Generation {
   /** @param site Holds the stack of the user's call, for errors that come later. */
   constructor(request: GenerationRequest, text: TextSource, control: GenerationControl, site: CallSite) {
     this.#request = request;
+    this.#owner = request.owner;
     this.#text = text;
     this.#control = control;
     this.#stops = new StopMatcher(request.stop);
@@ -105,9 +106,14 @@ export class Generation {
     this.result.catch(() => undefined);
   }
 
-  /** How its tokens are drawn. */
-  get kind(): RowKind | undefined {
-    return this.#request.kind;
+  /** Whose it is; undefined where nothing may be learned from it any more. */
+  get owner(): RowOwner | undefined {
+    return this.#owner;
+  }
+
+  /** Nothing is learned from it any more. */
+  disown(): void {
+    this.#owner = undefined;
   }
 
   /** Whether the generation still takes steps. A stop string ends it before the engine says that it has. */

@@ -1,4 +1,4 @@
-import type { RowKind } from '../controller/acceptance';
+import type { RowOwner } from '../controller/controller';
 import { ForetokenError } from '../error';
 import { FinishReason as NativeFinish, roundFields, stepFields } from '../native';
 import type { NativeEngine, NativeOutcomes, NativeRequest } from '../native';
@@ -33,9 +33,15 @@ export class DecodeLoop {
     this.#engine = engine;
   }
 
-  /** How a running sequence draws its tokens; undefined for one that the controller must not learn from. */
-  kindOf(sequence: number): RowKind | undefined {
-    return this.#running.get(sequence)?.kind;
+  /** Whose a running sequence is; undefined for one that the controller must not learn from. */
+  ownerOf(sequence: number): RowOwner | undefined {
+    return this.#running.get(sequence)?.owner;
+  }
+
+  /** Nothing is learned any more from the requests of a tenant that run now; undefined = of all. */
+  disown(tenant: string | undefined): void {
+    for (const generation of this.#running.values())
+      if (tenant === undefined || generation.owner?.tenant === tenant) generation.disown();
   }
 
   /** Requests that have not ended. */

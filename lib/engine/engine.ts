@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import { loadBinding } from '../binding';
 import { Controller } from '../controller/controller';
+import type { Profile } from '../controller/cost';
 import { explain } from '../controller/explain';
 import { atCallSite, callSite } from '../decode/call-site';
 import type { CallSite } from '../decode/call-site';
@@ -36,6 +37,18 @@ import { invalidOption } from './validate';
 
 /** Options of a chat: those of a request, and what templates may look at. */
 export interface ChatOptions extends RequestOptions, Pick<RenderOptions, 'tools' | 'variables'> {}
+
+/**
+ * Prices and time that do not depend on the machine, so that plans depend on requests alone: rounds take what the profile says, and
+ * beliefs reach the engine when `now` says that it is time, at the beginning of a request.
+ *
+ * @internal
+ */
+export interface LogicalClock {
+  profile: Profile;
+  /** Milliseconds. */
+  now: () => number;
+}
 
 /** What a model is, as the engine holds it. */
 export interface ModelInfo extends NativeModelInfo {
@@ -95,10 +108,11 @@ export class Engine {
    *
    * @param ref `'default'`, the path of a GGUF file or of a safetensors folder, or a Hugging Face repository.
    * @param options See {@link LoadOptions}.
+   * @param clock For tests.
    * @throws ForetokenError INVALID_OPTION, MODEL_UNAVAILABLE, UNSUPPORTED_ARCHITECTURE, OUT_OF_MEMORY, ABORTED, and the
    *   codes of files that are not what they claim to be.
    */
-  static async load(ref = 'default', options?: LoadOptions): Promise<Engine> {
+  static async load(ref = 'default', options?: LoadOptions, clock?: LogicalClock): Promise<Engine> {
     if (typeof ref !== 'string' || ref === '') throw invalidOption('ref', 'a string that is not empty', ref);
     const checked = checkLoadOptions(options);
     const binding = loadBinding();
@@ -121,7 +135,9 @@ export class Engine {
     try {
       checked.logger(`weights: ${native.info().weightsDescription}`);
       if (checked.native.speculation) await loadMemory(native, checked.memory);
-      const controller = checked.native.speculation ? await startController(native, source.cacheFolder) : undefined;
+      const controller = checked.native.speculation
+        ? await startController(native, source.cacheFolder, clock)
+        : undefined;
       if (checked.signal?.aborted) throw abortedError(checked.signal);
       engine = new Engine(native, source, loop, controller, checked);
       return engine;
@@ -232,7 +248,10 @@ export class Engine {
    */
   forget(what: { tenant?: string; session?: string } = {}): void {
     this.#native.forget(what);
-    if (what.session === undefined) this.#learning?.forget(what.tenant);
+    if (what.session !== undefined) return;
+    this.#loop.disown(what.tenant);
+    this.#controller?.forget(what.tenant);
+    this.#learning?.forget(what.tenant);
   }
 
   /**
@@ -362,6 +381,7 @@ export class Engine {
     this.#requireOpen();
     const stopTokens = [...options.stopTokens, ...(options.ignoreEos ? [] : this.#tokenizer.eosIds)];
     const request = toNative(options, prompt, Int32Array.from(prediction), Int32Array.from(new Set(stopTokens)));
+    if (this.#controller) sendPolicies(this.#controller, this.#native); // it begins with all that is known by now
     const start = answers || prompt.every((token) => this.#tokenizer.isSpecial(token));
     const text = new TextStream(this.#tokenizer, { start });
     const generation = this.#loop.start(
@@ -372,7 +392,7 @@ export class Engine {
         stop: options.stop,
         logprobs: options.logprobs,
         explain: options.explain,
-        kind: kindOf(options),
+        owner: { tenant: options.tenant, kind: kindOf(options) },
       },
       { push: (token) => text.push([token]), end: () => text.end() },
       site,
@@ -391,17 +411,28 @@ export class Engine {
 
   #onOutcomes(outcomes: NativeOutcomes): void {
     const controller = this.#controller;
-    controller?.observe(outcomes, (sequence) => this.#loop.kindOf(sequence));
+    controller?.observe(outcomes, (sequence) => this.#loop.ownerOf(sequence));
     this.#loop.onOutcomes(outcomes);
-    const policy = controller?.nextPolicy();
-    if (policy) this.#native.setPolicy(policy);
+    if (controller) sendPolicies(controller, this.#native);
   }
 }
 
-async function startController(native: NativeEngine, cacheFolder: string): Promise<Controller> {
-  const controller = new Controller(await loadProfile(native, cacheFolder));
-  native.setPolicy(controller.nextPolicy()!);
+async function startController(
+  native: NativeEngine,
+  cacheFolder: string,
+  clock: LogicalClock | undefined,
+): Promise<Controller> {
+  const profile = clock?.profile ?? (await loadProfile(native, cacheFolder));
+  const controller = new Controller(profile, clock && { now: clock.now, measured: false });
+  sendPolicies(controller, native);
   return controller;
+}
+
+function sendPolicies(controller: Controller, native: NativeEngine): void {
+  for (const { tenant, policy } of controller.nextPolicies()) {
+    if (policy) native.setPolicy(policy, tenant);
+    else native.dropPolicy(tenant!);
+  }
 }
 
 function kindOf(options: CheckedRequestOptions): 'greedy' | 'sampled' | undefined {

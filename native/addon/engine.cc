@@ -49,7 +49,14 @@ Napi::Value finish(const Napi::CallbackInfo& call) {
 }
 
 Napi::Value setPolicy(const Napi::CallbackInfo& call) {
-  self(call).setPolicy(policy(Fields(call[0], "policy")));
+  const bool all = call[1].IsUndefined();
+  const std::string tenant = all ? "" : stringArgument(call, 1, "tenant");
+  self(call).setPolicy(all ? nullptr : &tenant, policy(Fields(call[0], "policy")));
+  return call.Env().Undefined();
+}
+
+Napi::Value dropPolicy(const Napi::CallbackInfo& call) {
+  self(call).dropPolicy(stringArgument(call, 0, "tenant"));
   return call.Env().Undefined();
 }
 
@@ -134,6 +141,7 @@ Napi::Object engineObject(Napi::Env env, const SharedHandle& handle) {
   addMethod<consumed>(object, "consumed");
   addMethod<finish>(object, "finish");
   addMethod<setPolicy>(object, "setPolicy");
+  addMethod<dropPolicy>(object, "dropPolicy");
   addMethod<stats>(object, "stats");
   addMethod<forget>(object, "forget");
   addMethod<profile>(object, "profile");

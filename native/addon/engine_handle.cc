@@ -145,7 +145,9 @@ void EngineHandle::finish(int32_t sequence, int32_t keep) {
   if (engine_) engine_->finish(sequence, keep);
 }
 
-void EngineHandle::setPolicy(Policy policy) { open().setPolicy(std::move(policy)); }
+void EngineHandle::setPolicy(const std::string* tenant, Policy policy) { open().setPolicy(tenant, std::move(policy)); }
+
+void EngineHandle::dropPolicy(const std::string& tenant) { open().dropPolicy(tenant); }
 
 void EngineHandle::forget(const std::string* tenant, const std::string* session) {
   open().forget(tenant, session);

@@ -46,7 +46,8 @@ class EngineHandle final : public OutcomeSink {
   int32_t submit(Napi::Env env, Request request);
   void consumed(int32_t sequence, int32_t count);
   void finish(int32_t sequence, int32_t keep);
-  void setPolicy(Policy policy);
+  void setPolicy(const std::string* tenant, Policy policy);
+  void dropPolicy(const std::string& tenant);
   Napi::Object stats(Napi::Env env);
   void forget(const std::string* tenant, const std::string* session);
   Napi::Promise profile(Napi::Env env, int rows, int context, int repeats);

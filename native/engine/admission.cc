@@ -144,7 +144,9 @@ void EngineCore::remember(Sequence& sequence, std::span<const int32_t> kept) {
 }
 
 int32_t EngineCore::tenantNumber(const std::string& tenant) {
-  return tenants_.emplace(tenant, static_cast<int32_t>(tenants_.size())).first->second;
+  const auto [known, isNew] = tenantNumbers_.emplace(tenant, static_cast<int32_t>(tenants_.size()));
+  if (isNew) tenants_.emplace_back();
+  return known->second;
 }
 
 }  // namespace foretoken

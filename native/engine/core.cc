@@ -114,10 +114,10 @@ void EngineCore::forget(const std::string* tenant, const std::string* session) {
   if (session != nullptr) return;  // prefixes and heads belong to tenants
   if (tenant == nullptr) {
     pool_.forget(-1);
-    tenantHeads_.clear();
-  } else if (const auto known = tenants_.find(*tenant); known != tenants_.end()) {
+    for (Tenant& each : tenants_) each = {};
+  } else if (const auto known = tenantNumbers_.find(*tenant); known != tenantNumbers_.end()) {
     pool_.forget(known->second);
-    tenantHeads_.erase(known->second);
+    tenants_[known->second] = {};
   }
 }
 
@@ -138,13 +138,20 @@ void EngineCore::restoreMemory(const std::string& tenant, const MemoryImage& ima
 }
 
 void EngineCore::setHead(const std::string* tenant, std::shared_ptr<const HeadWeights> head) {
-  if (tenant == nullptr) {
-    commonHead_ = std::move(head);
-  } else if (head) {
-    tenantHeads_[tenantNumber(*tenant)] = std::move(head);
-  } else {
-    tenantHeads_.erase(tenantNumber(*tenant));
-  }
+  (tenant == nullptr ? commonHead_ : tenants_[tenantNumber(*tenant)].head) = std::move(head);
+}
+
+void EngineCore::setPolicy(const std::string* tenant, const Policy& policy) {
+  prices_ = policy;
+  if (tenant == nullptr)
+    commonBeliefs_ = policy;
+  else
+    tenants_[tenantNumber(*tenant)].beliefs = std::make_unique<Beliefs>(policy);
+}
+
+void EngineCore::dropPolicy(const std::string& tenant) {
+  if (const auto known = tenantNumbers_.find(tenant); known != tenantNumbers_.end())
+    tenants_[known->second].beliefs = nullptr;
 }
 
 void EngineCore::updateWeights(std::shared_ptr<Model> model, bool restart) {

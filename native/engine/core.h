@@ -61,7 +61,11 @@ class EngineCore {
   void submit(std::unique_ptr<Sequence> sequence);
   void consumed(int32_t id, int32_t count);
   void finish(int32_t id, int32_t keep);
-  void setPolicy(Policy policy) { policy_ = std::move(policy); }
+  /// What rounds cost, and what drafts are worth where a tenant's text is decoded, or (tenant null) for all who have no
+  /// beliefs of their own.
+  void setPolicy(const std::string* tenant, const Policy& policy);
+  /// A tenant has no beliefs of its own any more.
+  void dropPolicy(const std::string& tenant);
   /// Drafts for a tenant from now on (null = what drafts for all), or for all who have none of their own (tenant null);
   /// of an engine that was made with a head. Its room has to suffice (HeadDrafter::requireRoom).
   void setHead(const std::string* tenant, std::shared_ptr<const HeadWeights> head);
@@ -149,9 +153,10 @@ class EngineCore {
   void askHead();
   bool isHeadAsked(Entry& entry);
   const std::shared_ptr<const HeadWeights>& headOf(const Entry& entry) const;
+  const Beliefs& beliefsOf(const Entry& entry) const;
   void addAsk(Entry& entry, Draft& draft);
   void considerHead(Entry& entry);
-  static PlanEntry planEntry(Entry& entry, Draft& draft);
+  PlanEntry planEntry(Entry& entry, Draft& draft) const;
   size_t nodesFor(const Sequence& sequence) const;
   void plan();
   void layOut();
@@ -186,7 +191,8 @@ class EngineCore {
   PagePool pool_;
   TextLibrary library_;
   std::shared_ptr<const StaticMemory> staticMemory_;
-  Policy policy_;
+  Prices prices_;
+  Beliefs commonBeliefs_;  ///< of all tenants that have none of their own
   Planner planner_;
   PassBuilder pass_;
   Outcomes* out_ = nullptr;
@@ -195,8 +201,15 @@ class EngineCore {
   std::unordered_map<int32_t, std::unique_ptr<Sequence>> sequences_;
   std::deque<Sequence*> waiting_;  ///< oldest first
   std::vector<Sequence*> active_;  ///< admitted and not ended, oldest first
-  std::unordered_map<std::string, int32_t> tenants_;
-  bool admissible_ = false;  ///< something changed since admit() last gave up
+  /// What drafting for one tenant goes by; null = what all others do.
+  struct Tenant {
+    std::shared_ptr<const HeadWeights> head;
+    std::unique_ptr<Beliefs> beliefs;
+    std::array<int32_t, kPromiseBuckets> sinceAsked{};  ///< drafts of the others since the head was asked
+  };
+  std::unordered_map<std::string, int32_t> tenantNumbers_;
+  std::vector<Tenant> tenants_;  ///< by number
+  bool admissible_ = false;      ///< something changed since admit() last gave up
 
   // Workspace of a round.
   std::optional<HeadDrafter> head_;
@@ -204,9 +217,7 @@ class EngineCore {
   std::vector<Draft*> asked_;  ///< where the drafts of asks_ are
   std::vector<Entry*> askers_;
   std::shared_ptr<const HeadWeights> commonHead_;  ///< of all tenants that have none of their own
-  std::unordered_map<int32_t, std::shared_ptr<const HeadWeights>> tenantHeads_;
-  std::array<int32_t, kPromiseBuckets> sinceAsked_{};
-  double headSeconds_ = 0;  ///< of this round
+  double headSeconds_ = 0;                         ///< of this round
   std::vector<std::unique_ptr<Entry>> entryPool_;
   std::vector<Entry*> entries_;
   std::vector<PlanEntry> planEntries_;

@@ -46,8 +46,14 @@ void Engine::finish(int32_t sequence, int32_t keep) {
   post([this, sequence, keep] { core_.finish(sequence, keep); });
 }
 
-void Engine::setPolicy(Policy policy) {
-  post([this, policy = std::move(policy)]() mutable { core_.setPolicy(std::move(policy)); });
+void Engine::setPolicy(const std::string* tenant, Policy policy) {
+  post([this, all = tenant == nullptr, which = tenant ? *tenant : "", policy = std::move(policy)] {
+    core_.setPolicy(all ? nullptr : &which, policy);
+  });
+}
+
+void Engine::dropPolicy(const std::string& tenant) {
+  post([this, tenant] { core_.dropPolicy(tenant); });
 }
 
 void Engine::setHead(const std::string* tenant, std::shared_ptr<const HeadWeights> head) {

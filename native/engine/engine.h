@@ -40,7 +40,8 @@ class Engine {
   int32_t submit(Request request);
   void consumed(int32_t sequence, int32_t count);
   void finish(int32_t sequence, int32_t keep);
-  void setPolicy(Policy policy);
+  void setPolicy(const std::string* tenant, Policy policy);
+  void dropPolicy(const std::string& tenant);
   /// Swaps a draft head between two rounds, see EngineCore; may be called on any thread. Throws NO_HEAD where the
   /// engine was made without one, HEAD_MISMATCH where it has no room for this one.
   void setHead(const std::string* tenant, std::shared_ptr<const HeadWeights> head);

@@ -85,7 +85,7 @@ void EngineCore::draft() {
     }
     for (size_t i = 0; i < kHead; ++i) {
       const auto which = static_cast<int>(kAsked[i]);
-      if (policy_.allowed[which] && (sequence.request.drafters >> which & 1))
+      if (beliefsOf(*entry).allowed[which] && (sequence.request.drafters >> which & 1))
         draftWith(*entry, entry->drafts[i], kAsked[i]);
     }
   }
@@ -110,18 +110,19 @@ size_t EngineCore::nodesFor(const Sequence& sequence) const {
   return sequence.request.force >= 0 ? std::min(share, forced) : kMaxDraftNodes;
 }
 
-PlanEntry EngineCore::planEntry(Entry& entry, Draft& draft) {
-  return PlanEntry{std::span(draft.nodes).first(draft.count), draft.drafter,         entry.sequence->length(),
-                   entry.sequence->request.force >= 0,        draft.selected.data(), draft.survival.data()};
+PlanEntry EngineCore::planEntry(Entry& entry, Draft& draft) const {
+  return PlanEntry{&beliefsOf(entry),        std::span(draft.nodes).first(draft.count), draft.drafter,
+                   entry.sequence->length(), entry.sequence->request.force >= 0,        draft.selected.data(),
+                   draft.survival.data()};
 }
 
 /// The best of the drafts that cost next to nothing; that of plain decoding where there is none.
 void EngineCore::chooseDraft(Entry& entry) {
-  entry.promise = planner_.promise(policy_, planEntry(entry, entry.drafts[0]), kMaxDraftRows);
+  entry.promise = planner_.promise(prices_, planEntry(entry, entry.drafts[0]), kMaxDraftRows);
   double bestRate = -1;
   for (size_t i = 0; i < kHead; ++i) {
     if (entry.drafts[i].count == 0) continue;
-    const Planner::Promise promise = planner_.promise(policy_, planEntry(entry, entry.drafts[i]), kMaxDraftRows);
+    const Planner::Promise promise = planner_.promise(prices_, planEntry(entry, entry.drafts[i]), kMaxDraftRows);
     const bool doubtful = kAsked[i] == DrafterId::suffix && entry.drafts[kRecall].count > 0;
     const double rate = promise.rate() / (doubtful ? kClearlyBetter : 1);
     if (rate <= bestRate) continue;
@@ -157,8 +158,13 @@ void EngineCore::askHead() {
 }
 
 const std::shared_ptr<const HeadWeights>& EngineCore::headOf(const Entry& entry) const {
-  const auto own = tenantHeads_.find(entry.sequence->tenant);
-  return own == tenantHeads_.end() ? commonHead_ : own->second;
+  const auto& own = tenants_[entry.sequence->tenant].head;
+  return own ? own : commonHead_;
+}
+
+const Beliefs& EngineCore::beliefsOf(const Entry& entry) const {
+  const auto& own = tenants_[entry.sequence->tenant].beliefs;
+  return own ? *own : commonBeliefs_;
 }
 
 /// Whether asking the head is worth its time here, by what the others promise.
@@ -167,10 +173,12 @@ bool EngineCore::isHeadAsked(Entry& entry) {
   const Sequence& sequence = *entry.sequence;
   if (!sequence.drafts() || sequence.draftDepth() < 1) return false;
   if (sequence.request.force >= 0) return sequence.request.force == kId;
-  if (!policy_.allowed[kId] || !(sequence.request.drafters >> kId & 1)) return false;
+  const Beliefs& beliefs = beliefsOf(entry);
+  if (!beliefs.allowed[kId] || !(sequence.request.drafters >> kId & 1)) return false;
   const int bucket = promiseBucket(entry.promise.tokens - 1);
-  if (policy_.askEvery[bucket] == 0 || ++sinceAsked_[bucket] < policy_.askEvery[bucket]) return false;
-  sinceAsked_[bucket] = 0;
+  int32_t& since = tenants_[sequence.tenant].sinceAsked[bucket];
+  if (beliefs.askEvery[bucket] == 0 || ++since < beliefs.askEvery[bucket]) return false;
+  since = 0;
   entry.asked = 1 + bucket;
   return true;
 }
@@ -187,7 +195,7 @@ void EngineCore::addAsk(Entry& entry, Draft& draft) {
 void EngineCore::considerHead(Entry& entry) {
   Draft& draft = entry.drafts[kHead];
   if (draft.count == 0) return;
-  const Planner::Promise promise = planner_.promise(policy_, planEntry(entry, draft), kMaxDraftRows);
+  const Planner::Promise promise = planner_.promise(prices_, planEntry(entry, draft), kMaxDraftRows);
   const double saved = promise.tokens / entry.promise.rate() - promise.seconds;
   if (!(saved > 0)) return;
   entry.headGain = static_cast<int32_t>(std::min(saved * 1e9, 2e9));
@@ -198,7 +206,7 @@ void EngineCore::considerHead(Entry& entry) {
 void EngineCore::plan() {
   planEntries_.clear();
   for (Entry* entry : entries_) planEntries_.push_back(planEntry(*entry, entry->chosen()));
-  planner_.plan(policy_, planEntries_, kMaxDraftRows);
+  planner_.plan(prices_, planEntries_, kMaxDraftRows);
 }
 
 void EngineCore::layOut() {

@@ -14,8 +14,9 @@
 namespace foretoken::learn {
 namespace {
 
-/// Texts that wait to be taken; beyond that the oldest is dropped.
-constexpr size_t kMostWaiting = 4;
+/// Texts of one tenant that wait to be taken, and of all; beyond that the oldest is dropped.
+constexpr std::ptrdiff_t kMostWaiting = 4;
+constexpr size_t kMostWaitingInAll = 16;
 /// Seconds of work that may be saved up while a sequence is decoded, and how often is looked whether there are any.
 constexpr double kMostBudget = 0.25;
 constexpr auto kLook = std::chrono::milliseconds(20);
@@ -70,8 +71,13 @@ void Learner::ended(VerifiedText text) {
   {
     const std::lock_guard lock(mutex_);
     if (stop_ || !started_) return;
+    const auto isOwn = [&](const VerifiedText& other) { return other.tenant == text.tenant; };
+    const bool full = std::count_if(texts_.begin(), texts_.end(), isOwn) >= kMostWaiting;
+    if (full || texts_.size() >= kMostWaitingInAll) {
+      texts_.erase(full ? std::find_if(texts_.begin(), texts_.end(), isOwn) : texts_.begin());
+      ++counters_.dropped;
+    }
     texts_.push_back(std::move(text));
-    if (texts_.size() > kMostWaiting) texts_.pop_front(), ++counters_.dropped;
   }
   wake_.notify_one();
 }

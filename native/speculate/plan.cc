@@ -4,7 +4,7 @@
 
 namespace foretoken {
 
-double Policy::pass(int rows) const {
+double Prices::pass(int rows) const {
   const int known = static_cast<int>(passSeconds.size());
   if (known == 0) return rows;
   if (rows <= known) return passSeconds[rows - 1];
@@ -13,7 +13,7 @@ double Policy::pass(int rows) const {
   return last + slope * (rows - known);
 }
 
-float Policy::acceptanceOf(DrafterId drafter, int depth, float confidence) const {
+float Beliefs::acceptanceOf(DrafterId drafter, int depth, float confidence) const {
   const int bucket = std::clamp(static_cast<int>(confidence * kPolicyBuckets), 0, kPolicyBuckets - 1);
   const int row = std::clamp(depth, 1, kPolicyDepths) - 1;
   return std::clamp(acceptance[static_cast<int>(drafter)][row][bucket], 0.0f, 1.0f);
@@ -21,19 +21,19 @@ float Policy::acceptanceOf(DrafterId drafter, int depth, float confidence) const
 
 Planner::Planner(int maxNodes) { candidates_.reserve(maxNodes); }
 
-int Planner::plan(const Policy& policy, std::span<const PlanEntry> entries, int maxDrafted) {
+int Planner::plan(const Prices& prices, std::span<const PlanEntry> entries, int maxDrafted) {
   Promise best;
-  return bestCut(policy, entries, maxDrafted, best);
+  return bestCut(prices, entries, maxDrafted, best);
 }
 
-Planner::Promise Planner::promise(const Policy& policy, const PlanEntry& entry, int maxDrafted) {
+Planner::Promise Planner::promise(const Prices& prices, const PlanEntry& entry, int maxDrafted) {
   Promise best;
-  bestCut(policy, {&entry, 1}, maxDrafted, best);
+  bestCut(prices, {&entry, 1}, maxDrafted, best);
   return best;
 }
 
-double Planner::seconds(const Policy& policy, double draftSeconds, int rows, double contextRows) const {
-  return policy.overheadSeconds + draftSeconds + policy.pass(rows) + policy.secondsPerContextToken * contextRows;
+double Planner::seconds(const Prices& prices, double draftSeconds, int rows, double contextRows) const {
+  return prices.overheadSeconds + draftSeconds + prices.pass(rows) + prices.secondsPerContextToken * contextRows;
 }
 
 /// Selects nodes in order until `room` is used up: parents come before children, so no child is taken without its
@@ -45,18 +45,19 @@ int Planner::takeForced(const PlanEntry& entry, int room) const {
 }
 
 /// Fills in the survival of an entry's nodes and makes those that are not forced candidates.
-void Planner::rank(const Policy& policy, const PlanEntry& entry, int32_t index) {
+void Planner::rank(const PlanEntry& entry, int32_t index) {
   std::fill_n(entry.selected, entry.nodes.size(), uint8_t{0});
   for (size_t n = 0; n < entry.nodes.size(); ++n) {
     const DraftNode& node = entry.nodes[n];
     const float above = node.parent < 0 ? 1.0f : entry.survival[node.parent];
-    const float here = entry.forced ? node.confidence : policy.acceptanceOf(entry.drafter, node.depth, node.confidence);
+    const float here =
+        entry.forced ? node.confidence : entry.beliefs->acceptanceOf(entry.drafter, node.depth, node.confidence);
     entry.survival[n] = above * here;
     if (!entry.forced) candidates_.push_back({entry.survival[n], index, static_cast<int32_t>(n)});
   }
 }
 
-int Planner::bestCut(const Policy& policy, std::span<const PlanEntry> entries, int maxDrafted, Promise& best) {
+int Planner::bestCut(const Prices& prices, std::span<const PlanEntry> entries, int maxDrafted, Promise& best) {
   candidates_.clear();
   int rows = static_cast<int>(entries.size()), forced = 0;
   double tokens = rows, draftSeconds = 0, contextRows = 0;
@@ -64,8 +65,8 @@ int Planner::bestCut(const Policy& policy, std::span<const PlanEntry> entries, i
     const PlanEntry& entry = entries[e];
     contextRows += entry.contextTokens;
     if (entry.nodes.empty()) continue;
-    draftSeconds += policy.draftSeconds[static_cast<int>(entry.drafter)];
-    rank(policy, entry, static_cast<int32_t>(e));
+    draftSeconds += prices.draftSeconds[static_cast<int>(entry.drafter)];
+    rank(entry, static_cast<int32_t>(e));
     if (!entry.forced) continue;
     const int taken = takeForced(entry, maxDrafted - forced);
     for (int n = 0; n < taken; ++n) tokens += entry.survival[n];
@@ -74,13 +75,13 @@ int Planner::bestCut(const Policy& policy, std::span<const PlanEntry> entries, i
   }
   rows += forced;
   std::sort(candidates_.begin(), candidates_.end());
-  const int most = std::min({static_cast<int>(candidates_.size()), maxDrafted - forced, policy.rowBudget - rows});
+  const int most = std::min({static_cast<int>(candidates_.size()), maxDrafted - forced, prices.rowBudget - rows});
   int cut = 0;
-  best = {tokens, seconds(policy, draftSeconds, rows, contextRows)};
+  best = {tokens, seconds(prices, draftSeconds, rows, contextRows)};
   for (int k = 0; k < most; ++k) {
     tokens += candidates_[k].survival;
     contextRows += entries[candidates_[k].entry].contextTokens;
-    const Promise more{tokens, seconds(policy, draftSeconds, rows + k + 1, contextRows)};
+    const Promise more{tokens, seconds(prices, draftSeconds, rows + k + 1, contextRows)};
     if (more.rate() <= best.rate()) continue;
     best = more;
     cut = k + 1;

@@ -28,27 +28,36 @@ constexpr int promiseBucket(double tokens) {
   return tokens < kPromiseBuckets / 4 ? static_cast<int>(tokens * 4) : kPromiseBuckets - 1;
 }
 
-/// The policy table as lib/native.ts describes it. The default one lets nobody draft.
-struct Policy {
+/// What rounds cost.
+struct Prices {
   int rowBudget = 16;              ///< rows of all sequences in one pass
   std::vector<float> passSeconds;  ///< [rows - 1]; beyond its end prices grow by the slope of its last two entries
   float secondsPerContextToken = 0;
   float overheadSeconds = 0;
   std::array<float, kDrafterCount> draftSeconds{};
+
+  /// Seconds of a pass of `rows` rows, without context; rows >= 1.
+  double pass(int rows) const;
+};
+
+/// What drafts are worth where one tenant's text is decoded, and who may make them; by default nobody.
+struct Beliefs {
   std::array<std::array<std::array<float, kPolicyBuckets>, kPolicyDepths>, kDrafterCount> acceptance{};
   std::array<bool, kDrafterCount> allowed{};
   /// The head, which takes a noticeable time, is asked at every so many drafts of the other drafters that promise so
   /// much; 0 = never.
   std::array<int32_t, kPromiseBuckets> askEvery{};
 
-  /// Seconds of a pass of `rows` rows, without context; rows >= 1.
-  double pass(int rows) const;
   /// Probability that a node is accepted given that its parent was.
   float acceptanceOf(DrafterId drafter, int depth, float confidence) const;
 };
 
+/// The policy table as lib/native.ts describes it.
+struct Policy : Prices, Beliefs {};
+
 /// One sequence of the round and what was drafted for it (`nodes` may be empty).
 struct PlanEntry {
+  const Beliefs* beliefs;
   std::span<const DraftNode> nodes;
   DrafterId drafter = DrafterId::none;
   int contextTokens = 0;
@@ -63,14 +72,14 @@ class Planner {
   explicit Planner(int maxNodes);
 
   /// Fills `selected` and `survival` of every entry; returns the number of nodes taken, at most `maxDrafted`.
-  int plan(const Policy& policy, std::span<const PlanEntry> entries, int maxDrafted);
+  int plan(const Prices& prices, std::span<const PlanEntry> entries, int maxDrafted);
   /// What the best cut of one entry on its own promises: chooses between drafters of one sequence.
   struct Promise {
     double tokens = 0;   ///< expected, that of plain decoding included
     double seconds = 0;  ///< for all of them
     double rate() const { return tokens / seconds; }
   };
-  Promise promise(const Policy& policy, const PlanEntry& entry, int maxDrafted);
+  Promise promise(const Prices& prices, const PlanEntry& entry, int maxDrafted);
 
  private:
   struct Candidate {
@@ -82,10 +91,10 @@ class Planner {
       return entry != other.entry ? entry < other.entry : node < other.node;
     }
   };
-  double seconds(const Policy& policy, double draftSeconds, int rows, double contextRows) const;
-  void rank(const Policy& policy, const PlanEntry& entry, int32_t index);
+  double seconds(const Prices& prices, double draftSeconds, int rows, double contextRows) const;
+  void rank(const PlanEntry& entry, int32_t index);
   int takeForced(const PlanEntry& entry, int room) const;
-  int bestCut(const Policy& policy, std::span<const PlanEntry> entries, int maxDrafted, Promise& best);
+  int bestCut(const Prices& prices, std::span<const PlanEntry> entries, int maxDrafted, Promise& best);
 
   std::vector<Candidate> candidates_;
 };

@@ -5,7 +5,7 @@ import type { Profile } from '../../lib/controller/cost';
 import { explain } from '../../lib/controller/explain';
 import { Drafter, drafterCount, policyBuckets, policyDepths } from '../../lib/native';
 import { outcomes } from '../decode/scripted-engine';
-import { simulate } from './world';
+import { owner, simulate } from './world';
 import type { World } from './world';
 
 const passSeconds = Array.from({ length: 64 }, (_, i) => 3e-3 * (1 + 0.03 * i + (i >= 8 ? 0.3 : 0)));
@@ -41,10 +41,11 @@ test('overconfident drafts are found out: as fast as if the true chances had bee
   const chance = (confidence: number): number => 0.45 * confidence;
   const world: World = { passSeconds, offer: chain(6, (next) => next()), chance };
   const known = create();
+  simulate(known, world, 1);
   for (let i = 0; i < 20000; ++i) {
     const confidence = (i % 64) / 64;
     const hit = ((i * 7919) % 1000) / 1000 < chance(confidence);
-    known.acceptance.observe('greedy', Drafter.suffix, 1 + (i % 6), confidence, hit);
+    known.beliefs.get(owner.tenant)!.acceptance.observe('greedy', Drafter.suffix, 1 + (i % 6), confidence, hit);
   }
   const oracle = simulate(known, world, 3000);
   expect(simulate(create(), world, 3000)).toBeGreaterThan(oracle * 0.98);
@@ -74,31 +75,31 @@ test('a wrong profile is put right: drafts that look free but are not', () => {
 test('sends a table only when it says something new, and not too often', () => {
   let now = 0;
   const controller = new Controller(profile, { now: () => now, interval: 5 });
-  expect(controller.nextPolicy()).toBeDefined();
+  expect(controller.nextPolicies()).toHaveLength(1);
   now = 100;
-  expect(controller.nextPolicy()).toBeUndefined();
+  expect(controller.nextPolicies()).toEqual([]);
   const slow = [[1, 1, 0, 0, 0, 9e-3, 0, 0]];
-  controller.observe(outcomes([{ sequence: 1, tokens: [1] }], { rounds: slow }), () => 'greedy');
+  controller.observe(outcomes([{ sequence: 1, tokens: [1] }], { rounds: slow }), () => owner);
   now = 109;
-  expect(controller.nextPolicy()).toBeUndefined(); // nothing was new, so it looks again only after twice the time
+  expect(controller.nextPolicies()).toEqual([]); // nothing was new, so it looks again only after twice the time
   now = 110;
-  const policy = controller.nextPolicy();
+  const [{ policy }] = controller.nextPolicies();
   expect(policy!.passSeconds[0]).toBeGreaterThan(2 * passSeconds[0]);
   now = 114;
   for (let i = 0; i < 50; ++i) {
     controller.observe(
       outcomes([{ sequence: 1, tokens: [1] }], { rounds: [[1, 1, 0, 0, 0, 2e-3, 0, 0]] }),
-      () => 'greedy',
+      () => owner,
     );
   }
-  expect(controller.nextPolicy()).toBeUndefined();
+  expect(controller.nextPolicies()).toEqual([]);
   now = 115;
-  expect(controller.nextPolicy()).toBeDefined();
+  expect(controller.nextPolicies()).toHaveLength(1);
 });
 
 test('what came counts at once for those who ask, and belongs to whom it belonged when it came', () => {
   const controller = new Controller(profile, { now: () => 0 });
-  expect(controller.nextPolicy()).toBeDefined();
+  expect(controller.nextPolicies()).toHaveLength(1);
   let known = true;
   const step = {
     sequence: 1,
@@ -107,11 +108,52 @@ test('what came counts at once for those who ask, and belongs to whom it belonge
     drafts: [[1, 0.9, 0]] as [number, number, number][],
   };
   const round = { rounds: [[2, 1, 0, 0, 0, 3e-3, 0, 0]] };
-  controller.observe(outcomes([step], round), () => (known ? 'greedy' : undefined));
+  controller.observe(outcomes([step], round), () => (known ? owner : undefined));
   known = false; // the sequence has ended before anybody looks
-  expect(controller.nextPolicy()).toBeUndefined();
+  expect(controller.nextPolicies()).toEqual([]);
   expect(controller.ledger.total.rounds).toBe(1);
-  expect(controller.acceptance.summary(Drafter.suffix).tried).toBe(1);
+  expect(controller.beliefs.get(owner.tenant)!.acceptance.summary(Drafter.suffix).tried).toBe(1);
+});
+
+test('what is believed of one tenant is neither told nor known of another', () => {
+  let now = 0;
+  const controller = new Controller(profile, { now: () => (now += 100), measured: false });
+  const fresh = controller.nextPolicies();
+  expect(fresh.map(({ tenant }) => tenant)).toEqual([undefined]);
+  const fails = (tenant: string): void => {
+    const drafts: [number, number, number][] = Array.from({ length: 20 }, () => [1, 0.9, 0]);
+    const step = { sequence: 1, tokens: [1], drafter: Drafter.suffix, drafts };
+    controller.observe(outcomes([step], { rounds: [[21, 1, 0, 0, 0, 9, 0, 0]] }), () => ({ tenant, kind: 'greedy' }));
+  };
+  fails('a');
+  const [told] = controller.nextPolicies();
+  expect(told.tenant).toBe('a');
+  expect(told.policy!.acceptance).not.toEqual(fresh[0].policy!.acceptance);
+  expect(controller.policy('b')).toEqual(fresh[0].policy);
+  expect(controller.policy()).toEqual(fresh[0].policy);
+  controller.forget('a');
+  expect(controller.policy('a')).toEqual(fresh[0].policy);
+});
+
+test('of very many tenants those that were seen longest ago begin anew, and the engine is told', () => {
+  let now = 0;
+  const controller = new Controller(profile, { now: () => (now += 100) });
+  controller.nextPolicies();
+  for (let i = 0; i < 300; ++i) {
+    const step = {
+      sequence: 1,
+      tokens: [1],
+      drafter: Drafter.suffix,
+      drafts: [[1, 0.9, 0]] as [number, number, number][],
+    };
+    controller.observe(outcomes([step], { rounds: [[2, 1, 0, 0, 0, 3e-3, 0, 0]] }), () => ({
+      tenant: `${i}`,
+      kind: 'greedy',
+    }));
+  }
+  expect(controller.beliefs.size).toBe(256);
+  const dropped = controller.nextPolicies().filter(({ policy }) => policy === undefined);
+  expect(dropped.map(({ tenant }) => tenant)).toEqual(Array.from({ length: 44 }, (_, i) => `${i}`));
 });
 
 test('a table has the shape that the engine wants', () => {
@@ -134,13 +176,13 @@ test('rounds that read prompts, and sequences that are not to be learned from, l
 
 test('calibration compares what the table in use had promised with what came', () => {
   const controller = create();
-  const promised = controller.nextPolicy()!.acceptance[cellOf(Drafter.suffix, 1, bucketOf(0.9))];
+  const promised = controller.nextPolicies()[0].policy!.acceptance[cellOf(Drafter.suffix, 1, bucketOf(0.9))];
   const round = (outcome: number, kind?: 'greedy'): void =>
     controller.observe(
       outcomes([{ sequence: 1, tokens: [1], drafter: Drafter.suffix, drafts: [[1, 0.9, outcome]] }], {
         rounds: [[2, 1, 0, 0, 0, 3e-3, 0, 0]],
       }),
-      () => kind,
+      () => ({ tenant: 'a', kind }),
     );
   for (let i = 0; i < 4; ++i) round(1);
   round(2, 'greedy');

@@ -1,5 +1,5 @@
 import { bucketOf, cellOf } from '../../lib/controller/acceptance';
-import type { Controller } from '../../lib/controller/controller';
+import type { Controller, RowOwner } from '../../lib/controller/controller';
 import { Drafter } from '../../lib/native';
 import type { NativePolicy } from '../../lib/native';
 import { outcomes } from '../decode/scripted-engine';
@@ -15,6 +15,9 @@ export function random(seed: number): () => number {
     return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
   };
 }
+
+/** Whose text is decoded. */
+export const owner: RowOwner = { tenant: 'a', kind: 'greedy' };
 
 /** A machine and a text to decode on it. */
 export interface World {
@@ -48,7 +51,8 @@ export function chooseLength(policy: NativePolicy, offered: number[]): number {
 export function simulate(controller: Controller, world: World, rounds: number, seed = 1): number {
   const next = random(seed);
   const noisy = (seconds: number): number => seconds * (1 + (world.noise ?? 0.05) * (2 * next() - 1));
-  let policy = controller.nextPolicy() ?? controller.policy();
+  controller.nextPolicies();
+  let policy = controller.policy(owner.tenant);
   let seconds = 0;
   let tokens = 0;
   for (let i = 0; i < rounds; ++i) {
@@ -65,8 +69,11 @@ export function simulate(controller: Controller, world: World, rounds: number, s
     const pass = noisy(world.passSeconds[length]);
     const drafter = length > 0 ? Drafter.suffix : Drafter.none;
     const step = { sequence: 1, tokens: new Array<number>(emitted).fill(5), drafter, drafts };
-    controller.observe(outcomes([step], { rounds: [[length + 1, 1, 0, 0, 2e-6, pass, 0, 1e-5]] }), () => 'greedy');
-    policy = controller.nextPolicy() ?? policy;
+    controller.observe(outcomes([step], { rounds: [[length + 1, 1, 0, 0, 2e-6, pass, 0, 1e-5]] }), () => owner);
+    for (const { tenant, policy: sent } of controller.nextPolicies()) {
+      const { acceptance, allowed, askEvery } = policy;
+      if (sent) policy = tenant === owner.tenant ? sent : { ...sent, acceptance, allowed, askEvery };
+    }
     seconds += pass + 1.2e-5;
     tokens += emitted;
   }

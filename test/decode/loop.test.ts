@@ -17,7 +17,7 @@ function begin(request: Partial<GenerationRequest> = {}, signal?: AbortSignal) {
     stop: [],
     logprobs: -1,
     explain: false,
-    kind: 'greedy' as const,
+    owner: { tenant: 'a', kind: 'greedy' as const },
     ...request,
   };
   const generation = loop.start(native, full, new CharacterText(), {}, signal);
@@ -162,7 +162,7 @@ test('an error of one sequence reaches its reader alone, with the stack of the c
     stop: [],
     logprobs: -1,
     explain: false,
-    kind: undefined,
+    owner: { tenant: 'a', kind: undefined },
   };
   const site = { stack: 'Error\n    at userCode (user.js:1:1)' };
   const first = loop.start(native, request, new CharacterText(), site);
@@ -182,7 +182,13 @@ test('an error of one sequence reaches its reader alone, with the stack of the c
 test('logprobs are split over sequences that asked for different numbers of them', async () => {
   const engine = new ScriptedEngine();
   const loop = new DecodeLoop(() => engine);
-  const request = { promptTokens: 1, stopTokens: new Set<number>(), stop: [], explain: false, kind: undefined };
+  const request = {
+    promptTokens: 1,
+    stopTokens: new Set<number>(),
+    stop: [],
+    explain: false,
+    owner: { tenant: 'a', kind: undefined },
+  };
   const none = loop.start(native, { ...request, logprobs: -1 }, new CharacterText(), {});
   const two = loop.start(native, { ...request, logprobs: 2 }, new CharacterText(), {});
   const zero = loop.start(native, { ...request, logprobs: 0 }, new CharacterText(), {});

@@ -172,13 +172,41 @@ void scoresWhatItDoesNotVerify() {
   Policy policy;
   policy.allowed[static_cast<int>(DrafterId::suffix)] = true;
   for (int rows = 1; rows < 20; ++rows) policy.passSeconds.push_back(static_cast<float>(rows));
-  bench.core.setPolicy(policy);
+  bench.core.setPolicy(nullptr, policy);
   Request r = request(1, 60);
   r.force = -1;
   const int32_t id = bench.submit(r);
   bench.run();
   CHECK(bench.got[id] == fakeDecode(r, kContext));
   CHECK(bench.drafted == 0 && bench.shadow > 20 && bench.rounds == 60);
+}
+
+/// What is believed where one tenant's text is decoded says nothing about another's.
+void believesTenantByTenant() {
+  Bench bench;
+  Policy policy;
+  for (int rows = 1; rows < 20; ++rows) policy.passSeconds.push_back(1);
+  const auto drafted = [&](const std::string& tenant) {
+    Request r = request(1, 60);
+    r.force = -1;
+    r.tenant = tenant;
+    bench.drafted = 0;
+    bench.submit(r);
+    bench.run();
+    return bench.drafted;
+  };
+  const std::string a = "a";
+  bench.core.setPolicy(nullptr, policy);
+  policy.allowed[static_cast<int>(DrafterId::suffix)] = true;
+  for (auto& depth : policy.acceptance[static_cast<int>(DrafterId::suffix)]) depth.fill(0.5f);
+  bench.core.setPolicy(&a, policy);
+  CHECK(drafted("a") > 0 && drafted("b") == 0);
+  bench.core.dropPolicy(a);
+  CHECK(drafted("a") == 0);
+  bench.core.setPolicy(&a, policy);
+  CHECK(drafted("a") > 0);
+  bench.core.forget(&a, nullptr);
+  CHECK(drafted("a") == 0);
 }
 
 void keepsNoIndexWithoutSpeculation() {
@@ -506,6 +534,7 @@ int main() {
   pausesUntilConsumed();
   draftsNothingWithoutAPolicy();
   scoresWhatItDoesNotVerify();
+  believesTenantByTenant();
   keepsNoIndexWithoutSpeculation();
   finishesOnTheWeightsItBeganWith();
   restartsOnNewWeights();

@@ -121,7 +121,7 @@ Policy policy(int32_t askEvery) {
 void testPolicy(const HeadRig& rig, const std::map<int32_t, std::vector<int32_t>>& expected) {
   for (const int32_t every : {0, 1, 3}) {
     Loaded drafting(rig, engineOptions(3));
-    drafting.core->setPolicy(policy(every));
+    drafting.core->setPolicy(nullptr, policy(every));
     for (int32_t n = 0; n < kRequests; ++n) drafting.submit(n + 1, request(n, drafting.model->config().vocabulary));
     drafting.run();
     CHECK(drafting.got == expected);

@@ -110,11 +110,11 @@ class Scenario {
   }
 
   void run() {
-    if (!random_.oneIn(3)) core_->setPolicy(generousPolicy(random_));
+    if (!random_.oneIn(3)) core_->setPolicy(nullptr, generousPolicy(random_));
     const int requests = 1 + random_.below(12);
     for (int submitted = 0, idle = 0; submitted < requests || !allEnded();) {
       if (submitted < requests && random_.oneIn(4)) submitOne(), ++submitted;
-      if (random_.oneIn(40)) core_->setPolicy(generousPolicy(random_));
+      if (random_.oneIn(40)) core_->setPolicy(nullptr, generousPolicy(random_));
       if (random_.oneIn(60)) forgetSomething();
       const bool worked = core_->step();
       const bool news = readOutcomes();

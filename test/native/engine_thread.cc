@@ -92,7 +92,7 @@ void answersManyRequests() {
     requests[caller.engine->submit(r)] = r;
     if (n % 5 == 0) std::this_thread::sleep_for(std::chrono::microseconds(300));
     caller.read(true);
-    if (n % 10 == 0) caller.engine->setPolicy({});
+    if (n % 10 == 0) caller.engine->setPolicy(nullptr, {});
   }
   while (caller.finished < 60) {
     if (!caller.read(true)) std::this_thread::sleep_for(std::chrono::microseconds(100));

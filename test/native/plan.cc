@@ -59,10 +59,10 @@ Sequence randomSequence(Random& random, int most) {
   return sequence;
 }
 
-std::vector<PlanEntry> entriesOf(std::vector<Sequence>& sequences) {
+std::vector<PlanEntry> entriesOf(const Policy& policy, std::vector<Sequence>& sequences) {
   std::vector<PlanEntry> entries;
   for (Sequence& s : sequences) {
-    entries.push_back({s.nodes, s.nodes.empty() ? DrafterId::none : DrafterId::suffix, s.context, s.forced,
+    entries.push_back({&policy, s.nodes, s.nodes.empty() ? DrafterId::none : DrafterId::suffix, s.context, s.forced,
                        s.selected.data(), s.survival.data()});
   }
   return entries;
@@ -109,7 +109,7 @@ void isOptimalForOneSequence(Random& random) {
     Policy policy = randomPolicy(random);
     policy.secondsPerContextToken = 0;
     std::vector<Sequence> sequences = {randomSequence(random, 9)};
-    const auto entries = entriesOf(sequences);
+    const auto entries = entriesOf(policy, sequences);
     planner.plan(policy, entries, 96);
     const double got = rateOf(policy, sequences, {sequences[0].selected});
     CHECK(std::abs(got - bestByBruteForce(policy, sequences[0])) < 1e-6 * got);
@@ -127,7 +127,7 @@ void keepsItsRules(Random& random) {
       sequences.back().forced = random.below(8) == 0;
     }
     const int most = random.below(96);
-    const int taken = planner.plan(policy, entriesOf(sequences), most);
+    const int taken = planner.plan(policy, entriesOf(policy, sequences), most);
     int counted = 0, forced = 0;
     float worstIn = 2, bestOut = -1;
     for (const Sequence& s : sequences) {
@@ -154,22 +154,22 @@ void isDeterministicAndMonotone(Random& random) {
   for (int round = 0; round < 1000; ++round) {
     Policy policy = randomPolicy(random);
     std::vector<Sequence> sequences = {randomSequence(random, 40), randomSequence(random, 40)};
-    const int first = planner.plan(policy, entriesOf(sequences), 96);
+    const int first = planner.plan(policy, entriesOf(policy, sequences), 96);
     auto again = sequences;
-    CHECK(planner.plan(policy, entriesOf(again), 96) == first);
+    CHECK(planner.plan(policy, entriesOf(policy, again), 96) == first);
     CHECK(again[0].selected == sequences[0].selected && again[1].selected == sequences[1].selected);
     const float base = policy.passSeconds[0];
     policy.secondsPerContextToken = 0;
-    const int priced = planner.plan(policy, entriesOf(sequences), 96);
+    const int priced = planner.plan(policy, entriesOf(policy, sequences), 96);
     for (float& seconds : policy.passSeconds) seconds = base + 0.5f * (seconds - base);
-    CHECK(planner.plan(policy, entriesOf(sequences), 96) >= priced);
+    CHECK(planner.plan(policy, entriesOf(policy, sequences), 96) >= priced);
     policy.passSeconds.assign(100, base);
     policy.rowBudget = 1000;
     const int all = static_cast<int>(sequences[0].nodes.size() + sequences[1].nodes.size());
     int lost = 0;  // what adds nothing that a double could see may be left out
     for (const Sequence& s : sequences)
       lost += std::count_if(s.survival.begin(), s.survival.end(), [](float v) { return v < 1e-12f; });
-    CHECK(planner.plan(policy, entriesOf(sequences), 96) >= all - lost);
+    CHECK(planner.plan(policy, entriesOf(policy, sequences), 96) >= all - lost);
   }
 }
 
@@ -183,11 +183,11 @@ void choosesNoneWhereNothingPays() {
   sequences[0].selected.assign(8, 9);
   sequences[0].survival.assign(8, -1);
   Planner planner(48);
-  CHECK(planner.plan(policy, entriesOf(sequences), 96) == 0);
+  CHECK(planner.plan(policy, entriesOf(policy, sequences), 96) == 0);
   CHECK(std::count(sequences[0].selected.begin(), sequences[0].selected.end(), 0) == 8);
   // A knee: rows 2..4 cost as much as five and pay only together.
   policy.passSeconds = {1.0f, 1.95f, 1.95f, 1.95f, 1.95f, 1.95f, 9.0f};
-  CHECK(planner.plan(policy, entriesOf(sequences), 96) == 5);
+  CHECK(planner.plan(policy, entriesOf(policy, sequences), 96) == 5);
 }
 
 void extrapolatesPrices() {

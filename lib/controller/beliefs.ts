@@ -1,0 +1,35 @@
+import { Drafter, drafterCount } from '../native';
+import type { NativeBeliefs } from '../native';
+import { AcceptanceModel } from './acceptance';
+import { Asking } from './asking';
+import { Rest } from './rest';
+
+/** What one tenant's rounds have taught of drafts: nothing of it ever says anything about another tenant's. */
+export class Beliefs {
+  /** How often drafts are accepted. */
+  readonly acceptance = new AcceptanceModel();
+  /** Whether the head's drafts are worth asking for. */
+  readonly asking = new Asking();
+  /** Whether drafters are left alone. */
+  readonly rest = new Rest();
+  /** The table that the engine has. */
+  sent: NativeBeliefs | undefined;
+  readonly #allowed: Uint8Array;
+  /** Who may draft during a rest: what a caller expects costs nothing to look up. */
+  readonly #atRest = new Uint8Array(drafterCount);
+
+  /** @param allowed Who may draft. */
+  constructor(allowed: Uint8Array) {
+    this.#allowed = allowed;
+    this.#atRest[Drafter.prediction] = allowed[Drafter.prediction];
+  }
+
+  /** The table as of now; `headSeconds`: of a draft of the head. */
+  table(headSeconds: number): NativeBeliefs {
+    return {
+      acceptance: this.acceptance.table(),
+      allowed: this.rest.resting ? this.#atRest : this.#allowed,
+      askEvery: this.asking.table(headSeconds),
+    };
+  }
+}

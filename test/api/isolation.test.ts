@@ -1,0 +1,117 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Engine } from '../../lib';
+import type { GenerateResult, LearningEvent, LoadOptions, RequestOptions, RoundTrace } from '../../lib';
+import { trainHead } from '../../lib/speculators/train-head';
+import { prompts, tinyModel } from './tiny';
+
+const tiny = tinyModel();
+const folder = mkdtempSync(join(tmpdir(), 'foretoken-isolation-'));
+let head = '';
+
+beforeAll(async () => {
+  const texts = Array.from({ length: 24 }, (_, i) => `${prompts[i % prompts.length]} ${i} `.repeat(3));
+  const options = { cacheFolder: tiny.cache, draftTokens: 64, slots: 3, rank: 4, rowsPerStep: 512, threads: 2 };
+  head = (await trainHead(tiny.path, texts, folder, options)).path!;
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+// The learner runs where nobody else wants the processor: on a busy machine it takes its time.
+jest.setTimeout(600_000);
+
+const profile = {
+  passSeconds: Array.from({ length: 64 }, (_, i) => 3e-3 * (1 + 0.03 * i)),
+  ...{ context: 0, secondsPerContextToken: 0 },
+  draftSeconds: [0, 2e-6, 2e-6, 0, 2e-6, 2e-4],
+};
+
+type Plan = Pick<RoundTrace, 'drafter' | 'drafts' | 'tokens'>;
+
+/** All of a tenant's that others might have had a hand in. */
+interface Seen {
+  /** Request by request: the text, every pass with its plan and drafts, what was counted. */
+  results: unknown[];
+  /** What it remembers after each. */
+  memory: string[];
+  events: LearningEvent[];
+}
+
+/** Requests of one tenant: every second one in a session, each third one sampled, some twice, so that prefixes are found. */
+function requestsOf(tenant: string, count: number): [string, RequestOptions][] {
+  return Array.from({ length: count }, (_, i) => [
+    prompts[(i * 5) % prompts.length] + ' again'.repeat(i % 4),
+    {
+      ...{ tenant, maxTokens: 40 + (i % 3) * 30, ignoreEos: true, explain: true, seed: i },
+      ...{ session: i % 2 ? `s${i % 4}` : '', temperature: i % 3 === 2 ? 0.8 : 0 },
+    },
+  ]);
+}
+
+/** What tenant a sees of itself, alone or with another one's requests in between, the same prompts and sessions among them. */
+async function observe(options: LoadOptions, count: number, others: boolean): Promise<Seen> {
+  let now = 0;
+  const seen: Seen = { results: [], memory: [], events: [] };
+  const onEvent = (event: LearningEvent): void => void (event.tenant === 'a' && seen.events.push(event));
+  const load = { cacheFolder: tiny.cache, threads: 2, memory: false, head, onEvent, ...options };
+  const engine = await Engine.load(tiny.path, load, { profile, now: () => now });
+  let texts = 0;
+  const ask = async (prompt: string, request: RequestOptions): Promise<GenerateResult> => {
+    now += 1000;
+    const result = await engine.generate(prompt, request);
+    if (request.learn !== false) texts += 1;
+    const isDone = (): boolean => {
+      const { learnedTexts, learningSteps } = engine.stats();
+      return !options.learnHead || (learnedTexts === texts && learningSteps === 8 * texts);
+    };
+    for (let i = 0; i < 3000 && !isDone(); ++i) await sleep(20);
+    return result;
+  };
+  const ofOthers = requestsOf('b', count).reverse();
+  for (const [i, [prompt, request]] of requestsOf('a', count).entries()) {
+    const { text, tokens, finishReason, speculation, usage, rounds } = await ask(prompt, request);
+    const plans = rounds!.map(({ drafter, drafts, tokens }) => ({ drafter, drafts, tokens }));
+    const counted = { accepted: usage.acceptedDraftTokens, rejected: usage.rejectedDraftTokens, ...speculation };
+    seen.results.push({ text, tokens, finishReason, plans, ...counted });
+    const file = join(folder, 'a.memory.safetensors');
+    await engine.exportMemory(file, 'a');
+    seen.memory.push(readFileSync(file).toString('base64'));
+    if (!others) continue;
+    await ask(...ofOthers[i]);
+    if (i % 3 === 0) await ask(prompt, { ...request, tenant: 'b', temperature: 0.9 });
+    if (i % 4 === 0) await ask(prompt, { ...request, tenant: 'c', prediction: text, learn: !options.learnHead });
+    if (i % 5 === 4) engine.forget({ tenant: 'c' });
+  }
+  await engine.close();
+  return seen;
+}
+
+test.each<[string, LoadOptions, number]>([
+  ['with room for all', {}, 18],
+  // A tenant's quarter holds a single segment, and pages are as many as one sequence needs.
+  ['short of memory', { indexBytes: 2 << 20, contextLength: 256, maxSequences: 1, kvBytes: 1_400_000 }, 18],
+  ['while heads learn', { learnHead: true }, 9],
+])(
+  '%s, plans, drafts, events and evictions of a tenant are the same bits with another one and without',
+  async (_, options, count) => {
+    const alone = await observe(options, count, false);
+    const beside = await observe(options, count, true);
+    expect(beside).toEqual(alone);
+    const drafters = new Set(
+      alone.results.flatMap((result) => (result as { plans: Plan[] }).plans.map(({ drafter }) => drafter)),
+    );
+    expect([...drafters].sort()).toEqual(['head', 'none', 'recall', 'suffix']);
+    expect(new Set(alone.memory).size).toBeGreaterThan(3);
+    if (options.indexBytes)
+      expect(alone.memory.some((memory, i) => i > 0 && memory.length < alone.memory[i - 1].length)).toBe(true);
+    // Of drafts that were not accepted nothing is told but how deep they were and how sure their drafter was.
+    for (const { plans, tokens } of alone.results as { plans: Plan[]; tokens: number[] }[]) {
+      expect(plans.flatMap((plan) => plan.tokens)).toEqual(tokens);
+      const told = new Set(plans.flatMap(({ drafts }) => drafts.flatMap((draft) => Object.keys(draft))));
+      for (const what of told) expect(['confidence', 'depth', 'outcome']).toContain(what);
+    }
+    for (const { evidence } of alone.events) expect(Object.values(evidence).every(Number.isFinite)).toBe(true);
+    if (options.learnHead) expect(alone.events.map(({ kind }) => kind)).toContain('candidate');
+  },
+);
