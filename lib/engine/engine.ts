@@ -270,7 +270,7 @@ export class Engine {
    * Swaps weights while requests run, as reinforcement learning does after every step: all of them or some tensors, in the format
    * that the engine holds. They are read, checked and packed beside decoding and take effect between two passes; whatever is wrong
    * with them leaves the engine as it was. Later requests get the new weights' text, token for token; cached prefixes are dropped. What
-   * was learned from text stays, as far as it still guesses right.
+   * was learned from text stays, as far as it still guesses right; heads that learned have to be found better again.
    *
    * @param source A GGUF file, a `.safetensors` file, a folder of them, or tensors in memory. Tensors that are one matrix in memory
    *   (query, key and value; gate and up) come together.
@@ -288,6 +288,7 @@ export class Engine {
     try {
       this.#updating = this.#native.updateWeights(checked.source, checked.inFlight);
       const update = await this.#updating;
+      this.#learning?.weightsMoved();
       return { ...update, seconds: (performance.now() - begin) / 1000 };
     } catch (error) {
       throw ForetokenError.from(error);

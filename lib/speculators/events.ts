@@ -6,9 +6,10 @@ export interface LearningEvent {
    * `candidate`: what was learned is being judged from now on. `promoted`: it drafts. `discarded`: it was worse, or not
    * found to be better in time.
    * `rolledBack`: the head before it drafts again. `alarm`: drafts of the head are hardly ever accepted any more. `notKept`: what was
-   * decided holds, but could not be written to disk.
+   * decided holds, but could not be written to disk. `regated`: the target's weights have moved, so that what was promoted has to be judged
+   * again, as a candidate; it carries the version that drafted.
    */
-  kind: 'candidate' | 'promoted' | 'discarded' | 'rolledBack' | 'alarm' | 'notKept';
+  kind: 'candidate' | 'promoted' | 'discarded' | 'rolledBack' | 'alarm' | 'notKept' | 'regated';
   tenant: string;
   /** The version that drafts from now on; 0 = the static head. */
   version: number;

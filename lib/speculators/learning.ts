@@ -35,6 +35,8 @@ interface TenantState {
 export class Learning {
   readonly #tenants = new Map<string, TenantState>();
   readonly #opened = new Map<string, Promise<void>>();
+  /** Where heads are kept. */
+  #headStore: SpeculatorStore | undefined;
   /** Decisions and deletions, one after the other. */
   #work: Promise<unknown> = Promise.resolve();
 
@@ -42,6 +44,7 @@ export class Learning {
     private readonly native: NativeEngine,
     private readonly options: LearningOptions,
   ) {
+    this.#headStore = options.store;
     if (options.heads) native.watchLearning((judged) => this.judge(judged));
   }
 
@@ -69,6 +72,24 @@ export class Learning {
     const scored = { tenant, live: foreseen(live)!, candidate: foreseen(candidate), previous: foreseen(previous) };
     for (const verdict of state.guard.observe(scored, this.options.price, slots)) {
       this.#queue(() => this.#carryOut(tenant, verdict, candidateNumber));
+    }
+  }
+
+  /**
+   * The target's weights have moved: what was promoted is a candidate again, and judged anew. What is promoted from now on is of weights
+   * that no file names, and not kept on disk.
+   */
+  weightsMoved(): void {
+    this.#headStore = undefined;
+    for (const [tenant, state] of this.#tenants) {
+      const { version } = state;
+      Object.assign(state, {
+        guard: new Guard(),
+        candidate: 0,
+        version: 0,
+        versions: Math.max(version, state.versions),
+      });
+      if (version > 0) this.#tell('regated', tenant, { version });
     }
   }
 
@@ -104,7 +125,7 @@ export class Learning {
       await this.native.restoreMemory(tenant, tokens, keys);
     }
     const { live } = await store.manifest(tenant);
-    this.#stateOf(tenant).version = live;
+    if (this.#headStore) this.#stateOf(tenant).version = live;
     const head = heads ? await store.headPath(tenant) : undefined;
     if (head === undefined || !existsSync(head)) return;
     await this.native.adoptHead(tenant, head).catch((error: unknown) => {
@@ -126,7 +147,7 @@ export class Learning {
 
   /** On disk as in memory; the number of the version that drafts now. */
   async #keep(tenant: string, state: TenantState, kind: 'promote' | 'rollback', evidence: Evidence): Promise<number> {
-    const { store } = this.options;
+    const store = this.#headStore;
     try {
       if (kind === 'rollback') return store ? (await store.rollBack(tenant, undefined, evidence)).live : 0;
       const write = (path: string): Promise<unknown> => this.native.saveHead(tenant, path);

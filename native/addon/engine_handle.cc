@@ -294,11 +294,12 @@ CpuOptions EngineHandle::packingOptions() {
   return {std::max(1, cpu.threads().size() / 2), name(cpu.isa())};
 }
 
-Napi::Promise EngineHandle::swapWeights(Napi::Env env, std::shared_ptr<Model> model, bool restart,
-                                        WeightUpdate update) {
+Napi::Promise EngineHandle::swapWeights(Napi::Env env, std::shared_ptr<Model> model,
+                                        std::shared_ptr<const HeadWeights> head, bool restart, WeightUpdate update) {
   Engine& engine = open();
   return answer<int32_t>(
-      env, [&](Reply<int32_t> reply) { engine.updateWeights(std::move(model), restart, std::move(reply)); },
+      env,
+      [&](Reply<int32_t> reply) { engine.updateWeights(std::move(model), std::move(head), restart, std::move(reply)); },
       [update](Napi::Env jsEnv, const int32_t& version) {
         auto result = Napi::Object::New(jsEnv);
         result.Set("tensors", static_cast<double>(update.tensors));

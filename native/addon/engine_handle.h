@@ -56,11 +56,13 @@ class EngineHandle final : public OutcomeSink {
   Napi::Promise setStaticMemory(Napi::Env env, MemoryImage image);
   Napi::Promise restoreMemory(Napi::Env env, std::string tenant, MemoryImage image);
   Napi::Promise memoryOf(Napi::Env env, std::string tenant);
-  /// The newest weights, for an update to start from.
+  /// The newest weights and the common head (null where there is none), for an update to start from.
   std::shared_ptr<Model> model() { return open().model(); }
   /// A backend like the engine's that leaves the engine half of the threads.
   CpuOptions packingOptions();
-  Napi::Promise swapWeights(Napi::Env env, std::shared_ptr<Model> model, bool restart, WeightUpdate update);
+  std::shared_ptr<const HeadWeights> head() { return open().head(); }
+  Napi::Promise swapWeights(Napi::Env env, std::shared_ptr<Model> model, std::shared_ptr<const HeadWeights> head,
+                            bool restart, WeightUpdate update);
   /// Heads begin to learn; what texts say about them goes to `onJudged`.
   void watchLearning(Napi::Function onJudged);
   Napi::Promise decide(Napi::Env env, const std::string& tenant, learn::Learner::Decision decision, int64_t candidate);

@@ -7,6 +7,7 @@
 #include "addon/errors.h"
 #include "cpu/cpu_backend.h"
 #include "format/tensor_buffers.h"
+#include "head/head_weights.h"
 #include "model/source.h"
 
 namespace foretoken::addon {
@@ -29,6 +30,7 @@ class UpdateWorker final : public Napi::AsyncWorker {
         deferred_(Napi::Promise::Deferred::New(env)),
         handle_(std::move(handle)),
         base_(handle_->model()),
+        head_(handle_->head()),
         packing_(handle_->packingOptions()),
         path_(std::move(path)),
         tensors_(std::move(tensors)),
@@ -39,7 +41,9 @@ class UpdateWorker final : public Napi::AsyncWorker {
   void Execute() override {
     try {
       if (!tensors_) tensors_ = openTensors(path_);
-      next_ = base_->updated(*tensors_, *createCpuBackend(packing_));
+      const auto packing = createCpuBackend(packing_);
+      next_ = base_->updated(*tensors_, *packing);
+      if (head_) head_ = head_->updated(*next_, *packing);
       for (const TensorInfo& tensor : tensors_->tensors()) ++update_.tensors, update_.bytes += tensor.bytes;
     } catch (...) {
       failure_ = std::current_exception();
@@ -51,7 +55,7 @@ class UpdateWorker final : public Napi::AsyncWorker {
   void OnOK() override {
     try {
       if (failure_) std::rethrow_exception(failure_);
-      deferred_.Resolve(handle_->swapWeights(Env(), std::move(next_), restart_, update_));
+      deferred_.Resolve(handle_->swapWeights(Env(), std::move(next_), std::move(head_), restart_, update_));
     } catch (const std::exception& error) {
       deferred_.Reject(toJsError(Env(), error).Value());
     }
@@ -61,6 +65,7 @@ class UpdateWorker final : public Napi::AsyncWorker {
   Napi::Promise::Deferred deferred_;
   std::shared_ptr<EngineHandle> handle_;
   std::shared_ptr<Model> base_, next_;
+  std::shared_ptr<const HeadWeights> head_;
   const CpuOptions packing_;
   const std::string path_;
   std::unique_ptr<TensorFile> tensors_;

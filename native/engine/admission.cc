@@ -114,12 +114,12 @@ void EngineCore::settle(Sequence& sequence, int32_t keep) {
   sequences_.erase(sequence.id);
 }
 
-/// Hands a text with its features to those who learn from it: the positions that the first version of the weights has
-/// computed, the latest ones of a long text.
+/// Hands a text with its features to those who learn from it: the positions that the newest weights have computed, the
+/// latest ones of a long text.
 void EngineCore::teach(const Sequence& sequence, int32_t kept) {
   constexpr int32_t kMost = 384, kLeast = 4;
   const int32_t end = std::min(kept, sequence.computed);
-  if (!options_.textSink || counters_.weightsVersion > 0 || end - sequence.promptLength < kLeast) return;
+  if (!options_.textSink || sequence.model != versions_.back() || end - sequence.promptLength < kLeast) return;
   const int32_t first = std::max(0, end - kMost);
   const HeadWeights& head = *options_.head;
   const auto values = static_cast<size_t>((head.shape().fused + 1) * head.shape().width);

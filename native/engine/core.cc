@@ -154,8 +154,13 @@ void EngineCore::dropPolicy(const std::string& tenant) {
     tenants_[known->second].beliefs = nullptr;
 }
 
-void EngineCore::updateWeights(std::shared_ptr<Model> model, bool restart) {
+void EngineCore::updateWeights(std::shared_ptr<Model> model, bool restart, std::shared_ptr<const HeadWeights> head) {
   versions_.push_back(std::move(model));
+  if (head) {
+    commonHead_ = std::move(head);
+    for (Tenant& tenant : tenants_) tenant.head = nullptr;
+  }
+  if (options_.textSink) options_.textSink->weightsMoved(versions_.back(), commonHead_);
   ++counters_.weightsVersion;
   pool_.forget(-1);
   if (restart) {

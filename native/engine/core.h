@@ -73,8 +73,9 @@ class EngineCore {
   const HeadDrafter* head() const { return head_ ? &*head_ : nullptr; }
   /// From now on sequences are admitted on `model`, which differs from the one before in its weights alone. No KV of
   /// other weights is ever shared with them. Sequences that have begun finish on the weights they began with, which
-  /// live as long; or, with `restart`, all that they have so far is computed again on the new ones.
-  void updateWeights(std::shared_ptr<Model> model, bool restart);
+  /// live as long; or, with `restart`, all that they have so far is computed again on the new ones. `head`: the common
+  /// one, made for the new weights; it drafts for all tenants (null in an engine without a head).
+  void updateWeights(std::shared_ptr<Model> model, bool restart, std::shared_ptr<const HeadWeights> head = nullptr);
   /// Null = not restricted by it: both null forgets everything.
   void forget(const std::string* tenant, const std::string* session);
   /// What sequences submitted from now on may also draft from; an empty image = nothing. Throws INVALID_ARGUMENT.

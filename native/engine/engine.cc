@@ -8,6 +8,7 @@ Engine::Engine(std::unique_ptr<Backend> backend, std::shared_ptr<Model> model, c
                OutcomeSink* sink)
     : backend_(std::move(backend)),
       model_(std::move(model)),
+      head_(options.speculation ? options.head : nullptr),
       speculation_(options.speculation),
       core_(*backend_, model_, options),
       sink_(sink) {
@@ -124,11 +125,13 @@ void Engine::memoryOf(std::string tenant, Reply<MemoryImage> reply) {
   ask<MemoryImage>([this, tenant = std::move(tenant)] { return core_.memoryOf(tenant); }, std::move(reply));
 }
 
-void Engine::updateWeights(std::shared_ptr<Model> model, bool restart, Reply<int32_t> reply) {
+void Engine::updateWeights(std::shared_ptr<Model> model, std::shared_ptr<const HeadWeights> head, bool restart,
+                           Reply<int32_t> reply) {
   model_ = model;
+  head_ = head;
   ask<int32_t>(
-      [this, model = std::move(model), restart] {
-        core_.updateWeights(model, restart);
+      [this, model = std::move(model), head = std::move(head), restart] {
+        core_.updateWeights(model, restart, head);
         publishCounters();
         return core_.counters().weightsVersion;
       },

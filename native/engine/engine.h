@@ -55,9 +55,10 @@ class Engine {
   void setStaticMemory(MemoryImage image, Reply<bool> reply);
   void restoreMemory(std::string tenant, MemoryImage image, Reply<bool> reply);
   void memoryOf(std::string tenant, Reply<MemoryImage> reply);
-  /// Swaps to weights that came from Model::updated of `model()`, between two rounds; see EngineCore. The reply is the
-  /// number of updates so far.
-  void updateWeights(std::shared_ptr<Model> model, bool restart, Reply<int32_t> reply);
+  /// Swaps to weights that came from Model::updated of `model()`, and to a head that came from HeadWeights::updated of
+  /// `head()`, between two rounds; see EngineCore. The reply is the number of updates so far.
+  void updateWeights(std::shared_ptr<Model> model, std::shared_ptr<const HeadWeights> head, bool restart,
+                     Reply<int32_t> reply);
   /// Takes no more requests, runs what there is to its end (no longer minding back-pressure), delivers all outcomes,
   /// stops the thread, and calls `done` as the thread's last act.
   void close(std::function<void()> done);
@@ -67,6 +68,8 @@ class Engine {
   EngineCounters counters() const;
   /// The newest weights.
   const std::shared_ptr<Model>& model() const { return model_; }
+  /// The common head; null where there is none.
+  const std::shared_ptr<const HeadWeights>& head() const { return head_; }
   Backend& backend() { return *backend_; }
   int32_t contextLength() const { return core_.contextLength(); }
 
@@ -85,7 +88,8 @@ class Engine {
   void publishCounters();
 
   std::unique_ptr<Backend> backend_;
-  std::shared_ptr<Model> model_;  ///< as the caller sees it
+  std::shared_ptr<Model> model_;             ///< as the caller sees it
+  std::shared_ptr<const HeadWeights> head_;  ///< as the caller sees it
   const bool speculation_;
   EngineCore core_;
   OutcomeSink* const sink_;

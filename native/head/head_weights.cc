@@ -169,54 +169,79 @@ HeadContext::HeadContext(const HeadSource& source, const Parameters& layout, Bac
         static_cast<float>(std::pow(s.rotaryBase, -2 * static_cast<double>(i) / static_cast<double>(s.heads.width))));
 }
 
+namespace {
+
+std::shared_ptr<const MatrixSet> packedRows(std::vector<float> rows, int64_t width, Format format, Backend& packing) {
+  auto result = std::make_shared<MatrixSet>();
+  const auto count = static_cast<int64_t>(rows.size()) / width;
+  result->add(format, count, width, std::move(rows));
+  result->pack(packing);
+  return result;
+}
+
+}  // namespace
+
 HeadWeights::HeadWeights(const HeadSource& source, const Model& target, Backend& packing, const HeadFormats& formats,
                          std::shared_ptr<const HeadContext> context)
-    : shape_(source.shape), fusedLayers_(source.fusedLayers), draft_(source.draft), context_(std::move(context)) {
-  const Parameters layout = BlockHead(shape_).parameters();
+    : context_(std::move(context)), outputFormat_(formats.output), outputIsTargets_(source.output.empty()) {
+  const BlockHeadShape& shape = source.shape;
+  const Parameters layout = BlockHead(shape).parameters();
   requireFit(source, target.config(), layout);
   if (!context_) context_ = std::make_shared<const HeadContext>(source, layout, packing, formats.own);
   const Tensors tensors(source, layout);
-  const int64_t width = shape_.width, inner = shape_.inner, queries = shape_.heads.queries * shape_.heads.width,
-                keys = shape_.heads.keys * shape_.heads.width;
-  place_ = train::placesOf(draft_, target.config().vocabulary);
-
-  tokenNorm_ = tensors("token_norm.weight"), outputNorm_ = tensors("output_norm.weight");
-  before_ = tensors("before.weight"), after_ = tensors("after");
-  joinToken_ = matrices_.add(formats.own, width, width, tensors.columns("join.weight", 0, width));
-  joinFeature_ = matrices_.add(formats.own, width, width, tensors.columns("join.weight", width, width));
-  inject_ = matrices_.add(formats.own, width, width, tensors("inject.weight"));
+  const int64_t width = shape.width, inner = shape.inner, queries = shape.heads.queries * shape.heads.width,
+                keys = shape.heads.keys * shape.heads.width;
+  auto own = std::make_shared<Own>();
+  own->shape = shape, own->fusedLayers = source.fusedLayers, own->draft = source.draft;
+  own->place = train::placesOf(source.draft, target.config().vocabulary);
+  own->tokenNorm = tensors("token_norm.weight"), own->outputNorm = tensors("output_norm.weight");
+  own->before = tensors("before.weight"), own->after = tensors("after");
+  MatrixSet& matrices = own->matrices;
+  own->joinToken = matrices.add(formats.own, width, width, tensors.columns("join.weight", 0, width));
+  own->joinFeature = matrices.add(formats.own, width, width, tensors.columns("join.weight", width, width));
+  own->inject = matrices.add(formats.own, width, width, tensors("inject.weight"));
   std::vector<float> masks(width);
   const std::vector<float> others = tensors("mask");
   masks.insert(masks.end(), others.begin(), others.end());
-  masks_ = matrices_.add(Format::f32, shape_.slots, width, std::move(masks));
-  output_ = matrices_.add(formats.output, shape_.vocabulary, width,
-                          source.output.empty() ? rowsOf(target.output(), draft_, packing)
-                                                : std::vector<float>(source.output.begin(), source.output.end()));
-  const int first = output_ + 1;
-  for (int64_t l = 0; l < shape_.layers; ++l) {
-    layerNorms_.push_back(tensors(layerName(l, "attention_norm.weight")));
-    layerNorms_.push_back(tensors(layerName(l, "mlp_norm.weight")));
-    matrices_.add(formats.own, queries + 2 * keys, width,
-                  tensors.stacked({layerName(l, "attention.q.weight"), layerName(l, "attention.k.weight"),
-                                   layerName(l, "attention.v.weight")}));
-    matrices_.add(formats.own, width, queries, tensors(layerName(l, "attention.o.weight")));
-    matrices_.add(formats.own, 2 * inner, width,
-                  tensors.interleaved(layerName(l, "mlp.gate.weight"), layerName(l, "mlp.up.weight")));
-    matrices_.add(formats.own, width, inner, tensors(layerName(l, "mlp.down.weight")));
+  own->masks = matrices.add(Format::f32, shape.slots, width, std::move(masks));
+  const int first = own->masks + 1;
+  for (int64_t l = 0; l < shape.layers; ++l) {
+    own->layerNorms.push_back(tensors(layerName(l, "attention_norm.weight")));
+    own->layerNorms.push_back(tensors(layerName(l, "mlp_norm.weight")));
+    matrices.add(formats.own, queries + 2 * keys, width,
+                 tensors.stacked({layerName(l, "attention.q.weight"), layerName(l, "attention.k.weight"),
+                                  layerName(l, "attention.v.weight")}));
+    matrices.add(formats.own, width, queries, tensors(layerName(l, "attention.o.weight")));
+    matrices.add(formats.own, 2 * inner, width,
+                 tensors.interleaved(layerName(l, "mlp.gate.weight"), layerName(l, "mlp.up.weight")));
+    matrices.add(formats.own, width, inner, tensors(layerName(l, "mlp.down.weight")));
   }
-  matrices_.pack(packing);
-  for (int l = 0; l < static_cast<int>(shape_.layers); ++l) {
-    const auto matrix = [&](int part) { return &matrices_[first + 4 * l + part]; };
-    layers_.push_back(
-        {layerNorms_[2 * l].data(), layerNorms_[2 * l + 1].data(), matrix(0), matrix(1), matrix(2), matrix(3)});
+  matrices.pack(packing);
+  for (int l = 0; l < static_cast<int>(shape.layers); ++l) {
+    const auto matrix = [&](int part) { return &matrices[first + 4 * l + part]; };
+    own->layers.push_back(
+        {own->layerNorms[2 * l].data(), own->layerNorms[2 * l + 1].data(), matrix(0), matrix(1), matrix(2), matrix(3)});
   }
+  own_ = std::move(own);
+  output_ = packedRows(outputIsTargets_ ? rowsOf(target.output(), source.draft, packing)
+                                        : std::vector<float>(source.output.begin(), source.output.end()),
+                       width, formats.output, packing);
+}
+
+std::shared_ptr<const HeadWeights> HeadWeights::updated(const Model& target, Backend& packing) const {
+  std::shared_ptr<HeadWeights> result(new HeadWeights(*this));
+  if (outputIsTargets_)
+    result->output_ =
+        packedRows(rowsOf(target.output(), own_->draft, packing), own_->shape.width, outputFormat_, packing);
+  return result;
 }
 
 float HeadWeights::markov(int32_t previous, int32_t next) const {
-  const float* const before = before_.data() + previous * shape_.rank;
-  const float* const after = after_.data() + next * shape_.rank;
+  const int64_t rank = own_->shape.rank;
+  const float* const before = own_->before.data() + previous * rank;
+  const float* const after = own_->after.data() + next * rank;
   float sum = 0;
-  for (int64_t i = 0; i < shape_.rank; ++i) sum += after[i] * before[i];
+  for (int64_t i = 0; i < rank; ++i) sum += after[i] * before[i];
   return sum;
 }
 

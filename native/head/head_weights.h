@@ -90,38 +90,51 @@ class HeadWeights {
   /// target.
   HeadWeights(const HeadSource& source, const Model& target, Backend& packing, const HeadFormats& formats = {},
               std::shared_ptr<const HeadContext> context = nullptr);
+  /// The same head for a target whose weights alone are others: it shares all but the rows over its vocabulary, which
+  /// are those of the target, if they were so before.
+  std::shared_ptr<const HeadWeights> updated(const Model& target, Backend& packing) const;
 
-  const train::BlockHeadShape& shape() const { return shape_; }
-  const std::vector<int>& fusedLayers() const { return fusedLayers_; }
+  const train::BlockHeadShape& shape() const { return own_->shape; }
+  const std::vector<int>& fusedLayers() const { return own_->fusedLayers; }
   const std::shared_ptr<const HeadContext>& context() const { return context_; }
   /// The token of a draft index, and the other way round: shape().vocabulary for tokens that it has none for.
-  int32_t token(int32_t index) const { return draft_[index]; }
-  int32_t place(int32_t token) const { return place_[token]; }
+  int32_t token(int32_t index) const { return own_->draft[index]; }
+  int32_t place(int32_t token) const { return own_->place[token]; }
 
-  const float* tokenNorm() const { return tokenNorm_.data(); }
-  const Matrix& joinToken() const { return matrices_[joinToken_]; }
-  const Matrix& joinFeature() const { return matrices_[joinFeature_]; }
-  const Matrix& inject() const { return matrices_[inject_]; }
+  const float* tokenNorm() const { return own_->tokenNorm.data(); }
+  const Matrix& joinToken() const { return own_->matrices[own_->joinToken]; }
+  const Matrix& joinFeature() const { return own_->matrices[own_->joinFeature]; }
+  const Matrix& inject() const { return own_->matrices[own_->inject]; }
   /// Row s for slot s; the first one is 0.
-  const Matrix& masks() const { return matrices_[masks_]; }
-  const std::vector<Layer>& layers() const { return layers_; }
-  const float* outputNorm() const { return outputNorm_.data(); }
-  const Matrix& output() const { return matrices_[output_]; }
+  const Matrix& masks() const { return own_->matrices[own_->masks]; }
+  const std::vector<Layer>& layers() const { return own_->layers; }
+  const float* outputNorm() const { return own_->outputNorm.data(); }
+  const Matrix& output() const { return (*output_)[0]; }
   /// The Markov term of draft index `next` after draft index `previous`.
   float markov(int32_t previous, int32_t next) const;
   /// Packed bytes, the context's included.
-  size_t bytes() const { return matrices_.bytes() + context_->bytes(); }
+  size_t bytes() const { return own_->matrices.bytes() + output_->bytes() + context_->bytes(); }
 
  private:
-  train::BlockHeadShape shape_;
-  std::vector<int> fusedLayers_;
-  std::vector<int32_t> draft_, place_;
+  /// All that does not depend on the target's weights.
+  struct Own {
+    train::BlockHeadShape shape;
+    std::vector<int> fusedLayers;
+    std::vector<int32_t> draft, place;
+    std::vector<float> tokenNorm, outputNorm, before, after;
+    std::vector<std::vector<float>> layerNorms;  ///< attention, MLP, attention, …
+    MatrixSet matrices;
+    int joinToken, joinFeature, inject, masks;
+    std::vector<Layer> layers;
+  };
+
+  HeadWeights(const HeadWeights& other) = default;
+
+  std::shared_ptr<const Own> own_;
   std::shared_ptr<const HeadContext> context_;
-  std::vector<float> tokenNorm_, outputNorm_, before_, after_;
-  std::vector<std::vector<float>> layerNorms_;  ///< attention, MLP, attention, …
-  MatrixSet matrices_;
-  int joinToken_, joinFeature_, inject_, masks_, output_;
-  std::vector<Layer> layers_;
+  std::shared_ptr<const MatrixSet> output_;
+  Format outputFormat_;
+  bool outputIsTargets_;
 };
 
 }  // namespace foretoken

@@ -1,6 +1,7 @@
 #include "learn/head_learner.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "common/philox.h"
 
@@ -132,6 +133,20 @@ void HeadLearner::discard(bool harmful) {
 void HeadLearner::rollBack() {
   if (!previous_) return;
   adopt(std::move(previous_));
+}
+
+void HeadLearner::propose(Weights candidate) {
+  candidate_ = std::move(candidate);
+  ++candidateNumber_;
+  judged_ = 0;
+  patience_ = options_.textsPerCandidate;
+}
+
+void HeadLearner::targetMoved(const Weights& start) {
+  replay_.clear();
+  previous_ = nullptr;
+  if (live_ != start) candidate_ = std::exchange(live_, start);
+  if (candidate_) propose(std::move(candidate_));
 }
 
 void HeadLearner::adopt(Weights live) {

@@ -56,8 +56,14 @@ class HeadLearner {
   void rollBack();
   /// Other weights draft: those that were kept, or none of its own.
   void adopt(Weights live);
+  /// Weights are to be judged, whatever was judged before.
+  void propose(Weights candidate);
+  /// The target's weights have moved, tables and norm with them. `start` drafts; what drafted before has to be judged
+  /// again. Texts are dropped, for their features are of the older weights; learning goes on from where it was.
+  void targetMoved(const Weights& start);
 
   const Weights& live() const { return live_; }
+  bool hasPrevious() const { return previous_ != nullptr; }
   /// 0 = there is none.
   int64_t candidateNumber() const { return candidate_ ? candidateNumber_ : 0; }
   int64_t steps() const { return steps_; }

@@ -86,6 +86,22 @@ void Learner::busy(int sequences) {
   if (busy_.exchange(sequences) != 0 && sequences == 0) wake_.notify_one();
 }
 
+void Learner::weightsMoved(std::shared_ptr<const Model> target, std::shared_ptr<const HeadWeights> head) {
+  {
+    const std::lock_guard lock(mutex_);
+    counters_.dropped += static_cast<int64_t>(texts_.size());
+    texts_.clear();
+  }
+  post([this, target = std::move(target), head = std::move(head)] {
+    target_ = target, base_ = head, moved_ = true;
+    tables_ = {}, embedding_ = {};
+    for (auto& [name, each] : tenants_) {
+      each.learner->targetMoved(start_);
+      callbacks_.drafts(name, nullptr);  // one that was promoted on the way here was judged with the older weights
+    }
+  });
+}
+
 void Learner::post(std::function<void()> command) {
   {
     const std::lock_guard lock(mutex_);
@@ -129,6 +145,7 @@ bool Learner::work() {
   std::optional<VerifiedText> text;
   {
     const std::lock_guard lock(mutex_);
+    if (!commands_.empty()) return true;  // a text may be of weights that a command is about
     if (!texts_.empty()) text = std::move(texts_.front()), texts_.pop_front();
   }
   bool worked = text.has_value();
@@ -151,7 +168,7 @@ bool Learner::work() {
   return worked;
 }
 
-/// The target's rows, when they are first needed.
+/// The target's rows, when a text first needs them.
 void Learner::prepare() {
   if (!tables_.draft.empty()) return;
   const ModelConfig& config = target_->config();
@@ -185,7 +202,6 @@ Learner::Tenant* Learner::tenant(const std::string& name) {
   const auto known = tenants_.find(name);
   if (known != tenants_.end()) return known->second.seen = ++seen_, &known->second;
   if (tenants_.size() >= options_.mostTenants && !makeRoom()) return nullptr;
-  prepare();
   auto learner = std::make_unique<HeadLearner>(ops_, head_, tables_, norm_, options_.learn, start_);
   return &tenants_.emplace(name, Tenant{std::move(learner), 0, ++seen_}).first->second;
 }
@@ -198,6 +214,7 @@ void Learner::take(VerifiedText text) {
     ++counters_.dropped;
     return;
   }
+  prepare();
   if (!own->learner->take(std::move(text), judged.foreseen)) return;
   {
     const std::lock_guard lock(mutex_);
@@ -243,7 +260,8 @@ void Learner::decide(const std::string& name, Decision decision, int64_t candida
     const auto known = tenants_.find(name);
     if (known == tenants_.end()) return done(false);
     HeadLearner& learner = *known->second.learner;
-    if (decision != Decision::rollBack && learner.candidateNumber() != candidate) return done(false);
+    const bool meant = decision == Decision::rollBack ? learner.hasPrevious() : learner.candidateNumber() == candidate;
+    if (!meant) return done(false);
     switch (decision) {
       case Decision::promote: learner.promote(); break;
       case Decision::discard: learner.discard(false); break;
@@ -275,8 +293,9 @@ void Learner::adopt(const std::string& name, const std::string& path, std::funct
       train::LoadedHead head = train::loadHead(path, file_.binding);
       const auto weights = std::make_shared<const train::Floats>(std::move(head.weights));
       const bool same = weights->size() == start_->size() && head.draft == file_.draft;
-      if (Tenant* own = same ? tenant(name) : nullptr) own->learner->adopt(weights);
-      callbacks_.drafts(name, packed(head, *weights));
+      if (Tenant* own = same ? tenant(name) : nullptr)
+        moved_ ? own->learner->propose(weights) : own->learner->adopt(weights);
+      if (!moved_) callbacks_.drafts(name, packed(head, *weights));
       done(nullptr);
     } catch (...) {
       done(std::current_exception());

@@ -61,6 +61,8 @@ class Learner final : public TextSink {
 
   void ended(VerifiedText text) override;
   void busy(int sequences) override;
+  /// Heads that were promoted become candidates again; the one for all drafts meanwhile.
+  void weightsMoved(std::shared_ptr<const Model> target, std::shared_ptr<const HeadWeights> head) override;
 
   enum class Decision { promote, discard, harmful, rollBack };
   /// About a candidate by its number, or (rollBack) about the live head. `done` says on the learner's thread whether
@@ -68,7 +70,7 @@ class Learner final : public TextSink {
   void decide(const std::string& tenant, Decision decision, int64_t candidate, std::function<void(bool)> done);
   /// Writes the head that drafts for a tenant; `done` gets what went wrong.
   void save(const std::string& tenant, const std::string& path, std::function<void(std::exception_ptr)> done);
-  /// A tenant goes on with a head that was saved.
+  /// A tenant goes on with a head that was saved; where the target's weights have moved, it is a candidate.
   void adopt(const std::string& tenant, const std::string& path, std::function<void(std::exception_ptr)> done);
   /// Nothing of a tenant is left, or of all.
   void forget(const std::string* tenant);
@@ -95,17 +97,18 @@ class Learner final : public TextSink {
   bool sharesContext(const train::Floats& weights) const;
 
   train::LoadedHead file_;
-  const std::shared_ptr<const HeadWeights> base_;
+  std::shared_ptr<const HeadWeights> base_;
   const LearnerOptions options_;
   const std::unique_ptr<Backend> packing_;
   train::BlockHead head_;
   ThreadPool pool_{1};
   train::Ops ops_;
   std::shared_ptr<const Model> target_;
+  bool moved_ = false;  ///< whether its weights are not those that heads on disk are of
   LearnerCallbacks callbacks_;
   HeadLearner::Weights start_;
   std::vector<uint16_t> embedding_;
-  train::TargetTables tables_;  ///< empty until the first text
+  train::TargetTables tables_;  ///< empty until the first text of these weights
   OutputNorm norm_;
   std::map<std::string, Tenant> tenants_;
   std::string last_;  ///< whose turn it was

@@ -27,6 +27,7 @@ class Replay {
   void add(VerifiedText text);
   /// A text, newer ones more often: half of the picks (`noise` 0..1) are from the newest quarter.
   const VerifiedText& pick(double noise) const;
+  void clear() { texts_.clear(), bytes_ = 0, positions_ = 0; }
   bool empty() const { return texts_.empty(); }
   int64_t positions() const { return positions_; }
   size_t bytes() const { return bytes_; }

@@ -1,10 +1,14 @@
 // What the engine hands to those who learn from finished texts.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 namespace foretoken {
+
+class HeadWeights;
+class Model;
 
 /// A text as it lies in KV slots. The positions where drafts were rejected are among the others: at each, the target
 /// has said what it expects.
@@ -24,6 +28,8 @@ class TextSink {
   virtual void ended(VerifiedText text) = 0;
   /// How many sequences are decoding or waiting, before every step.
   virtual void busy(int sequences) = 0;
+  /// Texts that end from now on are of these weights of the target; `head` drafts for all tenants.
+  virtual void weightsMoved(std::shared_ptr<const Model> target, std::shared_ptr<const HeadWeights> head) = 0;
 };
 
 }  // namespace foretoken

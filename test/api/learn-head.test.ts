@@ -1,8 +1,11 @@
 import { mkdtempSync, rmSync } from 'node:fs';
+import { copyFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Engine, LearningEvent, LoadOptions } from '../../lib';
+import { writeTinyModel } from '../../lib/models/tiny-model';
+import { SpeculatorStore } from '../../lib/speculators/store';
 import { trainHead } from '../../lib/speculators/train-head';
 import { prompts, tinyModel } from './tiny';
 
@@ -64,6 +67,38 @@ test('what may not be learned from is not, and without learning nothing is', asy
   const still = await load({});
   await still.generate(prompts[0], request);
   expect(still.stats()).toMatchObject({ learnedTexts: 0, learningTenants: 0 });
+});
+
+test('the weights move: heads that were promoted are judged again, learning goes on, and the text is that of the new weights', async () => {
+  const cacheFolder = join(folder, 'moved');
+  const other = join(folder, 'other.gguf');
+  writeTinyModel(other, { seed: 2 });
+  const events: LearningEvent[] = [];
+  const engine = await load({
+    learnHead: true,
+    keepLearned: true,
+    cacheFolder,
+    onEvent: (event) => void events.push(event),
+  });
+  const store = new SpeculatorStore(cacheFolder, engine.model.sourceHash);
+  const write = (path: string): Promise<void> => copyFile(head, path);
+  await store.promote('default', { origin: 'imported', tenants: [], evidence: {}, write });
+  await engine.generate(prompts[0], request);
+  await until(() => engine.stats().learnedTexts > 0);
+  await engine.updateWeights(other);
+  expect(events.at(-1)).toMatchObject({ kind: 'regated', version: 0, evidence: { version: 1 } });
+  const plain = await tiny.load({ speculation: false });
+  await plain.updateWeights(other);
+  const before = engine.stats();
+  const speculation = { drafters: ['head'] } as const;
+  const { tokens } = await engine.generate(prompts[1], { ...request, speculation });
+  expect(tokens).toEqual((await plain.generate(prompts[1], request)).tokens);
+  await until(
+    () => engine.stats().learnedTexts > before.learnedTexts && engine.stats().learningSteps > before.learningSteps,
+  );
+  expect(engine.stats().learnedTexts).toBe(before.learnedTexts + 1);
+  expect(engine.stats().learningSteps).toBeGreaterThan(before.learningSteps);
+  expect(events.at(-1)).toMatchObject({ kind: 'candidate', version: 0 });
 });
 
 test('what a tenant taught is kept and found again by another engine, and nothing of another tenant', async () => {

@@ -2,6 +2,7 @@
 // prefixes, on few pages, swapped in the middle, every sequence gets the bits of plain decoding one at a time.
 #include "engine/engine.h"
 #include "engine_rig.h"
+#include "format/tensor_buffers.h"
 #include "head_rig.h"
 
 namespace foretoken {
@@ -134,6 +135,42 @@ void testPolicy(const HeadRig& rig, const std::map<int32_t, std::vector<int32_t>
   }
 }
 
+/// A target with some other numbers in the matrix that its tokens come from.
+std::shared_ptr<Model> movedTarget(const Model& model) {
+  const ModelConfig& config = model.config();
+  const int64_t size = int64_t{config.vocabulary} * config.width;
+  const std::vector<float> numbers = test::randomValues(size, 77, 0.3f);
+  TensorBuffers update;
+  update.add("token_embd.weight", "F32", {config.vocabulary, config.width},
+             {reinterpret_cast<const uint8_t*>(numbers.data()), numbers.size() * sizeof(float)});
+  return model.updated(update, *createCpuBackend({1, ""}));
+}
+
+/// After an update of the weights a head that followed drafts as one that was made for the new ones, which is not as
+/// the old one would; tenants' own heads, which are of the old ones, do not draft any more.
+void testFollowsWeights(const HeadRig& rig) {
+  enum class Kind { stale, followed, made };
+  const auto draftsOf = [&](Kind kind) {
+    Loaded drafting(rig, engineOptions(1));
+    const auto old = drafting.core->head()->head().updated(*drafting.model, *drafting.backend);
+    const auto next = movedTarget(*drafting.model);
+    Request r = request(4, drafting.model->config().vocabulary);
+    r.force = static_cast<int32_t>(DrafterId::head);
+    drafting.core->setHead(&r.tenant, old);
+    drafting.core->updateWeights(next, false,
+                                 kind == Kind::stale ? old
+                                 : kind == Kind::followed
+                                     ? old->updated(*next, *drafting.backend)
+                                     : std::make_shared<const HeadWeights>(rig.source(), *next, *drafting.backend));
+    drafting.submit(1, r);
+    while (drafting.core->step()) continue;
+    CHECK(drafting.out.draftConfidence.size() > 100);
+    return std::make_pair(drafting.out.draftConfidence, drafting.out.tokens);
+  };
+  const auto stale = draftsOf(Kind::stale), followed = draftsOf(Kind::followed), made = draftsOf(Kind::made);
+  CHECK(followed == made && followed.first != stale.first && followed.second == stale.second);
+}
+
 /// What is not drafted for is not paid for.
 void testWithoutHead(const HeadRig& rig) {
   Loaded drafting(rig, engineOptions(1), false);
@@ -155,6 +192,7 @@ int main() {
   testForced(rig, expected);
   testPrefixHits(rig);
   testPolicy(rig, expected);
+  testFollowsWeights(rig);
   testWithoutHead(rig);
   return test::finish("engine_head");
 }

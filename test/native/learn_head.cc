@@ -126,6 +126,30 @@ void testReplay() {
   CHECK(replay.positions() == 100);
 }
 
+/// The target's weights move: what was promoted is judged again, learning goes on with new texts.
+void testTargetMoves() {
+  Rig rig;
+  HeadLearner learner = rig.learner();
+  Foreseen seen;
+  learner.targetMoved(rig.start);  // nothing was learned, nothing is judged
+  CHECK(learner.candidateNumber() == 0 && learner.live() == rig.start);
+  learner.take(rig.toy.text(1, 5), seen);
+  for (int64_t s = 0; s < rig.options.stepsPerCandidate; ++s) learner.step();
+  learner.promote();
+  const auto promoted = learner.live();
+  const int64_t number = learner.candidateNumber();
+  learner.targetMoved(rig.start);
+  CHECK(learner.live() == rig.start && learner.candidateNumber() > number && !learner.hasPrevious());
+  CHECK(learner.replay().empty() && !learner.step());
+  seen = {};
+  CHECK(learner.take(rig.toy.text(2, 5), seen) && learner.step());
+  CHECK(!seen.candidate.empty() && seen.previous.empty() && seen.candidateNumber == learner.candidateNumber());
+  learner.promote();
+  CHECK(learner.live() == promoted);
+  learner.propose(rig.start);
+  CHECK(learner.live() == promoted && learner.candidateNumber() > seen.candidateNumber);
+}
+
 /// Tenant A's learner with and without B's in between.
 void testIsolation() {
   std::vector<std::vector<uint8_t>> seen[2];
@@ -157,6 +181,7 @@ int main() {
   testMarkovAlone();
   testPoison();
   testReplay();
+  testTargetMoves();
   testIsolation();
   return foretoken::test::finish("learn_head");
 }

@@ -98,6 +98,27 @@ test('one that is worse is given up for good, and what came too late changes not
   expect(kinds(events).slice(2)).toEqual(['a candidate']);
 });
 
+test('after an update of the weights what was promoted is judged again, and nothing more is kept on disk', async () => {
+  const recorder = new Recorder();
+  const store = new SpeculatorStore(folder(), model);
+  const { learning: own, events } = learning(recorder, store);
+  await own.open('a');
+  recorder.candidates.set('a', 1);
+  for (let i = 0; i < 100; ++i) own.judge(judged('a', 1, 2));
+  await settled();
+  own.weightsMoved();
+  expect(events.at(-1)).toEqual({ kind: 'regated', tenant: 'a', version: 0, evidence: { version: 1 } });
+  recorder.candidates.set('a', 2);
+  for (let i = 0; i < 100; ++i) own.judge(judged('a', 1, 2, 2));
+  await settled();
+  expect(kinds(events)).toEqual(['a candidate', 'a promoted', 'a regated', 'a candidate', 'a promoted']);
+  expect(events.at(-1)!.version).toBe(2);
+  await own.close();
+  expect((await store.manifest('a')).versions).toHaveLength(1);
+  own.weightsMoved();
+  expect(events.at(-1)).toMatchObject({ kind: 'regated', tenant: 'a', evidence: { version: 2 } });
+});
+
 test('what is decided about one tenant does not depend on another', async () => {
   const run = async (withB: boolean): Promise<LearningEvent[]> => {
     const recorder = new Recorder();
