@@ -27,6 +27,7 @@ constexpr int kUnroll = 1;
 //   kGroups   scales a block has, each over 32 / kGroups columns
 //   kOffset   what Vector adds to a code to make it unsigned
 //   kMinimum  whether blocks have minima
+//   kWide     whether scales may be of 2^100 and more
 //   codes     eight columns (pair of quads v) of vector n
 //   scale     of group g, vector n
 //   finish    factor of the sum over all blocks
@@ -34,7 +35,7 @@ constexpr int kUnroll = 1;
 template <class Vector>
 struct Nibbles {
   static constexpr int kGroups = 1, kBytes = 4;
-  static constexpr bool kMinimum = false;
+  static constexpr bool kMinimum = false, kWide = false;
   const uint8_t* block;
 
   void codes(int v, int n, typename Vector::Bytes& low, typename Vector::Bytes& high) const {
@@ -65,14 +66,13 @@ template <class Vector>
 struct E2m1 : Nibbles<Vector> {
   static constexpr int kOffset = 12;
   void codes(int v, int n, typename Vector::Bytes& low, typename Vector::Bytes& high) const {
-    Nibbles<Vector>::codes(v, n, low, high);
-    low = Vector::e2m1(low);
-    high = Vector::e2m1(high);
+    Vector::e2m1(this->block + v * 64 + n * 4 * Vector::kRows, low, high);
   }
 };
 
 template <class Vector>
 struct Mxfp4 : E2m1<Vector> {
+  static constexpr bool kWide = true;
   auto scale(int, int n) const { return Vector::e8m0(this->block + 256 + n * Vector::kRows); }
   static float finish(const uint8_t*) { return 0.5f; }
 };
@@ -92,7 +92,7 @@ struct Nvfp4 : E2m1<Vector> {
 template <class Vector>
 struct Q8_0 {
   static constexpr int kGroups = 1, kBytes = 8, kOffset = 128;
-  static constexpr bool kMinimum = false;
+  static constexpr bool kMinimum = false, kWide = false;
   const uint8_t* block;
 
   void codes(int v, int n, typename Vector::Bytes& low, typename Vector::Bytes& high) const {
@@ -105,59 +105,102 @@ struct Q8_0 {
 
 // --- integer formats ---
 
-/// acc += one block of the weights times block b of T rows.
-template <class Vector, class Codec, int T>
-FORETOKEN_INLINE void integerBlock(const Codec& codec, int64_t b, const InputBlock* const (&x)[T],
-                                   typename Vector::Float (&acc)[T][Vector::kVectors]) {
+/// A block whose codes have been expanded once for several steps over rows.
+template <class Vector>
+struct Expanded {
+  typename Vector::Bytes w[4][Vector::kVectors][2];
+
+  template <class Codec>
+  FORETOKEN_INLINE explicit Expanded(const Codec& codec) {
+#pragma GCC unroll kUnroll
+    for (int v = 0; v < 4; ++v)
+#pragma GCC unroll kUnroll
+      for (int n = 0; n < Vector::kVectors; ++n) codec.codes(v, n, w[v][n][0], w[v][n][1]);
+  }
+  FORETOKEN_INLINE void codes(int v, int n, typename Vector::Bytes& low, typename Vector::Bytes& high) const {
+    low = w[v][n][0];
+    high = w[v][n][1];
+  }
+};
+
+/// sum[t] = a block of the weights times a block of S rows: groups in order, each by its scale.
+template <class Vector, class Codec, int S, class Codes>
+FORETOKEN_INLINE void integerRows(const Codes& block, const InputBlock* x,
+                                  const typename Vector::Factor (&factor)[Codec::kGroups][Vector::kVectors],
+                                  typename Vector::Float (&sum)[S][Vector::kVectors]) {
   using Dot = typename Vector::template Dot<Codec::kBytes, Codec::kOffset>;
   constexpr int N = Vector::kVectors;
-  typename Vector::Float sum[T][N] = {};
 #pragma GCC unroll kUnroll
   for (int g = 0; g < Codec::kGroups; ++g) {
-    typename Dot::Sum dot[T][N];
+    typename Dot::Sum dot[S][N];
 #pragma GCC unroll kUnroll
-    for (int t = 0; t < T; ++t)
+    for (int t = 0; t < S; ++t)
 #pragma GCC unroll kUnroll
-      for (int n = 0; n < N; ++n) dot[t][n] = Dot::start(x[t][b].words + g);
+      for (int n = 0; n < N; ++n) dot[t][n] = Dot::start(x[t].words + g);
 #pragma GCC unroll kUnroll
     for (int v = g * 4 / Codec::kGroups; v < (g + 1) * 4 / Codec::kGroups; ++v) {
       typename Vector::Bytes w[N][2];
 #pragma GCC unroll kUnroll
-      for (int n = 0; n < N; ++n) codec.codes(v, n, w[n][0], w[n][1]);
+      for (int n = 0; n < N; ++n) block.codes(v, n, w[n][0], w[n][1]);
 #pragma GCC unroll kUnroll
       for (int i = 0; i < 2; ++i)
 #pragma GCC unroll kUnroll
-        for (int t = 0; t < T; ++t) {
-          const auto quad = Vector::quad(x[t][b].codes + v * 8 + i * 4);
+        for (int t = 0; t < S; ++t) {
+          const auto quad = Vector::quad(x[t].codes + v * 8 + i * 4);
 #pragma GCC unroll kUnroll
           for (int n = 0; n < N; ++n) dot[t][n] = Dot::add(dot[t][n], w[n][i], quad);
         }
     }
 #pragma GCC unroll kUnroll
-    for (int n = 0; n < N; ++n) {
-      const auto scale = codec.scale(g, n);
+    for (int t = 0; t < S; ++t)
 #pragma GCC unroll kUnroll
-      for (int t = 0; t < T; ++t) {
-        const auto value = Dot::value(dot[t][n]);
-        if constexpr (Codec::kMinimum)
-          sum[t][n] = Vector::fma(value, scale, Vector::mul(codec.minimum(n), Vector::spread(x[t][b].words + 1)));
+      for (int n = 0; n < N; ++n) {
+        if constexpr (Codec::kWide)
+          sum[t][n] = Vector::mul(Dot::value(dot[t][n]), factor[g][n].scale);
+        else if (g == 0)
+          sum[t][n] = Dot::times(dot[t][n], factor[g][n]);
         else
-          sum[t][n] = g == 0 ? Vector::mul(value, scale) : Vector::fma(value, scale, sum[t][n]);
+          sum[t][n] = Vector::fma(Dot::value(dot[t][n]), factor[g][n].scale, sum[t][n]);
       }
-    }
   }
+}
+
+/// acc += one block of the weights times a block of T rows, in steps of as many rows as have registers for their sums.
+template <class Vector, class Codec, int T>
+FORETOKEN_INLINE void integerBlock(const Codec& codec, const InputBlock* x,
+                                   typename Vector::Float (&acc)[T][Vector::kVectors]) {
+  constexpr int N = Vector::kVectors, kSteps = T > 8 ? (T + 5) / 6 : 1;
+  const std::conditional_t<(kSteps > 1), Expanded<Vector>, Codec> block(codec);
+  typename Vector::Factor factor[Codec::kGroups][N];
+  typename Vector::Float minimum[N];
 #pragma GCC unroll kUnroll
-  for (int t = 0; t < T; ++t)
+  for (int n = 0; n < N; ++n) {
 #pragma GCC unroll kUnroll
-    for (int n = 0; n < N; ++n) acc[t][n] = Vector::fma(sum[t][n], Vector::broadcast(x[t][b].scale), acc[t][n]);
+    for (int g = 0; g < Codec::kGroups; ++g) factor[g][n] = Vector::factor(codec.scale(g, n));
+    if constexpr (Codec::kMinimum) minimum[n] = codec.minimum(n);
+  }
+  const auto step = [&]<int first, int last>() __attribute__((always_inline)) {
+    typename Vector::Float sum[last - first][N];
+    integerRows<Vector, Codec, last - first>(block, x + first, factor, sum);
+#pragma GCC unroll kUnroll
+    for (int t = first; t < last; ++t)
+#pragma GCC unroll kUnroll
+      for (int n = 0; n < N; ++n) {
+        acc[t][n] = Vector::fma(sum[t - first][n], Vector::broadcast(x[t].scale), acc[t][n]);
+        if constexpr (Codec::kMinimum) acc[t][n] = Vector::fma(minimum[n], Vector::spread(x[t].words + 1), acc[t][n]);
+      }
+  };
+  [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) {
+    (step.template operator()<T * i / kSteps, T*(i + 1) / kSteps>(), ...);
+  }
+  (std::make_integer_sequence<int, kSteps>());
 }
 
 /// sums [T][16] += blocks [first, last) of one panel times T rows.
 template <class Vector, class Codec, int T>
 inline void integerTile(const Product& p, const uint8_t* weights, int64_t first, int64_t last, int row, float* sums) {
   constexpr int N = Vector::kVectors;
-  const InputBlock* x[T];
-  for (int t = 0; t < T; ++t) x[t] = reinterpret_cast<const InputBlock*>(p.rows + (row + t) * p.rowBytes);
+  const InputBlock* rows = reinterpret_cast<const InputBlock*>(p.rows) + firstBlock(row, p.layout.blocks);
   typename Vector::Float acc[T][N];
 #pragma GCC unroll kUnroll
   for (int t = 0; t < T; ++t)
@@ -167,7 +210,7 @@ inline void integerTile(const Product& p, const uint8_t* weights, int64_t first,
   for (int64_t b = first; b < last; ++b) {
     const uint8_t* block = weights + b * stride;
     if (row == 0) prefetchBlock(block, stride);
-    integerBlock<Vector, Codec, T>(Codec{block}, b, x, acc);
+    integerBlock<Vector, Codec, T>(Codec{block}, rows + b * kGroupRows, acc);
   }
 #pragma GCC unroll kUnroll
   for (int t = 0; t < T; ++t)
@@ -196,9 +239,10 @@ void multiplyInteger(const Product& p, int64_t first, int64_t last, uint8_t* scr
     const uint8_t* weights = p.weights + kHeaderBytes + panel * p.layout.panelBytes;
     __builtin_memset(sums, 0, p.count * kPanelRows * sizeof(float));
     for (int64_t i = 0; i < slabs; ++i)
-      forTiles<Vector::kTile>(p.count, [&]<int T>(int row) {
-        integerTile<Vector, Codec, T>(p, weights, blocks * i / slabs, blocks * (i + 1) / slabs, row, sums);
-      });
+      for (int group = 0; group < p.count; group += kGroupRows)
+        forTiles<Vector::kTile>(p.count - group < kGroupRows ? p.count - group : kGroupRows, [&]<int T>(int row) {
+          integerTile<Vector, Codec, T>(p, weights, blocks * i / slabs, blocks * (i + 1) / slabs, group + row, sums);
+        });
     integerFinish<Vector, Codec>(p, panel, sums);
   }
 }
@@ -263,7 +307,7 @@ void floatFused(const Product& p, int64_t panel, int row) {
   const uint8_t* weights = p.weights + kHeaderBytes + panel * p.layout.panelBytes;
   float chains[T][kChains][kPanelRows];
   const float* rows[T];
-  for (int t = 0; t < T; ++t) rows[t] = reinterpret_cast<const float*>(p.rows + (row + t) * p.rowBytes);
+  for (int t = 0; t < T; ++t) rows[t] = reinterpret_cast<const float*>(floatRow(p, row + t));
   for (int part = 0; part < kVectors / N; ++part) {
     typename Vector::Float acc[T][N][kChains];
     for (auto& lines : acc)
@@ -350,8 +394,8 @@ void floatPanel(const Product& p, int64_t panel, uint8_t* scratch) {
                         Codec::column(block, static_cast<int>(q % 8), c, n));
     }
     forTiles<Vector::kFloatTile>(p.count, [&]<int T>(int row) {
-      floatTile<Vector, T>(slab, blocks * kBlockCols / 4, p.rows + row * p.rowBytes, p.rowBytes, first * kBlockCols,
-                           chains + row);
+      floatTile<Vector, T>(slab, blocks * kBlockCols / 4, floatRow(p, row), floatRowBytes(p.layout.cols),
+                           first * kBlockCols, chains + row);
     });
   }
   for (int row = 0; row < p.count; row += 2)
@@ -391,8 +435,12 @@ void multiply(const Product& p, int64_t first, int64_t last, uint8_t* scratch) {
 }
 
 template <class Vector>
-void prepare(Format format, const float* in, int64_t cols, const float* norm, float eps, uint8_t* out) {
-  if (isInteger(format)) return prepareInteger<Vector>(format, in, cols, norm, eps, out);
+void prepare(Format format, const float* in, int64_t cols, const float* norm, float eps, uint8_t* rows, int64_t row) {
+  if (isInteger(format)) {
+    InputBlock* first = reinterpret_cast<InputBlock*>(rows) + firstBlock(row, blocksOf(cols));
+    return prepareInteger<Vector>(format, in, cols, norm, eps, first);
+  }
+  uint8_t* out = rows + row * floatRowBytes(cols);
   if (format == Format::f32 || format == Format::f16) return prepareFloat(in, cols, norm, eps, out);
   Vector::prepareBf16(format, in, cols, norm, eps, out);
 }

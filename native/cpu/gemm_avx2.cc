@@ -55,10 +55,12 @@ struct Avx2 {
     low = _mm256_and_si256(v, mask);
     high = _mm256_and_si256(_mm256_srli_epi16(v, 4), mask);
   }
-  static Bytes e2m1(Bytes codes) {
+  static void e2m1(const uint8_t* p, Bytes& low, Bytes& high) {
     const __m256i table =
         _mm256_broadcastsi128_si256(_mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0));
-    return _mm256_shuffle_epi8(table, codes);
+    nibbles(p, low, high);
+    low = _mm256_shuffle_epi8(table, low);
+    high = _mm256_shuffle_epi8(table, high);
   }
   /// Volatile like the sums below, which keeps the compiler from loading many quads early and spilling them.
   static Bytes quad(const int8_t* x) {
@@ -66,6 +68,11 @@ struct Avx2 {
     asm volatile("vpbroadcastd %1, %0" : "=x"(q) : "m"(*reinterpret_cast<const int32_t*>(x)));
     return q;
   }
+
+  struct Factor {
+    Float scale;
+  };
+  static Factor factor(Float scale) { return {scale}; }
 
   /// 4-bit codes: sums of pairs in 16 bits until the block's end.
   template <int bytes, int offset>
@@ -80,26 +87,28 @@ struct Avx2 {
       return s;
     }
     static Float value(Sum s) { return _mm256_cvtepi32_ps(_mm256_madd_epi16(s, _mm256_set1_epi16(1))); }
+    static Float times(Sum s, const Factor& f) { return fma(value(s), f.scale, _mm256_setzero_ps()); }
   };
 
-  static void storeCodes(V16 values, int8_t* out) {
-    const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(values.lo), _mm256_cvtps_epi32(values.hi));
-    const __m256i bytes = _mm256_permute4x64_epi64(_mm256_packs_epi16(words, words), 0x08);
-    const __m128i ordered = _mm_shuffle_epi32(_mm256_castsi256_si128(bytes), 0xd8);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), ordered);
-  }
-  /// Start values -offset * (sum of columns 0, 1 mod 4; sum of columns 2, 3 mod 4) as two 16-bit halves.
-  static void blockWords(Format format, const int8_t* codes, int32_t* words) {
-    const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), load256(codes));
+  /// Start values -offset * (sum of columns 0, 1 mod 4; sum of columns 2, 3 mod 4) as two 16-bit halves; q4_1: the sum
+  /// of the inputs in the second word.
+  static void writeBlock(Format format, V16 low, V16 high, InputBlock& block) {
+    const __m256i first16 = _mm256_packs_epi32(_mm256_cvtps_epi32(low.lo), _mm256_cvtps_epi32(low.hi));
+    const __m256i last16 = _mm256_packs_epi32(_mm256_cvtps_epi32(high.lo), _mm256_cvtps_epi32(high.hi));
+    const __m256i codes =
+        _mm256_permutevar8x32_epi32(_mm256_packs_epi16(first16, last16), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(block.codes), codes);
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), codes);
     const __m256i twos = _mm256_add_epi16(pairs, _mm256_shuffle_epi32(pairs, 0x4e));
     const __m256i fours = _mm256_add_epi16(twos, _mm256_shuffle_epi32(twos, 0xb1));
     const __m128i first = _mm256_castsi256_si128(fours), second = _mm256_extracti128_si256(fours, 1);
     const __m128i all = _mm_add_epi16(first, second);
     const __m128i factor = _mm_set1_epi16(static_cast<int16_t>(-offsetOf(format)));
-    words[0] = _mm_cvtsi128_si32(_mm_mullo_epi16(format == Format::nvfp4 ? first : all, factor));
-    words[1] = format == Format::q4_1
-                   ? _mm_cvtsi128_si32(_mm_castps_si128(_mm_cvtepi32_ps(_mm_madd_epi16(all, _mm_set1_epi16(1)))))
-                   : _mm_cvtsi128_si32(_mm_mullo_epi16(second, factor));
+    block.words[0] = _mm_cvtsi128_si32(_mm_mullo_epi16(format == Format::nvfp4 ? first : all, factor));
+    block.words[1] = _mm_cvtsi128_si32(_mm_mullo_epi16(second, factor));
+    if (format != Format::q4_1) return;
+    const float sum = _mm_cvtss_f32(_mm_cvtepi32_ps(_mm_madd_epi16(all, _mm_set1_epi16(1)))) * block.scale;
+    __builtin_memcpy(block.words + 1, &sum, sizeof(sum));
   }
 
   static void prepareBf16(Format format, const float* in, int64_t cols, const float* norm, float eps, uint8_t* out) {
@@ -124,6 +133,7 @@ struct Avx2::Dot<8, 128> {
     return s;
   }
   static Float value(Sum s) { return _mm256_cvtepi32_ps(s); }
+  static Float times(Sum s, const Factor& f) { return fma(value(s), f.scale, _mm256_setzero_ps()); }
 };
 
 uint64_t readAll(const uint8_t* data, size_t bytes) {

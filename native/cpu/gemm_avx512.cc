@@ -19,7 +19,7 @@ inline int32_t word(const void* p) {
 }
 
 struct Avx512 {
-  static constexpr int kRows = 16, kVectors = 1, kTile = 8, kFloatTile = 12;
+  static constexpr int kRows = 16, kVectors = 1, kTile = 16, kFloatTile = 12;
 
   using Float = __m512;
   using Bytes = __m512i;
@@ -52,37 +52,54 @@ struct Avx512 {
     low = _mm512_and_si512(v, mask);
     high = _mm512_and_si512(_mm512_srli_epi16(v, 4), mask);
   }
-  static Bytes e2m1(Bytes codes) {
+  /// The table four times over, for the permutation reads six bits of each byte.
+  static void e2m1(const uint8_t* p, Bytes& low, Bytes& high) {
     const __m512i table =
         _mm512_broadcast_i32x4(_mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0));
-    return _mm512_shuffle_epi8(table, codes);
+    const __m512i v = load512(p);
+    low = _mm512_permutexvar_epi8(v, table);
+    high = _mm512_permutexvar_epi8(_mm512_srli_epi16(v, 4), table);
   }
-  static Bytes quad(const int8_t* x) { return _mm512_set1_epi32(word(x)); }
+  static const int8_t* quad(const int8_t* x) { return x; }
+
+  /// Sums of integers start at 1.5 * 2^23, where the last place of an fp32 is 1: read as one, a sum is that much more.
+  static constexpr float kStart = 12582912.0f;
+
+  /// A scale, and what the start of a sum becomes by it.
+  struct Factor {
+    Float scale, start;
+  };
+  static Factor factor(Float scale) { return {scale, mul(scale, broadcast(-kStart))}; }
 
   template <int bytes, int offset>
   struct Dot {
     using Sum = __m512i;
-    static Sum start(const int32_t* correction) {
-      return offset ? _mm512_set1_epi32(*correction) : _mm512_setzero_si512();
+    static Sum start(const int32_t* word) { return _mm512_set1_epi32(*word); }
+    static Sum add(Sum s, Bytes w, const int8_t* quad) {
+#if defined(FORETOKEN_EMULATED_AVX512)
+      return _mm512_dpbusd_epi32(s, w, _mm512_set1_epi32(word(quad)));
+#else
+      // As an instruction, because GCC spends another one and a register on the broadcast.
+      asm("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(s) : "v"(w), "m"(*reinterpret_cast<const int32_t*>(quad)));
+      return s;
+#endif
     }
-    static Sum add(Sum s, Bytes w, Bytes x) { return _mm512_dpbusd_epi32(s, w, x); }
-    static Float value(Sum s) { return _mm512_cvtepi32_ps(s); }
+    static Float value(Sum s) { return _mm512_sub_ps(_mm512_castsi512_ps(s), broadcast(kStart)); }
+    static Float times(Sum s, const Factor& f) { return fma(_mm512_castsi512_ps(s), f.scale, f.start); }
   };
 
-  static void storeCodes(V16 values, int8_t* out) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(values.x)));
-  }
-  /// Start values -offset * sum of the codes, of each half (nvfp4) or of all; q4_1: the sum as fp32 in the second word.
-  static void blockWords(Format format, const int8_t* codes, int32_t* words) {
-    int32_t first = 0, second = 0;
-    for (int i = 0; i < 16; ++i) first += codes[i];
-    for (int i = 16; i < 32; ++i) second += codes[i];
-    const float all = static_cast<float>(first + second);
-    words[0] = -offsetOf(format) * (format == Format::nvfp4 ? first : first + second);
-    if (format == Format::q4_1)
-      __builtin_memcpy(words + 1, &all, sizeof(all));
-    else
-      words[1] = -offsetOf(format) * second;
+  /// Start values, less offset times the sum of the codes, of each half (nvfp4) or of all; q4_1: the sum of the inputs
+  /// in the second word.
+  static void writeBlock(Format format, V16 low, V16 high, InputBlock& block) {
+    const auto codes = [](V16 values) { return _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(values.x)); };
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(block.codes), codes(low));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(block.codes + 16), codes(high));
+    const float offset = static_cast<float>(offsetOf(format));
+    float first = sumLanes(low), second = sumLanes(high);
+    if (format != Format::nvfp4) first += second;
+    const float words[2] = {kStart - offset * first,
+                            format == Format::q4_1 ? first * block.scale : kStart - offset * second};
+    __builtin_memcpy(block.words, words, sizeof(words));
   }
 
   /// bf16 values in the order of the columns.
@@ -161,7 +178,7 @@ void pairTile(const Product& p, int64_t panel, int row) {
   const uint16_t* x[T];
   __m512 acc[T][2];
   for (int t = 0; t < T; ++t) {
-    x[t] = reinterpret_cast<const uint16_t*>(p.rows + (row + t) * p.rowBytes);
+    x[t] = reinterpret_cast<const uint16_t*>(floatRow(p, row + t));
     acc[t][0] = acc[t][1] = _mm512_setzero_ps();
   }
   for (int64_t b = 0; b < p.layout.blocks; ++b, block += p.layout.blockBytes) {
@@ -188,7 +205,7 @@ void pairTile(const Product& p, int64_t panel, int row) {
 template <class Codec>
 void multiplyPairs(const Product& p, int64_t first, int64_t last) {
   for (int64_t panel = first; panel < last; ++panel)
-    forTiles<Avx512::kTile>(p.count, [&]<int T>(int row) { pairTile<Codec, T>(p, panel, row); });
+    forTiles<8>(p.count, [&]<int T>(int row) { pairTile<Codec, T>(p, panel, row); });
 }
 
 void Avx512::multiplyBf16(const Product& p, int64_t first, int64_t last, uint8_t*) {

@@ -79,7 +79,7 @@ void halfTile(const Product& p, int64_t panel, int row) {
   HalfRow x[T];
   __m512 acc[T];
   for (int t = 0; t < T; ++t) {
-    x[t] = HalfRow(p.rows + (row + t) * p.rowBytes, p.layout.blocks);
+    x[t] = HalfRow(floatRow(p, row + t), p.layout.blocks);
     acc[t] = _mm512_set1_ps(0.0f);
   }
   for (int64_t b = 0; b < p.layout.blocks; ++b, block += p.layout.blockBytes) {
@@ -107,9 +107,10 @@ void halfTile(const Product& p, int64_t panel, int row) {
   finish(p, panel, row, T, sums[0]);
 }
 
-void prepareRow(Format format, const float* in, int64_t cols, const float* norm, float eps, uint8_t* out) {
-  if (format == Format::fp8) return prepareHalves(in, cols, norm, eps, out);
-  avx512Kernels().prepare(format, in, cols, norm, eps, out);
+void prepareRow(Format format, const float* in, int64_t cols, const float* norm, float eps, uint8_t* rows,
+                int64_t row) {
+  if (format == Format::fp8) return prepareHalves(in, cols, norm, eps, rows + row * floatRowBytes(cols));
+  avx512Kernels().prepare(format, in, cols, norm, eps, rows, row);
 }
 
 void multiplyRows(const Product& p, int64_t first, int64_t last, uint8_t* scratch) {

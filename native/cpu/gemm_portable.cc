@@ -58,12 +58,18 @@ struct Portable {
       high.x[i] = p[i] >> 4;
     }
   }
-  static Bytes e2m1(const Bytes& codes) {
-    Bytes b;
-    for (int i = 0; i < 64; ++i) b.x[i] = static_cast<uint8_t>(e2m1Doubled(codes.x[i]) + 12);
-    return b;
+  static void e2m1(const uint8_t* p, Bytes& low, Bytes& high) {
+    for (int i = 0; i < 64; ++i) {
+      low.x[i] = static_cast<uint8_t>(e2m1Doubled(p[i] & 15) + 12);
+      high.x[i] = static_cast<uint8_t>(e2m1Doubled(p[i] >> 4) + 12);
+    }
   }
   static const int8_t* quad(const int8_t* x) { return x; }
+
+  struct Factor {
+    Float scale;
+  };
+  static Factor factor(const Float& scale) { return {scale}; }
 
   template <int bytes, int offset>
   struct Dot {
@@ -81,18 +87,21 @@ struct Portable {
     static Float value(const Sum& s) {
       return lanes([&](int i) { return static_cast<float>(s.x[i]); });
     }
+    static Float times(const Sum& s, const Factor& f) { return fma(value(s), f.scale, broadcast(0.0f)); }
   };
 
-  static void storeCodes(const Float& values, int8_t* out) {
-    for (int i = 0; i < 16; ++i) out[i] = static_cast<int8_t>(values.x[i] == values.x[i] ? values.x[i] : 0.0f);
-  }
-  /// -offset * sum of the codes, of each half (nvfp4) or of all; q4_1: the sum as fp32 in the second word.
-  static void blockWords(Format format, const int8_t* codes, int32_t* words) {
+  /// -offset * sum of the codes, of each half (nvfp4) or of all; q4_1: the sum of the inputs in the second word.
+  static void writeBlock(Format format, const V16& low, const V16& high, InputBlock& block) {
     int32_t sums[2] = {};
-    for (int i = 0; i < kBlockCols; ++i) sums[i / 16] += codes[i];
-    words[0] = -offsetOf(format) * (format == Format::nvfp4 ? sums[0] : sums[0] + sums[1]);
-    words[1] = format == Format::q4_1 ? static_cast<int32_t>(floatBits(static_cast<float>(sums[0] + sums[1])))
-                                      : -offsetOf(format) * sums[1];
+    for (int i = 0; i < kBlockCols; ++i) {
+      const float value = i < kLanes ? low.x[i] : high.x[i - kLanes];
+      block.codes[i] = static_cast<int8_t>(value == value ? value : 0.0f);
+      sums[i / kLanes] += block.codes[i];
+    }
+    if (format != Format::nvfp4) sums[0] += sums[1];
+    block.words[0] = -offsetOf(format) * sums[0];
+    block.words[1] = format == Format::q4_1 ? static_cast<int32_t>(floatBits(static_cast<float>(sums[0]) * block.scale))
+                                            : -offsetOf(format) * sums[1];
   }
 
   static void prepareBf16(Format, const float* in, int64_t cols, const float* norm, float eps, uint8_t* out) {

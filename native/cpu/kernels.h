@@ -4,9 +4,9 @@
 //   integer formats  Input rows become int8 per block of 32 columns b: s_b = amax_b / 127, q = rint(x * 127 / amax_b).
 //   A block's
 //                    integer dot product is exact. With d, m the weights' scales, acc = fma(t_b, s_b, acc) over b = 0,
-//                    1, … with t_b = d * dot (q8_0, q4_0, mxfp4), fma(d, dot, m * sum(q)) (q4_1), fma(d1, dot1, d0 *
-//                    dot0) (nvfp4); the result is acc (mxfp4: acc / 2, nvfp4: acc * (global / 2), for dots count
-//                    halves). So all paths agree bit for bit.
+//                    1, … with t_b = d * dot (nvfp4: fma(d1, dot1, d0 * dot0)), a zero of which is +0; q4_1 then
+//                    acc = fma(m, s_b * sum(q), acc). The result is acc (mxfp4: acc / 2, nvfp4: acc * (global / 2),
+//                    for dots count halves). So all paths agree bit for bit.
 //   float formats    Weights become fp32 exactly; inputs stay fp32 (f32, f16) or are rounded to bf16 (bf16, fp8). Four
 //   chains of
 //                    fused multiply-adds over the columns k = c, c + 4, …; the result is (c0 + c1) + (c2 + c3), times
@@ -27,19 +27,19 @@ struct Product {
   Format format;
   Layout layout;
   const uint8_t* weights;  ///< packed: header, panels
-  const uint8_t* rows;     ///< prepared rows, `rowBytes` apart
-  size_t rowBytes;
-  int count;  ///< of rows
+  const uint8_t* rows;     ///< prepared rows
+  int count;               ///< of rows
   float* out;
   int64_t outWidth;
   Epilogue epilogue;
 };
 
 struct Kernels {
-  /// Bytes of a prepared row, a multiple of 64. f32 needs most.
-  size_t (*preparedBytes)(Format, int64_t cols);
-  /// Normalises one input row (RMSNorm unless `norm` is null) and brings it into the form products of this format read.
-  void (*prepare)(Format, const float* in, int64_t cols, const float* norm, float eps, uint8_t* out);
+  /// Bytes of so many prepared rows, a multiple of 64.
+  size_t (*preparedBytes)(Format, int64_t cols, int64_t rows);
+  /// Normalises one input row (RMSNorm unless `norm` is null) and brings it into the form products of this format read,
+  /// as prepared row number `row`.
+  void (*prepare)(Format, const float* in, int64_t cols, const float* norm, float eps, uint8_t* rows, int64_t row);
   /// Scratch that multiply needs for so many rows.
   size_t (*scratchBytes)(int rows);
   /// Computes output rows of panels [first, last) for all prepared rows.

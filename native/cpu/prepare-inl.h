@@ -8,17 +8,30 @@
 namespace foretoken {
 namespace {
 
-/// A block of a prepared row of an integer format.
+/// Rows of an integer format whose blocks lie side by side: a tile reaches all that it multiplies through one pointer.
+constexpr int kGroupRows = 16;
+
+/// A block of a prepared row of an integer format; they lie [rows / kGroupRows][blocks][kGroupRows].
 struct InputBlock {
   int8_t codes[kBlockCols];
   float scale;
-  int32_t words[2];  ///< whatever the path's dot product wants to know of the codes' sums (Vector::blockWords)
+  int32_t words[2];  ///< whatever the path's dot product wants to know of the codes' sums (Vector::writeBlock)
 };
 
-inline size_t preparedBytes(Format format, int64_t cols) {
-  const int64_t blocks = (cols + kBlockCols - 1) / kBlockCols;
-  const size_t block = isInteger(format) ? sizeof(InputBlock) : kBlockCols * sizeof(float);
-  return (static_cast<size_t>(blocks) * block + 63) / 64 * 64;
+inline int64_t blocksOf(int64_t cols) { return (cols + kBlockCols - 1) / kBlockCols; }
+
+/// Where block 0 of a row is, of rows of so many blocks.
+inline int64_t firstBlock(int64_t row, int64_t blocks) {
+  return row / kGroupRows * blocks * kGroupRows + row % kGroupRows;
+}
+
+/// Prepared rows of float formats lie one after another.
+inline size_t floatRowBytes(int64_t cols) { return static_cast<size_t>(blocksOf(cols)) * kBlockCols * sizeof(float); }
+inline const uint8_t* floatRow(const Product& p, int row) { return p.rows + row * floatRowBytes(p.layout.cols); }
+
+inline size_t preparedBytes(Format format, int64_t cols, int64_t rows) {
+  if (!isInteger(format)) return rows * floatRowBytes(cols);
+  return (rows + kGroupRows - 1) / kGroupRows * blocksOf(cols) * kGroupRows * sizeof(InputBlock);
 }
 
 /// Sixteen values at in[k], zeros from `cols` on.
@@ -63,19 +76,16 @@ constexpr int offsetOf(Format format) {
   return format == Format::q4_0 ? 8 : format == Format::q8_0 ? 128 : format == Format::q4_1 ? 0 : 12;
 }
 
-/// `Vector::storeCodes(float values, int8 out)` and `Vector::blockWords` belong to the path.
+/// `Vector::writeBlock` takes the rounded values of a block, whose scale is there already.
 template <class Vector>
-void prepareInteger(Format format, const float* in, int64_t cols, const float* norm, float eps, uint8_t* out) {
-  InputBlock* blocks = reinterpret_cast<InputBlock*>(out);
+void prepareInteger(Format format, const float* in, int64_t cols, const float* norm, float eps, InputBlock* block) {
   const V16 factor = broadcast(normFactor(in, cols, norm, eps));
-  for (int64_t k = 0; k < cols; k += kBlockCols, ++blocks) {
+  for (int64_t k = 0; k < cols; k += kBlockCols, block += kGroupRows) {
     const V16 low = normalised(in, k, cols, norm, factor), high = normalised(in, k + kLanes, cols, norm, factor);
     const float amax = maxMagnitude(low, high);
-    blocks->scale = amax / 127.0f;
+    block->scale = amax / 127.0f;
     const V16 inverse = broadcast(amax > 0x1p-120f ? 127.0f / amax : 0.0f);
-    Vector::storeCodes(rint(mul(low, inverse)), blocks->codes);
-    Vector::storeCodes(rint(mul(high, inverse)), blocks->codes + kLanes);
-    Vector::blockWords(format, blocks->codes, blocks->words);
+    Vector::writeBlock(format, rint(mul(low, inverse)), rint(mul(high, inverse)), *block);
   }
 }
 

@@ -56,11 +56,8 @@ inline __m512i _mm512_srli_epi16(__m512i a, int n) {
 inline __m512i _mm512_broadcast_i32x4(__m128i a) {
   return emulateBytes([&](int i) { return a.x[i % 16]; });
 }
-inline __m512i _mm512_shuffle_epi8(__m512i table, __m512i index) {
-  return emulateBytes([&](int i) {
-    const uint8_t at = byteOf(index, i);
-    return at & 0x80 ? 0 : byteOf(table, i / 16 * 16 + (at & 15));
-  });
+inline __m512i _mm512_permutexvar_epi8(__m512i index, __m512i table) {
+  return emulateBytes([&](int i) { return byteOf(table, byteOf(index, i) & 63); });
 }
 inline __m512i _mm512_permutex2var_epi8(__m512i a, __m512i index, __m512i b) {
   return emulateBytes([&](int i) {
@@ -73,9 +70,6 @@ inline __m512i _mm512_cvtepu8_epi32(__m128i a) {
 }
 inline __m512 _mm512_cvtph_ps(__m256i a) {
   return emulate<__m512>([&](int i) { return f16ToFloat(static_cast<uint16_t>(a.x[2 * i] | a.x[2 * i + 1] << 8)); });
-}
-inline __m512 _mm512_cvtepi32_ps(__m512i a) {
-  return emulate<__m512>([&](int i) { return static_cast<float>(static_cast<int32_t>(a.x[i])); });
 }
 inline __m512i _mm512_cvtps_epi32(__m512 a) {
   return emulate<__m512i>([&](int i) { return static_cast<uint32_t>(static_cast<int32_t>(std::nearbyint(a.x[i]))); });

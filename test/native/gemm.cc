@@ -95,6 +95,21 @@ void testPathsAgree() {
   }
 }
 
+/// Scales of mxfp4 reach far beyond those of the other integer formats.
+void testLargeScales() {
+  ThreadPool threads(1);
+  const int64_t rows = 16, cols = 64;
+  std::vector<float> values(rows * cols);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = std::ldexp(static_cast<float>(i % 13) - 6.0f, 110);
+  Packed w{Format::mxfp4, rows, cols, Bytes(Layout(Format::mxfp4, rows, cols).bytes())};
+  const MatrixSource matrix{FileType::f32, values.data(), rows, cols};
+  packMatrix(threads, Format::mxfp4, {&matrix, 1}, false, w.bytes.data());
+  std::mt19937 random(7);
+  const auto in = randomRows(random, 3, cols);
+  const Exact exact = exactProduct(w, in.data(), 3);
+  for (Isa isa : isas()) CHECK(worstError(exact, multiplied(kernels(isa), w, in.data(), 3)) < 1e-6);
+}
+
 /// The largest codes and inputs there are: no sum may overflow.
 void testExtremes() {
   ThreadPool threads(1);
@@ -205,6 +220,7 @@ int main() {
   testAgainstDouble();
   testRowsDoNotDependOnNeighbours();
   testPathsAgree();
+  testLargeScales();
   testExtremes();
   testEpilogues();
   testNorm();

@@ -86,13 +86,11 @@ struct Call {
 inline void multiplyRows(const Kernels& kernels, Packed& w, const float* in, int count, const Call& call, int threads,
                          std::vector<float>& out) {
   const Layout layout(w.format, w.rows, w.cols);
-  const size_t rowBytes = kernels.preparedBytes(w.format, w.cols);
-  Bytes prepared(rowBytes * count), scratch(kernels.scratchBytes(count));
+  Bytes prepared(kernels.preparedBytes(w.format, w.cols, count)), scratch(kernels.scratchBytes(count));
   for (int r = 0; r < count; ++r)
-    kernels.prepare(w.format, in + r * w.cols, w.cols, call.norm, call.eps, prepared.data() + r * rowBytes);
+    kernels.prepare(w.format, in + r * w.cols, w.cols, call.norm, call.eps, prepared.data(), r);
   const int64_t width = call.epilogue == Epilogue::swiglu ? w.rows / 2 : w.rows;
-  const Product product{w.format, layout,     w.bytes.data(), prepared.data(), rowBytes,
-                        count,    out.data(), width,          call.epilogue};
+  const Product product{w.format, layout, w.bytes.data(), prepared.data(), count, out.data(), width, call.epilogue};
   for (int t = 0; t < threads; ++t)
     kernels.multiply(product, layout.panels * t / threads, layout.panels * (t + 1) / threads, scratch.data());
 }
