@@ -13,6 +13,7 @@ import { decode } from './decode';
 import { kernels, machineLine } from './kernels';
 import { learn } from './learn';
 import { tpotCost } from './learn/tpot';
+import { load } from './load';
 import { lossless, losslessPrompts } from './lossless';
 import { peers } from './peers';
 import type { PeerPrompt } from './peers/peer';
@@ -86,6 +87,12 @@ const suites: Record<string, { help: string; weights: string; limit: number; run
     limit: 80,
     run: runLearn,
   },
+  load: {
+    help: '1 to 32 requests at a time, arriving at once and by and by, against plain decoding (needs --data)',
+    weights: 'auto',
+    limit: 32,
+    run: runLoad,
+  },
   rl: {
     help: 'rollouts of a policy whose weights move after every step (needs --data)',
     weights: 'auto',
@@ -128,6 +135,14 @@ async function runLearn(options: BenchOptions): Promise<Report> {
   );
   const cost = await withEngine(options, { learnHead, maxSequences: 8 }, (engine) => tpotCost(engine, folder));
   return { ...report, summary: { ...report.summary, ...cost } };
+}
+
+async function runLoad(options: BenchOptions): Promise<Report> {
+  const folder = requireData(options.data, 'load');
+  const maxSequences = options.limit || 32;
+  return withEngine(options, { maxSequences, speculation: false }, (plain) =>
+    withEngine(options, { maxSequences }, (fast) => load(options, folder, plain, fast)),
+  );
 }
 
 /** The plain reference, loaded with speculation disabled, and the engine with everything on. */
