@@ -27,7 +27,16 @@ export interface Run {
   rejected: number;
 }
 
+/** A request, and what shall happen in the middle of it. */
+export interface RunRequest extends Partial<NativeRequest> {
+  prompt: Int32Array;
+  /** Called when half of the tokens have come; until it is done nobody's tokens are taken, so that all sequences stop on their way. */
+  halfway?: () => Promise<unknown>;
+}
+
 interface Running extends Run {
+  half: number;
+  halfway: RunRequest['halfway'];
   submitted: number;
   first: number;
   last: number;
@@ -77,6 +86,7 @@ const plainRequest: Omit<NativeRequest, 'prompt'> = {
  */
 export class NativeRunner {
   readonly #running = new Map<number, Running>();
+  #holding = 0;
   /** The engine itself; set once loading has finished. */
   engine!: NativeEngine;
   info!: NativeModelInfo;
@@ -93,13 +103,14 @@ export class NativeRunner {
     return runner;
   }
 
-  run(request: Partial<NativeRequest> & { prompt: Int32Array }): Promise<Run> {
+  run({ halfway, ...request }: RunRequest): Promise<Run> {
     return new Promise((resolve, reject) => {
       const submitted = performance.now();
-      const sequence = this.engine.submit({ ...plainRequest, ...request });
+      const whole = { ...plainRequest, ...request };
+      const sequence = this.engine.submit(whole);
       this.#running.set(sequence, {
         ...{ tokens: [], ttft: 0, seconds: 0, firstTokens: 0, rounds: 0, drafted: 0, accepted: 0, rejected: 0 },
-        ...{ submitted, first: 0, last: 0, resolve, reject },
+        ...{ submitted, first: 0, last: 0, resolve, reject, halfway, half: whole.maxTokens / 2 },
       });
     });
   }
@@ -138,7 +149,23 @@ export class NativeRunner {
       if (outcome === NodeOutcome.accepted) run.accepted += 1;
       if (outcome === NodeOutcome.rejected) run.rejected += 1;
     }
-    this.engine.consumed(sequence, run.tokens.length);
+    if (run.halfway && run.tokens.length >= run.half) this.#hold(run);
+    if (this.#holding === 0) this.engine.consumed(sequence, run.tokens.length);
+  }
+
+  #hold(run: Running): void {
+    const work = run.halfway!();
+    run.halfway = undefined;
+    this.#holding += 1;
+    const release = (): void => {
+      this.#holding -= 1;
+      if (this.#holding > 0) return;
+      for (const [sequence, { tokens }] of this.#running) this.engine.consumed(sequence, tokens.length);
+    };
+    work.then(release, (error: Error) => {
+      release();
+      run.reject(error);
+    });
   }
 
   #finish(finished: Int32Array, at: number): void {
