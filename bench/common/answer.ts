@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import type { Engine, GenerateResult } from '../../lib/index';
 import type { Pass } from './prices';
+import { median } from './stats';
 
 /** One answer, timed as JavaScript received it. */
 export interface Answer {
@@ -9,6 +10,8 @@ export interface Answer {
   seconds: number;
   /** Tokens inside `seconds`: all but those of the first chunk. */
   counted: number;
+  /** Median seconds between two chunks: of one pass, where every pass brings a token. */
+  gap: number;
   prefillSeconds: number;
   rounds: number;
   /** The passes after the first token, if the request asked to `explain`. */
@@ -20,12 +23,14 @@ export async function collect(stream: ReturnType<Engine['stream']>): Promise<Ans
   let first = 0;
   let last = 0;
   let firstTokens = 0;
+  const gaps: number[] = [];
   for await (const chunk of stream) {
-    last = performance.now();
+    const now = performance.now();
     if (first === 0) {
-      first = last;
+      first = now;
       firstTokens = chunk.tokens.length;
-    }
+    } else gaps.push((now - last) / 1000);
+    last = now;
   }
   const result = await stream.result;
   return {
@@ -33,6 +38,7 @@ export async function collect(stream: ReturnType<Engine['stream']>): Promise<Ans
     tokens: result.tokens,
     seconds: (last - first) / 1000,
     counted: result.tokens.length - firstTokens,
+    gap: median(gaps),
     prefillSeconds: result.timings.ttft,
     rounds: result.speculation.rounds,
     passes: passesOf(result),
