@@ -27,7 +27,7 @@ export interface RoundTimes {
 }
 
 /** Tokens of context that a price without a context is for. */
-const middlingContext = 256;
+export const middlingContext = 256;
 /** Rounds whose median says how much slower or faster than its profile the machine is now. */
 const scaleWindow = 64;
 /** A measured time counts at most this much against its price (natural log): an outlier cannot move it far. */
@@ -36,6 +36,11 @@ const clip = 0.3;
 const usageMemory = 256;
 /** The newest measurement of a width weighs at least this much, so that prices follow the machine. */
 const slowestRate = 1 / 48;
+/** How much the profile's price of context counts, and over how many rounds the one that was measured since goes. */
+const contextWeight = 64 * middlingContext ** 2;
+const contextMemory = 1024;
+/** Rounds of a width before its means say what is usual. */
+const usualAfter = 8;
 
 /**
  * What a pass costs, by its number of rows: the profile's curve, times one factor for the machine's present speed (the
@@ -44,8 +49,10 @@ const slowestRate = 1 / 48;
  */
 export class CostModel {
   readonly maxRows: number;
+  /** Seconds of a pass whose rows attend to `#context` tokens each, by rows. */
   readonly #base: Float64Array;
-  readonly #perContextToken: number;
+  readonly #context: number;
+  readonly #perContextToken: ContextPrice;
   readonly #correction: Float64Array;
   readonly #seen: Float64Array;
   readonly #usage: Float64Array;
@@ -61,7 +68,8 @@ export class CostModel {
    */
   constructor(profile: Profile, maxRows: number) {
     this.maxRows = maxRows;
-    this.#perContextToken = profile.secondsPerContextToken;
+    this.#perContextToken = new ContextPrice(profile.secondsPerContextToken, maxRows);
+    this.#context = profile.context;
     this.#base = baseCurve(profile, maxRows);
     this.#correction = new Float64Array(maxRows);
     this.#seen = new Float64Array(maxRows);
@@ -81,7 +89,7 @@ export class CostModel {
 
   /** Seconds added per row and token of context, at the machine's present speed. */
   get secondsPerContextToken(): number {
-    return this.#perContextToken * this.slowdown;
+    return this.#perContextToken.value * this.slowdown;
   }
 
   /** Seconds of one draft call by drafter id. */
@@ -99,8 +107,8 @@ export class CostModel {
     const { rows, contextTokens } = round;
     const seconds = round.passSeconds + round.sampleSeconds;
     if (rows < 1 || rows > this.maxRows || !(seconds > 0) || !Number.isFinite(seconds)) return;
-    const expected = this.#base[rows - 1] + this.#perContextToken * contextTokens;
     const index = rows - 1;
+    const expected = this.#priceOf(index, this.#base[index], this.#perContextToken.value, contextTokens);
     const ratio = Math.log(seconds / expected);
     this.#observeScale(ratio - this.#correction[index]);
     const surprise = ratio - this.#scale - this.#correction[index];
@@ -108,6 +116,7 @@ export class CostModel {
     const rate = Math.max(1 / (this.#seen[index] + 3), slowestRate);
     this.#correction[index] += rate * Math.min(clip, Math.max(-clip, surprise));
     this.#centre(index);
+    this.#perContextToken.observe(index, contextTokens, seconds / this.slowdown);
     this.#observeRest(round, drafter);
   }
 
@@ -120,7 +129,7 @@ export class CostModel {
 
   /** Seconds of a pass of 1..maxRows rows (index = rows - 1) at an empty context: never falling. */
   table(): Float64Array {
-    const values = this.#base.map((seconds, i) => seconds * Math.exp(this.#scale + this.#correction[i]));
+    const values = this.#base.map((_, i) => this.#passSeconds(i, 0));
     return isotonic(
       values,
       this.#seen.map((count) => 1 + Math.min(count, 64)),
@@ -136,8 +145,17 @@ export class CostModel {
   /** Seconds of a whole round of so many rows but for drafting; one row a sequence is plain decoding. */
   roundSeconds(rows: number, contextTokens: number): number {
     const index = Math.min(rows, this.maxRows) - 1;
-    const pass = this.#base[index] * Math.exp(this.#scale + this.#correction[index]);
-    return pass + this.secondsPerContextToken * contextTokens + this.#overhead;
+    return this.#passSeconds(index, contextTokens) + this.#overhead;
+  }
+
+  #passSeconds(index: number, contextTokens: number): number {
+    const usual = this.#base[index] * Math.exp(this.#scale + this.#correction[index]);
+    return this.#priceOf(index, usual, this.secondsPerContextToken, contextTokens);
+  }
+
+  /** A pass at another context than the one that `usual` is for; never less than a quarter of that. */
+  #priceOf(index: number, usual: number, perContextToken: number, contextTokens: number): number {
+    return Math.max(usual + perContextToken * (contextTokens - (index + 1) * this.#context), usual / 4);
   }
 
   /**
@@ -176,13 +194,47 @@ export class CostModel {
   }
 }
 
-/** The profile's curve at an empty context, made never falling and continued to `maxRows`. */
-function baseCurve(profile: Profile, maxRows: number): Float64Array {
-  const { passSeconds, context, secondsPerContextToken } = profile;
-  const known = passSeconds.map((seconds, i) =>
-    Math.max(seconds - secondsPerContextToken * context * (i + 1), seconds / 4),
-  );
-  const rising = isotonic(known, new Float64Array(known.length).fill(1));
+/**
+ * What a token of context adds to a pass: the slope of seconds over context among passes of the same width, which belong to longer and
+ * shorter texts. At load it is measured in a moment, and often wrong by half.
+ */
+class ContextPrice {
+  /** Means of each width, over its latest rounds. */
+  readonly #context: Float64Array;
+  readonly #seconds: Float64Array;
+  readonly #seen: Float64Array;
+  #spread = contextWeight;
+  #value: number;
+
+  constructor(initial: number, maxRows: number) {
+    this.#value = initial;
+    this.#context = new Float64Array(maxRows);
+    this.#seconds = new Float64Array(maxRows);
+    this.#seen = new Float64Array(maxRows);
+  }
+
+  /** Seconds per row and token. */
+  get value(): number {
+    return this.#value;
+  }
+
+  observe(index: number, contextTokens: number, seconds: number): void {
+    const longer = contextTokens - this.#context[index];
+    const slower = seconds - this.#seconds[index];
+    const rate = Math.max(1 / (this.#seen[index] += 1), slowestRate);
+    this.#context[index] += rate * longer;
+    this.#seconds[index] += rate * slower;
+    if (this.#seen[index] <= usualAfter) return;
+    const most = clip * this.#seconds[index];
+    const surprise = Math.min(most, Math.max(-most, slower - this.#value * longer));
+    this.#spread += longer * longer - (this.#spread - contextWeight) / contextMemory;
+    this.#value = Math.max(0, this.#value + (surprise * longer) / this.#spread);
+  }
+}
+
+/** The profile's curve, made never falling and continued to `maxRows`. */
+function baseCurve({ passSeconds }: Profile, maxRows: number): Float64Array {
+  const rising = isotonic(passSeconds, new Float64Array(passSeconds.length).fill(1));
   const last = rising.length - 1;
   const half = last >> 1;
   const slope = last > half ? (rising[last] - rising[half]) / (last - half) : rising[last];

@@ -1,5 +1,6 @@
 import { Drafter, promiseBuckets } from '../native';
 import type { Controller } from './controller';
+import { middlingContext } from './cost';
 import { draftLengths } from './ledger';
 
 const shownWidths = [1, 2, 4, 8, 16, 32, 64];
@@ -13,11 +14,14 @@ export function explain(controller: Controller): string {
 }
 
 function explainPrices(controller: Controller): string[] {
-  const table = controller.cost.table();
-  const widths = shownWidths.filter((rows) => rows <= table.length);
-  const prices = widths.map((rows) => `${rows}: ${(table[rows - 1] / table[0]).toFixed(2)}x`).join('  ');
-  const lines = [`A pass of one row costs ${milliseconds(table[0])}; by rows ${prices}.`];
-  const slowdown = controller.cost.slowdown;
+  const { cost } = controller;
+  const seconds = (rows: number): number => cost.roundSeconds(rows, rows * middlingContext);
+  const widths = shownWidths.filter((rows) => rows <= cost.maxRows);
+  const prices = widths.map((rows) => `${rows}: ${(seconds(rows) / seconds(1)).toFixed(2)}x`).join('  ');
+  const lines = [
+    `A pass of one row costs ${milliseconds(seconds(1))} with ${middlingContext} tokens of context; by rows ${prices}.`,
+  ];
+  const { slowdown } = cost;
   if (Math.abs(slowdown - 1) > 0.05) {
     const direction = slowdown > 1 ? 'slower' : 'faster';
     const factor = slowdown > 1 ? slowdown : 1 / slowdown;

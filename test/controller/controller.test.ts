@@ -253,7 +253,9 @@ test('explains prices, chances and choices in words', () => {
   const controller = create();
   simulate(controller, { passSeconds, offer: chain(7, 0.9), chance: () => 0.9 }, 500);
   const text = explain(controller);
-  expect(text).toMatch(/A pass of one row costs \d\.\d\d ms; by rows 1: 1\.00x {2}2: 1\.0\dx/);
+  expect(text).toMatch(
+    /A pass of one row costs \d\.\d\d ms with 256 tokens of context; by rows 1: 1\.00x {2}2: 1\.0\dx/,
+  );
   expect(text).toMatch(
     /suffix drafted \d+ tokens in \d+ rounds, lately (8|9)\d % of those that were reached were accepted/,
   );

@@ -66,6 +66,27 @@ test('thousands of rounds of one width, with times that scatter upwards, leave t
   for (const rows of [1, 2, 8, 16]) expect(Math.abs(cost.table()[rows - 1] / knees[rows - 1] - 1)).toBeLessThan(0.1);
 });
 
+test('what context costs is learned where the profile was wrong about it, for all widths together', () => {
+  const truth = (rows: number, contextTokens: number): number => knees[rows - 1] + 6e-7 * contextTokens;
+  for (const wrong of [0, 2e-7, 2e-6]) {
+    const next = random(5);
+    const measured = knees.map((_, i) => truth(i + 1, 128 * (i + 1)));
+    const cost = new CostModel({ ...profile, passSeconds: measured, context: 128, secondsPerContextToken: wrong }, 16);
+    for (let text = 0; text < 40; ++text) {
+      const context = 100 + 1400 * next();
+      for (let i = 0; i < 40; ++i) {
+        const rows = [1, 2, 4, 8][Math.floor(4 * next())];
+        const seconds = truth(rows, rows * (context + i)) * (0.95 + 0.1 * next());
+        cost.observe(round(rows, seconds, rows * (context + i)));
+      }
+    }
+    expect(Math.abs(cost.secondsPerContextToken / 6e-7 - 1)).toBeLessThan(0.15);
+    for (const rows of [1, 2, 4, 8])
+      for (const context of [50, 300, 1500])
+        expect(Math.abs(cost.roundSeconds(rows, rows * context) / truth(rows, rows * context) - 1)).toBeLessThan(0.1);
+  }
+});
+
 test('never falls with rows and stays positive and finite, whatever is measured', () => {
   const seconds = fc.oneof(fc.double({ min: 0, max: 10 }), fc.constantFrom(NaN, Infinity, -1, 0));
   fc.assert(
