@@ -56,9 +56,9 @@ struct WeightNeeds {
 
 class Weights {
  public:
-  /// Packs everything for `backend`, or takes it from a model that has it already, or from the cache. Throws FormatError (WRONG_TENSOR_SHAPE, and what
-  /// validateScales finds), MISSING_TENSOR, UNSUPPORTED_ARCHITECTURE for tensors nobody asked for,
-  /// UNKNOWN_WEIGHTS_FORMAT, OUT_OF_MEMORY.
+  /// Packs everything for `backend`, or takes it from a model that has it already, or from the cache. Throws
+  /// FormatError (WRONG_TENSOR_SHAPE, and what validateScales finds), MISSING_TENSOR, UNSUPPORTED_ARCHITECTURE for
+  /// tensors nobody asked for, UNKNOWN_WEIGHTS_FORMAT, OUT_OF_MEMORY.
   static Weights load(const ModelSource&, const WeightNeeds&, Backend&, const ModelOptions&);
   /// These weights with the tensors of `update` in place of their own, in the formats that the matrices have now; the
   /// rest is copied. `needs` names the tensors as the update does. Throws UNKNOWN_TENSOR, INCOMPLETE_MATRIX where a

@@ -7,7 +7,7 @@ function pass(drafter: string, rows: number, context: number, seconds: number, a
 }
 
 function answer(passes: Pass[], seconds = 1): Answer {
-  return { text: '', tokens: [], seconds, counted: 1, prefillSeconds: 0, rounds: passes.length, passes };
+  return { text: '', tokens: [], seconds, counted: 1, gap: 0, prefillSeconds: 0, rounds: passes.length, passes };
 }
 
 const times = (count: number, each: Pass): Pass[] => Array.from({ length: count }, () => each);
