@@ -11,7 +11,7 @@ import { differences, sum } from './common/stats';
 import { acceptedShares, day0Requests, modelled, over, rate, smooth, tau, worstWindow } from './learn/requests';
 import type { Arm, Requests } from './learn/requests';
 
-/** The engines of the suite; `day0` has no static memory; in `fast` and `day0` heads learn. */
+/** The engines of the suite; `day0` has no static memory; in both heads learn if the suite was asked for that. */
 export interface LearnEngines {
   plain: Engine;
   fast: Engine;

@@ -127,13 +127,13 @@ async function runPeers(options: BenchOptions): Promise<Report> {
 
 async function runLearn(options: BenchOptions): Promise<Report> {
   const folder = requireData(options.data, 'learn');
-  const learnHead = true;
+  const learnHead = options.head;
   const report = await withEngine(options, { speculation: false }, (plain) =>
     withEngine(options, { learnHead }, (fast) =>
       withEngine(options, { learnHead, memory: false }, (day0) => learn(options, folder, { plain, fast, day0 })),
     ),
   );
-  const cost = await withEngine(options, { learnHead, maxSequences: 8 }, (engine) => tpotCost(engine, folder));
+  const cost = await withEngine(options, { learnHead: true, maxSequences: 8 }, (engine) => tpotCost(engine, folder));
   return { ...report, summary: { ...report.summary, ...cost } };
 }
 
@@ -206,7 +206,7 @@ for (const [name, suite] of Object.entries(suites)) {
     .option('--repeats <n>', 'timed repeats', '9')
     .option('--json <file>', "write the report there; '-' = standard output, one line")
     .option('--profile', 'decode: seconds by operation')
-    .option('--head', 'spec, peers: with the draft head that ships')
+    .option('--head', 'spec, peers: with the draft head that ships; learn: heads learn, too')
     .option('--small', 'decode: leave out the random 1.24 B model')
     .option('--idle', 'learn: each stream once more, with a pause after each answer as long as the answer took')
     .option('--llama-cpp <folder>', "peers: llama.cpp's build folder, to compare with its own tools")
