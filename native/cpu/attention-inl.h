@@ -9,14 +9,20 @@ namespace {
 
 constexpr float kMinusInfinity = -__builtin_inff();
 
-// How many accumulators of sixteen lanes the register file holds beside the operands.
+// How many accumulators of sixteen lanes the register file holds beside the operands, of scores and of sums, and how
+// many queries at most share what is loaded of a key or a value.
 #if defined(FORETOKEN_VECTOR_AVX512)
-constexpr int kAccumulators = 16;
+constexpr int kScores = 16, kSums = 24, kQueries = 12;
 #elif defined(FORETOKEN_VECTOR_AVX2)
-constexpr int kAccumulators = 6;
+constexpr int kScores = 6, kSums = 6, kQueries = 6;
 #else
-constexpr int kAccumulators = 1;
+constexpr int kScores = 1, kSums = 1, kQueries = 6;
 #endif
+
+/// How many pages or vectors of dimensions so many queries take on together.
+constexpr int atOnce(int queries, int accumulators) {
+  return accumulators / queries >= 4 ? 4 : accumulators / queries >= 2 ? 2 : 1;
+}
 
 inline int least(int a, int b) { return a < b ? a : b; }
 inline int most(int a, int b) { return a > b ? a : b; }
@@ -88,10 +94,10 @@ inline void prepare(const AttentionJob& job, int row, int begin, int end) {
 
 /// acc[j][part] += q[j][0] key[part] for Q queries and one page. `acc` has the parts of P pages per query.
 template <int Q, int P>
-inline void scoreStep(const float* const* q, int d, const Part* key, Part* acc) {
-#pragma GCC unroll 6
+inline void scoreStep(const float* q, const Part* key, Part* acc) {
+#pragma GCC unroll 12
   for (int j = 0; j < Q; ++j) {
-    const Part x = broadcastPart(q[j] + d);
+    const Part x = broadcastPart(q + j * kQueryStride);
 #pragma GCC unroll 2
     for (int i = 0; i < kParts; ++i) fmaInto(acc[j * P * kParts + i], x, key[i]);
   }
@@ -100,14 +106,10 @@ inline void scoreStep(const float* const* q, int d, const Part* key, Part* acc) 
 /// scores[j][16 p + lane] = q[j] · key `lane` of page p, for Q queries and P pages: Q P independent chains over d. The
 /// values behind these keys and the next keys are wanted next. (Inlined into one another, the hot loops spill.)
 template <int Q, int P>
-[[gnu::noinline]] void scoreBlock(const float* const* queries, const uint16_t* const* keys, int headDim,
-                                  float* scores) {
+[[gnu::noinline]] void scoreBlock(const float* q, const uint16_t* const* keys, int headDim, float* scores) {
   Part acc[Q * P * kParts], key[kParts];
-  const float* q[Q];
-#pragma GCC unroll 16
+#pragma GCC unroll 48
   for (int i = 0; i < Q * P * kParts; ++i) acc[i] = zeroPart();
-#pragma GCC unroll 6
-  for (int j = 0; j < Q; ++j) q[j] = queries[j];
   for (int d = 0; d < headDim; d += 2) {
 #pragma GCC unroll 4
     for (int p = 0; p < P; ++p) {
@@ -116,33 +118,29 @@ template <int Q, int P>
       prefetch(words + headDim * kPageSize);
 #pragma GCC unroll 2
       for (int i = 0; i < kParts; ++i) key[i] = evenPart(words + i * 2 * kPartLanes);
-      scoreStep<Q, P>(q, d, key, acc + p * kParts);
+      scoreStep<Q, P>(q + d, key, acc + p * kParts);
       words = afresh(words);
 #pragma GCC unroll 2
       for (int i = 0; i < kParts; ++i) key[i] = oddPart(words + i * 2 * kPartLanes);
-      scoreStep<Q, P>(q, d + 1, key, acc + p * kParts);
+      scoreStep<Q, P>(q + d + 1, key, acc + p * kParts);
     }
   }
-#pragma GCC unroll 6
+#pragma GCC unroll 12
   for (int j = 0; j < Q; ++j)
 #pragma GCC unroll 8
     for (int i = 0; i < P * kParts; ++i) storePart(scores + j * kSplitLanes + i * kPartLanes, acc[j * P * kParts + i]);
 }
 
-/// Scores of any number of queries against whole pages; scores [queries][kSplitLanes].
-template <int Q = 6>
-inline void score(const float* const* q, int queries, const uint16_t* const* keys, int pages, int headDim,
-                  float* scores) {
-  constexpr int P = kAccumulators / Q >= 4 ? 4 : kAccumulators / Q >= 2 ? 2 : 1;
-  const int whole = queries / Q * Q;
-  int p = 0;
-  for (; p + P <= pages; p += P)
-    for (int j = 0; j < whole; j += Q)
-      scoreBlock<Q, P>(q + j, keys + p, headDim, scores + j * kSplitLanes + p * kPageSize);
-  for (; p < pages; ++p)
-    for (int j = 0; j < whole; j += Q)
-      scoreBlock<Q, 1>(q + j, keys + p, headDim, scores + j * kSplitLanes + p * kPageSize);
-  if constexpr (Q > 1) score<Q - 1>(q + whole, queries - whole, keys, pages, headDim, scores + whole * kSplitLanes);
+/// Scores of any number of queries [][kQueryStride] against whole pages; scores [queries][kSplitLanes].
+template <int Q = kQueries>
+inline void score(const float* q, int queries, const uint16_t* const* keys, int pages, int headDim, float* scores) {
+  constexpr int P = atOnce(Q, kScores);
+  for (; queries >= Q; queries -= Q, q += Q * kQueryStride, scores += Q * kSplitLanes) {
+    int p = 0;
+    for (; p + P <= pages; p += P) scoreBlock<Q, P>(q, keys + p, headDim, scores + p * kPageSize);
+    for (; p < pages; ++p) scoreBlock<Q, 1>(q, keys + p, headDim, scores + p * kPageSize);
+  }
+  if constexpr (Q > 1) score<Q - 1>(q, queries, keys, pages, headDim, scores);
 }
 
 // --- weights and values ----------------------------------------------------------------------------------------------
@@ -187,45 +185,49 @@ inline float greatest(const float* scores, int lanes) {
   return total.value();
 }
 
-/// acc[j][part] += weights[j] value[part] for Q queries.
-template <int Q>
-inline void weighStep(const float* weights, const Part* value, Part* acc) {
-#pragma GCC unroll 6
-  for (int j = 0; j < Q; ++j) {
-    const Part w = broadcastPart(weights + j * kSplitLanes);
-#pragma GCC unroll 2
-    for (int i = 0; i < kParts; ++i) fmaInto(acc[j * kParts + i], w, value[i]);
-  }
-}
-
-/// sums[j][d] = the chain over lanes [from, to) of weights[j][lane] values[lane][d], starting at 0 if `from` is 0 and
-/// at what was there if not, for sixteen dimensions: the even values of the words from `at` on, or the odd ones.
-template <int Q, bool odd>
-[[gnu::noinline]] void accumulateHalf(const float* weights, const uint16_t* const* values, int at, int from, int to,
-                                      int width, float* sums) {
-  Part acc[Q * kParts], value[kParts];
-#pragma GCC unroll 12
-  for (int i = 0; i < Q * kParts; ++i)
-    acc[i] = from == 0 ? zeroPart() : loadPart(sums + i / kParts * width + i % kParts * kPartLanes);
+/// sums[j][16 h + i] = the chain over lanes [from, to) of weights[j][lane] values[lane][16 h + i], starting at 0 if
+/// `from` is 0 and at what was there if not, for Q queries and H vectors of dimensions: of the words from `at` on first
+/// the even values, then the odd ones, or with `odd` these alone.
+template <int Q, int H, bool odd>
+[[gnu::noinline]] void accumulateBlock(const float* weights, const uint16_t* const* values, int at, int from, int to,
+                                       int width, float* sums) {
+  Part acc[Q * H * kParts];
+  const auto sum = [&](int i) {
+    return sums + i / (H * kParts) * width + i / kParts % H * kLanes + i % kParts * kPartLanes;
+  };
+#pragma GCC unroll 48
+  for (int i = 0; i < Q * H * kParts; ++i) acc[i] = from == 0 ? zeroPart() : loadPart(sum(i));
   for (int lane = from; lane < to; ++lane) {
-    const uint16_t* words = values[lane] + at;
-#pragma GCC unroll 2
-    for (int i = 0; i < kParts; ++i)
-      value[i] = odd ? oddPart(words + i * 2 * kPartLanes) : evenPart(words + i * 2 * kPartLanes);
-    weighStep<Q>(weights + lane, value, acc);
-  }
+    Part value[H * kParts];
+#pragma GCC unroll 8
+    for (int i = 0; i < H * kParts; ++i) {
+      const uint16_t* words = values[lane] + at + i / kParts / 2 * 2 * kLanes + i % kParts * 2 * kPartLanes;
+      value[i] = odd || i / kParts % 2 ? oddPart(words) : evenPart(words);
+    }
 #pragma GCC unroll 12
-  for (int i = 0; i < Q * kParts; ++i) storePart(sums + i / kParts * width + i % kParts * kPartLanes, acc[i]);
+    for (int j = 0; j < Q; ++j) {
+      const Part w = broadcastPart(weights + j * kSplitLanes + lane);
+#pragma GCC unroll 8
+      for (int i = 0; i < H * kParts; ++i) fmaInto(acc[j * H * kParts + i], w, value[i]);
+    }
+  }
+#pragma GCC unroll 48
+  for (int i = 0; i < Q * H * kParts; ++i) storePart(sum(i), acc[i]);
 }
 
 /// Sums of any number of queries; weights [queries][kSplitLanes], sums [queries][width].
-template <int Q = 6>
+template <int Q = kQueries>
 inline void accumulate(const float* weights, int queries, const uint16_t* const* values, int from, int to, int width,
                        float* sums) {
+  constexpr int H = atOnce(Q, kSums);
   for (; queries >= Q; queries -= Q, weights += Q * kSplitLanes, sums += Q * width) {
-    for (int d = 0; d < width; d += 2 * kLanes) {
-      accumulateHalf<Q, false>(weights, values, d, from, to, width, sums + d);
-      accumulateHalf<Q, true>(weights, values, d, from, to, width, sums + d + kLanes);
+    int d = 0;
+    if constexpr (H == 4)
+      for (; d + H * kLanes <= width; d += H * kLanes)
+        accumulateBlock<Q, H, false>(weights, values, d, from, to, width, sums + d);
+    for (; d < width; d += 2 * kLanes) {
+      accumulateBlock<Q, H == 1 ? 1 : 2, false>(weights, values, d, from, to, width, sums + d);
+      if constexpr (H == 1) accumulateBlock<Q, 1, true>(weights, values, d, from, to, width, sums + d + kLanes);
     }
   }
   if constexpr (Q > 1) accumulate<Q - 1>(weights, queries, values, from, to, width, sums);
@@ -268,7 +270,8 @@ inline void findQueries(const ItemView& v) {
   const size_t headDim = v.job.kv.headDim, stride = (v.job.heads + 2 * v.job.kvHeads) * headDim;
   const float* first = v.job.qkv + v.tile.rowBegin * stride + v.firstHead() * headDim;
   for (int row = 0; row < v.rows; ++row)
-    for (int h = 0; h < v.heads; ++h) v.s.query[row * v.heads + h] = first + row * stride + h * headDim;
+    for (int h = 0; h < v.heads; ++h)
+      std::memcpy(v.s.queries[row * v.heads + h], first + row * stride + h * headDim, headDim * sizeof(float));
 }
 
 /// Finds the tile's side slots in [lo, hi) and gathers their keys into pages.
@@ -318,7 +321,7 @@ inline void attendSplit(const ItemView& v, int split) {
   const SplitResult result = resultOf(v, split);
   findLanes(v, lo, lo + kSplit);
   const int lanes = (s.sideLane + s.sides + kPageSize - 1) / kPageSize * kPageSize;
-  score(s.query, v.queries, s.key, lanes / kPageSize, v.job.kv.headDim, s.scores[0]);
+  score(s.queries[0], v.queries, s.key, lanes / kPageSize, v.job.kv.headDim, s.scores[0]);
   // All maxima first: an exponential then never waits for one.
   for (int row = 0; row < v.rows; ++row) {
     for (int j = row * v.heads; j < (row + 1) * v.heads; ++j) {

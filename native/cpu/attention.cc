@@ -187,12 +187,18 @@ void Attention::planItems(int heads, int kvHeads) {
 }
 
 void Attention::prepareRows(const AttentionJob& job) {
+  const int heads = job.heads + 2 * job.kvHeads;
   const auto share = [&](int64_t first, int64_t last) {
-    for (int64_t row = first; row < last; ++row)
-      kernels_.prepare(job, static_cast<int>(row), 0, job.heads + 2 * job.kvHeads);
+    for (int64_t i = first; i < last;) {
+      const int row = static_cast<int>(i / heads), begin = static_cast<int>(i % heads);
+      const int end = static_cast<int>(std::min<int64_t>(heads, begin + last - i));
+      kernels_.prepare(job, row, begin, end);
+      i += end - begin;
+    }
   };
-  if (job.pass->rows <= kSerialRows) return share(0, job.pass->rows);
-  threads_.run(job.pass->rows, [&](int64_t first, int64_t last, int) { share(first, last); });
+  const int64_t all = int64_t{job.pass->rows} * heads;
+  if (job.pass->rows <= kSerialRows) return share(0, all);
+  threads_.run(all, [&](int64_t first, int64_t last, int) { share(first, last); });
 }
 
 void Attention::attendItems(const AttentionJob& job, int thread) {

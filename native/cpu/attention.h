@@ -30,7 +30,8 @@ constexpr int kTileQueries = 24;  ///< most queries (rows x heads of one KV head
 constexpr int kQueryLanes = 32;   ///< kTileQueries in whole vectors
 constexpr int kItemHeads = 16;    ///< most query heads of one KV head in a work item
 constexpr int kMaxHeadDim = 256;
-constexpr int kTileSides = 64;  ///< most side slots of a tile of several rows
+constexpr int kQueryStride = kMaxHeadDim + 16;  ///< floats from query to query: an odd number of cache lines
+constexpr int kTileSides = 64;                  ///< most side slots of a tile of several rows
 /// Positions of a split in pages, and those in side slots. (An odd number of cache lines: rows lie in different sets.)
 constexpr int kSplitLanes = kSplit + kTileSides + kPageSize;
 
@@ -74,8 +75,9 @@ struct AttentionJob {
   float* partialSums;                 ///< [entries][valueStride]: a
 };
 
-/// What one thread needs besides; about 140 KiB, of which heads of 64 dimensions touch a third.
+/// What one thread needs besides; about 165 KiB, of which heads of 64 dimensions touch a third.
 struct AttentionScratch {
+  alignas(64) float queries[kTileQueries][kQueryStride];
   alignas(64) float scores[kTileQueries][kSplitLanes];
   alignas(64) float sums[kTileQueries * kMaxHeadDim];  ///< a, [queries][valueStride]
   alignas(64) float totals[kTileQueries * kMaxHeadDim];
@@ -84,7 +86,6 @@ struct AttentionScratch {
   alignas(64) float most[kQueryLanes], total[kQueryLanes];            ///< M, L
   alignas(64) float splitMost[kQueryLanes], splitTotal[kQueryLanes];  ///< m, l
   alignas(64) float keep[kQueryLanes], take[kQueryLanes];             ///< x, y
-  const float* query[kTileQueries];
   // Lanes of the split at hand: positions in pages, then (from a whole page on) side slots.
   int paged, sideLane, sides;
   const uint16_t* key[kSplitLanes / kPageSize + 4];  ///< (prefetched a little beyond)

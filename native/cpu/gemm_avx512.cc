@@ -94,11 +94,11 @@ struct Avx512 {
     const auto codes = [](V16 values) { return _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(values.x)); };
     _mm_storeu_si128(reinterpret_cast<__m128i*>(block.codes), codes(low));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(block.codes + 16), codes(high));
+    const bool halves = format == Format::nvfp4;
     const float offset = static_cast<float>(offsetOf(format));
-    float first = sumLanes(low), second = sumLanes(high);
-    if (format != Format::nvfp4) first += second;
-    const float words[2] = {kStart - offset * first,
-                            format == Format::q4_1 ? first * block.scale : kStart - offset * second};
+    const float sum = sumLanes(halves ? low : foretoken::add(low, high));
+    const float second = halves ? kStart - offset * sumLanes(high) : sum * block.scale;
+    const float words[2] = {kStart - offset * sum, second};
     __builtin_memcpy(block.words, words, sizeof(words));
   }
 
