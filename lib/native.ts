@@ -60,8 +60,10 @@ export enum Drafter {
 }
 
 export interface NativeRequest {
-  /** Learned state and KV prefixes are shared within a tenant only. */
+  /** KV prefixes are shared within a tenant only. */
   tenant: string;
+  /** Who learns from it, and from whose learned state it is drafted for: '' = the tenant; wherever else a tenant is named it may be one. */
+  learner: string;
   /** Requests of one session share a memory of their own; '' = only this request. */
   session: string;
   prompt: Int32Array;

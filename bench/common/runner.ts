@@ -60,7 +60,7 @@ const defaults: NativeLoadOptions = {
 
 const plainRequest: Omit<NativeRequest, 'prompt'> = {
   tenant: 'bench',
-  session: '',
+  ...{ session: '', learner: '' },
   maxTokens: 128,
   stopTokens: new Int32Array(0),
   temperature: 0,

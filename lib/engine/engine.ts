@@ -20,6 +20,7 @@ import { headOptions } from '../speculators/head';
 import { Learning } from '../speculators/learning';
 import { loadMemory, writeMemory } from '../speculators/memory';
 import { SpeculatorStore } from '../speculators/store';
+import { Groups, learnerOf } from '../speculators/groups';
 import { checkLoadOptions } from './load-options';
 import type { CheckedLoadOptions, LoadOptions } from './load-options';
 import { openModel } from './model-source';
@@ -76,6 +77,7 @@ export class Engine {
   readonly #loop: DecodeLoop;
   readonly #source: ModelSource;
   readonly #tenants = new TenantLedger();
+  readonly #groups = new Groups();
   /** Undefined where no head learns and nothing that was learned is kept. */
   readonly #learning: Learning | undefined;
   #chat: Chat | undefined;
@@ -244,14 +246,18 @@ export class Engine {
 
   /**
    * Forgets what was learned from text: of one session, of one tenant (its cached prefixes and its heads too, also on disk, and what
-   * other tenants' heads learned from it), or of all.
+   * other tenants' heads and groups learned from it), of one group, or of all.
    */
-  forget(what: { tenant?: string; session?: string } = {}): void {
-    this.#native.forget(what);
-    if (what.session !== undefined) return;
-    this.#loop.disown(what.tenant);
-    this.#controller?.forget(what.tenant);
-    this.#learning?.forget(what.tenant);
+  forget({ tenant, group, session }: { tenant?: string; group?: string; session?: string } = {}): void {
+    const learner = group === undefined && tenant === undefined ? undefined : learnerOf(tenant ?? '', group);
+    if (session !== undefined) return this.#native.forget({ tenant: learner, session });
+    for (const each of learner === undefined ? [undefined] : [learner, ...this.#groups.of(learner)]) {
+      this.#native.forget({ tenant: each });
+      this.#loop.disown(each);
+      this.#controller?.forget(each);
+      this.#learning?.forget(each);
+      this.#groups.forget(each);
+    }
   }
 
   /**
@@ -378,11 +384,13 @@ export class Engine {
     if (prompt.length === 0)
       throw new ForetokenError('INVALID_PROMPT', 'The prompt has no tokens; give it at least one');
     const prediction = await this.#tokenizer.encodeAsync(options.prediction, {}, options.signal);
-    await this.#learning?.open(options.tenant);
+    const learner = learnerOf(options.tenant, options.group);
+    if (learner === options.tenant) await this.#learning?.open(learner);
     this.#requireOpen();
     const stopTokens = [...options.stopTokens, ...(options.ignoreEos ? [] : this.#tokenizer.eosIds)];
     const request = toNative(options, prompt, Int32Array.from(prediction), Int32Array.from(new Set(stopTokens)));
     if (this.#controller) sendPolicies(this.#controller, this.#native); // it begins with all that is known by now
+    this.#groups.join(options.tenant, learner);
     const start = answers || prompt.every((token) => this.#tokenizer.isSpecial(token));
     const text = new TextStream(this.#tokenizer, { start });
     const generation = this.#loop.start(
@@ -393,7 +401,7 @@ export class Engine {
         stop: options.stop,
         logprobs: options.logprobs,
         explain: options.explain,
-        owner: { tenant: options.tenant, kind: kindOf(options) },
+        owner: { tenant: learner, kind: kindOf(options) },
       },
       { push: (token) => text.push([token]), end: () => text.end() },
       site,
@@ -450,6 +458,7 @@ function toNative(
 ): NativeRequest {
   return {
     tenant: options.tenant,
+    learner: learnerOf(options.tenant, options.group),
     session: options.session,
     prompt,
     maxTokens: Math.min(options.maxTokens, 2 ** 31 - 1),

@@ -46,6 +46,12 @@ export interface RequestOptions {
   prediction?: string;
   /** Nothing learned from one tenant's text serves another's, nor are cached prefixes shared. Defaults to `'default'`. */
   tenant?: string;
+  /**
+   * Tenants that want to learn together name the same group: what this request teaches serves all requests of the group, whatever their
+   * tenant, and it is drafted for from what the group has learned instead of the tenant's own. Lasts as long as the engine; forgetting a
+   * tenant drops all that groups have learned in which it has taken part. Defaults to none: a tenant learns alone.
+   */
+  group?: string;
   /** Requests with the same name learn from each other first. Defaults to none. */
   session?: string;
   /**
@@ -109,7 +115,8 @@ export function checkRequestOptions(options: RequestOptions | undefined, vocabul
     ignoreEos: read.boolean('ignoreEos', false),
     logprobs: read.integer('logprobs', -1, 0, 20),
     prediction: read.string('prediction', ''),
-    tenant: readName(read, 'tenant', 'default'),
+    tenant: readTenant(read),
+    group: readName(read, 'group', ''),
     session: readName(read, 'session', ''),
     learn: readLearn(read),
     signal: read.signal('signal'),
@@ -168,6 +175,12 @@ function readName(read: OptionReader, name: string, fallback: string): string {
   const value = read.string(name, fallback);
   if (value.length <= maxNameLength) return value;
   throw invalidOption(name, `a string of at most ${maxNameLength} characters`, value);
+}
+
+function readTenant(read: OptionReader): string {
+  const value = readName(read, 'tenant', 'default');
+  if (!value.includes('\0')) return value;
+  throw invalidOption('tenant', 'a string without zero bytes', value);
 }
 
 function readLearn(read: OptionReader): Learn {

@@ -16,7 +16,7 @@ export interface SessionOptions extends Omit<ChatOptions, 'session' | 'signal' |
 }
 
 /** What a single turn may change. */
-export type TurnOptions = Omit<ChatOptions, 'session' | 'tenant'>;
+export type TurnOptions = Omit<ChatOptions, 'session' | 'tenant' | 'group'>;
 
 /**
  * A conversation. Its earlier turns stay in the cache as long as there is room, and what was said in it is what drafts
@@ -83,6 +83,7 @@ export class Session {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#engine.forget({ tenant: this.#defaults.tenant ?? 'default', session: this.id });
+    const { tenant = 'default', group } = this.#defaults;
+    this.#engine.forget({ tenant, group, session: this.id });
   }
 }

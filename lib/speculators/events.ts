@@ -10,7 +10,9 @@ export interface LearningEvent {
    * again, as a candidate; it carries the version that drafted.
    */
   kind: 'candidate' | 'promoted' | 'discarded' | 'rolledBack' | 'alarm' | 'notKept' | 'regated';
+  /** Whose head it is: a tenant's; with `group`, that of the group of this name. */
   tenant: string;
+  group?: true;
   /** The version that drafts from now on; 0 = the static head. */
   version: number;
   /** What it was decided on. */

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { groupOf } from './groups';
 import { ForetokenError } from '../error';
 import type { NativeEngine, NativeJudged } from '../native';
 import type { LearningEvent } from './events';
@@ -147,7 +148,7 @@ export class Learning {
 
   /** On disk as in memory; the number of the version that drafts now. */
   async #keep(tenant: string, state: TenantState, kind: 'promote' | 'rollback', evidence: Evidence): Promise<number> {
-    const store = this.#headStore;
+    const store = groupOf(tenant) === undefined ? this.#headStore : undefined; // groups last as long as the engine
     try {
       if (kind === 'rollback') return store ? (await store.rollBack(tenant, undefined, evidence)).live : 0;
       const write = (path: string): Promise<unknown> => this.native.saveHead(tenant, path);
@@ -171,7 +172,9 @@ export class Learning {
 
   #tell(kind: LearningEvent['kind'], tenant: string, evidence: Evidence): void {
     const version = this.#tenants.get(tenant)?.version ?? 0;
-    this.options.onEvent({ kind, tenant, version, evidence });
+    const group = groupOf(tenant);
+    const whose = group === undefined ? { tenant } : { tenant: group, group: true as const };
+    this.options.onEvent({ kind, ...whose, version, evidence });
   }
 
   #queue(work: () => Promise<void>): void {

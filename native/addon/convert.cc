@@ -72,6 +72,7 @@ LoadOptions loadOptions(const Fields& fields) {
 Request request(const Fields& fields) {
   Request result;
   result.tenant = fields.string("tenant");
+  result.learner = fields.string("learner");
   result.session = fields.string("session");
   result.prompt = fields.int32s("prompt");
   result.maxTokens = fields.int32("maxTokens");

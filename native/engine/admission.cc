@@ -109,7 +109,7 @@ void EngineCore::settle(Sequence& sequence, int32_t keep) {
   if (sequence.remembered && sequence.drafts())
     remember(sequence, std::span<const int32_t>(sequence.tokens).first(kept));
   sequence.table.clear(pool_);
-  library_.charge(sequence.request.tenant, -static_cast<int64_t>(sequence.indexBytes()));
+  library_.charge(sequence.learner(), -static_cast<int64_t>(sequence.indexBytes()));
   admissible_ = true;
   sequences_.erase(sequence.id);
 }
@@ -123,7 +123,7 @@ void EngineCore::teach(const Sequence& sequence, int32_t kept) {
   const int32_t first = std::max(0, end - kMost);
   const HeadWeights& head = *options_.head;
   const auto values = static_cast<size_t>((head.shape().fused + 1) * head.shape().width);
-  VerifiedText text{sequence.request.tenant, {}, first, std::max(0, sequence.promptLength - first), {}};
+  VerifiedText text{sequence.learner(), {}, first, std::max(0, sequence.promptLength - first), {}};
   text.token.assign(sequence.tokens.begin() + first, sequence.tokens.begin() + end);
   text.kept.resize(values * text.token.size());
   for (int32_t p = first; p < end; ++p)

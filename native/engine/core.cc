@@ -77,11 +77,13 @@ EngineCore::~EngineCore() = default;
 
 void EngineCore::submit(std::unique_ptr<Sequence> sequence) {
   const Request& request = sequence->request;
+  const std::string& learner = sequence->learner();
   sequence->tenant = tenantNumber(request.tenant);
+  sequence->owner = tenantNumber(learner);
   if (sequence->drafts()) {
-    sequence->attach(request.session.empty() ? nullptr : library_.shelf(request.tenant, request.session),
-                     library_.shelf(request.tenant, ""), staticMemory_);
-    library_.charge(request.tenant, static_cast<int64_t>(sequence->indexBytes()));
+    sequence->attach(request.session.empty() ? nullptr : library_.shelf(learner, request.session),
+                     library_.shelf(learner, ""), staticMemory_);
+    library_.charge(learner, static_cast<int64_t>(sequence->indexBytes()));
   }
   waiting_.push_back(sequence.get());
   sequences_.emplace(sequence->id, std::move(sequence));
@@ -106,8 +108,8 @@ void EngineCore::finish(int32_t id, int32_t keep) {
 void EngineCore::forget(const std::string* tenant, const std::string* session) {
   library_.forget(tenant, session);
   for (auto& [id, sequence] : sequences_) {
-    const bool meant = (tenant == nullptr || sequence->request.tenant == *tenant) &&
-                       (session == nullptr || sequence->request.session == *session);
+    const bool ofTenant = tenant == nullptr || sequence->request.tenant == *tenant || sequence->learner() == *tenant;
+    const bool meant = ofTenant && (session == nullptr || sequence->request.session == *session);
     if (!meant) continue;
     sequence->remembered = false;
   }

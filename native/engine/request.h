@@ -13,7 +13,8 @@ enum class FinishReason : int32_t { stop = 0, length = 1, cancelled = 2, error =
 enum class Learn : int32_t { nothing = 0, answer = 1, all = 2 };
 
 struct Request {
-  std::string tenant;   ///< learned state and KV prefixes are shared within a tenant only
+  std::string tenant;   ///< KV prefixes are shared within a tenant only
+  std::string learner;  ///< who learns from it, and from whose learned state it is drafted for; "" = the tenant
   std::string session;  ///< requests of one session share an index of their own; "" = only this request
   std::vector<int32_t> prompt;
   int32_t maxTokens = 0;

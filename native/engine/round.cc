@@ -158,12 +158,12 @@ void EngineCore::askHead() {
 }
 
 const std::shared_ptr<const HeadWeights>& EngineCore::headOf(const Entry& entry) const {
-  const auto& own = tenants_[entry.sequence->tenant].head;
+  const auto& own = tenants_[entry.sequence->owner].head;
   return own ? own : commonHead_;
 }
 
 const Beliefs& EngineCore::beliefsOf(const Entry& entry) const {
-  const auto& own = tenants_[entry.sequence->tenant].beliefs;
+  const auto& own = tenants_[entry.sequence->owner].beliefs;
   return own ? *own : commonBeliefs_;
 }
 
@@ -176,7 +176,7 @@ bool EngineCore::isHeadAsked(Entry& entry) {
   const Beliefs& beliefs = beliefsOf(entry);
   if (!beliefs.allowed[kId] || !(sequence.request.drafters >> kId & 1)) return false;
   const int bucket = promiseBucket(entry.promise.tokens - 1);
-  int32_t& since = tenants_[sequence.tenant].sinceAsked[bucket];
+  int32_t& since = tenants_[sequence.owner].sinceAsked[bucket];
   if (beliefs.askEvery[bucket] == 0 || ++since < beliefs.askEvery[bucket]) return false;
   since = 0;
   entry.asked = 1 + bucket;

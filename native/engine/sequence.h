@@ -33,6 +33,7 @@ class Sequence {
   /// Deepest draft worth verifying: the round also emits the token after it.
   int32_t draftDepth() const;
   bool isStop(int32_t token) const;
+  const std::string& learner() const { return request.learner.empty() ? request.tenant : request.learner; }
 
   /// Connects the drafters with what the session and the tenant remember and with the static memory (each may be null).
   void attach(std::shared_ptr<TextShelf> sessionShelf, std::shared_ptr<TextShelf> tenantShelf,
@@ -62,6 +63,7 @@ class Sequence {
   HeadProgress headKnown;           ///< of `table`
   std::shared_ptr<Model> model;     ///< the weights it is computed with; null until its first admission
   int32_t tenant = -1;              ///< the engine's number of the tenant
+  int32_t owner = -1;               ///< … and of the learner
   int32_t cachedPromptTokens = -1;  ///< found in the prefix cache at the first admission
   int32_t consumed = 0;             ///< tokens the caller has taken
   bool remembered = true;           ///< may enter prefix cache and indexes when it ends

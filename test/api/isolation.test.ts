@@ -65,7 +65,7 @@ async function observe(options: LoadOptions, count: number, others: boolean): Pr
       const { learnedTexts, learningSteps } = engine.stats();
       return !options.learnHead || (learnedTexts === texts && learningSteps === 8 * texts);
     };
-    for (let i = 0; i < 3000 && !isDone(); ++i) await sleep(20);
+    for (let i = 0; i < 5000 && !isDone(); ++i) await sleep(100);
     return result;
   };
   const ofOthers = requestsOf('b', count).reverse();
@@ -80,7 +80,8 @@ async function observe(options: LoadOptions, count: number, others: boolean): Pr
     if (!others) continue;
     await ask(...ofOthers[i]);
     if (i % 3 === 0) await ask(prompt, { ...request, tenant: 'b', temperature: 0.9 });
-    if (i % 4 === 0) await ask(prompt, { ...request, tenant: 'c', prediction: text, learn: !options.learnHead });
+    if (i % 4 === 0)
+      await ask(prompt, { ...request, tenant: 'c', group: 'others', prediction: text, learn: !options.learnHead });
     if (i % 5 === 4) engine.forget({ tenant: 'c' });
   }
   await engine.close();
@@ -91,7 +92,7 @@ test.each<[string, LoadOptions, number]>([
   ['with room for all', {}, 18],
   // A tenant's quarter holds a single segment, and pages are as many as one sequence needs.
   ['short of memory', { indexBytes: 2 << 20, contextLength: 256, maxSequences: 1, kvBytes: 1_400_000 }, 18],
-  ['while heads learn', { learnHead: true }, 9],
+  ['while heads learn', { learnHead: true }, 6],
 ])(
   '%s, plans, drafts, events and evictions of a tenant are the same bits with another one and without',
   async (_, options, count) => {
@@ -115,3 +116,30 @@ test.each<[string, LoadOptions, number]>([
     if (options.learnHead) expect(alone.events.map(({ kind }) => kind)).toContain('candidate');
   },
 );
+
+test('tenants learn together where they ask for it, and who is forgotten takes along what the group has learned', async () => {
+  const load = { cacheFolder: tiny.cache, threads: 2, memory: false };
+  const engine = await Engine.load(tiny.path, load, { profile, now: () => 0 });
+  const accepted = async (tenant: string, group?: string): Promise<number> => {
+    const speculation = { drafters: ['recall'] } as const;
+    const options = { tenant, group, maxTokens: 48, ignoreEos: true, learn: false, speculation };
+    return (await engine.generate(prompts[2], options)).usage.acceptedDraftTokens;
+  };
+  const teach = (tenant: string, group?: string): Promise<unknown> =>
+    engine.generate(prompts[2], { tenant, group, maxTokens: 48, ignoreEos: true });
+  const untaught = await accepted('b', 'team');
+  await teach('a', 'team');
+  expect(await accepted('b', 'team')).toBeGreaterThan(untaught);
+  for (const [tenant, group] of [['a'], ['b'], ['team'], ['b', 'other']])
+    expect(await accepted(tenant, group)).toBe(untaught);
+  await teach('b', 'team');
+  engine.forget({ tenant: 'c' });
+  expect(await accepted('c', 'team')).toBeGreaterThan(untaught);
+  engine.forget({ tenant: 'a' });
+  expect(await accepted('b', 'team')).toBe(untaught);
+  await teach('b', 'team');
+  engine.forget({ group: 'team' });
+  expect(await accepted('b', 'team')).toBe(untaught);
+  expect(() => engine.generate('x', { tenant: '\0team' })).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
+  await engine.close();
+});
