@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ChatMessage, Engine, RequestOptions } from '../lib/index';
-import { collect, type Answer } from './common/answer';
+import { collect, rate, tau, type Answer } from './common/answer';
 import { Bar } from './common/bar';
 import { stream } from './common/data';
 import type { BenchOptions } from './common/options';
@@ -8,7 +8,7 @@ import { lines, type Line } from '../lib/plot';
 import { PassPrices } from './common/prices';
 import { say, table, type Report } from './common/report';
 import { differences, sum } from './common/stats';
-import { acceptedShares, day0Requests, modelled, over, rate, smooth, tau, worstWindow } from './learn/requests';
+import { acceptedShares, day0Requests, modelled, over, smooth, worstWindow } from './learn/requests';
 import type { Arm, Requests } from './learn/requests';
 
 /** The engines of the suite; `day0` has no static memory; in both heads learn if the suite was asked for that. */

@@ -1,7 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ChatMessage, Engine, RequestOptions } from '../lib/index';
-import { collect, type Answer } from './common/answer';
+import { collect, rate, tau, type Answer } from './common/answer';
 import { Bar } from './common/bar';
 import { stream } from './common/data';
 import type { BenchOptions } from './common/options';
@@ -36,6 +36,13 @@ const requestsOn = 8;
 /** How one arm asks. */
 type Arm = [Engine, Pick<RequestOptions, 'speculation' | 'tenant'>];
 type Conversation = ChatMessage[];
+type Arms = Record<'plain' | 'fast', Arm>;
+
+/** What is asked, and how far the suite has come. */
+interface Traffic {
+  asked: Conversation[];
+  bar: Bar;
+}
 
 /** What one arm did with a batch. */
 interface Load {
@@ -65,75 +72,60 @@ export async function load(options: BenchOptions, folder: string, plain: Engine,
   const sizes = batches.filter(([size]) => size <= most);
   const offSizes = offBatches.filter(([size]) => size <= most);
   const bar = new Bar(2 * (sum(sizes.map(([, pairs]) => pairs + 1)) + sum(offSizes.map(([, pairs]) => pairs))));
-  for (const [size, pairs] of sizes) await addBatch(report, size, pairs, asked, plain, fast, bar);
-  for (const [size, pairs] of offSizes) await addOff(report, size, pairs, asked, plain, fast, bar);
+  const traffic = { asked, bar };
+  const on: Arms = { plain: [plain, {}], fast: [fast, {}] };
+  const off: Arms = { plain: [plain, {}], fast: [fast, { tenant: 'off', speculation: { enabled: false } }] };
+  for (const [size, pairs] of sizes) await addBatch(report, on, size, pairs, traffic);
+  for (const [size, pairs] of offSizes) {
+    const loads = await atOnce(off, size, pairs, traffic, `${size}, switched off`);
+    report.summary[`off.b${size}.tpotRatio`] = median(
+      loads.map((pair) => passSeconds(pair.fast) / passSeconds(pair.plain)),
+    );
+  }
   bar.end();
   report.summary['resume.acceptanceRatio'] = await resume(fast, asked);
   show(report);
   return report;
 }
 
-async function addBatch(
-  report: Report,
-  size: number,
-  pairs: number,
-  asked: Conversation[],
-  plain: Engine,
-  fast: Engine,
-  bar: Bar,
-): Promise<void> {
-  const arms: Record<'plain' | 'fast', Arm> = { plain: [plain, {}], fast: [fast, {}] };
-  const ratios: number[] = [];
-  const tpots: number[] = [];
-  let plainSeconds = 0;
-  for (let pair = 0; pair < pairs; ++pair) {
-    const batch = window(asked, pair * size, size);
-    const at = batch.map(() => 0);
-    const loads = await both(arms, pair, (arm) => run(arms[arm], batch, at), bar, `${size} at once`);
-    report.summary['mismatches'] += mismatches(loads);
-    ratios.push(loads.plain.seconds / loads.fast.seconds);
-    tpots.push(secondsPerToken(loads.plain) / secondsPerToken(loads.fast));
-    plainSeconds += loads.plain.seconds / pairs;
-  }
+async function addBatch(report: Report, arms: Arms, size: number, pairs: number, traffic: Traffic): Promise<void> {
+  const loads = await atOnce(arms, size, pairs, traffic, `${size} at once`);
+  const plainSeconds = sum(loads.map(({ plain }) => plain.seconds)) / pairs;
   const next = random(size);
-  const batch = window(asked, 0, size * arrivalsPerSequence);
+  const batch = window(traffic.asked, 0, size * arrivalsPerSequence);
   let moment = 0;
   const at = batch.map(() => (moment -= (Math.log(1 - next()) * plainSeconds) / (size * offered)));
-  const loads = await both(arms, size, (arm) => run(arms[arm], batch, at), bar, `${size} by and by`);
-  report.summary['mismatches'] += mismatches(loads);
-  report.summary[`b${size}.ratioToPlain`] = median(ratios);
-  report.summary[`b${size}.poissonToPlain`] = loads.plain.latency / loads.fast.latency;
+  const later = await both(arms, size, (arm) => run(arms[arm], batch, at), traffic.bar, `${size} by and by`);
+  const ratioToPlain = median(loads.map(({ plain, fast }) => plain.seconds / fast.seconds));
+  const poissonToPlain = later.plain.latency / later.fast.latency;
+  report.summary['mismatches'] += sum([...loads, later].map(mismatches));
+  report.summary[`b${size}.ratioToPlain`] = ratioToPlain;
+  report.summary[`b${size}.poissonToPlain`] = poissonToPlain;
   report.rows.push({
     sequences: size,
     plainTokS: (size * newTokens) / plainSeconds,
-    ratioToPlain: median(ratios),
-    tpotRatio: median(tpots),
-    acceptanceLength: acceptanceLength(loads.fast.answers),
-    poissonToPlain: loads.plain.latency / loads.fast.latency,
+    ratioToPlain,
+    tpotRatio: median(loads.map(({ plain, fast }) => rate(fast.answers) / rate(plain.answers))),
+    acceptanceLength: tau(later.fast.answers),
+    poissonToPlain,
   });
 }
 
-async function addOff(
-  report: Report,
+/** Pairs of batches of which all requests arrive at once. */
+async function atOnce(
+  arms: Arms,
   size: number,
   pairs: number,
-  asked: Conversation[],
-  plain: Engine,
-  fast: Engine,
-  bar: Bar,
-): Promise<void> {
-  const arms: Record<'plain' | 'fast', Arm> = {
-    plain: [plain, {}],
-    fast: [fast, { tenant: 'off', speculation: { enabled: false } }],
-  };
-  const ratios: number[] = [];
+  { asked, bar }: Traffic,
+  title: string,
+): Promise<Record<keyof Arms, Load>[]> {
+  const loads: Record<keyof Arms, Load>[] = [];
   for (let pair = 0; pair < pairs; ++pair) {
     const batch = window(asked, pair * size, size);
     const at = batch.map(() => 0);
-    const loads = await both(arms, pair, (arm) => run(arms[arm], batch, at), bar, `${size}, switched off`);
-    ratios.push(passSeconds(loads.fast) / passSeconds(loads.plain));
+    loads.push(await both(arms, pair, (arm) => run(arms[arm], batch, at), bar, title));
   }
-  report.summary[`off.b${size}.tpotRatio`] = median(ratios);
+  return loads;
 }
 
 /** Two tenants see the same requests; one has speculation switched off until it has decoded for 500 rounds. */
@@ -154,26 +146,25 @@ async function resume(engine: Engine, asked: Conversation[]): Promise<number> {
     slept.push(answers[0]);
     awake.push(answers[1]);
   }
-  return acceptanceLength(slept) / acceptanceLength(awake);
+  return tau(slept) / tau(awake);
 }
 
 /** Both arms one after the other, every second time the other way round. */
-async function both<A extends string>(
-  arms: Record<A, Arm>,
+async function both(
+  arms: Arms,
   turn: number,
-  work: (arm: A) => Promise<Load>,
+  work: (arm: keyof Arms) => Promise<Load>,
   bar: Bar,
   title: string,
-): Promise<Record<A, Load>> {
-  const order = Object.keys(arms) as A[];
-  const loads: Partial<Record<A, Load>> = {};
-  for (const arm of turn % 2 ? order : [...order].reverse()) {
-    for (const [engine] of Object.values<Arm>(arms)) engine.forget();
+): Promise<Record<keyof Arms, Load>> {
+  const loads: Partial<Record<keyof Arms, Load>> = {};
+  for (const arm of turn % 2 ? (['plain', 'fast'] as const) : (['fast', 'plain'] as const)) {
+    for (const [engine] of Object.values(arms)) engine.forget();
     bar.show(title);
     loads[arm] = await work(arm);
     bar.step();
   }
-  return loads as Record<A, Load>;
+  return loads as Record<keyof Arms, Load>;
 }
 
 /** Asks at the given seconds, and waits for all answers. */
@@ -197,20 +188,12 @@ function window(asked: Conversation[], i: number, count: number): Conversation[]
   return Array.from({ length: count }, (_, n) => asked[(i + n) % asked.length]);
 }
 
-function secondsPerToken({ answers }: Load): number {
-  return sum(answers.map(({ seconds }) => seconds)) / sum(answers.map(({ counted }) => counted));
-}
-
 /** Of one pass, each of which brings every sequence a token. */
 function passSeconds({ answers }: Load): number {
   return median(answers.map(({ gap }) => gap));
 }
 
-function acceptanceLength(answers: Answer[]): number {
-  return sum(answers.map(({ counted }) => counted)) / Math.max(1, sum(answers.map(({ rounds }) => rounds)));
-}
-
-function mismatches({ plain, fast }: Record<'plain' | 'fast', Load>): number {
+function mismatches({ plain, fast }: Record<keyof Arms, Load>): number {
   return sum(plain.answers.map(({ tokens }, i) => differences(tokens, fast.answers[i].tokens)));
 }
 

@@ -1,7 +1,7 @@
 import type { ChatMessage, Engine, RequestOptions } from '../lib/index';
 import type { BenchOptions } from './common/options';
 import { thinned, type Prompt } from './common/data';
-import { collect, type Answer } from './common/answer';
+import { collect, rate, tau, type Answer } from './common/answer';
 import { Bar } from './common/bar';
 import { progress, progressDone, say, table, type Report } from './common/report';
 import { bootstrapRatio, differences, isDegenerate, median, random, sum } from './common/stats';
@@ -131,8 +131,7 @@ function ratio(turns: Turn[], arm: string): number {
 }
 
 function acceptanceLength(turns: Turn[], arm: string): number {
-  const answers = turns.flatMap((turn) => turn.arms[arm] ?? []);
-  return sum(answers.map((answer) => answer.counted)) / Math.max(1, sum(answers.map((answer) => answer.rounds)));
+  return tau(turns.flatMap((turn) => turn.arms[arm] ?? []));
 }
 
 function summarise({ greedy: turns, sampled }: Turns, nothing: number, drafters: string[]): Report {
@@ -150,8 +149,8 @@ function summarise({ greedy: turns, sampled }: Turns, nothing: number, drafters:
       'clean.speedup': clean.length > 0 ? ratio(clean, 'all') : NaN,
       'nothingToGain.ratio': nothing,
       degenerateShare: 1 - clean.length / turns.length,
-      'plain.tokS': sum(plain.map((answer) => answer.counted)) / sum(plain.map((answer) => answer.seconds)),
-      tokS: sum(all.map((answer) => answer.counted)) / sum(all.map((answer) => answer.seconds)),
+      'plain.tokS': rate(plain),
+      tokS: rate(all),
       ttftRatio: sum(all.map((answer) => answer.prefillSeconds)) / sum(plain.map((answer) => answer.prefillSeconds)),
       mismatches: sum(
         [...turns, ...sampled].flatMap((turn) =>
@@ -183,8 +182,8 @@ function addGroup(report: Report, group: string, turns: Turn[], sampled: Turn[],
   report.rows.push({
     group,
     turns: inside.length,
-    plainTokS: sum(inside.map((turn) => turn.plain.counted)) / sum(inside.map((turn) => turn.plain.seconds)),
-    tokS: sum(all.map((answer) => answer.counted)) / sum(all.map((answer) => answer.seconds)),
+    plainTokS: rate(inside.map((turn) => turn.plain)),
+    tokS: rate(all),
     speedup: ratio(inside, 'all'),
     cleanSpeedup: clean.length > 0 ? ratio(clean, 'all') : NaN,
     acceptanceLength: acceptanceLength(inside, 'all'),

@@ -1,7 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import type { Engine, GenerateResult } from '../../lib/index';
 import type { Pass } from './prices';
-import { median } from './stats';
+import { median, sum } from './stats';
 
 /** One answer, timed as JavaScript received it. */
 export interface Answer {
@@ -43,6 +43,17 @@ export async function collect(stream: ReturnType<Engine['stream']>): Promise<Ans
     rounds: result.speculation.rounds,
     passes: passesOf(result),
   };
+}
+
+/** Tokens a second. */
+export function rate(answers: Answer[]): number {
+  return sum(answers.map(({ counted }) => counted)) / sum(answers.map(({ seconds }) => seconds));
+}
+
+/** Tokens a pass; 1 where there was none. */
+export function tau(answers: Answer[]): number {
+  const rounds = sum(answers.map((answer) => answer.rounds));
+  return rounds > 0 ? sum(answers.map((answer) => answer.counted)) / rounds : 1;
 }
 
 /** The first pass reads the prompt and is left out. */

@@ -14,7 +14,7 @@ export interface BenchOptions {
   repeats: number;
   /** Per-operation times (decode). */
   profile: boolean;
-  /** Load the draft head that ships (spec, peers). */
+  /** Load the draft head that ships (spec, peers), let heads learn (learn). */
   head: boolean;
   /** Leave out the random 1.24 B model (decode). */
   small: boolean;

@@ -16,17 +16,6 @@ export function over<A extends string>(requests: Record<A, Answer>[], top: A, bo
   return sum(requests.map((request) => request[top].seconds)) / sum(requests.map((request) => request[bottom].seconds));
 }
 
-/** Tokens a second. */
-export function rate(answers: Answer[]): number {
-  return sum(answers.map(({ counted }) => counted)) / sum(answers.map(({ seconds }) => seconds));
-}
-
-/** Tokens a pass; 1 where there was none. */
-export function tau(answers: Answer[]): number {
-  const rounds = sum(answers.map((answer) => answer.rounds));
-  return rounds > 0 ? sum(answers.map((answer) => answer.counted)) / rounds : 1;
-}
-
 /** Requests after which learning from nothing has taken less time than plain decoding, and stays so. */
 export function day0Requests(requests: Requests): number {
   let ahead = 0;

@@ -1,9 +1,9 @@
 import type { Engine, RequestOptions } from '../../lib/index';
-import { collect, type Answer } from '../common/answer';
+import { collect, rate, type Answer } from '../common/answer';
 import { Bar } from '../common/bar';
 import { stream } from '../common/data';
 import { say } from '../common/report';
-import { median, sum } from '../common/stats';
+import { median } from '../common/stats';
 
 const newTokens = 128;
 /** Pairs of a batch size; two a request that is alone. */
@@ -52,5 +52,5 @@ async function secondsPerToken(
   const answers: Answer[] = await Promise.all(
     requests.map((messages, i) => collect(engine.chatStream(messages, ask(i)))),
   );
-  return sum(answers.map(({ seconds }) => seconds)) / sum(answers.map(({ counted }) => counted));
+  return 1 / rate(answers);
 }

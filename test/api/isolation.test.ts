@@ -4,18 +4,12 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Engine } from '../../lib';
 import type { GenerateResult, LearningEvent, LoadOptions, RequestOptions, RoundTrace } from '../../lib';
-import { trainHead } from '../../lib/speculators/train-head';
-import { prompts, tinyModel } from './tiny';
+import { prompts, tinyHead, tinyModel } from './tiny';
 
 const tiny = tinyModel();
 const folder = mkdtempSync(join(tmpdir(), 'foretoken-isolation-'));
-let head = '';
+const head = tinyHead(tiny, folder);
 
-beforeAll(async () => {
-  const texts = Array.from({ length: 24 }, (_, i) => `${prompts[i % prompts.length]} ${i} `.repeat(3));
-  const options = { cacheFolder: tiny.cache, draftTokens: 64, slots: 3, rank: 4, rowsPerStep: 512, threads: 2 };
-  head = (await trainHead(tiny.path, texts, folder, options)).path!;
-});
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 // The learner runs where nobody else wants the processor: on a busy machine it takes its time.
@@ -54,7 +48,7 @@ async function observe(options: LoadOptions, count: number, others: boolean): Pr
   let now = 0;
   const seen: Seen = { results: [], memory: [], events: [] };
   const onEvent = (event: LearningEvent): void => void (event.tenant === 'a' && seen.events.push(event));
-  const load = { cacheFolder: tiny.cache, threads: 2, memory: false, head, onEvent, ...options };
+  const load = { cacheFolder: tiny.cache, threads: 2, memory: false, head: head.path, onEvent, ...options };
   const engine = await Engine.load(tiny.path, load, { profile, now: () => now });
   let texts = 0;
   const ask = async (prompt: string, request: RequestOptions): Promise<GenerateResult> => {

@@ -6,18 +6,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Engine, LearningEvent, LoadOptions } from '../../lib';
 import { writeTinyModel } from '../../lib/models/tiny-model';
 import { SpeculatorStore } from '../../lib/speculators/store';
-import { trainHead } from '../../lib/speculators/train-head';
-import { prompts, tinyModel } from './tiny';
+import { prompts, tinyHead, tinyModel } from './tiny';
 
 const tiny = tinyModel();
 const folder = mkdtempSync(join(tmpdir(), 'foretoken-learn-head-'));
-let head = '';
+const head = tinyHead(tiny, folder);
 
-beforeAll(async () => {
-  const texts = Array.from({ length: 24 }, (_, i) => `${prompts[i % prompts.length]} ${i} `.repeat(3));
-  const options = { cacheFolder: tiny.cache, draftTokens: 64, slots: 3, rank: 4, rowsPerStep: 512, threads: 2 };
-  head = (await trainHead(tiny.path, texts, folder, options)).path!;
-});
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const request = { maxTokens: 48, ignoreEos: true };
@@ -28,7 +22,7 @@ async function until(isDone: () => boolean): Promise<void> {
 }
 
 function load(options: LoadOptions): Promise<Engine> {
-  return tiny.load({ head, memory: false, ...options });
+  return tiny.load({ head: head.path, memory: false, ...options });
 }
 
 // The learner runs where nobody else wants the processor: on a busy machine it takes its time.
@@ -81,7 +75,7 @@ test('the weights move: heads that were promoted are judged again, learning goes
     onEvent: (event) => void events.push(event),
   });
   const store = new SpeculatorStore(cacheFolder, engine.model.sourceHash);
-  const write = (path: string): Promise<void> => copyFile(head, path);
+  const write = (path: string): Promise<void> => copyFile(head.path, path);
   await store.promote('default', { origin: 'imported', tenants: [], evidence: {}, write });
   await engine.generate(prompts[0], request);
   await until(() => engine.stats().learnedTexts > 0);

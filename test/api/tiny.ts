@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Engine } from '../../lib';
 import type { LoadOptions } from '../../lib';
+import { trainHead } from '../../lib/speculators/train-head';
 import { writeTinyModel } from '../../lib/models/tiny-model';
 
 /** The tiny random model in a folder of its own, for all tests of a file. */
@@ -40,3 +41,14 @@ export const prompts = [
   'Ein Text mit Umlauten: ä ö ü, 漢字 und 🙂.',
   'a a a a a a a a a a a a a a a a',
 ];
+
+/** A draft head for the tiny model, trained in a folder before the file's first test. */
+export function tinyHead(tiny: TinyModel, folder: string): { path: string } {
+  const head = { path: '' };
+  beforeAll(async () => {
+    const texts = Array.from({ length: 24 }, (_, i) => `${prompts[i % prompts.length]} ${i} `.repeat(3));
+    const options = { cacheFolder: tiny.cache, draftTokens: 64, slots: 3, rank: 4, rowsPerStep: 512, threads: 2 };
+    head.path = (await trainHead(tiny.path, texts, folder, options)).path!;
+  });
+  return head;
+}
