@@ -23,11 +23,15 @@ const names = ['narrow_sql', 'narrow_rust', 'narrow_tools', 'edit', 'mixed'] as 
 
 /** How an arm asks for its answers. */
 type Ask = [Engine, RequestOptions];
+/** Drafts from nothing that was learned; what drafts are worth is learned all the same. */
+const still: RequestOptions = { speculation: { speculator: 'static' } };
+/** The head's weights alone, with what they have learned and without. */
+const weightsAlone: RequestOptions = { speculation: { speculator: 'head' } };
 type Streams = Map<string, { messages: ChatMessage[] }[]>;
 
 /**
  * Streams of requests, each alone, one request after the other without a pause: what having seen the earlier ones brings. `static` drafts
- * from the request's own text and the static memory and learns nothing; `learned` also from the stream's earlier requests; `day0` learns
+ * from the request's own text and the static memory; `learned` also from the stream's earlier requests; `day0` learns
  * without a static memory. All arms answer each request back to back.
  *
  * Summary, over the last quarter of a narrow stream's requests, all of mixed: `<stream>.speedup` plain over learned seconds,
@@ -48,7 +52,7 @@ export async function learn(options: BenchOptions, folder: string, engines: Lear
   for (const [name, asked] of streams) {
     const arms: Record<Arm, Ask> = {
       plain: [engines.plain, { tenant: name }],
-      static: [engines.fast, { tenant: `${name} static`, learn: false }],
+      static: [engines.fast, { tenant: `${name} static`, ...still }],
       learned: [engines.fast, { tenant: name }],
       day0: [engines.day0, { tenant: name }],
     };
@@ -98,17 +102,17 @@ function step(bar: Bar, name: string, request: number, requests: number): void {
 async function idle(streams: Streams, fast: Engine, bar: Bar): Promise<Record<string, number>> {
   const summary: Record<string, number> = {};
   for (const [name, asked] of streams)
-    summary[`idle.${name}.learnedOverStatic`] = await again(name, 'idle', asked, fast, {}, 1, bar);
+    summary[`idle.${name}.learnedOverStatic`] = await again(name, 'idle', asked, fast, { static: still, learned: {} }, 1, bar);
   return summary;
 }
 
 /** What the head's weights learn by themselves: nobody else drafts. Without pauses, then with them. */
 async function weightsOnly(streams: Streams, day0: Engine, bar: Bar): Promise<Record<string, number>> {
   const summary: Record<string, number> = {};
-  const alone: RequestOptions = { speculation: { drafters: ['head'] } };
+  const asks = { static: { ...weightsAlone, learn: false }, learned: weightsAlone };
   for (const [name, asked] of streams) {
-    summary[`${name}.weightsOnlyOverStatic`] = await again(name, 'weights', asked, day0, alone, 0, bar);
-    summary[`idle.${name}.weightsOnlyOverStatic`] = await again(name, 'idle weights', asked, day0, alone, 1, bar);
+    summary[`${name}.weightsOnlyOverStatic`] = await again(name, 'weights', asked, day0, asks, 0, bar);
+    summary[`idle.${name}.weightsOnlyOverStatic`] = await again(name, 'idle weights', asked, day0, asks, 1, bar);
   }
   return summary;
 }
@@ -119,13 +123,13 @@ async function again(
   how: string,
   asked: { messages: ChatMessage[] }[],
   engine: Engine,
-  ask: RequestOptions,
+  asks: Record<'static' | 'learned', RequestOptions>,
   think: number,
   bar: Bar,
 ): Promise<number> {
   const arms: Record<'static' | 'learned', Ask> = {
-    static: [engine, { ...ask, tenant: `${how} ${name} static`, learn: false }],
-    learned: [engine, { ...ask, tenant: `${how} ${name}` }],
+    static: [engine, { ...asks.static, tenant: `${how} ${name} static` }],
+    learned: [engine, { ...asks.learned, tenant: `${how} ${name}` }],
   };
   let answers = 0;
   const onAnswer = (done: number): void => {

@@ -20,6 +20,7 @@ import type { PeerPrompt } from './peers/peer';
 import { quality } from './quality';
 import { rl } from './rl';
 import { spec } from './spec';
+import { FixedLookahead } from './spec/fixed';
 
 /** What commander hands over: numbers are still text. */
 interface Flags {
@@ -76,9 +77,13 @@ const suites: Record<string, { help: string; weights: string; limit: number; run
     limit: 0,
     run: async (options) => {
       const folder = requireData(options.data, 'spec');
-      return withBoth(options, (plain, fast) =>
-        spec(options, plain, fast, specBench(folder, options.limit || Infinity)),
-      );
+      const fixed = await FixedLookahead.load(options, await openSource(options.model));
+      const prompts = specBench(folder, options.limit || Infinity);
+      try {
+        return await withBoth(options, (plain, fast) => spec(options, { plain, fast, fixed }, prompts));
+      } finally {
+        await fixed.close();
+      }
     },
   },
   learn: {

@@ -5,6 +5,7 @@ import { collect, rate, tau, type Answer } from './common/answer';
 import { Bar } from './common/bar';
 import { progress, progressDone, say, table, type Report } from './common/report';
 import { bootstrapRatio, differences, isDegenerate, median, random, sum } from './common/stats';
+import { lookaheads, type FixedLookahead } from './spec/fixed';
 
 /** The same turn answered by several arms. */
 interface Turn {
@@ -22,6 +23,13 @@ interface Turns {
 /** How an arm asks for its answers, each as a tenant of its own. */
 type Arms = Record<string, Pick<RequestOptions, 'speculation' | 'tenant'>>;
 
+/** Who answers: plainly, with everything on, and with a lookahead that never changes. */
+export interface SpecEngines {
+  plain: Engine;
+  fast: Engine;
+  fixed: FixedLookahead;
+}
+
 const newTokens = 128;
 const temperature = 0.7;
 
@@ -31,58 +39,62 @@ const everything: Arms = { all: { tenant: 'all' } };
 function alone(engine: Engine): Arms {
   const drafters =
     engine.stats().headBytes > 0 ? (['suffix', 'recall', 'head'] as const) : (['suffix', 'recall'] as const);
-  return Object.fromEntries(drafters.map((name) => [name, { tenant: name, speculation: { drafters: [name] } }]));
+  return Object.fromEntries(drafters.map((name) => [name, { tenant: name, speculation: { speculator: name } }]));
 }
-/** Of each group, every prompt that divides by this is answered by one drafter alone and sampled as well. */
+/** Of each group, every prompt that divides by this is answered by one drafter alone, at fixed lookaheads and sampled as well. */
 const thin = 3;
 
 /**
  * Spec-Bench's questions (its part in the data folder), batch 1, greedy, 128 tokens, stop at the end token, what was learned
  * forgotten before every prompt. Plain is an engine loaded with speculation disabled. Seconds run from the first to the last chunk that
- * `engine.stream` gives; both arms answer each turn back to back. Single drafters and sampling take a third of the prompts.
+ * `engine.stream` gives; both arms answer each turn back to back. Single drafters, fixed lookaheads and sampling take a third of the prompts.
  *
  * Summary: `speedup` plain seconds / seconds over all turns (same tokens); `acceptanceLength` tokens per round, the target's own token
  * included; `static.speedup`, `static.acceptanceLength` the same of what is there before any traffic, which is all there is here;
+ * `controller.speedup` as `speedup`, over the turns that fixed lookaheads answer, `bestFixed.speedup` the best of those, whose drafts no controller
+ * chooses, `bestFixed.lookahead` which it is; `specBench.speedup` Spec-Bench's own mean: tokens a second of each turn, prefill inside, on average, over
+ * plain's;
  * `group.<g>.speedup`; `t07.speedup`, `t07.group.<g>.speedup` at temperature 0.7 with fixed seeds; `drafter.<d>.speedup` and `drafter.<d>.acceptanceLength` with drafter d alone; `clean.speedup` without degenerate answers;
  * `degenerateShare` of answers in which a 16-gram occurs three times; `nothingToGain.ratio` plain over spec seconds on random text, median of pairs;
  * `plain.tokS`, `tokS`, `prefillTokS`; `mismatches` tokens that differ.
  */
-export async function spec(options: BenchOptions, plain: Engine, fast: Engine, prompts: Prompt[]): Promise<Report> {
+export async function spec(options: BenchOptions, engines: SpecEngines, prompts: Prompt[]): Promise<Report> {
   const turns: Turns = { greedy: [], sampled: [] };
   const more = new Set(thinned(prompts, thin));
   const bar = new Bar(prompts.length + more.size);
   for (const [index, prompt] of prompts.entries()) {
     const done = index > 0 ? `, so far ${ratio(turns.greedy, 'all').toFixed(3)}x` : '';
     bar.show(`${prompt.group}${done}`);
-    await answerAll(plain, fast, prompt, index, more.has(prompt), turns);
+    await answerAll(engines, prompt, index, more.has(prompt), turns);
     bar.step();
     if (more.has(prompt)) bar.step();
   }
   bar.end();
-  const nothing = await nothingToGain(plain, fast, Math.max(24, options.repeats));
-  return summarise(turns, nothing, Object.keys(alone(fast)));
+  const nothing = await nothingToGain(engines, Math.max(24, options.repeats));
+  return summarise(turns, nothing, Object.keys(alone(engines.fast)));
 }
 
 async function answerAll(
-  plain: Engine,
-  fast: Engine,
+  engines: SpecEngines,
   prompt: Prompt,
   index: number,
   more: boolean,
   turns: Turns,
 ): Promise<void> {
-  plain.forget();
-  fast.forget();
+  const { fast, fixed } = engines;
+  for (const engine of Object.values(engines)) (engine as Engine | FixedLookahead).forget();
   const messages: ChatMessage[] = [];
   for (const question of prompt.turns) {
     messages.push({ role: 'user', content: question });
     const ask = { maxTokens: newTokens, temperature: 0, session: prompt.id };
     const arms = more ? { ...everything, ...alone(fast) } : everything;
-    const answers = await answerTurn(plain, fast, messages, ask, arms, index % 2 === 1);
+    const answers = await answerTurn(engines, messages, ask, arms, index % 2 === 1);
     turns.greedy.push({ group: prompt.group, ...answers });
     if (more) {
+      for (const lookahead of lookaheads)
+        answers.arms[fixedArm(lookahead)] = await fixed.answer(messages, lookahead, prompt.id, newTokens);
       const sample = { ...ask, temperature, seed: index };
-      const sampled = await answerTurn(plain, fast, messages, sample, { all: { tenant: 'sampled' } }, index % 2 === 1);
+      const sampled = await answerTurn(engines, messages, sample, { all: { tenant: 'sampled' } }, index % 2 === 1);
       turns.sampled.push({ group: prompt.group, ...sampled });
     }
     messages.push({ role: 'assistant', content: answers.plain.text });
@@ -90,8 +102,7 @@ async function answerAll(
 }
 
 async function answerTurn(
-  plain: Engine,
-  fast: Engine,
+  { plain, fast }: SpecEngines,
   messages: ChatMessage[],
   ask: RequestOptions,
   arms: Arms,
@@ -106,7 +117,7 @@ async function answerTurn(
 }
 
 /** Sampled at a temperature at which text is noise: no drafter can be right, and none may cost anything. */
-async function nothingToGain(plain: Engine, fast: Engine, repeats: number): Promise<number> {
+async function nothingToGain({ plain, fast }: SpecEngines, repeats: number): Promise<number> {
   const next = random(3);
   const ratios: number[] = [];
   for (let repeat = 0; repeat < repeats; repeat++) {
@@ -130,6 +141,29 @@ function ratio(turns: Turn[], arm: string): number {
   return sum(answered.map((turn) => turn.plain.seconds)) / sum(answered.map((turn) => turn.arms[arm].seconds));
 }
 
+function fixedArm(lookahead: number): string {
+  return `lookahead ${lookahead}`;
+}
+
+/** The lookahead that was fastest in hindsight, and everything on over the same turns. */
+function bestFixed(turns: Turn[]): Record<string, number> {
+  const [best] = [...lookaheads].sort((a, b) => ratio(turns, fixedArm(b)) - ratio(turns, fixedArm(a)));
+  return {
+    'controller.speedup': ratio(
+      turns.filter(({ arms }) => arms[fixedArm(best)]),
+      'all',
+    ),
+    'bestFixed.speedup': ratio(turns, fixedArm(best)),
+    'bestFixed.lookahead': best,
+  };
+}
+
+/** Spec-Bench's mean: of the rates of single answers, prefill inside. */
+function meanRate(answers: Answer[]): number {
+  const rates = answers.map(({ tokens, prefillSeconds, seconds }) => tokens.length / (prefillSeconds + seconds));
+  return sum(rates) / rates.length;
+}
+
 function acceptanceLength(turns: Turn[], arm: string): number {
   return tau(turns.flatMap((turn) => turn.arms[arm] ?? []));
 }
@@ -146,6 +180,8 @@ function summarise({ greedy: turns, sampled }: Turns, nothing: number, drafters:
       'static.speedup': ratio(turns, 'all'),
       'static.acceptanceLength': acceptanceLength(turns, 'all'),
       't07.speedup': ratio(sampled, 'all'),
+      ...bestFixed(turns),
+      'specBench.speedup': meanRate(all) / meanRate(plain),
       'clean.speedup': clean.length > 0 ? ratio(clean, 'all') : NaN,
       'nothingToGain.ratio': nothing,
       degenerateShare: 1 - clean.length / turns.length,
@@ -215,7 +251,12 @@ function show(report: Report, turns: Turn[], sampled: Turn[], drafters: string[]
   );
   const { summary } = report;
   for (const arm of ['all', ...drafters]) sayArm(arm, turns, arm);
+  for (const lookahead of lookaheads) sayArm(`always ${lookahead} drafted`, turns, fixedArm(lookahead));
   sayArm(`temperature ${temperature}`, sampled, 'all');
+  say(
+    `controller ${summary['controller.speedup'].toFixed(3)}x where the best fixed lookahead has ${summary['bestFixed.speedup'].toFixed(3)}x; ` +
+      `by Spec-Bench's mean ${summary['specBench.speedup'].toFixed(3)}x`,
+  );
   say(
     `overall ${summary['speedup'].toFixed(3)}x (95 % ${low.toFixed(3)} to ${high.toFixed(3)}), without loops ` +
       `${summary['clean.speedup'].toFixed(3)}x; random text ${summary['nothingToGain.ratio'].toFixed(3)}x; mismatches ${summary['mismatches']}`,

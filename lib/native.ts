@@ -94,6 +94,8 @@ export interface NativeRequest {
     maxLookahead: number;
     /** Drafters that the policy may choose for this request, as bits: 1 << id. */
     drafters: number;
+    /** Whether they look at what earlier requests have taught: text of session and tenant, the tenant's own head. */
+    learned: boolean;
     /** Tests and `bench lossless`: draft in every round from this drafter, ignoring the policy. -1 = let the policy choose. */
     force: number;
   };

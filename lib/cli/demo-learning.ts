@@ -47,7 +47,7 @@ export class LearningDemo {
   async #answer(plain: Engine, fast: Engine, prompt: string, index: number): Promise<Answers> {
     const common = { maxTokens: streamTokens, signal: this.#signal };
     const still = (): Promise<GenerateResult> =>
-      ask(fast, prompt, { ...common, tenant: 'demo static', learn: false }).result;
+      ask(fast, prompt, { ...common, tenant: 'demo static', speculation: { speculator: 'static' } }).result;
     const learning = (): Promise<GenerateResult> => ask(fast, prompt, { ...common, tenant: 'demo learned' }).result;
     const first = await ask(plain, prompt, common).result;
     // In turn, so that a machine that gets slower or faster favours neither.

@@ -3,9 +3,12 @@ import { ForetokenError } from '../error';
 import { Drafter, Learn } from '../native';
 import { OptionReader, invalidOption } from './validate';
 
-/** Drafters that a request can name. */
-export type DrafterName = 'suffix' | 'recall' | 'prediction' | 'head';
-const drafterNames: readonly DrafterName[] = ['suffix', 'recall', 'prediction', 'head'];
+/**
+ * Who drafts for a request: `'auto'`, everybody, round by round whoever is worth most; `'static'`, everybody, but from nothing that earlier
+ * requests have taught: the request's own text, the memory and the head that came with the model; or one drafter alone.
+ */
+export type Speculator = 'auto' | 'static' | 'suffix' | 'recall' | 'prediction' | 'head';
+const speculators: readonly Speculator[] = ['auto', 'static', 'suffix', 'recall', 'prediction', 'head'];
 
 /** Options of one request. */
 export interface RequestOptions {
@@ -66,8 +69,8 @@ export interface RequestOptions {
     enabled?: boolean;
     /** Longest draft, at most 48. Defaults to `32`. */
     maxLookahead?: number;
-    /** Who may draft: `suffix`, `recall`, `prediction`, `head`. Defaults to all of them. */
-    drafters?: readonly DrafterName[];
+    /** Who drafts. Defaults to `'auto'`. */
+    speculator?: Speculator;
   };
   /** Whether the result lists every pass of the model with its drafts. Defaults to `false`. */
   explain?: boolean;
@@ -85,7 +88,7 @@ export interface CheckedRequestOptions extends Required<
   biasValues: Float32Array;
   learn: Learn;
   signal: AbortSignal | undefined;
-  speculation: { enabled: boolean; maxLookahead: number; drafters: number };
+  speculation: { enabled: boolean; maxLookahead: number; drafters: number; learned: boolean };
 }
 
 const maxStopStrings = 16;
@@ -195,20 +198,17 @@ function readSpeculation(read: OptionReader): CheckedRequestOptions['speculation
   const speculation = {
     enabled: inner.boolean('enabled', true),
     maxLookahead: inner.integer('maxLookahead', 32, 1, 48),
-    drafters: readDrafters(inner),
+    ...readSpeculator(inner),
   };
   inner.finish();
   return speculation;
 }
 
-/** As bits: 1 << id. */
-function readDrafters(read: OptionReader): number {
-  const value = read.raw('drafters') ?? drafterNames;
-  const known = (name: unknown): boolean => drafterNames.includes(name as DrafterName);
-  if (!Array.isArray(value) || !value.every(known)) {
-    throw invalidOption('speculation.drafters', `an array of ${drafterNames.join(', ')}`, value);
-  }
-  return (value as DrafterName[]).reduce((bits, name) => bits | (1 << Drafter[name]), 0);
+/** Drafters as bits, 1 << id, and whether they look at what was learned. */
+function readSpeculator(read: OptionReader): { drafters: number; learned: boolean } {
+  const value = read.oneOf('speculator', 'auto', speculators);
+  if (value === 'auto' || value === 'static') return { drafters: -1, learned: value === 'auto' };
+  return { drafters: 1 << Drafter[value], learned: true };
 }
 
 function checkToken(token: unknown, vocabulary: number, name: string): number {

@@ -95,6 +95,7 @@ Request request(const Fields& fields) {
   result.speculate = speculation.boolean("enabled");
   result.maxLookahead = speculation.int32("maxLookahead");
   result.drafters = static_cast<uint32_t>(speculation.int32("drafters"));
+  result.learned = speculation.boolean("learned");
   result.force = speculation.int32("force");
   return result;
 }

@@ -33,6 +33,7 @@ struct Request {
   bool speculate = true;
   int32_t maxLookahead = 16;  ///< deepest draft
   uint32_t drafters = ~0u;    ///< those that the policy may choose, as bits: 1 << id
+  bool learned = true;        ///< drafted for from what earlier requests have taught, too
   int32_t force = -1;  ///< draft in every round from this drafter, whatever the policy says; -1 = the policy decides
 };
 

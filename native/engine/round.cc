@@ -159,7 +159,7 @@ void EngineCore::askHead() {
 
 const std::shared_ptr<const HeadWeights>& EngineCore::headOf(const Entry& entry) const {
   const auto& own = tenants_[entry.sequence->owner].head;
-  return own ? own : commonHead_;
+  return own && entry.sequence->request.learned ? own : commonHead_;
 }
 
 const Beliefs& EngineCore::beliefsOf(const Entry& entry) const {

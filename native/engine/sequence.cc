@@ -35,8 +35,10 @@ void Sequence::attach(std::shared_ptr<TextShelf> session, std::shared_ptr<TextSh
   sessionShelf = std::move(session);
   tenantShelf = std::move(ofTenant);
   staticMemory = std::move(common);
-  suffix_->share(sessionShelf.get(), tenantShelf.get(), staticMemory.get());
-  recall_->share(sessionShelf.get(), tenantShelf.get(), staticMemory.get());
+  const TextShelf* const nearest = request.learned ? sessionShelf.get() : nullptr;
+  const TextShelf* const wider = request.learned ? tenantShelf.get() : nullptr;
+  suffix_->share(nearest, wider, staticMemory.get());
+  recall_->share(nearest, wider, staticMemory.get());
 }
 
 Drafter* Sequence::drafter(DrafterId which) {

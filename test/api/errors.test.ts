@@ -26,10 +26,10 @@ const wrong: [object, string][] = [
   [{ signal: {} }, 'Expected an AbortSignal for signal but received an object'],
   [{ speculation: { enabled: 1 } }, 'Expected a boolean for speculation.enabled'],
   [
-    { speculation: { drafters: ['oracle'] } },
-    'Expected an array of suffix, recall, prediction, head for speculation.drafters',
+    { speculation: { speculator: 'oracle' } },
+    'Expected one of auto, static, suffix, recall, prediction, head for speculation.speculator',
   ],
-  [{ speculation: { depth: 1 } }, 'Unknown option speculation.depth; there are drafters, enabled, maxLookahead'],
+  [{ speculation: { depth: 1 } }, 'Unknown option speculation.depth; there are enabled, maxLookahead, speculator'],
   [{ maxtokens: 5 }, 'Unknown option maxtokens; there are explain, frequencyPenalty'],
 ];
 

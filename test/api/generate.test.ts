@@ -70,8 +70,8 @@ test('a request can go without speculation', async () => {
   expect((await fast.generate(prompts[5], request)).tokens).toEqual(off.tokens);
 });
 
-test.each(['suffix', 'recall'] as const)('a request can name its drafters: %s', async (name) => {
-  const request = { maxTokens: 96, ignoreEos: true, tenant: name, explain: true, speculation: { drafters: [name] } };
+test.each(['suffix', 'recall'] as const)('a request can name its drafter: %s', async (name) => {
+  const request = { maxTokens: 96, ignoreEos: true, tenant: name, explain: true, speculation: { speculator: name } };
   const first = await fast.generate(prompts[2], request);
   const again = await fast.generate(prompts[2], request);
   expect(again.tokens).toEqual(first.tokens);
@@ -80,6 +80,17 @@ test.each(['suffix', 'recall'] as const)('a request can name its drafters: %s', 
   expect(used.has(name)).toBe(true);
   used.delete('none');
   expect([...used]).toEqual([name]);
+});
+
+test('a static speculator drafts from nothing that earlier requests taught', async () => {
+  const request = { maxTokens: 96, ignoreEos: true, tenant: 'known', session: 'known', explain: true };
+  const recalled = async (speculator: 'auto' | 'static'): Promise<number> => {
+    const { rounds } = await fast.generate(prompts[0], { ...request, speculation: { speculator } });
+    return rounds!.flatMap(({ drafts }) => drafts.filter(({ outcome }) => outcome === 'accepted')).length;
+  };
+  const fresh = await recalled('static');
+  expect(await recalled('static')).toBeLessThan(fresh + 10);
+  expect(await recalled('auto')).toBeGreaterThan(fresh + 10);
 });
 
 test('a stop string ends the text before it, wherever it lies across tokens', async () => {

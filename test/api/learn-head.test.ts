@@ -84,7 +84,7 @@ test('the weights move: heads that were promoted are judged again, learning goes
   const plain = await tiny.load({ speculation: false });
   await plain.updateWeights(other);
   const before = engine.stats();
-  const speculation = { drafters: ['head'] } as const;
+  const speculation = { speculator: 'head' } as const;
   const { tokens } = await engine.generate(prompts[1], { ...request, speculation });
   expect(tokens).toEqual((await plain.generate(prompts[1], request)).tokens);
   await until(
@@ -102,7 +102,7 @@ test('what a tenant taught is kept and found again by another engine, and nothin
   await first.close();
   const accepted = async (tenant: string): Promise<number> => {
     const engine = await load({ keepLearned: true, cacheFolder });
-    const { usage } = await engine.generate(prompts[2], { ...request, tenant, speculation: { drafters: ['recall'] } });
+    const { usage } = await engine.generate(prompts[2], { ...request, tenant, speculation: { speculator: 'recall' } });
     await engine.close();
     return usage.acceptedDraftTokens;
   };

@@ -1,0 +1,59 @@
+import type { ChatMessage } from '../../lib/index';
+import { Controller } from '../../lib/controller/controller';
+import type { ModelSource } from '../../lib/engine/model-source';
+import { drafterCount, type NativePolicy } from '../../lib/native';
+import { loadMemory } from '../../lib/speculators/memory';
+import type { Answer } from '../common/answer';
+import type { BenchOptions } from '../common/options';
+import { NativeRunner } from '../common/runner';
+import { chatTokens } from '../common/source';
+
+/** Drafted tokens of every round, as engines without a controller are told by a flag. */
+export const lookaheads = [1, 2, 4, 8] as const;
+
+/** The drafters without the controller: every round verifies as many of the likeliest drafted tokens as it is told, whatever they cost. */
+export class FixedLookahead {
+  private constructor(
+    private readonly source: ModelSource,
+    private readonly runner: NativeRunner,
+  ) {}
+
+  static async load(options: BenchOptions, source: ModelSource): Promise<FixedLookahead> {
+    const { weights, threads } = options;
+    const load = { weights: weights[0], threads, cacheFolder: source.cacheFolder, speculation: true };
+    const runner = await NativeRunner.load(source.path, load);
+    await loadMemory(runner.engine, true);
+    return new FixedLookahead(source, runner);
+  }
+
+  /** Forgets what earlier answers taught. */
+  forget(): void {
+    this.runner.engine.forget({});
+  }
+
+  async answer(messages: ChatMessage[], lookahead: number, session: string, maxTokens: number): Promise<Answer> {
+    const { source, runner } = this;
+    runner.engine.setPolicy(fixedPolicy(lookahead));
+    const prompt = await chatTokens(source, messages);
+    const { eosIds } = source.tokenizer;
+    const tenant = `lookahead ${lookahead}`;
+    const run = await runner.run({ prompt, session, tenant, maxTokens, stopTokens: Int32Array.from(eosIds) });
+    const tokens = run.tokens.filter((token) => !eosIds.has(token));
+    return {
+      ...{ text: source.tokenizer.decode(tokens, { special: false }), tokens, seconds: run.seconds, gap: NaN, passes: [] },
+      ...{ counted: tokens.length - run.firstTokens, prefillSeconds: run.ttft, rounds: run.rounds },
+    };
+  }
+
+  close(): Promise<void> {
+    return this.runner.close();
+  }
+}
+
+/** Rows are free up to the lookahead, and drafts as good as they say. */
+function fixedPolicy(lookahead: number): NativePolicy {
+  const passSeconds = Array.from({ length: 1 + lookahead }, () => 1);
+  const draftSeconds = Array.from({ length: drafterCount }, () => 0);
+  const profile = { passSeconds, context: 0, secondsPerContextToken: 0, draftSeconds };
+  return new Controller(profile, { rowBudget: 1 + lookahead }).policy();
+}
