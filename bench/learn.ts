@@ -102,7 +102,15 @@ function step(bar: Bar, name: string, request: number, requests: number): void {
 async function idle(streams: Streams, fast: Engine, bar: Bar): Promise<Record<string, number>> {
   const summary: Record<string, number> = {};
   for (const [name, asked] of streams)
-    summary[`idle.${name}.learnedOverStatic`] = await again(name, 'idle', asked, fast, { static: still, learned: {} }, 1, bar);
+    summary[`idle.${name}.learnedOverStatic`] = await again(
+      name,
+      'idle',
+      asked,
+      fast,
+      { static: still, learned: {} },
+      1,
+      bar,
+    );
   return summary;
 }
 

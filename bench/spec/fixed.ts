@@ -38,10 +38,10 @@ export class FixedLookahead {
     const { eosIds } = source.tokenizer;
     const tenant = `lookahead ${lookahead}`;
     const run = await runner.run({ prompt, session, tenant, maxTokens, stopTokens: Int32Array.from(eosIds) });
-    const tokens = run.tokens.filter((token) => !eosIds.has(token));
+    const { tokens, seconds, rounds, ttft } = run;
     return {
-      ...{ text: source.tokenizer.decode(tokens, { special: false }), tokens, seconds: run.seconds, gap: NaN, passes: [] },
-      ...{ counted: tokens.length - run.firstTokens, prefillSeconds: run.ttft, rounds: run.rounds },
+      ...{ text: source.tokenizer.decode(tokens, { special: false }), tokens, seconds, rounds, gap: NaN, passes: [] },
+      ...{ counted: tokens.length - run.firstTokens, prefillSeconds: ttft },
     };
   }
 

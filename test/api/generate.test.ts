@@ -82,17 +82,6 @@ test.each(['suffix', 'recall'] as const)('a request can name its drafter: %s', a
   expect([...used]).toEqual([name]);
 });
 
-test('a static speculator drafts from nothing that earlier requests taught', async () => {
-  const request = { maxTokens: 96, ignoreEos: true, tenant: 'known', session: 'known', explain: true };
-  const recalled = async (speculator: 'auto' | 'static'): Promise<number> => {
-    const { rounds } = await fast.generate(prompts[0], { ...request, speculation: { speculator } });
-    return rounds!.flatMap(({ drafts }) => drafts.filter(({ outcome }) => outcome === 'accepted')).length;
-  };
-  const fresh = await recalled('static');
-  expect(await recalled('static')).toBeLessThan(fresh + 10);
-  expect(await recalled('auto')).toBeGreaterThan(fresh + 10);
-});
-
 test('a stop string ends the text before it, wherever it lies across tokens', async () => {
   const request = { maxTokens: 80, ignoreEos: true };
   const whole = await fast.generate(prompts[1], request);

@@ -23,7 +23,7 @@ test('a head drafts, and every text stays the same, alone, together and sampled'
   expect(engine.stats().headBytes).toBeGreaterThan(0);
   for (const sampling of [{}, { temperature: 0.8, seed: 3 }]) {
     const expected = await Promise.all(prompts.map((prompt) => plain.generate(prompt, { ...request, ...sampling })));
-    const speculation = { drafters: ['head'] } as const;
+    const speculation = { speculator: 'head' } as const;
     const together = await Promise.all(
       prompts.map((prompt) => engine.generate(prompt, { ...request, ...sampling, speculation })),
     );

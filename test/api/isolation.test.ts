@@ -115,7 +115,7 @@ test('tenants learn together where they ask for it, and who is forgotten takes a
   const load = { cacheFolder: tiny.cache, threads: 2, memory: false };
   const engine = await Engine.load(tiny.path, load, { profile, now: () => 0 });
   const accepted = async (tenant: string, group?: string): Promise<number> => {
-    const speculation = { drafters: ['recall'] } as const;
+    const speculation = { speculator: 'recall' } as const;
     const options = { tenant, group, maxTokens: 48, ignoreEos: true, learn: false, speculation };
     return (await engine.generate(prompts[2], options)).usage.acceptedDraftTokens;
   };

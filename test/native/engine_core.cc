@@ -344,6 +344,33 @@ void recallsByKeys() {
   CHECK(bench.accepted - alone > 40);
 }
 
+/// Who must not look at what earlier requests taught drafts as where nothing was taught, to the bit.
+void draftsFromNothingLearned() {
+  const auto drafted = [](bool taught, bool learned) {
+    Bench bench;
+    Request r = request(3, 120);
+    r.session = "s";
+    for (const DrafterId which : {DrafterId::suffix, DrafterId::recall}) {
+      r.force = static_cast<int32_t>(which);
+      r.learned = true;
+      if (taught) {
+        const int32_t id = bench.submit(r);
+        bench.run();
+        bench.core.finish(id, 120);
+      }
+      bench.confidences.clear(), bench.nodes.clear();
+      r.learned = learned;
+      r.learn = Learn::nothing;
+      bench.submit(r);
+      bench.run();
+      r.learn = Learn::all;
+    }
+    return std::pair(bench.confidences, bench.nodes);
+  };
+  CHECK(drafted(true, false) == drafted(false, true));
+  CHECK(drafted(true, true) != drafted(false, true));
+}
+
 /// One tenant's drafts, to the bit, whatever another one does before, between and after: under budgets that make both
 /// forget.
 void tenantsDraftAsIfAlone() {
@@ -541,6 +568,7 @@ int main() {
   sharesNoPrefixAcrossWeights();
   computesKeysForDraftersOnly();
   recallsByKeys();
+  draftsFromNothingLearned();
   tenantsDraftAsIfAlone();
   sharesPrefixesOfKeptTokensOnly();
   learnsKeptTokensOnly();
