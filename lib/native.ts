@@ -162,9 +162,11 @@ export interface NativeOutcomes {
   draftConfidence: Float32Array;
   /**
    * Per drafted node, packed: depth (1 = first) in bits 0..7, outcome in bits 8..15 (0 rejected, 1 accepted, 2 never reached), shadow
-   * in bit 16, drafter in bits 24..31. A shadow node was drafted but not verified, because the policy left it out or preferred another
-   * drafter: it is listed where the emitted tokens decide what would have become of it (outcome 0 or 1), so that every drafter stays
-   * calibrated without being tried at the user's expense. Shadow nodes are no part of `drafted`, `accepted`, `rejected` in the stats.
+   * in bit 16, age in bits 17..23, drafter in bits 24..31. A shadow node was drafted but not verified, because the policy left it out or
+   * preferred another drafter: it is listed in the step whose tokens decide what would have become of it (outcome 0 or 1), which may be
+   * a later one: age is how many tokens the sequence had emitted since it was drafted, before that step. So every drafter stays
+   * calibrated without being tried at the user's expense, whatever was verified. Shadow nodes are no part of `drafted`, `accepted`,
+   * `rejected` in the stats.
    */
   draftOutcome: Int32Array;
   /** Per emitted token when the request asked for logprobs: logprob, then n × (token, logprob). */

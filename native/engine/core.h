@@ -100,8 +100,9 @@ class EngineCore {
  private:
   using Clock = std::chrono::steady_clock;
   /// Those that are asked for a draft when the policy decides.
-  static constexpr std::array kAsked = {DrafterId::suffix, DrafterId::recall, DrafterId::prediction, DrafterId::head};
-  static constexpr size_t kDraftersAsked = kAsked.size(), kRecall = 1, kHead = 3;
+  static constexpr std::array<DrafterId, kDraftersAsked> kAsked = {DrafterId::suffix, DrafterId::recall,
+                                                                   DrafterId::prediction, DrafterId::head};
+  static constexpr size_t kRecall = 1, kHead = 3;
   /// What was drafted for one sequence of the round.
   struct Draft {
     DrafterId drafter;
@@ -169,7 +170,8 @@ class EngineCore {
   static int32_t acceptedChild(const Entry& entry, int32_t parent, int32_t token);
   bool commit(Sequence& sequence, int32_t row);
   void recordStep(Entry& entry, int32_t tokenOffset);
-  int32_t recordNodes(const Draft& draft, const int32_t* row, std::span<const int32_t> emitted);
+  int32_t recordNodes(Sequence& sequence, const Draft& draft, const int32_t* row, std::span<const int32_t> emitted);
+  void recordUnverified(Sequence& sequence, int32_t start);
 
   // measure.cc
   float timePass(const PageTable& table, int context, int rows);

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "speculate/drafter.h"
+
 namespace foretoken {
 
 constexpr int kRoundFields = 9;
@@ -31,14 +33,19 @@ struct FinishedRecord {
 };
 static_assert(sizeof(FinishedRecord) == kFinishedFields * sizeof(int32_t));
 
-/// What became of one drafted node, packed: depth | outcome << 8 | shadow << 16 | drafter << 24. A shadow node was
-/// drafted but not verified; it is listed only where the emitted tokens decide what would have become of it.
+/// What became of one drafted node, packed: depth | outcome << 8 | shadow << 16 | age << 17 | drafter << 24. A shadow
+/// node was drafted but not verified; it is listed in the step whose tokens decide what would have become of it. Age:
+/// tokens that the sequence had emitted since the node was drafted, before that step.
 enum class NodeOutcome : int32_t { rejected = 0, accepted = 1, unreached = 2 };
-inline int32_t packNode(int depth, NodeOutcome outcome, bool shadow, int drafter) {
-  return (depth & 0xff) | static_cast<int32_t>(outcome) << 8 | (shadow ? 1 << 16 : 0) | drafter << 24;
+inline int32_t packNode(int depth, NodeOutcome outcome, DrafterId drafter) {
+  return (depth & 0xff) | static_cast<int32_t>(outcome) << 8 | static_cast<int32_t>(drafter) << 24;
+}
+inline int32_t packShadow(int depth, NodeOutcome outcome, DrafterId drafter, int age) {
+  return packNode(depth, outcome, drafter) | 1 << 16 | (age & 0x7f) << 17;
 }
 inline NodeOutcome outcomeOf(int32_t packed) { return static_cast<NodeOutcome>(packed >> 8 & 0xff); }
 inline bool isShadow(int32_t packed) { return (packed >> 16 & 1) != 0; }
+inline int32_t ageOf(int32_t packed) { return packed >> 17 & 0x7f; }
 
 struct SequenceFailure {
   int32_t sequence;

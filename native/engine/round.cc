@@ -321,41 +321,59 @@ bool EngineCore::commit(Sequence& sequence, int32_t row) {
 
 void EngineCore::recordStep(Entry& entry, int32_t tokenOffset) {
   const auto emitted = std::span<const int32_t>(out_->tokens).subspan(tokenOffset);
+  const auto emittedCount = static_cast<int32_t>(emitted.size());
   const auto draftOffset = static_cast<int32_t>(out_->draftOutcome.size());
   int32_t accepted = 0;
   bool verified = false;
   for (size_t d = 0; d < entry.drafts.size(); ++d) {
     const bool chosen = static_cast<int>(d) == entry.best;
-    accepted += recordNodes(entry.drafts[d], chosen ? entry.row.data() : nullptr, emitted);
+    accepted += recordNodes(*entry.sequence, entry.drafts[d], chosen ? entry.row.data() : nullptr, emitted);
     verified |= chosen && std::any_of(entry.row.begin(), entry.row.begin() + entry.drafts[d].count,
                                       [](int32_t row) { return row >= 0; });
   }
+  if (entry.sequence->drafts()) recordUnverified(*entry.sequence, entry.sequence->length() - emittedCount);
   const auto count = static_cast<int32_t>(out_->draftOutcome.size()) - draftOffset;
   const auto drafter = static_cast<int32_t>(verified ? entry.chosen().drafter : DrafterId::none);
-  out_->steps.push_back({static_cast<int32_t>(out_->rounds.size()), entry.sequence->id, tokenOffset,
-                         static_cast<int32_t>(emitted.size()), draftOffset, count, accepted, drafter, entry.asked,
-                         entry.headGain});
+  out_->steps.push_back({static_cast<int32_t>(out_->rounds.size()), entry.sequence->id, tokenOffset, emittedCount,
+                         draftOffset, count, accepted, drafter, entry.asked, entry.headGain});
 }
 
-/// Says of every node what became of it, and of nodes outside of the pass (`row` null or -1) what would have. Returns
-/// how many verified ones were right.
-int32_t EngineCore::recordNodes(const Draft& draft, const int32_t* row, std::span<const int32_t> emitted) {
-  std::array<bool, kMaxDraftNodes> right;
+/// Says of every verified node what became of it, and keeps the others that may come true yet (`row` null or -1) until
+/// that is known. Returns how many verified ones were right.
+int32_t EngineCore::recordNodes(Sequence& sequence, const Draft& draft, const int32_t* row,
+                                std::span<const int32_t> emitted) {
+  constexpr int32_t kTrue = -1, kWrong = -2;  // or the number of an open one
+  const int32_t start = sequence.length() - static_cast<int32_t>(emitted.size());
+  std::array<int32_t, kMaxDraftNodes> fate;
   int32_t accepted = 0;
   for (int32_t n = 0; n < draft.count; ++n) {
     const DraftNode& node = draft.nodes[n];
-    const bool shadow = row == nullptr || row[n] < 0;
-    const bool reached = (node.parent < 0 || right[node.parent]) && node.depth <= static_cast<int32_t>(emitted.size());
-    right[n] = reached && emitted[node.depth - 1] == node.token;
-    if (shadow && !reached) continue;
-    const NodeOutcome outcome = right[n]  ? NodeOutcome::accepted
+    const int32_t above = node.parent < 0 ? kTrue : fate[node.parent];
+    if (row == nullptr || row[n] < 0) {
+      fate[n] = above == kWrong ? kWrong : sequence.openDrafts().add(draft.drafter, node, start, above);
+      continue;
+    }
+    const bool reached = above == kTrue && node.depth <= static_cast<int32_t>(emitted.size());
+    const bool right = reached && emitted[node.depth - 1] == node.token;
+    const NodeOutcome outcome = right     ? NodeOutcome::accepted
                                 : reached ? NodeOutcome::rejected
                                           : NodeOutcome::unreached;
     out_->draftConfidence.push_back(node.confidence);
-    out_->draftOutcome.push_back(packNode(node.depth, outcome, shadow, static_cast<int>(draft.drafter)));
-    accepted += !shadow && right[n];
+    out_->draftOutcome.push_back(packNode(node.depth, outcome, draft.drafter));
+    fate[n] = right ? kTrue : kWrong;
+    accepted += right;
   }
   return accepted;
+}
+
+/// Says of unverified nodes, of this round and of earlier ones, what the text says now that it has grown beyond
+/// `start`.
+void EngineCore::recordUnverified(Sequence& sequence, int32_t start) {
+  sequence.openDrafts().settle(sequence.tokens, [&](const OpenDrafts::Label& label) {
+    const NodeOutcome outcome = label.right ? NodeOutcome::accepted : NodeOutcome::rejected;
+    out_->draftConfidence.push_back(label.confidence);
+    out_->draftOutcome.push_back(packShadow(label.depth, outcome, label.drafter, start - label.start));
+  });
 }
 
 }  // namespace foretoken

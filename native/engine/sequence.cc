@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "engine/options.h"
+
 namespace foretoken {
 
 Sequence::Sequence(int32_t id, Request r, int32_t contextLength, int32_t vocabulary, bool drafts)
@@ -15,6 +17,7 @@ Sequence::Sequence(int32_t id, Request r, int32_t contextLength, int32_t vocabul
   tokens.reserve(limit);
   if (!drafts || !request.speculate) return;
   own_ = std::make_unique<TextSegment>(limit, /*keys=*/true);
+  open_ = std::make_unique<OpenDrafts>(std::min(request.maxLookahead, kMaxDraftNodes), kDraftersAsked * kMaxDraftNodes);
   suffix_ = std::make_unique<SuffixDrafter>(own_.get());
   recall_ = std::make_unique<RecallDrafter>(own_.get());
   if (!request.prediction.empty()) prediction_ = std::make_unique<PredictionDrafter>(request.prediction);

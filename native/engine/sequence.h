@@ -12,6 +12,7 @@
 #include "speculate/adversarial.h"
 #include "speculate/library.h"
 #include "speculate/memory.h"
+#include "speculate/open_drafts.h"
 #include "speculate/prediction.h"
 #include "speculate/recall.h"
 #include "speculate/suffix.h"
@@ -43,6 +44,8 @@ class Sequence {
   Drafter* drafter(DrafterId which);
   /// Takes the key of a computed position; its drafters may use it from the next draft on.
   void learn(int32_t position, const int8_t* key) { own_->setKey(position, key); }
+  /// What was drafted and not verified; of a sequence that drafts.
+  OpenDrafts& openDrafts() { return *open_; }
   size_t indexBytes() const { return own_ ? own_->bytes() : 0; }
   /// Keys of computed positions; null if it has no drafters.
   const TextSegment* text() const { return own_.get(); }
@@ -73,6 +76,7 @@ class Sequence {
  private:
   int32_t indexed_ = 0;
   std::unique_ptr<TextSegment> own_;
+  std::unique_ptr<OpenDrafts> open_;
   std::unique_ptr<SuffixDrafter> suffix_;
   std::unique_ptr<RecallDrafter> recall_;
   std::unique_ptr<PredictionDrafter> prediction_;

@@ -31,7 +31,7 @@ export function outcomes(
     tokens.push(...step.tokens);
     for (const [depth, sure, became] of drafts) {
       confidence.push(sure);
-      outcome.push(packNode({ depth, outcome: became, shadow: false, drafter: step.drafter ?? 0 }));
+      outcome.push(packNode({ depth, outcome: became, shadow: false, age: 0, drafter: step.drafter ?? 0 }));
     }
   });
   const whole = (round: number[]): number[] => Array.from({ length: roundFields }, (_, i) => round[i] ?? 0);

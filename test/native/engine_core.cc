@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <tuple>
 
 #include "check.h"
 #include "common/error.h"
@@ -179,6 +180,63 @@ void scoresWhatItDoesNotVerify() {
   bench.run();
   CHECK(bench.got[id] == fakeDecode(r, kContext));
   CHECK(bench.drafted == 0 && bench.shadow > 20 && bench.rounds == 60);
+}
+
+/// Drafted tokens that the text has reached, by the length of the text when they were drafted: drafter, depth,
+/// confidence, right.
+using Labels = std::map<int32_t, std::multiset<std::tuple<int32_t, int32_t, float, bool>>>;
+
+Labels labelsOf(const Bench& bench, int32_t prompt) {
+  Labels labels;
+  size_t at = 0;
+  int32_t length = prompt;
+  for (const StepRecord& step : bench.steps) {
+    for (const size_t end = at + step.draftCount; at < end; ++at) {
+      const int32_t node = bench.nodes[at];
+      if (outcomeOf(node) == NodeOutcome::unreached) continue;
+      const bool right = outcomeOf(node) == NodeOutcome::accepted;
+      labels[length - ageOf(node)].emplace(node >> 24, node & 0xff, bench.confidences[at], right);
+    }
+    length += step.tokenCount;
+  }
+  return labels;
+}
+
+/// What is said of a draft in the end is the same whether nothing of it was verified, some or all, and whichever
+/// drafter's it was: what is drafted at a place, and what of it is right, is a matter of the text alone.
+void labelsDoNotDependOnWhatWasVerified() {
+  Policy policy;
+  policy.allowed[static_cast<int>(DrafterId::suffix)] = policy.allowed[static_cast<int>(DrafterId::recall)] = true;
+  for (auto& drafter : policy.acceptance)
+    for (auto& depth : drafter) depth.fill(0.6f);
+  const auto run = [&](int32_t first, int rowBudget, int64_t& drafted) {
+    Bench bench;
+    policy.rowBudget = rowBudget;
+    policy.passSeconds.assign(rowBudget, 1);
+    bench.core.setPolicy(nullptr, policy);
+    Request r = request(first, 200);
+    r.force = -1;
+    bench.submit(r);
+    bench.run();
+    drafted = bench.drafted;
+    return labelsOf(bench, static_cast<int32_t>(r.prompt.size()));
+  };
+  int compared = 0, deep = 0;
+  for (int32_t first = 0; first < 12; ++first) {
+    int64_t drafted = 0;
+    const Labels none = run(first, 1, drafted);
+    CHECK(drafted == 0);
+    for (const int rowBudget : {2, 4, 64}) {
+      const Labels some = run(first, rowBudget, drafted);
+      CHECK(drafted > 0 && some.size() < none.size());
+      for (const auto& [start, labels] : some) {
+        CHECK(none.at(start) == labels);
+        compared += static_cast<int>(labels.size());
+        for (const auto& label : labels) deep += std::get<1>(label) > rowBudget;
+      }
+    }
+  }
+  CHECK(compared > 5000 && deep > 100);
 }
 
 /// What is believed where one tenant's text is decoded says nothing about another's.
@@ -561,6 +619,7 @@ int main() {
   pausesUntilConsumed();
   draftsNothingWithoutAPolicy();
   scoresWhatItDoesNotVerify();
+  labelsDoNotDependOnWhatWasVerified();
   believesTenantByTenant();
   keepsNoIndexWithoutSpeculation();
   finishesOnTheWeightsItBeganWith();
