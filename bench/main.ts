@@ -4,8 +4,8 @@
  */
 import { Command } from 'commander';
 import { loadBinding } from '../lib/binding';
-import { Engine, type LoadOptions } from '../lib/index';
-import { requireData, specBench } from './common/data';
+import { Engine, type ChatMessage, type LoadOptions } from '../lib/index';
+import { requireData, specBench, stream } from './common/data';
 import type { BenchOptions } from './common/options';
 import { provenance, say, writeJson, type Report } from './common/report';
 import { chatTokens, openSource } from './common/source';
@@ -122,12 +122,19 @@ async function runLossless(options: BenchOptions): Promise<Report> {
 async function runPeers(options: BenchOptions): Promise<Report> {
   const folder = requireData(options.data, 'peers');
   const source = await openSource(options.model);
+  const promptOf = async (messages: ChatMessage[], group: string): Promise<PeerPrompt> => {
+    const tokens = Array.from(await chatTokens(source, messages));
+    return { group, tokens, text: source.tokenizer.decode(tokens, { special: true }), maxTokens: 128 };
+  };
   const prompts: PeerPrompt[] = [];
-  for (const { group, turns } of specBench(folder, options.limit)) {
-    const tokens = Array.from(await chatTokens(source, [{ role: 'user', content: turns[0] }]));
-    prompts.push({ group, tokens, text: source.tokenizer.decode(tokens, { special: true }), maxTokens: 128 });
+  for (const { group, turns } of specBench(folder, options.limit))
+    prompts.push(await promptOf([{ role: 'user', content: turns[0] }], group));
+  const streams = new Map<string, PeerPrompt[]>();
+  for (const name of ['narrow_sql', 'narrow_rust']) {
+    const asked = stream(folder, name, 24 * options.limit || Infinity).map(({ messages }) => promptOf(messages, name));
+    streams.set(name, await Promise.all(asked));
   }
-  return withBoth(options, (plain, fast) => peers(options, source.path, plain, fast, prompts));
+  return withBoth(options, (plain, fast) => peers(options, source.path, plain, fast, prompts, streams));
 }
 
 async function runLearn(options: BenchOptions): Promise<Report> {

@@ -5,9 +5,11 @@ import { cacheFolder } from '../lib/models/cache';
 import type { BenchOptions } from './common/options';
 import { hashOf, progress, progressDone, say, table, type Report } from './common/report';
 import { NativeRunner } from './common/runner';
-import { median, random, randomTokens, sum } from './common/stats';
+import { median, random, randomTokens } from './common/stats';
+import { answer, best, overall, ratios, speed } from './peers/answers';
 import { installBinding, type Binding } from './peers/install';
 import { LlamaCpp } from './peers/llama-cpp';
+import { narrowRatio, type Setting } from './peers/narrow';
 import type { Peer, PeerPrompt, PeerRun } from './peers/peer';
 import { Worker } from './peers/worker';
 
@@ -15,8 +17,6 @@ import { Worker } from './peers/worker';
 const counterpart: Record<string, string> = { nvfp4: 'Q4_0', mxfp4: 'Q4_0', fp8: 'Q8_0', bf16: 'BF16' };
 /** Seconds after which no further pair is begun: a busy machine gives fewer pairs, not a longer run. */
 const pairSeconds = { binding: 80, server: 120, format: 50 };
-/** Answers that end earlier say nothing about speed. */
-const fewTokens = 16;
 
 /** Settings of each Node binding beside its plain one. */
 const bindings: Record<Binding, { script: string; speculative: Record<string, object> }> = {
@@ -26,7 +26,8 @@ const bindings: Record<Binding, { script: string; speculative: Record<string, ob
   },
   'llama.node': { script: 'llama-node.mjs', speculative: {} },
 };
-const serverSpecTypes = ['ngram-mod', 'ngram-simple', 'ngram-map-k', 'ngram-cache'];
+/** llama-server's speculations, and whether they learn from one request for the next. */
+const serverSpecTypes = { 'ngram-mod': true, 'ngram-simple': false, 'ngram-map-k': false, 'ngram-cache': true };
 
 /** What all comparisons share. */
 interface Bench {
@@ -38,13 +39,16 @@ interface Bench {
   plain: Engine;
   fast: Engine;
   prompts: PeerPrompt[];
+  /** Narrow traffic by the name of the stream. */
+  streams: Map<string, PeerPrompt[]>;
 }
 
 /**
  * The same prompts, model file and threads through other engines, each in pairs: ours, theirs, ours, theirs.
  *
  * Summary, medians of pairs, per peer (`node-llama-cpp`, `llama.node`, `llama.cpp`): `<peer>.plainRatio` our tokens/s of plain decoding on the
- * file as it is over the peer's; `<peer>.bestRatio` our tokens/s with everything on over the peer's best setting;
+ * file as it is over the peer's; `<peer>.bestRatio` our tokens/s with everything on over the peer's best setting; `<peer>.narrowRatio` the
+ * same at the end of narrow streams, of the one where it is least, of peers that can speculate;
  * `<peer>.<f>.plainRatio`, `<peer>.<f>.prefillRatio` the same per format (the bindings: auto alone). Of a peer that can't be had there is a row with
  * the reason and no key.
  */
@@ -54,9 +58,10 @@ export async function peers(
   plain: Engine,
   fast: Engine,
   prompts: PeerPrompt[],
+  streams: Map<string, PeerPrompt[]>,
 ): Promise<Report> {
   const report: Report = { suite: 'peers', summary: {}, rows: [] };
-  const bench = { report, options, model, threads: plain.model.threads, plain, fast, prompts };
+  const bench = { report, options, model, threads: plain.model.threads, plain, fast, prompts, streams };
   for (const binding of Object.keys(bindings) as Binding[])
     await unlessUnavailable(report, binding, () => compareBinding(bench, binding));
   await unlessUnavailable(report, 'llama.cpp', () => compareLlamaCpp(bench));
@@ -94,6 +99,25 @@ async function compareBinding(bench: Bench, binding: Binding): Promise<void> {
   report.summary[`${binding}.bestRatio`] = median(ratios(pairs.fast, best(pairs.theirs), speed));
   report.summary[`${binding}.auto.plainRatio`] = median(plain);
   report.summary[`${binding}.auto.prefillRatio`] = median(prefill);
+  if (settings.length === 0) return; // it cannot adapt
+  const narrow = { plain: start({}), ...Object.fromEntries(settings) };
+  const alone = Object.entries(narrow).map(([name, begin]): [string, Setting] => [
+    name,
+    { start: begin, learns: false },
+  ]);
+  await compareNarrow(bench, binding, Object.fromEntries(alone));
+}
+
+/** Costs its own figure only, where it fails. */
+function compareNarrow(
+  { report, fast, streams }: Bench,
+  peer: string,
+  settings: Record<string, Setting>,
+): Promise<void> {
+  const work = async (): Promise<void> => {
+    report.summary[`${peer}.narrowRatio`] = await narrowRatio(fast, streams, peer, settings);
+  };
+  return unlessUnavailable(report, peer, work, 'narrow streams');
 }
 
 /** llama-bench per format, and llama-server on Q4_0, its fastest type, with each of its n-gram speculations. */
@@ -117,10 +141,13 @@ async function compareLlamaCpp(bench: Bench): Promise<void> {
   if ('llama.cpp.auto.plainRatio' in report.summary)
     report.summary['llama.cpp.plainRatio'] = report.summary['llama.cpp.auto.plainRatio'];
   const file = await fileOf('Q4_0');
-  const types = serverSpecTypes.map((type) => [type, () => llama.serve(file, type)] as const);
-  const starts = { plain: () => llama.serve(file, 'none'), ...Object.fromEntries(types) };
-  const pairs = await answerInTurns(bench, 'llama-server', starts);
+  const settings: Record<string, Setting> = { plain: { start: () => llama.serve(file, 'none'), learns: false } };
+  for (const [type, learns] of Object.entries(serverSpecTypes))
+    settings[type] = { start: () => llama.serve(file, type), learns };
+  const starts = Object.entries(settings).map(([type, { start }]) => [type, start] as const);
+  const pairs = await answerInTurns(bench, 'llama-server', Object.fromEntries(starts));
   report.summary['llama.cpp.bestRatio'] = median(ratios(pairs.fast, best(pairs.theirs), speed));
+  await compareNarrow(bench, 'llama.cpp', settings);
 }
 
 /** llama-bench's test, 128 tokens from an empty context and 512 tokens of prompt, on both sides in turn. */
@@ -196,14 +223,14 @@ async function answerInTurns(bench: Bench, peer: string, starts: Record<string, 
       const show = (setting: string) => progress(`${peer}, ${setting}: prompt ${index + 1} of ${prompts.length}`);
       for (const [setting, loaded] of running) {
         show(setting);
-        if (setting === 'plain') pairs.plain.push(await answer(bench.plain, prompt));
+        if (setting === 'plain') pairs.plain.push(await fresh(bench.plain, prompt));
         const ask = async () => void pairs.theirs.get(setting)!.push(await loaded.answer(prompt));
         await unlessUnavailable(report, peer, ask, setting);
         if (pairs.theirs.get(setting)!.length <= index) {
           running.delete(setting);
           await loaded.close();
         }
-        if (setting === 'plain') pairs.fast.push(await answer(bench.fast, prompt));
+        if (setting === 'plain') pairs.fast.push(await fresh(bench.fast, prompt));
       }
     }
   } finally {
@@ -216,38 +243,10 @@ async function answerInTurns(bench: Bench, peer: string, starts: Record<string, 
   return pairs;
 }
 
-async function answer(engine: Engine, prompt: PeerPrompt): Promise<PeerRun> {
+/** Our answer by an engine that has forgotten what it learned. */
+function fresh(engine: Engine, prompt: PeerPrompt): Promise<PeerRun> {
   engine.forget();
-  const { timings } = await engine.generate(prompt.tokens, { maxTokens: prompt.maxTokens, temperature: 0 });
-  const { decodeSeconds, tokensPerSecond, ttft } = timings;
-  return {
-    tokens: Math.round(tokensPerSecond * decodeSeconds),
-    seconds: decodeSeconds,
-    prefillTokS: prompt.tokens.length / ttft,
-  };
-}
-
-/** Of each pair of answers that are long enough, ours over theirs. */
-function ratios(ours: PeerRun[], theirs: PeerRun[], of: (run: PeerRun) => number): number[] {
-  return theirs
-    .map((their, i) => [ours[i], their] as const)
-    .filter((pair) => pair.every(({ tokens }) => tokens >= fewTokens))
-    .map(([our, their]) => of(our) / of(their));
-}
-
-/** The answers of the setting with the highest speed over all prompts. */
-function best(bySetting: Map<string, PeerRun[]>): PeerRun[] {
-  const most = Math.max(...[...bySetting.values()].map((runs) => runs.length));
-  const complete = [...bySetting.values()].filter((runs) => runs.length === most);
-  return complete.sort((a, b) => overall(b) - overall(a))[0];
-}
-
-function speed({ tokens, seconds }: PeerRun): number {
-  return tokens / seconds;
-}
-
-function overall(runs: PeerRun[]): number {
-  return sum(runs.map(({ tokens }) => tokens)) / sum(runs.map(({ seconds }) => seconds));
+  return answer(engine, prompt);
 }
 
 function addRow(report: Report, engine: string, setting: string, runs: PeerRun[]): void {
