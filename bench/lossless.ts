@@ -142,7 +142,7 @@ async function compare(
       bar.show(`${weights}, batch ${batch}, temperature ${temperature}: ${row.mismatches} mismatches so far`);
       const force = allowed[turn % allowed.length];
       const prediction = force === Drafter.prediction ? corrupted(texts[index], next) : new Int32Array(0);
-      const speculation = { enabled: true, maxLookahead: 8, drafters: -1, learned: true, force };
+      const speculation = { enabled: true, maxLookahead: 8, drafters: -1, learned: true, record: false, force };
       const run = await drafting.run({
         ...request,
         tenant,

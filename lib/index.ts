@@ -10,6 +10,7 @@ export type {
   Chunk,
   FinishReason,
   GenerateResult,
+  Recording,
   RoundTrace,
   SpeculationReport,
   Timings,

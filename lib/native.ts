@@ -96,6 +96,8 @@ export interface NativeRequest {
     drafters: number;
     /** Whether they look at what earlier requests have taught: text of session and tenant, the tenant's own head. */
     learned: boolean;
+    /** Nothing is verified, and all that is drafted at every position comes back in {@link NativeOutcomes.recorded}. */
+    record: boolean;
     /** Tests and `bench lossless`: draft in every round from this drafter, ignoring the policy. -1 = let the policy choose. */
     force: number;
   };
@@ -176,8 +178,19 @@ export interface NativeOutcomes {
    * entry in `errors`, also one that was ended by `finish` (reason cancelled), even if nobody waits for it any more.
    */
   finished: Int32Array;
+  /** Drafts of sequences that record, as soon as the text decides them; there where there are any. */
+  recorded?: NativeRecorded;
   /** Errors of single sequences. */
   errors: { sequence: number; code: string; message: string }[];
+}
+/** Whole drafts, as `drafts` lists them one after the other. */
+export interface NativeRecorded {
+  /** sequence, length of its text (prompt included) when it was drafted, drafter, number of nodes. */
+  drafts: Int32Array;
+  /** Per node: 1 + its parent's place in the draft in bits 0..6 (0 = none), bit 7: it and all above it are what the target said. */
+  nodes: Uint8Array;
+  /** Per node. */
+  confidence: Float32Array;
 }
 /**
  * rows, sequences, contextTokens, prefillRows, draftSeconds, passSeconds, sampleSeconds, otherSeconds; then headSeconds, a part of

@@ -77,7 +77,7 @@ const plainRequest: Omit<NativeRequest, 'prompt'> = {
   logprobs: -1,
   prediction: new Int32Array(0),
   learn: Learn.all,
-  speculation: { enabled: true, maxLookahead: 16, drafters: -1, learned: true, force: -1 },
+  speculation: { enabled: true, maxLookahead: 16, drafters: -1, learned: true, record: false, force: -1 },
 };
 
 /**

@@ -48,7 +48,14 @@ export class HeadVersions {
 
   async #learn(prompts: readonly Int32Array[]): Promise<string> {
     const { engine } = this.runner;
-    const speculation = { enabled: true, maxLookahead: 8, drafters: -1, learned: true, force: Drafter.head };
+    const speculation = {
+      enabled: true,
+      maxLookahead: 8,
+      drafters: -1,
+      learned: true,
+      record: false,
+      force: Drafter.head,
+    };
     for (let i = 0; (this.#judged?.candidateNumber ?? 0) === 0; ++i) {
       if (i === 2 * texts) throw new Error('the head did not learn');
       await this.runner.run({ prompt: prompts[i % prompts.length], tenant: this.tenant, maxTokens: 64, speculation });

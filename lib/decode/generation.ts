@@ -1,11 +1,13 @@
 import { performance } from 'node:perf_hooks';
 import type { RowOwner } from '../controller/controller';
 import { NodeOutcome, unpackNode } from '../controller/nodes';
-import { Drafter } from '../native';
 import { atCallSite } from './call-site';
 import type { CallSite } from './call-site';
-import type { Chunk, FinishReason, GenerateResult, RoundTrace, TokenLogprob } from './result';
+import { RecordingBuilder } from './recording';
+import type { RecordedDraft } from './recording';
+import type { Chunk, FinishReason, GenerateResult, TokenLogprob } from './result';
 import { StopMatcher } from './stop';
+import { Traces } from './traces';
 
 /** Turns tokens into text piece by piece: incomplete characters wait for their remaining bytes. */
 export interface TextSource {
@@ -21,7 +23,10 @@ export interface GenerationRequest {
   /** Alternatives per token; -1 = no logprobs. */
   logprobs: number;
   explain: boolean;
-  owner: RowOwner;
+  /** Whether the drafts of every position are kept. */
+  record: boolean;
+  /** Undefined where nothing may be learned from how it is drafted for. */
+  owner: RowOwner | undefined;
 }
 
 /** What a generation tells the engine. */
@@ -70,7 +75,8 @@ export class Generation {
   #whole = '';
   readonly #tokens: number[] = [];
   readonly #logprobs: TokenLogprob[] = [];
-  readonly #rounds: RoundTrace[] = [];
+  readonly #traces: Traces | undefined;
+  readonly #recording: RecordingBuilder | undefined;
   /** Text and tokens before these have been taken. */
   #takenText = 0;
   #takenTokens = 0;
@@ -98,6 +104,8 @@ export class Generation {
     this.#text = text;
     this.#control = control;
     this.#stops = new StopMatcher(request.stop);
+    if (request.explain) this.#traces = new Traces();
+    if (request.record) this.#recording = new RecordingBuilder(request.promptTokens);
     this.#site = site;
     this.result = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
@@ -133,6 +141,11 @@ export class Generation {
     for (let i = 0; i < step.tokens.length && this.#reason === undefined; ++i) this.#acceptToken(step, i);
     this.#count(step, before);
     if (this.#reason !== undefined) this.#control.finish(this.#tokens.length);
+  }
+
+  /** Takes a draft of a request that records. */
+  record(draft: RecordedDraft): void {
+    this.#recording?.add(draft);
   }
 
   /** Wakes the consumer; called once per crossing, after its steps were accepted. */
@@ -241,7 +254,7 @@ export class Generation {
     this.#drafted += count.drafted;
     this.#accepted += Math.min(count.accepted, kept);
     this.#rejected += count.rejected;
-    if (this.#request.explain) this.#rounds.push(traceOf(step, kept));
+    this.#traces?.add(step, before, kept);
   }
 
   #pending(): boolean {
@@ -302,22 +315,8 @@ export class Generation {
       },
     };
     if (this.#request.logprobs >= 0) result.logprobs = this.#logprobs.slice();
-    if (this.#request.explain) result.rounds = this.#rounds;
+    if (this.#traces) result.rounds = this.#traces.rounds;
+    if (this.#recording) result.recording = this.#recording.build(count);
     return result;
   }
 }
-
-function traceOf(step: Step, kept: number): RoundTrace {
-  const drafts = Array.from(step.draftOutcome, unpackNode).flatMap(({ depth, outcome, shadow }, i) => {
-    if (shadow) return [];
-    return [{ depth, confidence: step.draftConfidence[i], outcome: outcomeNames[outcome] }];
-  });
-  const tokens = Array.from(step.tokens.subarray(0, kept));
-  return { drafter: Drafter[step.drafter], drafts, tokens, seconds: step.seconds };
-}
-
-const outcomeNames = {
-  [NodeOutcome.rejected]: 'rejected',
-  [NodeOutcome.accepted]: 'accepted',
-  [NodeOutcome.unreached]: 'unreached',
-} as const;

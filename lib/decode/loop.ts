@@ -1,7 +1,7 @@
 import type { RowOwner } from '../controller/controller';
 import { ForetokenError } from '../error';
 import { FinishReason as NativeFinish, roundFields, stepFields } from '../native';
-import type { NativeEngine, NativeOutcomes, NativeRequest } from '../native';
+import type { NativeEngine, NativeOutcomes, NativeRecorded, NativeRequest } from '../native';
 import type { CallSite } from './call-site';
 import { Generation } from './generation';
 import type { GenerationRequest, TextSource } from './generation';
@@ -82,6 +82,7 @@ export class DecodeLoop {
     this.#addPrefill(outcomes.rounds);
     const woken = this.#acceptSteps(outcomes);
     for (const generation of woken) generation.wake();
+    this.#addRecorded(outcomes.recorded);
     for (const { sequence, code, message } of outcomes.errors) {
       this.#running.get(sequence)?.fail(new ForetokenError(code, message));
       this.#remove(sequence);
@@ -124,6 +125,18 @@ export class DecodeLoop {
       if (generation) woken.add(generation);
     }
     return woken;
+  }
+
+  #addRecorded(recorded: NativeRecorded | undefined): void {
+    if (recorded === undefined) return;
+    const { drafts, nodes, confidence } = recorded;
+    for (let i = 0, from = 0; i < drafts.length; i += 4) {
+      const [sequence, start, drafter, count] = drafts.subarray(i, i + 4);
+      const to = from + count;
+      const parts = { nodes: nodes.subarray(from, to), confidence: confidence.subarray(from, to) };
+      this.#running.get(sequence)?.record({ start, drafter, ...parts });
+      from = to;
+    }
   }
 
   #addPrefill(rounds: Float64Array): void {

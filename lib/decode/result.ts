@@ -52,10 +52,39 @@ export interface RoundTrace {
   drafter: string;
   /** Drafted tokens by depth (1 = first), the drafter's confidence and what became of them. */
   drafts: { depth: number; confidence: number; outcome: 'rejected' | 'accepted' | 'unreached' }[];
+  /**
+   * By drafter that proposed anything: how many of its tokens the model went on to say, whether they were verified or not. The text that
+   * comes later decides some; where it ends before, they don't count.
+   */
+  foreseen: Record<string, number>;
   /** Tokens that came out of the pass. */
   tokens: number[];
   /** Seconds of the whole round, which may have served other requests too. */
   seconds: number;
+}
+
+/**
+ * What drafters proposed along one text, at every position; `speculation.record` asks for it. It holds chances and what was right, never
+ * a drafted token.
+ *
+ * A policy can be replayed on it: at a position it picks nodes of one draft, and goes on behind the ones that were right and the token
+ * after them. That is exact for `suffix`, `recall` and `head`: what they propose at a position depends on the text up to there and on what
+ * was remembered before the request, not on what was verified on the way. (A tenant that remembers more than its budget may keep other
+ * passages for later requests; `prediction` finds its place again where it is asked, so that a replay of it is close but not exact.)
+ */
+export interface Recording {
+  promptTokens: number;
+  /** Tokens of the answer. */
+  tokens: number;
+  /** Per draft, in the text's order: tokens of the answer before it (at least 1), drafter id, nodes. */
+  drafts: Int32Array;
+  /**
+   * Per node, draft by draft, parents first: 1 + its parent's place in the draft in bits 0..6 (0 = it comes first), bit 7: it and all
+   * above it are what the model said.
+   */
+  nodes: Uint8Array;
+  /** Per node, 0..1: the drafter's own confidence. */
+  confidence: Float32Array;
 }
 
 /** What a finished generation gives. */
@@ -72,6 +101,8 @@ export interface GenerateResult {
   logprobs?: TokenLogprob[];
   /** Every pass; there if the request asked to `explain`. */
   rounds?: RoundTrace[];
+  /** Every draft at every position; there if the request asked to `record`. */
+  recording?: Recording;
 }
 
 /** What arrived since the consumer last asked. */

@@ -71,6 +71,11 @@ export interface RequestOptions {
     maxLookahead?: number;
     /** Who drafts. Defaults to `'auto'`. */
     speculator?: Speculator;
+    /**
+     * Whether to decode plainly and list in the result all that every drafter proposes at every position, and what of it was right: for
+     * replaying other policies on the same text. Defaults to `false`.
+     */
+    record?: boolean;
   };
   /** Whether the result lists every pass of the model with its drafts. Defaults to `false`. */
   explain?: boolean;
@@ -88,7 +93,7 @@ export interface CheckedRequestOptions extends Required<
   biasValues: Float32Array;
   learn: Learn;
   signal: AbortSignal | undefined;
-  speculation: { enabled: boolean; maxLookahead: number; drafters: number; learned: boolean };
+  speculation: { enabled: boolean; maxLookahead: number; drafters: number; learned: boolean; record: boolean };
 }
 
 const maxStopStrings = 16;
@@ -199,6 +204,7 @@ function readSpeculation(read: OptionReader): CheckedRequestOptions['speculation
     enabled: inner.boolean('enabled', true),
     maxLookahead: inner.integer('maxLookahead', 32, 1, 48),
     ...readSpeculator(inner),
+    record: inner.boolean('record', false),
   };
   inner.finish();
   return speculation;

@@ -96,6 +96,7 @@ Request request(const Fields& fields) {
   result.maxLookahead = speculation.int32("maxLookahead");
   result.drafters = static_cast<uint32_t>(speculation.int32("drafters"));
   result.learned = speculation.boolean("learned");
+  result.record = speculation.boolean("record");
   result.force = speculation.int32("force");
   return result;
 }
@@ -125,6 +126,15 @@ Policy policy(const Fields& fields) {
   return result;
 }
 
+static Napi::Object recordedToJs(Napi::Env env, const Outcomes& batch) {
+  auto result = Napi::Object::New(env);
+  Arrays arrays(env, bytesOf(batch.recorded, batch.recordedConfidence, batch.recordedNodes));
+  result.Set("drafts", arrays.add<Napi::Int32Array>(batch.recorded));
+  result.Set("confidence", arrays.add<Napi::Float32Array>(batch.recordedConfidence));
+  result.Set("nodes", arrays.add<Napi::Uint8Array>(batch.recordedNodes));
+  return result;
+}
+
 Napi::Object toJs(Napi::Env env, const Outcomes& batch) {
   auto result = Napi::Object::New(env);
   Arrays arrays(env, bytesOf(batch.rounds, batch.steps, batch.tokens, batch.draftConfidence, batch.draftOutcome,
@@ -136,6 +146,7 @@ Napi::Object toJs(Napi::Env env, const Outcomes& batch) {
   result.Set("draftOutcome", arrays.add<Napi::Int32Array>(batch.draftOutcome));
   result.Set("logprobs", arrays.add<Napi::Float32Array>(batch.logprobs));
   result.Set("finished", arrays.add<Napi::Int32Array>(batch.finished));
+  if (!batch.recorded.empty()) result.Set("recorded", recordedToJs(env, batch));
   auto errors = Napi::Array::New(env, batch.errors.size());
   for (uint32_t i = 0; i < batch.errors.size(); ++i) {
     auto error = Napi::Object::New(env);

@@ -88,6 +88,7 @@ void EngineCore::end(Sequence& sequence, FinishReason reason) {
   std::erase(active_, &sequence);
   std::erase(waiting_, &sequence);
   sequence.state = Sequence::State::ended;
+  if (sequence.recorder) reportRecorded(sequence, /*ended=*/true);
   out_->finished.push_back({sequence.id, static_cast<int32_t>(reason), std::max(sequence.cachedPromptTokens, 0)});
   admissible_ = true;
 }

@@ -26,6 +26,13 @@ EngineOptions checked(EngineOptions options) {
   return options;
 }
 
+Beliefs everybodyDraftsInVain() {
+  Beliefs beliefs;
+  beliefs.allowed.fill(true);
+  beliefs.askEvery.fill(1);
+  return beliefs;
+}
+
 }  // namespace
 
 EngineCore::EngineCore(Backend& backend, std::shared_ptr<Model> model, const EngineOptions& options)
@@ -38,6 +45,7 @@ EngineCore::EngineCore(Backend& backend, std::shared_ptr<Model> model, const Eng
       budget_(kvBudget(options_, model_->config(), availableMemory())),
       pool_(budget_.scratchPages, budget_.sequencePages),
       library_(options_.indexBytes, options_.tenantIndexBytes, /*keys=*/true),
+      recordersBeliefs_(everybodyDraftsInVain()),
       planner_(options_.maxSequences * kMaxDraftNodes),
       pass_(std::max(options_.maxRows, options_.maxSequences + kMaxDraftRows), options_.maxSequences,
             kMaxDraftRows * kMaxDraftNodes),

@@ -172,6 +172,7 @@ class EngineCore {
   void recordStep(Entry& entry, int32_t tokenOffset);
   int32_t recordNodes(Sequence& sequence, const Draft& draft, const int32_t* row, std::span<const int32_t> emitted);
   void recordUnverified(Sequence& sequence, int32_t start);
+  void reportRecorded(Sequence& sequence, bool ended);
 
   // measure.cc
   float timePass(const PageTable& table, int context, int rows);
@@ -195,7 +196,8 @@ class EngineCore {
   TextLibrary library_;
   std::shared_ptr<const StaticMemory> staticMemory_;
   Prices prices_;
-  Beliefs commonBeliefs_;  ///< of all tenants that have none of their own
+  Beliefs commonBeliefs_;           ///< of all tenants that have none of their own
+  const Beliefs recordersBeliefs_;  ///< where a sequence records: everybody drafts, nothing is worth a row
   Planner planner_;
   PassBuilder pass_;
   Outcomes* out_ = nullptr;

@@ -9,6 +9,9 @@ void Outcomes::clear() {
   draftConfidence.clear();
   draftOutcome.clear();
   logprobs.clear();
+  recorded.clear();
+  recordedNodes.clear();
+  recordedConfidence.clear();
   finished.clear();
   errors.clear();
 }

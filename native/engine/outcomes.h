@@ -47,6 +47,11 @@ inline NodeOutcome outcomeOf(int32_t packed) { return static_cast<NodeOutcome>(p
 inline bool isShadow(int32_t packed) { return (packed >> 16 & 1) != 0; }
 inline int32_t ageOf(int32_t packed) { return packed >> 17 & 0x7f; }
 
+/// One draft of a sequence that records; its nodes follow those of the draft before.
+struct RecordedDraft {
+  int32_t sequence, start, drafter, nodes;
+};
+
 struct SequenceFailure {
   int32_t sequence;
   std::string code, message;
@@ -61,6 +66,9 @@ struct Outcomes {
   std::vector<int32_t> draftOutcome;
   std::vector<float>
       logprobs;  ///< in the order of `tokens`, for requests that asked: logprob, then n x (token, logprob)
+  std::vector<RecordedDraft> recorded;
+  std::vector<uint8_t> recordedNodes;  ///< 1 + the parent's place in the draft (0 = none) | right << 7
+  std::vector<float> recordedConfidence;
   std::vector<FinishedRecord> finished;
   std::vector<SequenceFailure> errors;
   std::atomic<bool> lent{false};

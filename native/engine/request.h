@@ -34,6 +34,7 @@ struct Request {
   int32_t maxLookahead = 16;  ///< deepest draft
   uint32_t drafters = ~0u;    ///< those that the policy may choose, as bits: 1 << id
   bool learned = true;        ///< drafted for from what earlier requests have taught, too
+  bool record = false;        ///< nothing is verified, and all that is drafted at every position is reported
   int32_t force = -1;  ///< draft in every round from this drafter, whatever the policy says; -1 = the policy decides
 };
 

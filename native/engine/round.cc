@@ -163,6 +163,7 @@ const std::shared_ptr<const HeadWeights>& EngineCore::headOf(const Entry& entry)
 }
 
 const Beliefs& EngineCore::beliefsOf(const Entry& entry) const {
+  if (entry.sequence->recorder) return recordersBeliefs_;
   const auto& own = tenants_[entry.sequence->owner].beliefs;
   return own ? *own : commonBeliefs_;
 }
@@ -322,16 +323,21 @@ bool EngineCore::commit(Sequence& sequence, int32_t row) {
 void EngineCore::recordStep(Entry& entry, int32_t tokenOffset) {
   const auto emitted = std::span<const int32_t>(out_->tokens).subspan(tokenOffset);
   const auto emittedCount = static_cast<int32_t>(emitted.size());
+  const int32_t start = entry.sequence->length() - emittedCount;
   const auto draftOffset = static_cast<int32_t>(out_->draftOutcome.size());
   int32_t accepted = 0;
   bool verified = false;
   for (size_t d = 0; d < entry.drafts.size(); ++d) {
+    const Draft& draft = entry.drafts[d];
+    if (entry.sequence->recorder)
+      entry.sequence->recorder->add(draft.drafter, start, std::span(draft.nodes).first(draft.count));
     const bool chosen = static_cast<int>(d) == entry.best;
-    accepted += recordNodes(*entry.sequence, entry.drafts[d], chosen ? entry.row.data() : nullptr, emitted);
-    verified |= chosen && std::any_of(entry.row.begin(), entry.row.begin() + entry.drafts[d].count,
-                                      [](int32_t row) { return row >= 0; });
+    accepted += recordNodes(*entry.sequence, draft, chosen ? entry.row.data() : nullptr, emitted);
+    verified |=
+        chosen && std::any_of(entry.row.begin(), entry.row.begin() + draft.count, [](int32_t row) { return row >= 0; });
   }
-  if (entry.sequence->drafts()) recordUnverified(*entry.sequence, entry.sequence->length() - emittedCount);
+  if (entry.sequence->drafts()) recordUnverified(*entry.sequence, start);
+  if (entry.sequence->recorder) reportRecorded(*entry.sequence, /*ended=*/false);
   const auto count = static_cast<int32_t>(out_->draftOutcome.size()) - draftOffset;
   const auto drafter = static_cast<int32_t>(verified ? entry.chosen().drafter : DrafterId::none);
   out_->steps.push_back({static_cast<int32_t>(out_->rounds.size()), entry.sequence->id, tokenOffset, emittedCount,
@@ -364,6 +370,18 @@ int32_t EngineCore::recordNodes(Sequence& sequence, const Draft& draft, const in
     accepted += right;
   }
   return accepted;
+}
+
+/// What came of the drafts of a sequence that records, as far as its text decides it.
+void EngineCore::reportRecorded(Sequence& sequence, bool ended) {
+  sequence.recorder->settle(sequence.tokens, ended, [&](const Recorder::Draft& draft) {
+    out_->recorded.push_back(
+        {sequence.id, draft.start, static_cast<int32_t>(draft.drafter), static_cast<int32_t>(draft.nodes.size())});
+    for (size_t n = 0; n < draft.nodes.size(); ++n) {
+      out_->recordedNodes.push_back(static_cast<uint8_t>(draft.nodes[n].parent + 1 + (draft.right[n] ? 0x80 : 0)));
+      out_->recordedConfidence.push_back(draft.nodes[n].confidence);
+    }
+  });
 }
 
 /// Says of unverified nodes, of this round and of earlier ones, what the text says now that it has grown beyond

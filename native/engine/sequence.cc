@@ -18,6 +18,7 @@ Sequence::Sequence(int32_t id, Request r, int32_t contextLength, int32_t vocabul
   if (!drafts || !request.speculate) return;
   own_ = std::make_unique<TextSegment>(limit, /*keys=*/true);
   open_ = std::make_unique<OpenDrafts>(std::min(request.maxLookahead, kMaxDraftNodes), kDraftersAsked * kMaxDraftNodes);
+  if (request.record) recorder = std::make_unique<Recorder>(request.maxLookahead);
   suffix_ = std::make_unique<SuffixDrafter>(own_.get());
   recall_ = std::make_unique<RecallDrafter>(own_.get());
   if (!request.prediction.empty()) prediction_ = std::make_unique<PredictionDrafter>(request.prediction);

@@ -15,6 +15,7 @@
 #include "speculate/open_drafts.h"
 #include "speculate/prediction.h"
 #include "speculate/recall.h"
+#include "speculate/recorder.h"
 #include "speculate/suffix.h"
 
 namespace foretoken {
@@ -63,13 +64,14 @@ class Sequence {
   std::vector<int32_t> tokens;  ///< prompt and output
   int32_t computed = 0;         ///< positions whose keys and values are in `table`
   PageTable table;
-  HeadProgress headKnown;           ///< of `table`
-  std::shared_ptr<Model> model;     ///< the weights it is computed with; null until its first admission
-  int32_t tenant = -1;              ///< the engine's number of the tenant
-  int32_t owner = -1;               ///< … and of the learner
-  int32_t cachedPromptTokens = -1;  ///< found in the prefix cache at the first admission
-  int32_t consumed = 0;             ///< tokens the caller has taken
-  bool remembered = true;           ///< may enter prefix cache and indexes when it ends
+  HeadProgress headKnown;              ///< of `table`
+  std::shared_ptr<Model> model;        ///< the weights it is computed with; null until its first admission
+  int32_t tenant = -1;                 ///< the engine's number of the tenant
+  int32_t owner = -1;                  ///< … and of the learner
+  int32_t cachedPromptTokens = -1;     ///< found in the prefix cache at the first admission
+  int32_t consumed = 0;                ///< tokens the caller has taken
+  bool remembered = true;              ///< may enter prefix cache and indexes when it ends
+  std::unique_ptr<Recorder> recorder;  ///< of a request that records
   std::shared_ptr<TextShelf> sessionShelf, tenantShelf;
   std::shared_ptr<const StaticMemory> staticMemory;
 

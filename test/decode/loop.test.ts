@@ -17,6 +17,7 @@ function begin(request: Partial<GenerationRequest> = {}, signal?: AbortSignal) {
     stop: [],
     logprobs: -1,
     explain: false,
+    record: false,
     owner: { tenant: 'a', kind: 'greedy' as const },
     ...request,
   };
@@ -162,6 +163,7 @@ test('an error of one sequence reaches its reader alone, with the stack of the c
     stop: [],
     logprobs: -1,
     explain: false,
+    record: false,
     owner: { tenant: 'a', kind: undefined },
   };
   const site = { stack: 'Error\n    at userCode (user.js:1:1)' };
@@ -187,6 +189,7 @@ test('logprobs are split over sequences that asked for different numbers of them
     stopTokens: new Set<number>(),
     stop: [],
     explain: false,
+    record: false,
     owner: { tenant: 'a', kind: undefined },
   };
   const none = loop.start(native, { ...request, logprobs: -1 }, new CharacterText(), {});
