@@ -37,7 +37,7 @@ export class HeadVersions {
 
   /** The other version drafts from the next round on. */
   async swap(): Promise<void> {
-    await this.runner.engine.adoptHead(this.tenant, this.#paths[this.swaps % 2]);
+    await this.runner.engine.adoptHead(this.tenant, this.#paths[this.swaps % 2], false);
     this.swaps += 1;
   }
 

@@ -89,7 +89,7 @@ export class Engine {
     source: ModelSource,
     loop: DecodeLoop,
     controller: Controller | undefined,
-    { keepLearned, onEvent, native: { learn } }: CheckedLoadOptions,
+    { keepLearned, onEvent, native: { learn, weights } }: CheckedLoadOptions,
   ) {
     this.#native = native;
     this.#source = source;
@@ -99,6 +99,7 @@ export class Engine {
     if (!controller || !(heads || keepLearned)) return;
     this.#learning = new Learning(native, {
       heads,
+      weights,
       store: keepLearned ? new SpeculatorStore(source.cacheFolder, native.info().sourceHash) : undefined,
       price: (drafted) => controller.cost.draftedRoundSeconds(drafted),
       onEvent,

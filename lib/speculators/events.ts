@@ -6,8 +6,8 @@ export interface LearningEvent {
    * `candidate`: what was learned is being judged from now on. `promoted`: it drafts. `discarded`: it was worse, or not
    * found to be better in time.
    * `rolledBack`: the head before it drafts again. `alarm`: drafts of the head are hardly ever accepted any more. `notKept`: what was
-   * decided holds, but could not be written to disk. `regated`: the target's weights have moved, so that what was promoted has to be judged
-   * again, as a candidate; it carries the version that drafted.
+   * decided holds, but could not be written to disk. `regated`: the target's weights have moved, or are held in another
+   * format (`weights` names the one before), so that what was promoted has to be judged again, as a candidate; it carries its version.
    */
   kind: 'candidate' | 'promoted' | 'discarded' | 'rolledBack' | 'alarm' | 'notKept' | 'regated';
   /** Whose head it is: a tenant's; with `group`, that of the group of this name. */

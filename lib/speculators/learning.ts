@@ -6,6 +6,7 @@ import type { LearningEvent } from './events';
 import type { Foreseen, RoundPrice } from './foreseen';
 import { Guard } from './guard';
 import type { Verdict } from './guard';
+import { liveVersion } from './manifest';
 import type { Evidence } from './manifest';
 import { readMemory } from './memory';
 import type { SpeculatorStore } from './store';
@@ -14,6 +15,8 @@ import type { SpeculatorStore } from './store';
 export interface LearningOptions {
   /** Whether heads learn. */
   heads: boolean;
+  /** The format of the target's weights. */
+  weights: string;
   /** Where what was learned is kept; undefined = nowhere. */
   store: SpeculatorStore | undefined;
   /** What rounds cost now. */
@@ -118,20 +121,23 @@ export class Learning {
   }
 
   async #open(tenant: string): Promise<void> {
-    const { store, heads } = this.options;
+    const { store, heads, weights } = this.options;
     if (!store) return;
     const path = store.memoryPath(tenant);
     if (path !== undefined) {
       const { tokens, keys } = await readMemory(path, store.model);
       await this.native.restoreMemory(tenant, tokens, keys);
     }
-    const { live } = await store.manifest(tenant);
-    if (this.#headStore) this.#stateOf(tenant).version = live;
-    const head = heads ? await store.headPath(tenant) : undefined;
-    if (head === undefined || !existsSync(head)) return;
-    await this.native.adoptHead(tenant, head).catch((error: unknown) => {
+    const live = liveVersion(await store.manifest(tenant));
+    if (!live) return;
+    const again = live.weights !== undefined && live.weights !== weights;
+    if (this.#headStore && !again) this.#stateOf(tenant).version = live.version;
+    const head = store.fileOf(tenant, live);
+    if (!heads || !existsSync(head)) return;
+    await this.native.adoptHead(tenant, head, again).catch((error: unknown) => {
       throw ForetokenError.from(error);
     });
+    if (again) this.#tell('regated', tenant, { version: live.version, weights: live.weights! });
   }
 
   async #carryOut(tenant: string, { kind, evidence }: Verdict, candidate: number): Promise<void> {
@@ -152,7 +158,8 @@ export class Learning {
     try {
       if (kind === 'rollback') return store ? (await store.rollBack(tenant, undefined, evidence)).live : 0;
       const write = (path: string): Promise<unknown> => this.native.saveHead(tenant, path);
-      const head = { origin: 'learned', tenants: [tenant], evidence, write } as const;
+      const { weights } = this.options;
+      const head = { origin: 'learned', weights, tenants: [tenant], evidence, write } as const;
       return store ? (await store.promote(tenant, head)).version : (state.versions += 1);
     } catch (error) {
       this.#notKept(tenant)(error);

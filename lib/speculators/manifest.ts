@@ -14,6 +14,8 @@ export interface HeadVersion {
   /** Its file, beside the manifest. */
   file: string;
   origin: 'learned' | 'imported';
+  /** The weights that it was found better with: for others it has to be judged again. Absent where somebody chose it, whatever the weights. */
+  weights?: string;
   /** When it was promoted, as ISO 8601. */
   promoted: string;
   /** Tenants whose text it has learned from, those of its parents included. */
@@ -98,8 +100,9 @@ function isWhole({ model, tenant, live, next, versions }: Manifest): boolean {
 }
 
 /** A file's name is a name and no path: nothing outside of the folder is ever read or removed. */
-function isWholeVersion({ version, parent, file, promoted, tenants, evidence }: HeadVersion): boolean {
+function isWholeVersion({ version, parent, file, promoted, tenants, evidence, weights }: HeadVersion): boolean {
   return (
+    (weights === undefined || typeof weights === 'string') &&
     Number.isInteger(version) &&
     Number.isInteger(parent) &&
     typeof file === 'string' &&

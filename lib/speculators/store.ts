@@ -16,7 +16,7 @@ export const keptVersions = 8;
 const memoryFile = 'memory.safetensors';
 
 /** A head that is about to become a version. */
-export interface NewHead extends Pick<HeadVersion, 'origin' | 'evidence'> {
+export interface NewHead extends Pick<HeadVersion, 'origin' | 'evidence' | 'weights'> {
   /** Tenants whose text it has learned from, beyond those of its parent. */
   tenants: readonly string[];
   /** Writes it. */
@@ -63,11 +63,16 @@ export class SpeculatorStore {
     return (await readManifest(this.#folderOf(tenant))) ?? emptyManifest(this.model, tenant);
   }
 
+  /** The file of a version of a tenant's head. */
+  fileOf(tenant: string, { file }: HeadVersion): string {
+    return join(this.#folderOf(tenant), file);
+  }
+
   /** The file of a tenant's head, the live one by default; undefined = there is none. Throws MANIFEST_INVALID, NO_SUCH_VERSION. */
   async headPath(tenant: string, version?: number): Promise<string | undefined> {
     const manifest = await this.manifest(tenant);
     const found = version === undefined ? liveVersion(manifest) : requireVersion(manifest, version);
-    return found && join(this.#folderOf(tenant), found.file);
+    return found && this.fileOf(tenant, found);
   }
 
   /** The file of a tenant's remembered text; undefined = there is none. */
@@ -85,6 +90,7 @@ export class SpeculatorStore {
         parent: manifest.live,
         file: `head-${manifest.next}.safetensors`,
         origin: head.origin,
+        weights: head.weights,
         promoted: new Date().toISOString(),
         tenants: [...new Set([...(parent?.tenants ?? []), ...head.tenants])].sort(),
         evidence: head.evidence,

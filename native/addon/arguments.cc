@@ -139,6 +139,11 @@ int64_t integerArgument(const Napi::CallbackInfo& call, size_t index, const char
   return value.As<Napi::Number>().Int64Value();
 }
 
+bool booleanArgument(const Napi::CallbackInfo& call, size_t index, const char* name) {
+  if (!call[index].IsBoolean()) throw invalidArgument(call.Env(), std::string(name) + " must be true or false");
+  return call[index].As<Napi::Boolean>();
+}
+
 std::string stringArgument(const Napi::CallbackInfo& call, size_t index, const char* name) {
   if (!call[index].IsString()) throw invalidArgument(call.Env(), std::string(name) + " must be a string");
   return call[index].As<Napi::String>().Utf8Value();

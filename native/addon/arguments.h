@@ -49,6 +49,7 @@ Napi::Error invalidArgument(Napi::Env env, const std::string& message);
 
 /// Positional arguments of a call, checked the same way.
 int64_t integerArgument(const Napi::CallbackInfo& call, size_t index, const char* name, int64_t least, int64_t most);
+bool booleanArgument(const Napi::CallbackInfo& call, size_t index, const char* name);
 std::string stringArgument(const Napi::CallbackInfo& call, size_t index, const char* name);
 Napi::Function functionArgument(const Napi::CallbackInfo& call, size_t index, const char* name);
 std::vector<int32_t> int32sArgument(const Napi::CallbackInfo& call, size_t index, const char* name);

@@ -129,7 +129,8 @@ Napi::Value saveHead(const Napi::CallbackInfo& call) {
 }
 
 Napi::Value adoptHead(const Napi::CallbackInfo& call) {
-  return self(call).adoptHead(call.Env(), stringArgument(call, 0, "tenant"), stringArgument(call, 1, "path"));
+  return self(call).adoptHead(call.Env(), stringArgument(call, 0, "tenant"), stringArgument(call, 1, "path"),
+                              booleanArgument(call, 2, "again"));
 }
 
 Napi::Value close(const Napi::CallbackInfo& call) { return self(call).close(call.Env()); }
@@ -239,7 +240,7 @@ class LoadWorker final : public Napi::AsyncWorker {
     if (path.empty()) return;
     train::LoadedHead head = train::loadHead(path, {target.sourceHash(), options_.tokenizer, {}});
     options_.engine.head = std::make_shared<const HeadWeights>(
-        HeadSource{head.shape, head.binding.fusedLayers, head.draft, head.weights, {}}, target, backend);
+        HeadSource{head.shape, head.binding.fusedLayers, head.draft, head.weights, head.delta}, target, backend);
     if (!options_.learn) return;
     learner_ = std::make_unique<learn::Learner>(std::move(head), options_.engine.head, CpuOptions{1, options_.isa},
                                                 learn::LearnerOptions{});

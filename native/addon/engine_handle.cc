@@ -385,10 +385,10 @@ Napi::Promise EngineHandle::saveHead(Napi::Env env, const std::string& tenant, c
       [](Napi::Env jsEnv, const bool&) { return Napi::Object::New(jsEnv); });
 }
 
-Napi::Promise EngineHandle::adoptHead(Napi::Env env, const std::string& tenant, const std::string& path) {
+Napi::Promise EngineHandle::adoptHead(Napi::Env env, const std::string& tenant, const std::string& path, bool again) {
   learn::Learner& own = learner();
   return answer<bool>(
-      env, [&](Reply<bool> reply) { own.adopt(tenant, path, bare(std::move(reply))); },
+      env, [&](Reply<bool> reply) { own.adopt(tenant, path, again, bare(std::move(reply))); },
       [](Napi::Env jsEnv, const bool&) { return Napi::Object::New(jsEnv); });
 }
 

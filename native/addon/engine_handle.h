@@ -67,7 +67,7 @@ class EngineHandle final : public OutcomeSink {
   void watchLearning(Napi::Function onJudged);
   Napi::Promise decide(Napi::Env env, const std::string& tenant, learn::Learner::Decision decision, int64_t candidate);
   Napi::Promise saveHead(Napi::Env env, const std::string& tenant, const std::string& path);
-  Napi::Promise adoptHead(Napi::Env env, const std::string& tenant, const std::string& path);
+  Napi::Promise adoptHead(Napi::Env env, const std::string& tenant, const std::string& path, bool again);
   Napi::Promise close(Napi::Env env);
 
  private:

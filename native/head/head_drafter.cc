@@ -13,8 +13,7 @@ namespace {
 /// Sequences and positions of context that go through the head at once.
 constexpr int kAsksAtOnce = 32;
 constexpr int kContextRows = 128;
-/// Candidates of a slot that the Markov term corrects.
-constexpr int kCandidates = 16;
+constexpr int kCandidates = train::kHeadCandidates;
 /// Most nodes of a draft and children of a node; a path that is less likely than this is not followed.
 constexpr int kHeadNodes = 16;
 constexpr int kBranches = 3;

@@ -91,7 +91,7 @@ void requireFit(const HeadSource& source, const ModelConfig& config, const Param
   const bool whole = static_cast<int64_t>(source.weights.size()) == layout.size() &&
                      static_cast<int64_t>(source.fusedLayers.size()) == s.fused &&
                      static_cast<int64_t>(source.draft.size()) == s.vocabulary &&
-                     (source.output.empty() || static_cast<int64_t>(source.output.size()) == s.vocabulary * s.width);
+                     source.delta.row.size() == source.delta.place.size() * s.width;
   if (!whole) throw Error("INTERNAL_ERROR", "numbers of a draft head that are not of its shape");
 }
 
@@ -169,21 +169,9 @@ HeadContext::HeadContext(const HeadSource& source, const Parameters& layout, Bac
         static_cast<float>(std::pow(s.rotaryBase, -2 * static_cast<double>(i) / static_cast<double>(s.heads.width))));
 }
 
-namespace {
-
-std::shared_ptr<const MatrixSet> packedRows(std::vector<float> rows, int64_t width, Format format, Backend& packing) {
-  auto result = std::make_shared<MatrixSet>();
-  const auto count = static_cast<int64_t>(rows.size()) / width;
-  result->add(format, count, width, std::move(rows));
-  result->pack(packing);
-  return result;
-}
-
-}  // namespace
-
 HeadWeights::HeadWeights(const HeadSource& source, const Model& target, Backend& packing, const HeadFormats& formats,
                          std::shared_ptr<const HeadContext> context)
-    : context_(std::move(context)), outputFormat_(formats.output), outputIsTargets_(source.output.empty()) {
+    : context_(std::move(context)), outputFormat_(formats.output) {
   const BlockHeadShape& shape = source.shape;
   const Parameters layout = BlockHead(shape).parameters();
   requireFit(source, target.config(), layout);
@@ -192,7 +180,7 @@ HeadWeights::HeadWeights(const HeadSource& source, const Model& target, Backend&
   const int64_t width = shape.width, inner = shape.inner, queries = shape.heads.queries * shape.heads.width,
                 keys = shape.heads.keys * shape.heads.width;
   auto own = std::make_shared<Own>();
-  own->shape = shape, own->fusedLayers = source.fusedLayers, own->draft = source.draft;
+  own->shape = shape, own->fusedLayers = source.fusedLayers, own->draft = source.draft, own->delta = source.delta;
   own->place = train::placesOf(source.draft, target.config().vocabulary);
   own->tokenNorm = tensors("token_norm.weight"), own->outputNorm = tensors("output_norm.weight");
   own->before = tensors("before.weight"), own->after = tensors("after");
@@ -223,16 +211,23 @@ HeadWeights::HeadWeights(const HeadSource& source, const Model& target, Backend&
         {own->layerNorms[2 * l].data(), own->layerNorms[2 * l + 1].data(), matrix(0), matrix(1), matrix(2), matrix(3)});
   }
   own_ = std::move(own);
-  output_ = packedRows(outputIsTargets_ ? rowsOf(target.output(), source.draft, packing)
-                                        : std::vector<float>(source.output.begin(), source.output.end()),
-                       width, formats.output, packing);
+  output_ = outputOf(target, packing);
+}
+
+std::shared_ptr<const MatrixSet> HeadWeights::outputOf(const Model& target, Backend& packing) const {
+  std::vector<float> rows = rowsOf(target.output(), own_->draft, packing);
+  const int64_t width = own_->shape.width;
+  for (size_t i = 0; i < own_->delta.place.size(); ++i)
+    for (int64_t c = 0; c < width; ++c) rows[own_->delta.place[i] * width + c] += own_->delta.row[i * width + c];
+  auto result = std::make_shared<MatrixSet>();
+  result->add(outputFormat_, own_->shape.vocabulary, width, std::move(rows));
+  result->pack(packing);
+  return result;
 }
 
 std::shared_ptr<const HeadWeights> HeadWeights::updated(const Model& target, Backend& packing) const {
   std::shared_ptr<HeadWeights> result(new HeadWeights(*this));
-  if (outputIsTargets_)
-    result->output_ =
-        packedRows(rowsOf(target.output(), own_->draft, packing), own_->shape.width, outputFormat_, packing);
+  result->output_ = outputOf(target, packing);
   return result;
 }
 

@@ -24,13 +24,13 @@ void overRows(const Matrix& matrix, std::span<const int32_t> rows, Backend& back
               const std::function<void(const float*)>& each);
 std::vector<float> rowsOf(const Matrix& matrix, std::span<const int32_t> rows, Backend& backend);
 
-/// A head as plain numbers.
+/// A head to be packed.
 struct HeadSource {
   train::BlockHeadShape shape;
   std::vector<int> fusedLayers;    ///< of the target, as in Capture
   std::vector<int32_t> draft;      ///< the token of each draft index
   std::span<const float> weights;  ///< in the layout of train::BlockHead(shape)
-  std::span<const float> output;   ///< [draft tokens, width]; empty = the target's own rows
+  train::OutputDelta delta;        ///< to the target's output rows
 };
 
 /// Matrices of fp32 numbers, packed one after the other.
@@ -91,7 +91,7 @@ class HeadWeights {
   HeadWeights(const HeadSource& source, const Model& target, Backend& packing, const HeadFormats& formats = {},
               std::shared_ptr<const HeadContext> context = nullptr);
   /// The same head for a target whose weights alone are others: it shares all but the rows over its vocabulary, which
-  /// are those of the target, if they were so before.
+  /// are those of the target and what the head adds to them.
   std::shared_ptr<const HeadWeights> updated(const Model& target, Backend& packing) const;
 
   const train::BlockHeadShape& shape() const { return own_->shape; }
@@ -121,6 +121,7 @@ class HeadWeights {
     train::BlockHeadShape shape;
     std::vector<int> fusedLayers;
     std::vector<int32_t> draft, place;
+    train::OutputDelta delta;
     std::vector<float> tokenNorm, outputNorm, before, after;
     std::vector<std::vector<float>> layerNorms;  ///< attention, MLP, attention, …
     MatrixSet matrices;
@@ -129,12 +130,12 @@ class HeadWeights {
   };
 
   HeadWeights(const HeadWeights& other) = default;
+  std::shared_ptr<const MatrixSet> outputOf(const Model& target, Backend& packing) const;
 
   std::shared_ptr<const Own> own_;
   std::shared_ptr<const HeadContext> context_;
   std::shared_ptr<const MatrixSet> output_;
   Format outputFormat_;
-  bool outputIsTargets_;
 };
 
 }  // namespace foretoken

@@ -3,27 +3,25 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
+#include "learn/draft_rows.h"
 #include "learn/replay.h"
+#include "learn/row_learner.h"
 #include "train/optimiser.h"
 
 namespace foretoken::learn {
 
-/// What may move. Fusion, keys and values never do: what is kept of positions in KV slots was made with them.
-enum class Moves : uint8_t {
-  markov,  ///< the Markov term: the rows of tokens seen
-  all      ///< queries, outputs and MLPs too
-};
-
 struct LearnOptions {
-  float rate = 1e-4f;              ///< a tenth of training's: candidates of 1e-3 drafted 7 % worse after 32 steps
-  int64_t anchors = 32;            ///< blocks of a step
-  int64_t scored = 32;             ///< positions of a text that heads are judged on
+  RowOptions rows;       ///< what rows over the draft vocabulary learn: of tokens seen, at hardly any cost
+  float layers = 0;      ///< rate of the layers' queries, outputs and MLPs; 0 = they stay as they are. Fusion, keys and
+                         ///< values never move: what is kept of positions in KV slots was made with them
+  int64_t anchors = 32;  ///< blocks of a step
+  int64_t scored = 32;   ///< positions of a text that heads are judged on
   int64_t stepsPerCandidate = 32;  ///< steps after which the weights become a candidate
   int64_t textsPerCandidate = 16;  ///< texts on which the first candidate is judged before a newer one takes its place;
                                    ///< each one after it gets twice as many
-  Moves moves = Moves::all;
   size_t replayBytes = 32 << 20;
   train::OptimiserOptions optimiser{};
 };
@@ -37,7 +35,7 @@ struct Foreseen {
 
 class HeadLearner {
  public:
-  using Weights = std::shared_ptr<const train::Floats>;
+  using Weights = std::shared_ptr<const train::HeadNumbers>;
 
   /// What it refers to outlives it. Learners may share `ops` and `head` if they take turns.
   HeadLearner(train::Ops& ops, train::BlockHead& head, const train::TargetTables& target, const OutputNorm& norm,
@@ -72,7 +70,13 @@ class HeadLearner {
 
  private:
   train::LabelledBlocks blocksIn(const train::TrainSequence& text, int64_t first, int64_t count) const;
-  std::vector<uint8_t> judge(const train::LabelledBlocks& batch, const train::Floats& weights);
+  train::SlotLogits logits(const train::LabelledBlocks& batch, const train::Floats& weights);
+  bool sameLayers(const train::Floats& a, const train::Floats& b) const;
+  std::vector<uint8_t> judge(const train::LabelledBlocks& batch, const train::HeadNumbers& head,
+                             train::SlotLogits slots) const;
+  SlotExamples examples(const train::LabelledBlocks& batch, train::SlotLogits slots) const;
+  void moveLayers(const VerifiedText& text, uint64_t number);
+  void makeCandidate();
   void dropCandidateInTime();
   void beginAgain();
 
@@ -83,8 +87,10 @@ class HeadLearner {
   const LearnOptions options_;
   Weights live_, candidate_, previous_;
   int64_t candidateNumber_ = 0;
-  train::Floats weights_, gradient_;
-  std::unique_ptr<train::Optimiser> optimiser_;
+  train::Floats weights_, gradient_;  ///< empty before the first text
+  std::optional<RowLearner> rows_;
+  std::unique_ptr<train::Optimiser> optimiser_;  ///< of the layers, if they move
+  std::unique_ptr<train::TargetTables> own_;     ///< for the layers, where the draft vocabulary is another by now
   Replay replay_;
   int64_t texts_ = 0, steps_ = 0, skipped_ = 0, sinceCandidate_ = 0, judged_ = 0, patience_;
 };

@@ -43,7 +43,8 @@ Learner::Learner(train::LoadedHead file, std::shared_ptr<const HeadWeights> base
       packing_(createCpuBackend({1, cpu.isa})),
       head_(file_.shape),
       ops_(pool_, selectIsa(cpu.isa)),
-      start_(std::make_shared<const train::Floats>(std::move(file_.weights))) {}
+      start_(std::make_shared<const train::HeadNumbers>(
+          train::HeadNumbers{std::move(file_.weights), std::move(file_.draft), std::move(file_.delta)})) {}
 
 Learner::~Learner() { stop(); }
 
@@ -178,10 +179,11 @@ void Learner::prepare() {
   overRows(target_->embedding(), all, *packing_, [&](const float* row) {
     for (int c = 0; c < config.width; ++c) embedding_.push_back(floatToBf16(row[c]));
   });
-  tables_.output = rowsOf(target_->output(), file_.draft, *packing_);
+  tables_.rowsOf = [this](std::span<const int32_t> tokens) { return rowsOf(target_->output(), tokens, *packing_); };
+  tables_.output = tables_.rowsOf(start_->draft);
   tables_.embedding = embedding_.data();
-  tables_.draft = file_.draft;
-  tables_.place = train::placesOf(file_.draft, config.vocabulary);
+  tables_.draft = start_->draft;
+  tables_.place = train::placesOf(start_->draft, config.vocabulary);
   const float* const scale = target_->outputNorm();
   norm_ = {{scale, scale + config.width}, config.normEps};
 }
@@ -242,17 +244,17 @@ bool Learner::sharesContext(const train::Floats& weights) const {
     const bool ofContext = p.name.starts_with("fc.") || p.name.starts_with("feature_norms.") ||
                            p.name.starts_with("context_norm.") || p.name.find(".attention.k.") != std::string::npos ||
                            p.name.find(".attention.v.") != std::string::npos;
-    if (ofContext &&
-        !std::equal(weights.begin() + p.offset, weights.begin() + p.offset + p.size(), start_->begin() + p.offset))
+    if (ofContext && !std::equal(weights.begin() + p.offset, weights.begin() + p.offset + p.size(),
+                                 start_->weights.begin() + p.offset))
       return false;
   }
   return true;
 }
 
-std::shared_ptr<const HeadWeights> Learner::packed(const train::LoadedHead& head, const train::Floats& weights) {
-  const HeadSource source{head.shape, head.binding.fusedLayers, head.draft, weights, {}};
+std::shared_ptr<const HeadWeights> Learner::packed(const train::BlockHeadShape& shape, const train::HeadNumbers& head) {
+  const HeadSource source{shape, file_.binding.fusedLayers, head.draft, head.weights, head.delta};
   return std::make_shared<const HeadWeights>(source, *target_, *packing_, HeadFormats{},
-                                             sharesContext(weights) ? base_->context() : nullptr);
+                                             sharesContext(head.weights) ? base_->context() : nullptr);
 }
 
 void Learner::decide(const std::string& name, Decision decision, int64_t candidate, std::function<void(bool)> done) {
@@ -269,7 +271,7 @@ void Learner::decide(const std::string& name, Decision decision, int64_t candida
       case Decision::rollBack: learner.rollBack(); break;
     }
     if (decision == Decision::promote || decision == Decision::rollBack)
-      callbacks_.drafts(name, learner.live() == start_ ? nullptr : packed(file_, *learner.live()));
+      callbacks_.drafts(name, learner.live() == start_ ? nullptr : packed(file_.shape, *learner.live()));
     done(true);
   });
 }
@@ -278,8 +280,8 @@ void Learner::save(const std::string& name, const std::string& path, std::functi
   post([=, this] {
     try {
       const auto known = tenants_.find(name);
-      const auto& weights = known == tenants_.end() ? start_ : known->second.learner->live();
-      train::saveHead(path, head_, weights->data(), file_.draft, file_.binding, FileType::f32);
+      const auto& live = known == tenants_.end() ? start_ : known->second.learner->live();
+      train::saveHead(path, head_, *live, file_.binding, FileType::f32);
       done(nullptr);
     } catch (...) {
       done(std::current_exception());
@@ -287,15 +289,15 @@ void Learner::save(const std::string& name, const std::string& path, std::functi
   });
 }
 
-void Learner::adopt(const std::string& name, const std::string& path, std::function<void(std::exception_ptr)> done) {
+void Learner::adopt(const std::string& name, const std::string& path, bool again,
+                    std::function<void(std::exception_ptr)> done) {
   post([=, this] {
     try {
       train::LoadedHead head = train::loadHead(path, file_.binding);
-      const auto weights = std::make_shared<const train::Floats>(std::move(head.weights));
-      const bool same = weights->size() == start_->size() && head.draft == file_.draft;
-      if (Tenant* own = same ? tenant(name) : nullptr)
-        moved_ ? own->learner->propose(weights) : own->learner->adopt(weights);
-      if (!moved_) callbacks_.drafts(name, packed(head, *weights));
+      const auto numbers = std::make_shared<const train::HeadNumbers>(std::move(head));
+      if (Tenant* own = head.shape == file_.shape ? tenant(name) : nullptr)
+        moved_ || again ? own->learner->propose(numbers) : own->learner->adopt(numbers);
+      if (!moved_ && !again) callbacks_.drafts(name, packed(head.shape, *numbers));
       done(nullptr);
     } catch (...) {
       done(std::current_exception());

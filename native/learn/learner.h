@@ -70,8 +70,10 @@ class Learner final : public TextSink {
   void decide(const std::string& tenant, Decision decision, int64_t candidate, std::function<void(bool)> done);
   /// Writes the head that drafts for a tenant; `done` gets what went wrong.
   void save(const std::string& tenant, const std::string& path, std::function<void(std::exception_ptr)> done);
-  /// A tenant goes on with a head that was saved; where the target's weights have moved, it is a candidate.
-  void adopt(const std::string& tenant, const std::string& path, std::function<void(std::exception_ptr)> done);
+  /// A tenant goes on with a head that was saved; with `again`, or where the target's weights have moved, as a
+  /// candidate.
+  void adopt(const std::string& tenant, const std::string& path, bool again,
+             std::function<void(std::exception_ptr)> done);
   /// Nothing of a tenant is left, or of all.
   void forget(const std::string* tenant);
   LearnerCounters counters() const;
@@ -93,7 +95,7 @@ class Learner final : public TextSink {
   bool makeRoom();
   void take(VerifiedText text);
   void publish(double seconds);
-  std::shared_ptr<const HeadWeights> packed(const train::LoadedHead& head, const train::Floats& weights);
+  std::shared_ptr<const HeadWeights> packed(const train::BlockHeadShape& shape, const train::HeadNumbers& head);
   bool sharesContext(const train::Floats& weights) const;
 
   train::LoadedHead file_;

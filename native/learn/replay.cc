@@ -8,8 +8,8 @@
 namespace foretoken::learn {
 namespace {
 
-size_t bytesOf(const VerifiedText& text) {
-  return text.kept.size() * sizeof(uint16_t) + text.token.size() * sizeof(int32_t);
+size_t bytesOf(const Lesson& lesson) {
+  return lesson.text.kept.size() * sizeof(uint16_t) + lesson.text.token.size() * sizeof(int32_t) + lesson.slots.bytes();
 }
 
 }  // namespace
@@ -39,21 +39,21 @@ bool expand(const VerifiedText& text, int64_t fused, const OutputNorm& norm, tra
   return finite;
 }
 
-void Replay::add(VerifiedText text) {
-  bytes_ += bytesOf(text);
-  positions_ += static_cast<int64_t>(text.token.size());
-  texts_.push_back(std::move(text));
-  while (bytes_ > budget_ && texts_.size() > 1) {
-    bytes_ -= bytesOf(texts_.front());
-    positions_ -= static_cast<int64_t>(texts_.front().token.size());
-    texts_.pop_front();
+void Replay::add(Lesson lesson) {
+  bytes_ += bytesOf(lesson);
+  positions_ += static_cast<int64_t>(lesson.text.token.size());
+  lessons_.push_back(std::move(lesson));
+  while (bytes_ > budget_ && lessons_.size() > 1) {
+    bytes_ -= bytesOf(lessons_.front());
+    positions_ -= static_cast<int64_t>(lessons_.front().text.token.size());
+    lessons_.pop_front();
   }
 }
 
-const VerifiedText& Replay::pick(double noise) const {
-  const auto count = static_cast<double>(texts_.size());
+const Lesson& Replay::pick(double noise) const {
+  const auto count = static_cast<double>(lessons_.size());
   const auto back = static_cast<size_t>(count * noise * noise);
-  return texts_[texts_.size() - 1 - std::min(back, texts_.size() - 1)];
+  return lessons_[lessons_.size() - 1 - std::min(back, lessons_.size() - 1)];
 }
 
 }  // namespace foretoken::learn

@@ -5,6 +5,7 @@
 #include <deque>
 #include <vector>
 
+#include "learn/slot_examples.h"
 #include "learn/verified_text.h"
 #include "train/labelled_blocks.h"
 
@@ -19,16 +20,22 @@ struct OutputNorm {
 /// Expands a text for training; `fused`: layers that are fused. False where a number is not finite.
 bool expand(const VerifiedText& text, int64_t fused, const OutputNorm& norm, train::TrainSequence& out);
 
-/// One tenant's texts, bounded by bytes: the oldest goes first.
+/// A text to learn from.
+struct Lesson {
+  VerifiedText text;  ///< without what was kept of it where only rows learn
+  SlotExamples slots;
+};
+
+/// One tenant's lessons, bounded by bytes: the oldest goes first.
 class Replay {
  public:
   explicit Replay(size_t bytes) : budget_(bytes) {}
 
-  void add(VerifiedText text);
+  void add(Lesson lesson);
   /// A text, newer ones more often: half of the picks (`noise` 0..1) are from the newest quarter.
-  const VerifiedText& pick(double noise) const;
-  void clear() { texts_.clear(), bytes_ = 0, positions_ = 0; }
-  bool empty() const { return texts_.empty(); }
+  const Lesson& pick(double noise) const;
+  void clear() { lessons_.clear(), bytes_ = 0, positions_ = 0; }
+  bool empty() const { return lessons_.empty(); }
   int64_t positions() const { return positions_; }
   size_t bytes() const { return bytes_; }
 
@@ -36,7 +43,7 @@ class Replay {
   const size_t budget_;
   size_t bytes_ = 0;
   int64_t positions_ = 0;
-  std::deque<VerifiedText> texts_;  ///< oldest first
+  std::deque<Lesson> lessons_;  ///< oldest first
 };
 
 }  // namespace foretoken::learn

@@ -1,6 +1,7 @@
 #include "train/block_head.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numbers>
 #include <numeric>
@@ -11,8 +12,6 @@
 namespace foretoken::train {
 namespace {
 
-/// Candidates of a slot that the Markov term corrects when drafting.
-constexpr int64_t kCandidates = 16;
 /// Rows of logits that exist at a time when drafting.
 constexpr int64_t kDraftRows = 384;
 
@@ -41,7 +40,7 @@ AttentionPlan planOf(const BlockBatch& batch, int64_t slots) {
 void requireShape(const BlockHeadShape& s) {
   const bool whole = s.width % kRowMultiple == 0 && s.inner % kRowMultiple == 0 && s.vocabulary % kRowMultiple == 0 &&
                      s.heads.width % kRowMultiple == 0 && s.heads.keys > 0 && s.heads.queries % s.heads.keys == 0;
-  if (whole && s.fused > 0 && s.layers > 0 && s.rank > 0 && s.slots > 0 && s.vocabulary >= kCandidates) return;
+  if (whole && s.fused > 0 && s.layers > 0 && s.rank > 0 && s.slots > 0 && s.vocabulary >= kHeadCandidates) return;
   throw Error("SHAPE_MISMATCH",
               "a draft head of these sizes can't be trained: widths of rows, heads and the draft vocabulary must be "
               "multiples of 16, query heads a multiple of key heads, and everything at least 1");
@@ -265,23 +264,36 @@ std::vector<RowLoss> BlockHead::train(const LayerPass& pass, const TargetTables&
   return loss;
 }
 
-/// The draft token of a slot: the best of its likeliest candidates after the Markov term's correction.
-int32_t BlockHead::correct(const LayerPass& pass, const float* logits, int32_t previous,
-                           std::vector<int32_t>& order) const {
-  const float* const before = pass.weight + parameters_[before_].offset + previous * shape_.rank;
-  const float* const after = pass.weight + parameters_[after_].offset;
-  order.resize(shape_.vocabulary);
+void BlockHead::candidates(const float* logits, std::span<int32_t, kHeadCandidates> out) const {
+  std::vector<int32_t> order(shape_.vocabulary);
   std::iota(order.begin(), order.end(), 0);
-  std::partial_sort(order.begin(), order.begin() + kCandidates, order.end(),
-                    [&](int32_t a, int32_t b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; });
-  int32_t best = order[0];
-  float most = -INFINITY;
-  for (int64_t c = 0; c < kCandidates; ++c) {
-    float corrected = logits[order[c]];
-    for (int64_t i = 0; i < shape_.rank; ++i) corrected += after[order[c] * shape_.rank + i] * before[i];
-    if (corrected > most) most = corrected, best = order[c];
+  std::partial_sort_copy(order.begin(), order.end(), out.begin(), out.end(),
+                         [&](int32_t a, int32_t b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; });
+}
+
+/// In each slot the best of the likeliest candidates after the Markov term's correction.
+void BlockHead::walk(const float* weight, const float* logits, int32_t previous, int32_t* proposed) const {
+  std::array<int32_t, kHeadCandidates> likeliest;
+  for (int64_t s = 0; s < shape_.slots; ++s, logits += shape_.vocabulary) {
+    const float* const given = weight + before() + previous * shape_.rank;
+    candidates(logits, likeliest);
+    float most = -INFINITY;
+    for (const int32_t c : likeliest) {
+      const float* const row = weight + after() + c * shape_.rank;
+      float corrected = logits[c];
+      for (int64_t i = 0; i < shape_.rank; ++i) corrected += row[i] * given[i];
+      if (corrected > most) most = corrected, previous = c;
+    }
+    proposed[s] = previous;
   }
-  return best;
+}
+
+SlotLogits BlockHead::logits(const LayerPass& pass, const TargetTables& target, const BlockBatch& batch) {
+  forward(pass, target, batch);
+  const int64_t rows = batch.anchors() * shape_.slots;
+  SlotLogits out{z_, Floats(rows * shape_.vocabulary)};
+  pass.ops.linear(z_.data(), target.output.data(), rows, shape_.width, shape_.vocabulary, out.logits.data());
+  return out;
 }
 
 std::vector<int32_t> BlockHead::draft(const LayerPass& pass, const TargetTables& target, const BlockBatch& batch) {
@@ -295,16 +307,12 @@ std::vector<int32_t> BlockHead::draft(const LayerPass& pass, const TargetTables&
     pass.ops.linear(z_.data() + first * slots * width, target.output.data(), count * slots, width, vocabulary,
                     logits.data());
     pass.ops.threads().run(count, [&](int64_t begin, int64_t end, int) {
-      std::vector<int32_t> order;
-      for (int64_t a = begin; a < end; ++a) {
-        int32_t previous = target.place[batch.token[(first + a) * slots]];
-        for (int64_t s = 0; s < slots; ++s) {
-          previous = correct(pass, logits.data() + (a * slots + s) * vocabulary, previous, order);
-          drafted[(first + a) * slots + s] = target.draft[previous];
-        }
-      }
+      for (int64_t a = begin; a < end; ++a)
+        walk(pass.weight, logits.data() + a * slots * vocabulary, target.place[batch.token[(first + a) * slots]],
+             drafted.data() + (first + a) * slots);
     });
   }
+  for (int32_t& token : drafted) token = target.draft[token];
   return drafted;
 }
 

@@ -11,6 +11,7 @@
 // E is the target's embedding and E_draft its output rows of the draft vocabulary; both stay as they are. Drafting,
 // the Markov term corrects the likeliest candidates of each slot only, from left to right.
 #pragma once
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -19,6 +20,9 @@
 #include "train/optimiser.h"
 
 namespace foretoken::train {
+
+/// Candidates of a slot that the Markov term corrects when drafting.
+constexpr int64_t kHeadCandidates = 16;
 
 struct BlockHeadShape {
   int64_t width;   ///< of the target's residual stream
@@ -32,6 +36,8 @@ struct BlockHeadShape {
   int64_t positions;      ///< that a sequence can have
   float epsilon = 1e-5f;  ///< of norms
   double rotaryBase = 10000;
+
+  bool operator==(const BlockHeadShape&) const = default;
 };
 
 /// What a head takes from its target as it is.
@@ -40,6 +46,27 @@ struct TargetTables {
   std::vector<int32_t> draft;  ///< the token of each draft index
   std::vector<int32_t> place;  ///< the draft index of each token; draft.size() where it has none
   Floats output;               ///< [draft tokens, width]
+  /// Output rows of any tokens, one after the other.
+  std::function<Floats(std::span<const int32_t>)> rowsOf;
+};
+
+/// What a head adds to its target's output rows of some draft tokens.
+struct OutputDelta {
+  std::vector<int32_t> place;  ///< draft indices, ascending
+  Floats row;                  ///< [places, width]
+};
+
+/// A head as plain numbers.
+struct HeadNumbers {
+  Floats weights;              ///< in the layout of BlockHead(shape)
+  std::vector<int32_t> draft;  ///< the token of each draft index, each once
+  OutputDelta delta;
+};
+
+/// What the output layer sees of blocks' slots, and their logits before the Markov term.
+struct SlotLogits {
+  Floats state;   ///< [slots of all blocks, width]
+  Floats logits;  ///< [slots of all blocks, draft tokens]
 };
 
 /// The index of each of `tokens` tokens in a draft vocabulary; draft.size() where it has none.
@@ -79,6 +106,18 @@ class BlockHead {
   /// The tokens that blocks propose [anchors, slots]; of batch.token the first slot's matter alone.
   std::vector<int32_t> draft(const LayerPass&, const TargetTables&, const BlockBatch&);
 
+  /// Of blocks that are few enough for all their logits to exist together.
+  SlotLogits logits(const LayerPass&, const TargetTables&, const BlockBatch&);
+  /// The draft indices that a block of such logits proposes after draft index `previous`, of which slots() are written.
+  void walk(const float* weight, const float* logits, int32_t previous, int32_t* proposed) const;
+  /// Draft indices of the likeliest tokens of a slot, likeliest first, before the Markov term: those that it corrects.
+  void candidates(const float* logits, std::span<int32_t, kHeadCandidates> out) const;
+
+  /// Where the Markov term lies in the weights: [draft tokens + 1, rank] for the token before, the last row for tokens
+  /// that can't be drafted, and [draft tokens, rank] for the token itself.
+  int64_t before() const { return parameters_[before_].offset; }
+  int64_t after() const { return parameters_[after_].offset; }
+
  private:
   struct Layer {
     Layer(Parameters&, const std::string& prefix, const BlockHeadShape&);
@@ -97,7 +136,6 @@ class BlockHead {
   void startBackward(const LayerPass&, const BlockBatch&, const Floats& dx, Floats& dh);
   void forwardLayer(const LayerPass&, const BlockBatch&, Layer&, Floats& x);
   void backwardLayer(const LayerPass&, const BlockBatch&, Layer&, Floats& dx, Floats& dh);
-  int32_t correct(const LayerPass&, const float* logits, int32_t previous, std::vector<int32_t>& order) const;
   void gatherBefore(const LayerPass&, const TargetTables&, const BlockBatch&);
 
   BlockHeadShape shape_;

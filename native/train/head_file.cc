@@ -20,6 +20,8 @@ namespace {
 const std::string kFormat = "foretoken block head 1";
 /// Behind the name of a matrix in fp8: a scale for each of its rows.
 const std::string kScale = ".scale";
+/// The draft vocabulary; what is added to the target's output rows of some of it, and of which draft indices.
+const std::string kIds = "draft_ids", kDelta = "output_delta", kDeltaPlaces = "output_delta_places";
 
 std::string joined(const std::vector<int>& numbers) {
   std::string text;
@@ -114,7 +116,7 @@ BlockHeadShape readShape(const HeadReader& file, size_t fused) {
   shape.layers = file.size("layers");
   shape.inner = file.size("inner");
   shape.heads = {file.size("query_heads"), file.size("key_heads"), file.size("head_width")};
-  shape.vocabulary = file.elements("draft_ids");
+  shape.vocabulary = file.elements(kIds);
   shape.rank = file.size("rank");
   shape.slots = file.size("slots");
   shape.positions = file.size("positions");
@@ -176,20 +178,60 @@ void requireFinite(const Parameters& parameters, const float* weights, const std
         throw Error("HEAD_NOT_FINITE", what + " is not saved: " + p.name + " holds a value that is not finite");
 }
 
-void saveHead(const std::string& path, const BlockHead& head, const float* weights, const std::vector<int32_t>& draft,
-              const HeadBinding& binding, FileType type) {
-  requireFinite(head.parameters(), weights, path);
+void saveHead(const std::string& path, const BlockHead& head, const HeadNumbers& numbers, const HeadBinding& binding,
+              FileType type) {
+  requireFinite(head.parameters(), numbers.weights.data(), path);
+  const auto asFloats = [](const std::vector<int32_t>& ids) {  // which hold them exactly and every reader knows
+    return Floats(ids.begin(), ids.end());
+  };
   TensorList tensors;
-  for (const Parameter& p : head.parameters().all()) tensors.add(p, weights + p.offset, type);
-  const Floats ids(draft.begin(), draft.end());  // as floats, which hold them exactly and every reader knows
-  tensors.all.push_back({"draft_ids", FileType::f32, {static_cast<int64_t>(ids.size())}, ids.data()});
+  for (const Parameter& p : head.parameters().all()) tensors.add(p, numbers.weights.data() + p.offset, type);
+  const Floats ids = asFloats(numbers.draft), places = asFloats(numbers.delta.place);
+  tensors.all.push_back({kIds, FileType::f32, {static_cast<int64_t>(ids.size())}, ids.data()});
+  if (const auto moved = static_cast<int64_t>(places.size()); moved > 0) {
+    Parameters rows;
+    rows.add(kDelta, moved, head.shape().width);
+    requireFinite(rows, numbers.delta.row.data(), path);
+    tensors.all.push_back({kDeltaPlaces, FileType::f32, {moved}, places.data()});
+    tensors.all.push_back({kDelta, FileType::f32, {moved, head.shape().width}, numbers.delta.row.data()});
+  }
   writeSafetensors(path, tensors.all, metadataOf(head.shape(), binding));
 }
+
+namespace {
+
+/// Whole numbers in [0, below), each at most once.
+std::vector<int32_t> readIds(const HeadReader& file, const std::string& name, float below) {
+  Floats ids(file.elements(name));
+  file.read(name, static_cast<int64_t>(ids.size()), ids.data());
+  for (const float id : ids)
+    if (!(id >= 0 && id < below && id == std::floor(id))) file.refuse(name + " holds " + std::to_string(id));
+  std::vector<int32_t> out(ids.begin(), ids.end()), sorted = out;
+  std::sort(sorted.begin(), sorted.end());
+  const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
+  if (twice != sorted.end()) file.refuse(name + " holds " + std::to_string(*twice) + " twice");
+  return out;
+}
+
+OutputDelta readDelta(const HeadReader& file, const BlockHeadShape& shape) {
+  OutputDelta delta;
+  const int64_t size = file.elements(kDeltaPlaces) * shape.width;
+  if (size == 0) return delta;
+  delta.place = readIds(file, kDeltaPlaces, static_cast<float>(shape.vocabulary));
+  if (!std::is_sorted(delta.place.begin(), delta.place.end())) file.refuse(kDeltaPlaces + " does not ascend");
+  file.requireTensor(kDelta, size);
+  delta.row.resize(size);
+  file.read(kDelta, size, delta.row.data());
+  return delta;
+}
+
+}  // namespace
 
 LoadedHead loadHead(const std::string& path, const HeadBinding& expected) {
   const HeadReader file(path);
   if (file.text("format") != kFormat) file.refuse("it is no '" + kFormat + "' file");
-  LoadedHead loaded{{}, {file.text("model"), file.text("tokenizer"), file.numbers("fused_layers")}, {}, {}};
+  LoadedHead loaded;
+  loaded.binding = {file.text("model"), file.text("tokenizer"), file.numbers("fused_layers")};
   const bool tokenizer = expected.tokenizer.empty() || expected.tokenizer == loaded.binding.tokenizer;
   const bool layers = expected.fusedLayers.empty() || expected.fusedLayers == loaded.binding.fusedLayers;
   if (loaded.binding.model != expected.model || !tokenizer || !layers)
@@ -202,12 +244,8 @@ LoadedHead loadHead(const std::string& path, const HeadBinding& expected) {
   for (const Parameter& p : head.parameters().all()) file.requireTensor(p.name, p.size());
   loaded.weights.resize(head.parameters().size());
   for (const Parameter& p : head.parameters().all()) file.read(p, loaded.weights.data() + p.offset);
-  Floats ids(loaded.shape.vocabulary);
-  file.read("draft_ids", loaded.shape.vocabulary, ids.data());
-  for (const float id : ids) {
-    if (!(id >= 0 && id < 0x1p24f && id == std::floor(id))) file.refuse("draft_ids holds " + std::to_string(id));
-    loaded.draft.push_back(static_cast<int32_t>(id));
-  }
+  loaded.draft = readIds(file, kIds, 0x1p24f);
+  loaded.delta = readDelta(file, loaded.shape);
   return loaded;
 }
 

@@ -17,17 +17,14 @@ struct HeadBinding {
   bool operator==(const HeadBinding&) const = default;
 };
 
-struct LoadedHead {
-  BlockHeadShape shape;
+struct LoadedHead : HeadNumbers {
+  BlockHeadShape shape{};
   HeadBinding binding;
-  std::vector<int32_t> draft;  ///< the draft vocabulary
-  Floats weights;              ///< in the layout of BlockHead(shape)
 };
 
 /// Writes weights as e4m3 (matrices, with a scale for each row), bf16 or f32, whole or not at all. Throws
 /// HEAD_NOT_FINITE, WRITE_FAILED.
-void saveHead(const std::string& path, const BlockHead&, const float* weights, const std::vector<int32_t>& draft,
-              const HeadBinding&, FileType type);
+void saveHead(const std::string& path, const BlockHead&, const HeadNumbers&, const HeadBinding&, FileType type);
 
 /// Throws HEAD_INVALID where the file is no head, lacks something or holds NaN or infinity, HEAD_MISMATCH where it
 /// belongs to another target (an empty tokenizer hash or list of layers matches any), and what reading files throws.

@@ -59,7 +59,7 @@ int64_t HeadRun::loadCheckpoint(const std::string& path) {
 
 void HeadRun::saveHead(const std::string& path) {
   const std::lock_guard lock(mutex_);
-  train::saveHead(path, *head_, trainer_->weights().data(), tables_.draft, binding_, FileType::e4m3);
+  train::saveHead(path, *head_, {trainer_->weights(), tables_.draft, {}}, binding_, FileType::e4m3);
 }
 
 }  // namespace foretoken::train

@@ -69,6 +69,7 @@ struct TrainKernels {
   void (*swiglu)(const float* gate, const float* up, int64_t width, float* y);
   void (*swigluBackward)(const float* gate, const float* up, const float* dy, int64_t width, float* dgate, float* dup);
   void (*rotate)(float* x, int64_t heads, int64_t width, const float* cosine, const float* sine, bool back);
+  float (*dot)(const float* x, const float* y, int64_t width);
   RowLoss (*listedLoss)(float* logits, int64_t width, const RowLabel&, const LossWeights&, float weight);
   RowLoss (*denseLoss)(float* logits, float* target, int64_t width, const LossWeights&, float weight);
 

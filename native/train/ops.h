@@ -28,6 +28,7 @@ class RotaryTable {
 struct Heads {
   int64_t queries, keys, width;  ///< query heads, key (and value) heads, numbers in each
   int64_t group() const { return queries / keys; }
+  bool operator==(const Heads&) const = default;
 };
 
 /// Who sees whom. Queries come sequence after sequence; sequence s has queries [firstQuery[s], firstQuery[s + 1]) and

@@ -21,6 +21,10 @@ inline float sumOver(int64_t width, F&& f) {
   return sumLanes(sum);
 }
 
+inline float dot(const float* x, const float* y, int64_t width) {
+  return sumOver(width, [&](int64_t i) { return mul(load(x + i), load(y + i)); });
+}
+
 inline float norm(const float* x, const float* scale, float epsilon, int64_t width, float* y) {
   const float squares = sumOver(width, [&](int64_t i) { return mul(load(x + i), load(x + i)); });
   const float inverse = 1.0f / std::sqrt(squares / static_cast<float>(width) + epsilon);

@@ -66,15 +66,21 @@ TrainTarget::TrainTarget(const std::string& path, const std::string& weights, co
 
 TargetTables TrainTarget::tables(std::vector<int32_t> draft) const {
   const int64_t width = config().width, tokens = config().vocabulary;
-  TargetTables tables{embedding_.data(), std::move(draft), {}, {}};
-  tables.output.reserve(tables.draft.size() * width);
-  for (size_t i = 0; i < tables.draft.size(); ++i) {
-    const int64_t token = tables.draft[i];
-    if (token < 0 || token >= tokens || (i > 0 && token <= tables.draft[i - 1]))
-      throw Error("INVALID_ARGUMENT", "a draft vocabulary has to be tokens of the target, ascending");
-    for (int64_t c = token * width; c < (token + 1) * width; ++c)
-      tables.output.push_back(output_.empty() ? bf16ToFloat(embedding_[c]) : output_[c]);
+  std::vector<bool> known(tokens);
+  for (const int32_t token : draft) {
+    if (token < 0 || token >= tokens || known[token])
+      throw Error("INVALID_ARGUMENT", "a draft vocabulary has to be tokens of the target, each once");
+    known[token] = true;
   }
+  TargetTables tables{embedding_.data(), std::move(draft), {}, {}, [this, width](std::span<const int32_t> wanted) {
+                        Floats rows;
+                        rows.reserve(wanted.size() * width);
+                        for (const int64_t token : wanted)
+                          for (int64_t c = token * width; c < (token + 1) * width; ++c)
+                            rows.push_back(output_.empty() ? bf16ToFloat(embedding_[c]) : output_[c]);
+                        return rows;
+                      }};
+  tables.output = tables.rowsOf(tables.draft);
   tables.place = placesOf(tables.draft, tokens);
   return tables;
 }

@@ -24,7 +24,7 @@ class TrainTarget {
 
   const ModelConfig& config() const { return model_->config(); }
   const Model& model() const { return *model_; }
-  /// Embedding and output rows of a draft vocabulary; tokens ascending, each once. The tables refer to this object.
+  /// Embedding and output rows of a draft vocabulary; each token once. The tables refer to this object.
   TargetTables tables(std::vector<int32_t> draft) const;
   /// Root mean square of what the output layer sees, over a text.
   float outputScale(std::span<const int32_t> token);

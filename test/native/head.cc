@@ -93,7 +93,11 @@ std::vector<std::vector<int32_t>> draftsOfTraining(HeadRig& rig, const std::vect
     batch.token.resize(batch.token.size() + slots - 1);
   }
   batch.firstRow.push_back(length), batch.firstAnchor.push_back(length - 1);
-  const std::vector<int32_t> drafted = head.draft(pass, rig.target.tables(rig.draft), batch);
+  train::TargetTables tables = rig.target.tables(rig.draft);
+  for (size_t d = 0; d < rig.delta.place.size(); ++d)
+    for (int64_t c = 0; c < rig.shape.width; ++c)
+      tables.output[rig.delta.place[d] * rig.shape.width + c] += rig.delta.row[d * rig.shape.width + c];
+  const std::vector<int32_t> drafted = head.draft(pass, tables, batch);
   std::vector<std::vector<int32_t>> out;
   for (auto at = drafted.begin(); at != drafted.end(); at += slots) out.emplace_back(at, at + slots);
   return out;

@@ -13,13 +13,17 @@
 
 namespace foretoken::test {
 
-/// A head of every fixture's target: every third token can be drafted.
+/// A head of every fixture's target: every third token can be drafted, one of them in another's place, and it adds to
+/// some output rows.
 struct HeadRig {
   explicit HeadRig(const std::string& model, uint64_t seed = 1)
       : target(fixture("models/" + model), "f32", "", {2, ""}) {
     const ModelConfig& config = target.config();
     for (int32_t t = 0; t < config.vocabulary; t += 3) draft.push_back(t);
     draft.resize(draft.size() / 16 * 16);
+    draft[3] = draft.back() + 2;
+    delta.place = {1, 5, static_cast<int32_t>(draft.size()) - 1};
+    delta.row = randomValues(3 * config.width, static_cast<uint32_t>(seed), 0.5f);
     fused = {0, config.layers};
     shape = train::headShapeFor(config, 2, static_cast<int64_t>(draft.size()), 8, 4);
     shape.layers = 2;
@@ -32,12 +36,13 @@ struct HeadRig {
       for (int64_t i = 0; i < p.size() && isZero; ++i) weights[p.offset + i] = noise[i];
     }
   }
-  HeadSource source() const { return {shape, fused, draft, weights, {}}; }
+  HeadSource source() const { return {shape, fused, draft, weights, delta}; }
 
   train::TrainTarget target;
   train::BlockHeadShape shape;
   std::vector<int> fused;
   std::vector<int32_t> draft;
+  train::OutputDelta delta;
   Floats weights;
 };
 

@@ -21,7 +21,7 @@ constexpr int64_t kWidth = kToyWidth, kTokens = kToyVocabulary;
 struct Toy : ToyTarget {
   OutputNorm norm{train::Floats(kWidth, 3.0f), 1e-6f};
 
-  Toy() : ToyTarget(kTokens) {}
+  Toy() : ToyTarget(kTokens + 1) {}
   VerifiedText text(int32_t start, int32_t factor, int64_t length = 60) const {
     VerifiedText out{"a", {}, 5, 4, {}};
     const auto put = [&](int32_t t) {
@@ -41,10 +41,11 @@ struct Rig {
   BlockHead head{toyShape(8, 128)};
   ThreadPool pool{1};
   train::Ops ops{pool, selectIsa("")};
-  HeadLearner::Weights start = std::make_shared<const train::Floats>(head.initial(3, 1));
+  HeadLearner::Weights start =
+      std::make_shared<const train::HeadNumbers>(train::HeadNumbers{head.initial(3, 1), toy.target.draft, {}});
   LearnOptions options;
 
-  Rig() { options.rate = 0.01f, options.stepsPerCandidate = 8; }
+  Rig() { options.layers = 0.01f, options.stepsPerCandidate = 8; }
   HeadLearner learner() { return {ops, head, toy.target, toy.norm, options, start}; }
 };
 
@@ -74,8 +75,9 @@ void testLearns() {
   learner.promote();
   int moved = 0;
   for (const train::Parameter& p : rig.head.parameters().all()) {
-    const bool same = std::equal(rig.start->begin() + p.offset, rig.start->begin() + p.offset + p.size(),
-                                 learner.live()->begin() + p.offset);
+    const bool same =
+        std::equal(rig.start->weights.begin() + p.offset, rig.start->weights.begin() + p.offset + p.size(),
+                   learner.live()->weights.begin() + p.offset);
     const bool context = p.name.starts_with("fc") || p.name.starts_with("feature_norms") ||
                          p.name.starts_with("context_norm") || p.name.find("attention.k") != std::string::npos ||
                          p.name.find("attention.v") != std::string::npos;
@@ -90,17 +92,60 @@ void testLearns() {
   CHECK(learner.live() == rig.start);
 }
 
+/// What layers made of a text is all that rows need: they learn without it.
+void testRowsAlone() {
+  Rig rig;
+  rig.options.layers = 0, rig.options.rows.markov = 0.2f, rig.options.rows.output = 0.2f;
+  HeadLearner learner = rig.learner();
+  Foreseen seen;
+  double first = -1;
+  for (int32_t i = 0; i < 60; ++i) {
+    seen = {};
+    CHECK(learner.take(rig.toy.text(i, 5), seen));
+    if (first < 0) first = mean(seen.live);
+    for (int s = 0; s < 8; ++s) CHECK(learner.step());
+    learner.promote();
+  }
+  CHECK(first < 0.5 && mean(seen.live) > first + 0.4);
+  CHECK(learner.replay().pick(0).text.kept.empty() && learner.replay().pick(0).slots.slots() > 0);
+  CHECK(!learner.live()->delta.place.empty());
+  CHECK(std::equal(rig.start->weights.begin(), rig.start->weights.begin() + rig.head.before(),
+                   learner.live()->weights.begin()));
+}
+
+/// Tokens beyond the draft vocabulary that a tenant's text is full of can be drafted by the next candidate.
+void testNewTokens() {
+  Rig rig;
+  rig.options.layers = 0;
+  HeadLearner learner = rig.learner();
+  const auto text = [&] {
+    VerifiedText out = rig.toy.text(1, 5);
+    for (size_t i = 6; i < out.token.size(); i += 2) out.token[i] = kTokens;  // one that a head can't draft
+    return out;
+  };
+  Foreseen seen;
+  learner.take(text(), seen);
+  for (int64_t s = 0; s < rig.options.stepsPerCandidate; ++s) learner.step();
+  CHECK(learner.live()->draft == rig.toy.target.draft);
+  learner.promote();
+  const auto& draft = learner.live()->draft;
+  CHECK(std::find(draft.begin(), draft.end(), kTokens) != draft.end());
+  seen = {};
+  CHECK(learner.take(text(), seen) && learner.step() && !seen.live.empty());
+}
+
 void testMarkovAlone() {
   Rig rig;
-  rig.options.moves = Moves::markov;
+  rig.options.layers = 0, rig.options.rows.output = 0;
   HeadLearner learner = rig.learner();
   Foreseen seen;
   learner.take(rig.toy.text(1, 5), seen);
   for (int64_t s = 0; s < rig.options.stepsPerCandidate; ++s) learner.step();
   learner.promote();
   for (const train::Parameter& p : rig.head.parameters().all()) {
-    const bool same = std::equal(rig.start->begin() + p.offset, rig.start->begin() + p.offset + p.size(),
-                                 learner.live()->begin() + p.offset);
+    const bool same =
+        std::equal(rig.start->weights.begin() + p.offset, rig.start->weights.begin() + p.offset + p.size(),
+                   learner.live()->weights.begin() + p.offset);
     CHECK(same == (p.name != "before.weight" && p.name != "after"));
   }
 }
@@ -119,10 +164,10 @@ void testPoison() {
 void testReplay() {
   const Toy toy;
   Replay replay(10000);
-  for (int32_t i = 0; i < 50; ++i) replay.add(toy.text(i, 3, 10));
+  for (int32_t i = 0; i < 50; ++i) replay.add({toy.text(i, 3, 10), {}});
   CHECK(replay.bytes() <= 10000 && replay.positions() == 50);
-  CHECK(replay.pick(0).token[0] == 49 % kTokens && replay.pick(0.999).token[0] == 45 % kTokens);
-  replay.add(toy.text(3, 3, 100));  // larger than the budget: alone
+  CHECK(replay.pick(0).text.token[0] == 49 % kTokens && replay.pick(0.999).text.token[0] == 45 % kTokens);
+  replay.add({toy.text(3, 3, 100), {}});  // larger than the budget: alone
   CHECK(replay.positions() == 100);
 }
 
@@ -169,7 +214,7 @@ void testIsolation() {
       if (i == 6) a.promote();
       if (withB && i == 8) b.promote();
     }
-    weights[withB] = *a.live();
+    weights[withB] = a.live()->weights;
   }
   CHECK(seen[0] == seen[1] && weights[0] == weights[1]);
 }
@@ -179,6 +224,8 @@ void testIsolation() {
 int main() {
   testLearns();
   testMarkovAlone();
+  testRowsAlone();
+  testNewTokens();
   testPoison();
   testReplay();
   testTargetMoves();

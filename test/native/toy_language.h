@@ -36,6 +36,14 @@ struct ToyTarget {
       target.output.insert(target.output.end(), row.begin(), row.end());
     }
     target.place = train::placesOf(target.draft, tokens);
+    target.rowsOf = [this](std::span<const int32_t> wanted) {
+      Floats rows;
+      for (const int32_t token : wanted) {
+        const Floats row = of(token);
+        rows.insert(rows.end(), row.begin(), row.end());
+      }
+      return rows;
+    };
   }
   ToyTarget(const ToyTarget&) = delete;
   ToyTarget& operator=(const ToyTarget&) = delete;

@@ -57,7 +57,7 @@ void testTables() {
   const TargetTables tables = target.tables({3, 5, 9});
   CHECK(tables.place[5] == 1 && tables.place[9] == 2 && tables.place[4] == 3);
   CHECK(tables.output[target.config().width] == bf16ToFloat(tables.embedding[5 * target.config().width]));
-  CHECK(codeOf([&] { target.tables({5, 3}); }) == "INVALID_ARGUMENT");
+  CHECK(codeOf([&] { target.tables({5, 5}); }) == "INVALID_ARGUMENT");
   CHECK(codeOf([&] { target.tables({1 << 20}); }) == "INVALID_ARGUMENT");
   CHECK(codeOf([&] { TargetText(target, {{{-1}, 0}}, {1}); }) == "INVALID_ARGUMENT");
   CHECK(codeOf([&] { TargetText(target, {{std::vector<int32_t>(5000, 1), 0}}, {1}); }) == "CONTEXT_EXCEEDED");

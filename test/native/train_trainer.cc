@@ -146,13 +146,32 @@ void testHeadFile() {
   run.to(3);
   const auto& weights = run.trainer.weights();
   const auto save = [&](const float* values, FileType type) {
-    saveHead(path, run.head, values, run.toy.target.draft, kBinding, type);
+    saveHead(path, run.head, {{values, values + weights.size()}, run.toy.target.draft, {}}, kBinding, type);
   };
   save(weights.data(), FileType::f32);
   const LoadedHead loaded = loadHead(path, kBinding);
   CHECK(loaded.weights == weights);
   CHECK(loaded.draft == run.toy.target.draft && loaded.binding == kBinding);
   CHECK(loaded.shape.slots == 3 && loaded.shape.heads.width == 16 && loaded.shape.epsilon == shape().epsilon);
+  CHECK(loaded.delta.place.empty() && loaded.delta.row.empty());
+  HeadNumbers learned{weights, run.toy.target.draft, {{2, 7}, Floats(2 * kToyWidth, 0.25f)}};
+  std::swap(learned.draft[0], learned.draft[4]);
+  saveHead(path, run.head, learned, kBinding, FileType::bf16);
+  const LoadedHead moved = loadHead(path, kBinding);
+  CHECK(moved.draft == learned.draft && moved.delta.place == learned.delta.place);
+  CHECK(moved.delta.row == learned.delta.row);
+  const auto refused = [&](auto change) {
+    HeadNumbers wrong = learned;
+    change(wrong);
+    saveHead(path, run.head, wrong, kBinding, FileType::bf16);
+    return codeOf([&] { loadHead(path, kBinding); }) == "HEAD_INVALID";
+  };
+  CHECK(refused([](HeadNumbers& wrong) { wrong.draft[1] = wrong.draft[2]; }));
+  CHECK(refused([](HeadNumbers& wrong) { wrong.delta.place = {7, 2}; }));
+  CHECK(refused([](HeadNumbers& wrong) { wrong.delta.place = {7, 7}; }));
+  CHECK(refused([](HeadNumbers& wrong) { wrong.delta.place[1] = static_cast<int32_t>(wrong.draft.size()); }));
+  learned.delta.row[3] = NAN;
+  CHECK(codeOf([&] { saveHead(path, run.head, learned, kBinding, FileType::bf16); }) == "HEAD_NOT_FINITE");
   save(weights.data(), FileType::bf16);
   CHECK(difference(loadHead(path, kBinding).weights, weights) < 0.004);
   save(weights.data(), FileType::e4m3);
@@ -176,7 +195,8 @@ void testHeadFile() {
 void testDamage(FileType type) {
   const std::string path = temporary("foretoken-train-damaged");
   Run run(1);
-  saveHead(path, run.head, run.trainer.weights().data(), run.toy.target.draft, kBinding, type);
+  saveHead(path, run.head, {run.trainer.weights(), run.toy.target.draft, {{1, 5}, Floats(2 * kToyWidth, 0.5f)}},
+           kBinding, type);
   std::ifstream in(path, std::ios::binary);
   const std::string whole((std::istreambuf_iterator<char>(in)), {});
   std::mt19937 random(1);

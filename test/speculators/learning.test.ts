@@ -24,8 +24,8 @@ class Recorder {
       writeFileSync(path, `head of ${tenant}`);
       return Promise.resolve();
     },
-    adoptHead: (tenant: string, path: string) => {
-      this.asked.push(`${tenant} adopt ${path.replace(/.*head-/, '')}`);
+    adoptHead: (tenant: string, path: string, again: boolean) => {
+      this.asked.push(`${tenant} ${again ? 'judge' : 'adopt'} ${path.replace(/.*head-/, '')}`);
       return Promise.resolve();
     },
     memoryOf: () => Promise.resolve({ tokens: Int32Array.from([1, -1]), keys: new Int8Array(128) }),
@@ -34,6 +34,13 @@ class Recorder {
       return Promise.resolve();
     },
   } as unknown as NativeEngine;
+}
+
+/** One whose first candidate of a tenant is there when it is decided about. */
+function promising(tenant: string): Recorder {
+  const recorder = new Recorder();
+  recorder.candidates.set(tenant, 1);
+  return recorder;
 }
 
 function judged(tenant: string, live: number, candidate: number, number = 1, previous?: number): NativeJudged {
@@ -49,9 +56,13 @@ function judged(tenant: string, live: number, candidate: number, number = 1, pre
   };
 }
 
-function learning(recorder: Recorder, store?: SpeculatorStore): { learning: Learning; events: LearningEvent[] } {
+function learning(
+  recorder: Recorder,
+  store?: SpeculatorStore,
+  weights = 'auto',
+): { learning: Learning; events: LearningEvent[] } {
   const events: LearningEvent[] = [];
-  const options = { heads: true, store, price, onEvent: (event: LearningEvent) => void events.push(event) };
+  const options = { heads: true, weights, store, price, onEvent: (event: LearningEvent) => void events.push(event) };
   return { learning: new Learning(recorder.engine, options), events };
 }
 
@@ -82,6 +93,28 @@ test('a better candidate is promoted once, kept on disk with its evidence, and f
   await next.close();
   expect(later.asked.at(-1)).toBe('a rollback 0');
   expect((await store.manifest('a')).live).toBe(0);
+});
+
+test('a head of another format of the weights is judged again, then drafts or is given up', async () => {
+  const store = new SpeculatorStore(folder(), model);
+  const { learning: first } = learning(promising('a'), store);
+  await first.open('a');
+  for (let i = 0; i < 100; ++i) first.judge(judged('a', 1, 2));
+  await first.close();
+  expect((await store.manifest('a')).versions[0].weights).toBe('auto');
+  for (const isBetter of [false, true]) {
+    const recorder = promising('a');
+    const { learning: own, events } = learning(recorder, store, 'nvfp4');
+    await own.open('a');
+    expect(recorder.asked).toEqual(['a restore 2', 'a judge 1.safetensors']);
+    expect(events).toEqual([{ kind: 'regated', tenant: 'a', version: 0, evidence: { version: 1, weights: 'auto' } }]);
+    for (let i = 0; i < 100; ++i) own.judge(judged('a', isBetter ? 1 : 2, isBetter ? 2 : 1));
+    await own.close();
+    expect(recorder.asked.at(-1)).toBe(isBetter ? 'a promote 1' : 'a harmful 1');
+    expect(kinds(events).at(-1)).toBe(isBetter ? 'a promoted' : 'a discarded');
+    expect((await store.manifest('a')).live).toBe(isBetter ? 2 : 1); // who decodes with the other format goes on with what it had
+  }
+  expect((await store.manifest('a')).versions[1]).toMatchObject({ parent: 1, weights: 'nvfp4' });
 });
 
 test('one that is worse is given up for good, and what came too late changes nothing', async () => {

@@ -1,0 +1,72 @@
+// Learns a head's rows over its draft vocabulary from slots: the Markov term's, what is added to the target's output
+// rows, and which tokens have a row at all.
+//
+// A slot has listed tokens c with logits u_c, what its output layer saw, z, and the token before, a. The head says
+//
+//     logit_c = u_c + delta_c z + after_c before_a
+//
+// and the loss is -log of the softmax's share of the token that came, over what is listed and the mass of all else as
+// it was: what drafting corrects, no more. So its gradient is that of rows before_a, after_c and delta_c. Steps are
+// plain SGD, slot by slot, so that no row has a state of its own and what no slot names is not touched: the same as
+// dense SGD at the cost of some rows. The steps of delta are divided by z^2: a rate of 1 would take a logit to its
+// label at once.
+#pragma once
+#include <span>
+#include <vector>
+
+#include "learn/slot_examples.h"
+#include "train/block_head.h"
+
+namespace foretoken::learn {
+
+struct RowOptions {
+  float markov = 0.01f, output = 0.02f;  ///< rates; 0 = these rows stay as they are
+  float clip = 1;                        ///< largest norm of a slot's gradient of Markov rows
+  uint32_t often = 4;                    ///< uses of a token that earn it a row
+};
+
+class RowLearner {
+ public:
+  /// What it refers to outlives it.
+  RowLearner(train::Ops& ops, const train::BlockHead& head, const train::TargetTables& target,
+             const RowOptions& options, const train::HeadNumbers& start);
+
+  /// Takes one step for each slot, moving Markov rows in `weights`; returns how many were skipped as not finite.
+  int64_t step(const SlotExamples& slots, train::Floats& weights);
+
+  /// Traffic has used these tokens.
+  void count(std::span<const int32_t> tokens);
+  /// Tokens that are used often and can't be drafted take the places of tokens that are not used: with the target's
+  /// output row, before the next token what unknown tokens had, and no correction. True where there were any.
+  bool renew(train::Floats& weights);
+
+  const std::vector<int32_t>& draft() const { return draft_; }
+  /// What has been learned for output rows so far.
+  train::OutputDelta delta() const;
+
+ private:
+  struct Listed {
+    int32_t place;
+    float logit, gradient;
+  };
+
+  bool stepSlot(const SlotExamples& slots, int64_t slot, train::Floats& weights);
+  void list(const SlotExamples& slots, int64_t slot, const float* before, const float* after);
+  void moveMarkov(float* before, float* after, float scale);
+  void moveOutput(int32_t truth);
+  float* deltaOf(int32_t place) { return deltaAt_[place] < 0 ? nullptr : delta_.data() + deltaAt_[place] * width_; }
+
+  train::Ops& ops_;
+  const train::TargetTables& target_;
+  const RowOptions options_;
+  const int64_t width_, rank_, before_, after_;
+  std::vector<int32_t> draft_, place_;
+  train::Floats delta_;           ///< rows that are added to output rows
+  std::vector<int64_t> deltaAt_;  ///< which of them, by draft index; negative = none
+  std::vector<uint32_t> used_;    ///< by token
+  // of a slot
+  std::vector<Listed> listed_;
+  train::Floats state_, gradient_, velocity_;
+};
+
+}  // namespace foretoken::learn
