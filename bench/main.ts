@@ -10,6 +10,7 @@ import type { BenchOptions } from './common/options';
 import { provenance, say, writeJson, type Report } from './common/report';
 import { chatTokens, openSource } from './common/source';
 import { decode } from './decode';
+import { drift } from './drift';
 import { kernels, machineLine } from './kernels';
 import { learn } from './learn';
 import { tpotCost } from './learn/tpot';
@@ -92,6 +93,12 @@ const suites: Record<string, { help: string; weights: string; limit: number; run
     limit: 80,
     run: runLearn,
   },
+  drift: {
+    help: 'traffic whose kind shifts, ramps, returns, is mixed or narrow: regret, recovery, worst window (needs --data)',
+    weights: 'auto',
+    limit: 16,
+    run: runDrift,
+  },
   load: {
     help: '1 to 32 requests at a time, arriving at once and by and by, against plain decoding (needs --data)',
     weights: 'auto',
@@ -147,6 +154,17 @@ async function runLearn(options: BenchOptions): Promise<Report> {
   );
   const cost = await withEngine(options, { learnHead: true, maxSequences: 8 }, (engine) => tpotCost(engine, folder));
   return { ...report, summary: { ...report.summary, ...cost } };
+}
+
+async function runDrift(options: BenchOptions): Promise<Report> {
+  const folder = requireData(options.data, 'drift');
+  return withBoth(options, (plain, fast) =>
+    withEngine(options, { weights: 'fp8', speculation: false }, (plainFp8) =>
+      withEngine(options, { weights: 'nvfp4' }, (fastNvfp4) =>
+        drift(options, folder, { plain, fast, plainFp8, fastNvfp4 }),
+      ),
+    ),
+  );
 }
 
 async function runLoad(options: BenchOptions): Promise<Report> {

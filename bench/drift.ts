@@ -1,0 +1,300 @@
+import type { ChatMessage, Engine, Recording, RequestOptions } from '../lib/index';
+import { Controller } from '../lib/controller/controller';
+import { drafterCount } from '../lib/native';
+import { lines, type Line } from '../lib/plot';
+import { collect, rate, tau, type Answer } from './common/answer';
+import { Bar } from './common/bar';
+import { stream } from './common/data';
+import type { BenchOptions } from './common/options';
+import { PassPrices } from './common/prices';
+import { say, table, type Report } from './common/report';
+import { differences, sum } from './common/stats';
+import { draftsOf, fixedSeconds, oracleSeconds, rowPrices, type Price } from './drift/replay';
+import { isInTime, recovery, window, worstWindow } from './drift/windows';
+
+/** The engines of the suite. */
+export interface DriftEngines {
+  plain: Engine;
+  fast: Engine;
+  /** What nvfp4 with everything on is held against: plain fp8. */
+  plainFp8: Engine;
+  fastNvfp4: Engine;
+}
+
+const newTokens = 128;
+const names = [
+  'lang_drift',
+  'role_drift',
+  'recall',
+  'smooth',
+  'mixed',
+  'narrow_sql',
+  'narrow_rust',
+  'narrow_tools',
+  'edit',
+];
+/** A stream of one phase has so many times the requests of a phase. */
+const phasesOfOne = 3;
+const lookaheads = [1, 2, 3, 4, 6, 8, 12, 16];
+/** How fast it is when it has adapted shows in this part of a narrow stream. */
+const lastPart = 4;
+const adaptedStreams = ['narrow_sql', 'narrow_rust'] as const;
+
+/** A request of a stream. */
+interface Asked {
+  messages: ChatMessage[];
+  phase: number;
+}
+
+interface Stream {
+  name: string;
+  asked: Asked[];
+  /** Other requests of each phase, for the reference to have seen; none in a stream of one phase. */
+  others: Asked[][];
+}
+
+type Arm = 'plain' | 'static' | 'adaptive' | 'reference';
+/** One request answered by every arm. */
+interface Answered {
+  phase: number;
+  arms: Record<Arm, Answer>;
+  recording: Recording;
+}
+
+/**
+ * Traffic that changes: streams of requests whose kind shifts (languages, roles, there and back), moves slowly, is mixed or stays narrow, one
+ * request after the other. Arms, back to back on each request: plain; `static`, which drafts from nothing learned; `adaptive`, everything on;
+ * `reference`, a tenant that has seen other requests of the phase's kind. Along each text all drafts at all positions are recorded as well: the
+ * oracle and fixed lookaheads are replayed on them, at this run's prices.
+ *
+ * Summary: `<stream>.speedup` plain over adaptive seconds and `<stream>.worstWindow` the better of plain and static over adaptive in the worst 8
+ * requests in a row, both in modelled time (each pass at this run's median cost for its drafter, rows and context), `<stream>.wallSpeedup` by the
+ * clock; `<stream>.acceptanceLength`; `<stream>.regretRatio` the controller's seconds beyond the oracle's over those of the fixed lookahead that
+ * was best in hindsight; `<stream>.recoveredShare` of shifts after which tokens a pass were 95 % of the reference's within a quarter of the phase;
+ * by the clock, last quarter of the requests: `total.matched` plain over adaptive seconds, the worse of narrow_sql and narrow_rust, `total.edit`,
+ * `total.nvfp4OverFp8Plain` tokens a second of nvfp4 with everything on over plain fp8, the better of those two; `mismatches` tokens that
+ * differ from plain decoding.
+ */
+export async function drift(options: BenchOptions, folder: string, engines: DriftEngines): Promise<Report> {
+  const streams = names.map((name) => readStream(folder, name, options.limit));
+  const bar = new Bar(sum(streams.map(({ asked, others }) => 5 * asked.length + others.flat().length)));
+  const answered = new Map<string, Answered[]>();
+  for (const each of streams) answered.set(each.name, await answerStream(engines, each, bar));
+  bar.end();
+  const report = summarise(answered);
+  await addTotals(report, engines, streams, answered);
+  show(report);
+  return report;
+}
+
+/** The first requests of each phase, and the ones behind them. */
+function readStream(folder: string, name: string, limit: number): Stream {
+  const all = stream(folder, name) as unknown as Asked[];
+  const phases = new Set(all.map(({ phase }) => phase));
+  if (phases.size === 1) return { name, asked: all.slice(0, phasesOfOne * limit), others: [] };
+  const inPhase = [...phases].map((phase) => all.filter((asked) => asked.phase === phase));
+  return {
+    name,
+    asked: inPhase.flatMap((asked) => asked.slice(0, limit)),
+    others: inPhase.map((asked) => asked.slice(limit, 2 * limit)),
+  };
+}
+
+async function answerStream(
+  { plain, fast }: DriftEngines,
+  { name, asked, others }: Stream,
+  bar: Bar,
+): Promise<Answered[]> {
+  const ask = (engine: Engine, messages: ChatMessage[], how: RequestOptions): Promise<Answer> => {
+    bar.step();
+    return collect(engine.chatStream(messages, { maxTokens: newTokens, temperature: 0, explain: true, ...how }));
+  };
+  const answered: Answered[] = [];
+  const still: RequestOptions = { tenant: `${name} static`, speculation: { speculator: 'static' } };
+  for (const [i, { messages, phase }] of asked.entries()) {
+    bar.show(`${name}: request ${i + 1} of ${asked.length}`);
+    const reference = { tenant: `${name} reference ${phase}` };
+    if (phase !== asked[i - 1]?.phase)
+      for (const other of others[phase] ?? []) await ask(fast, other.messages, reference);
+    const work: Record<Exclude<Arm, 'reference'>, () => Promise<Answer>> = {
+      plain: () => ask(plain, messages, {}),
+      static: () => ask(fast, messages, still),
+      adaptive: () => ask(fast, messages, { tenant: name }),
+    };
+    const arms: Partial<Record<Arm, Answer>> = {};
+    const order = ['plain', 'static', 'adaptive'] as const;
+    for (let turn = 0; turn < order.length; ++turn) {
+      const arm = order[(turn + i) % order.length];
+      arms[arm] = await work[arm]();
+    }
+    arms.reference = others.length > 0 ? await ask(fast, messages, reference) : arms.adaptive;
+    const record = { maxTokens: newTokens, temperature: 0, tenant: `${name} record`, speculation: { record: true } };
+    const { recording } = await fast.chat(messages, record);
+    bar.step();
+    answered.push({ phase, arms: arms as Record<Arm, Answer>, recording: recording! });
+  }
+  fast.forget();
+  return answered;
+}
+
+function summarise(answered: Map<string, Answered[]>): Report {
+  const report: Report = { suite: 'drift', summary: { mismatches: 0 }, rows: [] };
+  const passes = Array.from(answered.values()).flatMap((requests) =>
+    requests.flatMap(({ arms }) => [arms.plain, arms.static, arms.adaptive].flatMap((arm) => arm.passes)),
+  );
+  const prices = new PassPrices(passes);
+  const price = rowPrices(passes);
+  for (const [name, requests] of answered) addStream(report, name, requests, prices, price);
+  const marks = [...answered].map(([name, requests]) => ({ name, requests }));
+  report.plot = lines('Tokens a pass (mean of 8 requests)', marks.map(({ name }) => name).join(', '), curvesOf(marks));
+  return report;
+}
+
+function addStream(report: Report, name: string, requests: Answered[], prices: PassPrices, price: Price): void {
+  const { summary } = report;
+  const seconds = (arm: Arm): number[] => requests.map(({ arms }) => prices.seconds(arms[arm].passes));
+  const modelled = { plain: seconds('plain'), static: seconds('static'), adaptive: seconds('adaptive') };
+  const of = (arm: Arm): Answer[] => requests.map(({ arms }) => arms[arm]);
+  const wall = (arm: Arm): number => sum(of(arm).map((answer) => answer.seconds));
+  summary[`${name}.speedup`] = sum(modelled.plain) / sum(modelled.adaptive);
+  summary[`${name}.wallSpeedup`] = wall('plain') / wall('adaptive');
+  summary[`${name}.acceptanceLength`] = tau(of('adaptive'));
+  summary[`${name}.worstWindow`] = worstWindow(modelled.adaptive, modelled.plain, modelled.static);
+  const regret = regretOf(requests, price);
+  summary[`${name}.regretRatio`] = regret.controller / regret.bestFixed;
+  const shifts = recoveries(requests);
+  if (shifts.length > 0)
+    summary[`${name}.recoveredShare`] = shifts.filter(({ inTime }) => inTime).length / shifts.length;
+  for (const { arms } of requests)
+    for (const answer of Object.values(arms)) summary['mismatches'] += differences(arms.plain.tokens, answer.tokens);
+  report.rows.push({
+    ...{ stream: name, requests: requests.length, speedup: summary[`${name}.speedup`] },
+    overStatic: sum(modelled.static) / sum(modelled.adaptive),
+    ...{ wallSpeedup: summary[`${name}.wallSpeedup`], staticTau: tau(of('static')), tau: tau(of('adaptive')) },
+    ...{ worstWindow: summary[`${name}.worstWindow`], controllerRegret: regret.controller },
+    ...{ bestFixed: regret.lookahead, fixedRegret: regret.bestFixed, plainRegret: regret.plain },
+    ...{ regretRatio: summary[`${name}.regretRatio`], recovered: summary[`${name}.recoveredShare`] ?? '' },
+    shifts,
+    curve: requests.map(({ phase, arms }) => ({
+      phase,
+      ...Object.fromEntries(Object.entries(arms).map(([arm, answer]) => [`${arm}Tau`, tau([answer])])),
+      ...Object.fromEntries(Object.entries(arms).map(([arm, answer]) => [`${arm}TokS`, rate([answer])])),
+    })),
+  });
+}
+
+/** Seconds beyond the oracle's, as a share of those: of what the controller did, of the best fixed lookahead, of plain decoding. */
+function regretOf(
+  requests: Answered[],
+  price: Price,
+): { controller: number; plain: number; bestFixed: number; lookahead: number } {
+  const { acceptance } = priors();
+  const recorded = requests.map(({ recording }) => draftsOf(recording));
+  const oracle = sum(recorded.map((positions) => oracleSeconds(positions, price)));
+  const beyond = (seconds: number): number => seconds / oracle - 1;
+  const fixed = lookaheads.map((lookahead) => ({
+    lookahead,
+    regret: beyond(sum(recorded.map((positions) => fixedSeconds(positions, lookahead, acceptance, price)))),
+  }));
+  const best = fixed.reduce((a, b) => (b.regret < a.regret ? b : a));
+  const rounds = (arm: Arm): number =>
+    sum(requests.flatMap(({ arms }) => arms[arm].passes.map(({ rows }) => price(rows))));
+  return {
+    ...{ controller: beyond(rounds('adaptive')), plain: beyond(rounds('plain')) },
+    ...{ bestFixed: best.regret, lookahead: best.lookahead },
+  };
+}
+
+/** What is believed of drafts before any was seen. */
+function priors(): { acceptance: Float32Array } {
+  const draftSeconds = Array.from({ length: drafterCount }, () => 0);
+  return new Controller({ passSeconds: [1], context: 0, secondsPerContextToken: 0, draftSeconds }).policy();
+}
+
+/** Of each shift: requests until tokens a pass are those of a reference that had seen such text. */
+function recoveries(requests: Answered[]): { phase: number; requests: number; inTime: boolean; dip: number }[] {
+  const phases = new Set(requests.map(({ phase }) => phase));
+  return [...phases].slice(1).map((phase) => {
+    const inside = requests.filter((request) => request.phase === phase);
+    const length = (arm: Arm, at: number): number => tau(inside.slice(at, at + window).map(({ arms }) => arms[arm]));
+    const ratio = Array.from(
+      { length: Math.max(1, inside.length - window + 1) },
+      (_, at) => length('adaptive', at) / length('reference', at),
+    );
+    const after = recovery(ratio);
+    return { phase, requests: after, inTime: isInTime(after, inside.length), dip: 1 - ratio[0] };
+  });
+}
+
+/** By the clock, when everything has adapted. */
+async function addTotals(
+  { summary }: Report,
+  { plainFp8, fastNvfp4 }: DriftEngines,
+  streams: Stream[],
+  answered: Map<string, Answered[]>,
+): Promise<void> {
+  const last = (name: string): Answered[] => {
+    const requests = answered.get(name)!;
+    return requests.slice(-Math.ceil(requests.length / lastPart));
+  };
+  const over = (name: string): number =>
+    sum(last(name).map(({ arms }) => arms.plain.seconds)) / sum(last(name).map(({ arms }) => arms.adaptive.seconds));
+  summary['total.matched'] = Math.min(...adaptedStreams.map(over));
+  summary['total.edit'] = over('edit');
+  const ratios: number[] = [];
+  for (const name of adaptedStreams) {
+    const { asked } = streams.find((each) => each.name === name)!;
+    const from = asked.length - Math.ceil(asked.length / lastPart);
+    const slow: Answer[] = [];
+    const quick: Answer[] = [];
+    for (const [i, { messages }] of asked.entries()) {
+      const how = { maxTokens: newTokens, temperature: 0, tenant: name };
+      const answer = await collect(fastNvfp4.chatStream(messages, how));
+      if (i < from) continue;
+      quick.push(answer);
+      slow.push(await collect(plainFp8.chatStream(messages, how)));
+    }
+    ratios.push(rate(quick) / rate(slow));
+  }
+  summary['total.nvfp4OverFp8Plain'] = Math.max(...ratios);
+}
+
+/** All streams one behind the other. */
+function curvesOf(streams: { requests: Answered[] }[]): Line[] {
+  const arms = ['adaptive', 'reference', 'static'] as const;
+  return arms.map((arm) => ({
+    name: arm,
+    values: streams.flatMap(({ requests }) =>
+      requests.map((_, i) => tau(requests.slice(Math.max(0, i + 1 - window), i + 1).map(({ arms: all }) => all[arm]))),
+    ),
+  }));
+}
+
+const columns = {
+  stream: 'stream',
+  requests: 'requests',
+  speedup: 'speed-up',
+  overStatic: 'over static',
+  wallSpeedup: 'by the clock',
+  staticTau: 'tau static',
+  tau: 'tau',
+  worstWindow: 'worst 8',
+  controllerRegret: 'regret',
+  fixedRegret: 'best fixed',
+  bestFixed: 'lookahead',
+  plainRegret: 'plain',
+  regretRatio: 'regret ratio',
+  recovered: 'recovered',
+} as const;
+
+function show({ rows, summary }: Report): void {
+  table(
+    Object.values(columns),
+    rows.map((row) => Object.keys(columns).map((key) => row[key] as string | number)),
+  );
+  say(
+    `adapted, by the clock: ${summary['total.matched'].toFixed(2)}x of plain (the worse of ${adaptedStreams.join(' and ')}), ` +
+      `edit ${summary['total.edit'].toFixed(2)}x; nvfp4 with everything on ${summary['total.nvfp4OverFp8Plain'].toFixed(2)}x of plain fp8; ` +
+      `mismatches ${summary['mismatches']}`,
+  );
+}

@@ -1,0 +1,76 @@
+import { draftsOf, fixedSeconds, oracleSeconds, rowPrices } from '../../bench/drift/replay';
+import { isInTime, recovery, worstWindow } from '../../bench/drift/windows';
+import { policyBuckets, policyDepths, drafterCount, Drafter } from '../../lib/native';
+import type { Recording } from '../../lib';
+
+/** A recording in which the same chain is drafted at every position: `right[p]` of its nodes are what the text says there. */
+function chains(right: readonly number[], length: number): Recording {
+  const drafts: number[] = [];
+  const nodes: number[] = [];
+  for (let p = 1; p < right.length; ++p) {
+    drafts.push(p, Drafter.recall, length);
+    for (let n = 0; n < length; ++n) nodes.push(n | (n < right[p] ? 128 : 0));
+  }
+  const confidence = new Float32Array(nodes.length).fill(0.9);
+  const tokens = right.length;
+  return { promptTokens: 5, tokens, drafts: Int32Array.from(drafts), nodes: Uint8Array.from(nodes), confidence };
+}
+
+const likely = new Float32Array(drafterCount * policyDepths * policyBuckets).fill(0.9);
+const price = (rows: number): number => 1 + 0.1 * rows;
+
+test('an oracle verifies what is right and pays, and nothing else', () => {
+  // From 1: three right (1..3), then the target's own token 4; from 5: nothing; from 6: one right ends the text of 8.
+  const positions = draftsOf(chains([0, 3, 2, 1, 0, 0, 1, 0], 4));
+  expect(oracleSeconds(positions, price)).toBeCloseTo(price(4) + price(1) + price(2));
+  const dear = (rows: number): number => rows; // a row more costs what a pass does
+  expect(oracleSeconds(positions, dear)).toBeCloseTo(7);
+});
+
+test('a fixed lookahead pays for every row and goes on behind what was right', () => {
+  const positions = draftsOf(chains([0, 3, 2, 1, 0, 0, 1, 0], 4));
+  expect(fixedSeconds(positions, 2, likely, price)).toBeCloseTo(4 * price(3)); // at 1, 4, 5, 6
+  expect(fixedSeconds(positions, 0, likely, price)).toBeCloseTo(7 * price(1));
+  expect(fixedSeconds(positions, 4, likely, price)).toBeGreaterThanOrEqual(oracleSeconds(positions, price));
+});
+
+test('a tree is followed along the branch that is right', () => {
+  const recording: Recording = {
+    ...{ promptTokens: 1, tokens: 3, drafts: Int32Array.of(1, Drafter.suffix, 3) },
+    nodes: Uint8Array.of(0, 0 | 128, 2 | 128), // two first tokens; the second is right, and so is its child
+    confidence: Float32Array.of(0.9, 0.8, 0.9),
+  };
+  const [, [draft]] = draftsOf(recording);
+  expect(Array.from(draft.depth)).toEqual([1, 1, 2]);
+  expect(fixedSeconds(draftsOf(recording), 3, likely, price)).toBeCloseTo(price(4)); // one of them ends the text
+});
+
+test('prices are medians by rows, never fall, and are straight between', () => {
+  const pass = (rows: number, seconds: number): Parameters<typeof rowPrices>[0][number] => ({
+    ...{ drafter: 'recall', context: 0, accepted: 0, rows, seconds },
+  });
+  const of = rowPrices([
+    ...Array.from({ length: 8 }, () => pass(1, 1)),
+    ...Array.from({ length: 8 }, () => pass(3, 2)),
+    ...Array.from({ length: 8 }, () => pass(5, 1.5)),
+    pass(4, 100),
+  ]);
+  expect(of(2)).toBeCloseTo((1 + of(3)) / 2);
+  expect(of(5)).toBeGreaterThanOrEqual(of(3));
+  expect(of(4)).toBeLessThan(3);
+});
+
+test('recovery is the first window that is as good as the reference and stays so', () => {
+  expect(recovery([1, 1, 1])).toBe(0);
+  expect(recovery([0.8, 0.96, 0.8, 0.97, 0.98, 1])).toBe(3);
+  expect(recovery([0.5, 0.6])).toBe(Infinity);
+  expect([4, 5].map((requests) => isInTime(requests, 16))).toEqual([true, false]);
+});
+
+test('the worst window is held against the better alternative', () => {
+  const ours = Array.from({ length: 10 }, () => 1);
+  const slower = ours.map(() => 2);
+  const faster = ours.map((_, i) => (i < 8 ? 0.9 : 2));
+  expect(worstWindow(ours, slower)).toBeCloseTo(2);
+  expect(worstWindow(ours, slower, faster)).toBeCloseTo(0.9);
+});
