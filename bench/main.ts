@@ -20,6 +20,7 @@ import { peers } from './peers';
 import type { PeerPrompt } from './peers/peer';
 import { quality } from './quality';
 import { rl } from './rl';
+import { sim } from './sim';
 import { spec } from './spec';
 import { FixedLookahead } from './spec/fixed';
 
@@ -104,6 +105,12 @@ const suites: Record<string, { help: string; weights: string; limit: number; run
     weights: 'auto',
     limit: 32,
     run: runLoad,
+  },
+  sim: {
+    help: 'the policy on made-up texts and machines, beside fixed policies and an oracle; needs no model',
+    weights: 'auto',
+    limit: 0,
+    run: () => Promise.resolve(sim()),
   },
   rl: {
     help: 'rollouts of a policy whose weights move after every step (needs --data)',

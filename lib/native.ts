@@ -509,7 +509,30 @@ export interface NativeHeadShape {
   layers: number;
 }
 
+/** A text of which all drafts are known. */
+export interface NativeReplayText {
+  promptTokens: number;
+  /** By tokens of the answer before it: the first of its drafts; one more entry than there are tokens. */
+  firstDraft: Int32Array;
+  /** Per draft: drafter, first node; one more row than there are drafts. */
+  drafts: Int32Array;
+  /** As in {@link NativeRecorded}. */
+  nodes: Uint8Array;
+  confidence: Float32Array;
+}
+
 export interface Binding {
+  /**
+   * At most `rounds` rounds as the engine would choose them with this policy along a text whose drafts are known, from a position on:
+   * what they would have told, all seconds 0, and where the next one begins. What comes later decides at once of what was not verified.
+   * For simulating policies; the head takes no part.
+   */
+  replayRounds(
+    policy: NativePolicy,
+    text: NativeReplayText,
+    position: number,
+    rounds: number,
+  ): NativeOutcomes & { position: number };
   readGgufMetadata(path: string): Record<string, GgufValue>;
   /** The tensors of a GGUF file or a safetensors folder, in the file's order. */
   readTensors(path: string): TensorDescription[];

@@ -5,6 +5,7 @@
 #include "addon/cuda.h"
 #include "addon/engine.h"
 #include "addon/metadata.h"
+#include "addon/replay.h"
 #include "addon/tensors.h"
 #include "addon/train.h"
 
@@ -17,6 +18,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   foretoken::addon::initCuda(env, exports);
   foretoken::addon::initTensors(env, exports);
   foretoken::addon::initTrain(env, exports);
+  foretoken::addon::initReplay(env, exports);
   return exports;
 }
 

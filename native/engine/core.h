@@ -102,7 +102,7 @@ class EngineCore {
   /// Those that are asked for a draft when the policy decides.
   static constexpr std::array<DrafterId, kDraftersAsked> kAsked = {DrafterId::suffix, DrafterId::recall,
                                                                    DrafterId::prediction, DrafterId::head};
-  static constexpr size_t kRecall = 1, kHead = 3;
+  static constexpr size_t kHead = 3;
   /// What was drafted for one sequence of the round.
   struct Draft {
     DrafterId drafter;

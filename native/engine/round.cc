@@ -9,10 +9,6 @@
 namespace foretoken {
 namespace {
 
-/// Recall has seen all that suffix has. Where the two differ, the one that promises more has mostly promised too much,
-/// so suffix has to promise this many times what recall does.
-constexpr double kClearlyBetter = 2;
-
 /// Forced drafts go into every round, right or wrong, and rows take time: by the length of the text most have one to
 /// kForcedNodes nodes, one in kLargeForcedEvery takes all it can. Both are prime, so that all kinds of draft meet all
 /// sizes.
@@ -118,18 +114,9 @@ PlanEntry EngineCore::planEntry(Entry& entry, Draft& draft) const {
 
 /// The best of the drafts that cost next to nothing; that of plain decoding where there is none.
 void EngineCore::chooseDraft(Entry& entry) {
-  entry.promise = planner_.promise(prices_, planEntry(entry, entry.drafts[0]), kMaxDraftRows);
-  double bestRate = -1;
-  for (size_t i = 0; i < kHead; ++i) {
-    if (entry.drafts[i].count == 0) continue;
-    const Planner::Promise promise = planner_.promise(prices_, planEntry(entry, entry.drafts[i]), kMaxDraftRows);
-    const bool doubtful = kAsked[i] == DrafterId::suffix && entry.drafts[kRecall].count > 0;
-    const double rate = promise.rate() / (doubtful ? kClearlyBetter : 1);
-    if (rate <= bestRate) continue;
-    bestRate = rate;
-    entry.best = static_cast<int>(i);
-    entry.promise = promise;
-  }
+  std::array<PlanEntry, kHead> offers;
+  for (size_t i = 0; i < kHead; ++i) offers[i] = planEntry(entry, entry.drafts[i]);
+  entry.best = std::max(0, planner_.choose(prices_, offers, kMaxDraftRows, entry.promise));
 }
 
 /// The heads draft for the sequences that they are worth asking for, each head for all of its own at once.

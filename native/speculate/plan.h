@@ -80,6 +80,9 @@ class Planner {
     double rate() const { return tokens / seconds; }
   };
   Promise promise(const Prices& prices, const PlanEntry& entry, int maxDrafted);
+  /// Whose draft of one sequence may go into the pass: an index into `offers`, -1 where all are empty; and what it, or
+  /// plain decoding then, promises. The sequence is that of the first of at least one offer.
+  int choose(const Prices& prices, std::span<const PlanEntry> offers, int maxDrafted, Promise& promise);
 
  private:
   struct Candidate {

@@ -1,0 +1,99 @@
+import { performance } from 'node:perf_hooks';
+import { lines, type Line } from '../lib/plot';
+import { Drafter, type NativeReplayText } from '../lib/native';
+import { Bar } from './common/bar';
+import { say, table, type Report } from './common/report';
+import { random } from './common/stats';
+import { decodeByController, decodeByTable, fixedPolicy, oracleSeconds, plainSeconds } from './sim/decode';
+import { machines, type Machine } from './sim/machine';
+import { processes, synthesise } from './sim/text';
+
+const answers = 160;
+const answerTokens = 128;
+/** Drafted tokens of the fixed policies among which the best is found in hindsight. */
+const fixedRows = [0, 1, 2, 3, 4, 5, 6, 7, 8] as const;
+
+/** How one text was decoded somewhere. */
+interface Outcome {
+  speedup: number;
+  fixedSpeedup: number;
+  fixedRows: number;
+  oracleSpeedup: number;
+  regretRatio: number;
+  /** Tokens a second of the controller, answer by answer, over plain decoding's mean. */
+  curve: number[];
+  /** Rounds of the controller, and what it took to simulate them. */
+  rounds: number;
+  simulatedSeconds: number;
+}
+
+/**
+ * Made-up texts whose drafts have known chances, decoded by the controller and by the engine's planner as they are, on machines that are
+ * tables of prices; without a model. Plain decoding, the best fixed number of drafted tokens in hindsight and an oracle beside it.
+ *
+ * Summary, on the CPU that was measured, and with the prefixes `h100.`, `h100.b256.`, `b200.`, `b200.b256.` on those roofs:
+ * `<process>.speedup`, `<process>.fixedSpeedup`, `<process>.oracleSpeedup` over plain decoding, `<process>.regretRatio` the controller's
+ * seconds beyond the oracle's by those of the best fixed number; `roundsPerMinute` of the simulator itself.
+ */
+export function sim(): Report {
+  const report: Report = { suite: 'sim', summary: {}, rows: [] };
+  const curves: Line[] = [];
+  const bar = new Bar(Object.keys(machines).length * Object.keys(processes).length);
+  let rounds = 0;
+  let seconds = 0; // of simulating the controller alone
+  for (const [where, machine] of Object.entries(machines)) {
+    const prefix = where === 'cpu' ? '' : `${where}.`;
+    for (const [name, process] of Object.entries(processes)) {
+      bar.show(`${where}: ${name}`);
+      const texts = synthesise(process, answers, answerTokens, random(11));
+      const { curve, rounds: simulated, simulatedSeconds, ...figures } = decodeText(machine, texts);
+      rounds += simulated;
+      seconds += simulatedSeconds;
+      bar.step();
+      for (const key of ['speedup', 'fixedSpeedup', 'oracleSpeedup', 'regretRatio'] as const)
+        report.summary[`${prefix}${name}.${key}`] = figures[key];
+      report.rows.push({ machine: where, process: name, ...figures });
+      if (where === 'cpu' && ['calibrated', 'drop', 'return', 'ramp'].includes(name))
+        curves.push({ name, values: curve });
+    }
+  }
+  bar.end();
+  report.summary['roundsPerMinute'] = (60 * rounds) / seconds;
+  report.plot = lines('Speed over plain decoding, cpu', 'answers', curves);
+  show(report);
+  return report;
+}
+
+function decodeText(machine: Machine, texts: NativeReplayText[]): Outcome {
+  const plain = plainSeconds(machine, texts);
+  const oracle = oracleSeconds(machine, texts);
+  const fixed = fixedRows.map((rows) =>
+    rows === 0 ? { seconds: plain } : decodeByTable(machine, texts, fixedPolicy(rows, Drafter.recall)),
+  );
+  const best = fixed.reduce((least, each, rows) => (each.seconds < fixed[least].seconds ? rows : least), 0);
+  const began = performance.now();
+  const controlled = decodeByController(machine, texts, random(5));
+  const simulatedSeconds = (performance.now() - began) / 1000;
+  const perToken = plain / controlled.tokens;
+  return {
+    speedup: plain / controlled.seconds,
+    fixedSpeedup: plain / fixed[best].seconds,
+    fixedRows: best,
+    oracleSpeedup: plain / oracle,
+    regretRatio: (controlled.seconds - oracle) / (fixed[best].seconds - oracle),
+    curve: controlled.answers.map(({ seconds, tokens }) => (perToken * tokens) / seconds),
+    rounds: controlled.rounds,
+    simulatedSeconds,
+  };
+}
+
+function show({ rows, summary }: Report): void {
+  table(
+    ['machine', 'process', 'controller', 'best fixed', 'its rows', 'oracle', 'regret ratio'],
+    rows.map((row) => {
+      const { machine, process, speedup, fixedSpeedup, fixedRows: drafted, oracleSpeedup, regretRatio } = row;
+      return [machine, process, speedup, fixedSpeedup, drafted, oracleSpeedup, regretRatio] as (string | number)[];
+    }),
+  );
+  say(`${(summary['roundsPerMinute'] / 1e6).toFixed(2)} million rounds a minute`);
+}

@@ -1,0 +1,140 @@
+import { loadBinding } from '../../lib/binding';
+import { Controller, type RowOwner } from '../../lib/controller/controller';
+import {
+  Drafter,
+  drafterCount,
+  policyBuckets,
+  policyDepths,
+  promiseBuckets,
+  roundFields,
+  type NativeOutcomes,
+  type NativePolicy,
+  type NativeReplayText,
+} from '../../lib/native';
+import { passSeconds, type Machine } from './machine';
+import { longestRun } from './text';
+
+/** What decoding texts took. */
+export interface Decoded {
+  seconds: number;
+  tokens: number;
+  rounds: number;
+  /** Seconds and tokens answer by answer. */
+  answers: { seconds: number; tokens: number }[];
+}
+
+const owner: RowOwner = { tenant: 'sim', kind: 'greedy' };
+/** Passes take so much more or less than they should, at random: evenly up to here. */
+const noise = 0.05;
+
+/** Decodes texts one after the other by the controller and the engine's planner, on a clock that goes as the machine does. */
+export function decodeByController(machine: Machine, texts: readonly NativeReplayText[], next: () => number): Decoded {
+  const binding = loadBinding();
+  let now = 0;
+  const own = new Controller(machine.profile, { now: () => now * 1000 });
+  let policy: NativePolicy = own.policy(owner.tenant);
+  own.nextPolicies();
+  return decodeAll(texts, (text, position) => {
+    const outcomes = binding.replayRounds(policy, text, position, 1);
+    const seconds = timeRounds(machine, outcomes, next);
+    now += seconds;
+    own.observe(outcomes, () => owner);
+    for (const { tenant, policy: sent } of own.nextPolicies()) {
+      const { acceptance, allowed, askEvery } = policy;
+      if (sent) policy = tenant === undefined ? { ...sent, acceptance, allowed, askEvery } : sent;
+    }
+    return { outcomes, seconds };
+  });
+}
+
+/** The same with a table that never changes. */
+export function decodeByTable(machine: Machine, texts: readonly NativeReplayText[], policy: NativePolicy): Decoded {
+  const binding = loadBinding();
+  return decodeAll(texts, (text, position) => {
+    const outcomes = binding.replayRounds(policy, text, position, 1 << 20);
+    return { outcomes, seconds: timeRounds(machine, outcomes, () => 0.5) };
+  });
+}
+
+type Run = (
+  text: NativeReplayText,
+  position: number,
+) => { outcomes: NativeOutcomes & { position: number }; seconds: number };
+
+function decodeAll(texts: readonly NativeReplayText[], run: Run): Decoded {
+  const result: Decoded = { seconds: 0, tokens: 0, rounds: 0, answers: [] };
+  for (const text of texts) {
+    const end = text.firstDraft.length - 1;
+    let seconds = 0;
+    for (let position = 1; position < end;) {
+      const part = run(text, position);
+      seconds += part.seconds;
+      result.rounds += part.outcomes.rounds.length / roundFields;
+      position = part.outcomes.position;
+    }
+    result.answers.push({ seconds, tokens: end - 1 });
+    result.seconds += seconds;
+    result.tokens += end - 1;
+  }
+  return result;
+}
+
+/** Fills in what the rounds of a replay took; returns the seconds of all. */
+function timeRounds(machine: Machine, { rounds }: NativeOutcomes, next: () => number): number {
+  let seconds = 0;
+  for (let at = 0; at < rounds.length; at += roundFields) {
+    const pass = passSeconds(machine, rounds[at], rounds[at + 2]) * (1 + noise * (2 * next() - 1));
+    rounds[at + 4] = machine.profile.draftSeconds[Drafter.suffix] + machine.profile.draftSeconds[Drafter.recall];
+    rounds[at + 5] = pass;
+    rounds[at + 7] = machine.overheadSeconds;
+    seconds += pass + rounds[at + 4] + machine.overheadSeconds;
+  }
+  return seconds;
+}
+
+/** A table that makes the planner verify the `rows` likeliest drafted tokens of one drafter in every round, by its own word. */
+export function fixedPolicy(rows: number, drafter: Drafter): NativePolicy {
+  const depths = drafterCount * policyDepths;
+  return {
+    rowBudget: rows + 1,
+    passSeconds: new Float32Array(rows + 1).fill(1),
+    secondsPerContextToken: 0,
+    overheadSeconds: 0,
+    draftSeconds: new Float32Array(drafterCount),
+    acceptance: Float32Array.from(
+      { length: depths * policyBuckets },
+      (_, i) => ((i % policyBuckets) + 0.5) / policyBuckets,
+    ),
+    allowed: Uint8Array.from({ length: drafterCount }, (_, id) => Number(id === (drafter as number))),
+    askEvery: new Int32Array(promiseBuckets),
+  };
+}
+
+/** Plain decoding: no row but the sequence's own, nobody asked. */
+export function plainSeconds(machine: Machine, texts: readonly NativeReplayText[]): number {
+  let seconds = 0;
+  for (const { promptTokens, firstDraft } of texts)
+    for (let position = 1; position < firstDraft.length - 1; ++position)
+      seconds += passSeconds(machine, 1, promptTokens + position) + machine.overheadSeconds;
+  return seconds;
+}
+
+/** The least seconds of anybody who knows beforehand what will be right and verifies nothing else, by dynamic programming. */
+export function oracleSeconds(machine: Machine, texts: readonly NativeReplayText[]): number {
+  let seconds = 0;
+  for (const text of texts) {
+    const end = text.firstDraft.length - 1;
+    const rest = new Float64Array(end + 1);
+    for (let position = end - 1; position >= 1; --position) {
+      const most = longestRun(text, position);
+      rest[position] = Infinity;
+      for (let k = 0; k <= most; ++k) {
+        const rows = k + 1;
+        const pass = passSeconds(machine, rows, rows * (text.promptTokens + position)) + machine.overheadSeconds;
+        rest[position] = Math.min(rest[position], pass + rest[Math.min(end, position + rows)]);
+      }
+    }
+    seconds += rest[1];
+  }
+  return seconds;
+}

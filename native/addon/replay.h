@@ -1,0 +1,9 @@
+#pragma once
+#include <napi.h>
+
+namespace foretoken::addon {
+
+/// Exports `replayRounds`.
+void initReplay(Napi::Env env, Napi::Object exports);
+
+}  // namespace foretoken::addon
