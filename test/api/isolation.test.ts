@@ -137,3 +137,31 @@ test('tenants learn together where they ask for it, and who is forgotten takes a
   expect(() => engine.generate('x', { tenant: '\0team' })).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
   await engine.close();
 });
+
+test('a head that a group teaches learns from all its tenants, and is gone when one of them is forgotten', async () => {
+  const events: LearningEvent[] = [];
+  const onEvent = (event: LearningEvent): void => void events.push(event);
+  const load = { cacheFolder: tiny.cache, threads: 2, memory: false, head: head.path, learnHead: true, onEvent };
+  const engine = await Engine.load(tiny.path, load, { profile, now: () => 0 });
+  const until = async (isDone: () => boolean): Promise<void> => {
+    for (let i = 0; i < 5000 && !isDone(); ++i) await sleep(100);
+  };
+  const teach = async (tenant: string, group?: string): Promise<void> => {
+    const { learnedTexts } = engine.stats();
+    await engine.generate(prompts[0], { tenant, group, maxTokens: 48, ignoreEos: true });
+    await until(() => engine.stats().learnedTexts > learnedTexts);
+  };
+  await teach('alone');
+  for (let i = 0; i < 200 && events.length === 0; ++i) await teach(i % 2 ? 'a' : 'b', 'team');
+  expect(engine.stats().learningTenants).toBe(2); // the group, and who learns for itself
+  expect(events[0]).toMatchObject({ kind: 'candidate', tenant: 'team', group: true });
+  engine.forget({ tenant: 'c' });
+  await teach('alone');
+  expect(engine.stats().learningTenants).toBe(2);
+  engine.forget({ tenant: 'a' });
+  await until(() => engine.stats().learningTenants === 1);
+  expect(engine.stats().learningTenants).toBe(1);
+  await teach('b', 'team'); // begins anew
+  expect(engine.stats().learningTenants).toBe(2);
+  await engine.close();
+});

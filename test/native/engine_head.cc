@@ -171,6 +171,34 @@ void testFollowsWeights(const HeadRig& rig) {
   CHECK(followed == made && followed.first != stale.first && followed.second == stale.second);
 }
 
+/// A head that several tenants taught together drafts for all of them and for nobody else, until it is forgotten.
+void testSharedHead(const HeadRig& rig) {
+  HeadRig other(kModel, 7);
+  const auto drafts = [&](const std::string& tenant, const std::string& learner, bool isShared, bool forget) {
+    Loaded drafting(rig, engineOptions(1));
+    // It shares the context with the common one, as heads that learn do.
+    HeadSource source = rig.source();
+    source.weights = other.weights;
+    const std::string team = "team";
+    if (isShared)
+      drafting.core->setHead(
+          &team, std::make_shared<const HeadWeights>(source, *drafting.model, *drafting.backend, HeadFormats{},
+                                                     drafting.core->head()->head().context()));
+    if (forget) drafting.core->forget(&team, nullptr);
+    Request r = request(4, drafting.model->config().vocabulary);
+    r.tenant = tenant, r.learner = learner;
+    r.force = static_cast<int32_t>(DrafterId::head);
+    drafting.submit(1, r);
+    while (drafting.core->step()) continue;
+    CHECK(drafting.out.draftConfidence.size() > 100);
+    return drafting.out.draftConfidence;
+  };
+  const auto common = drafts("a", "", false, false), shared = drafts("a", "team", true, false);
+  CHECK(shared != common && drafts("b", "team", true, false) == shared);
+  CHECK(drafts("a", "", true, false) == common && drafts("b", "other", true, false) == common);
+  CHECK(drafts("a", "team", true, true) == common);
+}
+
 /// What is not drafted for is not paid for.
 void testWithoutHead(const HeadRig& rig) {
   Loaded drafting(rig, engineOptions(1), false);
@@ -193,6 +221,7 @@ int main() {
   testPrefixHits(rig);
   testPolicy(rig, expected);
   testFollowsWeights(rig);
+  testSharedHead(rig);
   testWithoutHead(rig);
   return test::finish("engine_head");
 }
