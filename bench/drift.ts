@@ -1,13 +1,13 @@
 import type { ChatMessage, Engine, Recording, RequestOptions } from '../lib/index';
 import { Controller } from '../lib/controller/controller';
 import { drafterCount } from '../lib/native';
-import { lines, type Line } from '../lib/plot';
+import { lines, type Line, type Mark } from '../lib/plot';
 import { collect, rate, tau, type Answer } from './common/answer';
 import { Bar } from './common/bar';
 import { stream } from './common/data';
 import type { BenchOptions } from './common/options';
 import { PassPrices } from './common/prices';
-import { say, table, type Report } from './common/report';
+import { say, tableOf, type Report } from './common/report';
 import { differences, sum } from './common/stats';
 import { draftsOf, fixedSeconds, oracleSeconds, rowPrices, type Price } from './drift/replay';
 import { isInTime, recovery, window, worstWindow } from './drift/windows';
@@ -145,8 +145,8 @@ function summarise(answered: Map<string, Answered[]>): Report {
   const prices = new PassPrices(passes);
   const price = rowPrices(passes);
   for (const [name, requests] of answered) addStream(report, name, requests, prices, price);
-  const marks = [...answered].map(([name, requests]) => ({ name, requests }));
-  report.plot = lines('Tokens a pass (mean of 8 requests)', marks.map(({ name }) => name).join(', '), curvesOf(marks));
+  const all = Array.from(answered.values()).flat();
+  report.plot = lines('Means of 8 requests', 'requests, stream by stream', curvesOf(all), marksOf(answered));
   return report;
 }
 
@@ -173,7 +173,7 @@ function addStream(report: Report, name: string, requests: Answered[], prices: P
     ...{ wallSpeedup: summary[`${name}.wallSpeedup`], staticTau: tau(of('static')), tau: tau(of('adaptive')) },
     ...{ worstWindow: summary[`${name}.worstWindow`], controllerRegret: regret.controller },
     ...{ bestFixed: regret.lookahead, fixedRegret: regret.bestFixed, plainRegret: regret.plain },
-    ...{ regretRatio: summary[`${name}.regretRatio`], recovered: summary[`${name}.recoveredShare`] ?? '' },
+    ...{ regretRatio: summary[`${name}.regretRatio`], recovered: summary[`${name}.recoveredShare`] },
     shifts,
     curve: requests.map(({ phase, arms }) => ({
       phase,
@@ -259,15 +259,31 @@ async function addTotals(
   summary['total.nvfp4OverFp8Plain'] = Math.max(...ratios);
 }
 
-/** All streams one behind the other. */
-function curvesOf(streams: { requests: Answered[] }[]): Line[] {
-  const arms = ['adaptive', 'reference', 'static'] as const;
-  return arms.map((arm) => ({
-    name: arm,
-    values: streams.flatMap(({ requests }) =>
-      requests.map((_, i) => tau(requests.slice(Math.max(0, i + 1 - window), i + 1).map(({ arms: all }) => all[arm]))),
-    ),
-  }));
+/** All streams one behind the other: tokens a pass by arm, and tokens a second over plain's. */
+function curvesOf(requests: Answered[]): Line[] {
+  const latest = requests.map((_, i) => requests.slice(Math.max(0, i + 1 - window), i + 1));
+  const of = (arm: Arm, inside: Answered[]): Answer[] => inside.map(({ arms }) => arms[arm]);
+  const length = (arm: Arm): number[] => latest.map((inside) => tau(of(arm, inside)));
+  const speed = latest.map((inside) => rate(of('adaptive', inside)) / rate(of('plain', inside)));
+  return [
+    { name: 'tokens a pass', values: length('adaptive') },
+    { name: '… static', values: length('static'), dashed: true },
+    { name: '… reference', values: length('reference') },
+    { name: 'speed over plain', values: speed },
+  ];
+}
+
+/** Where streams and their phases begin. */
+function marksOf(answered: Map<string, Answered[]>): Mark[] {
+  const marks: Mark[] = [];
+  let at = 1;
+  for (const [name, requests] of answered) {
+    requests.forEach(({ phase }, i) => {
+      if (i === 0 || phase !== requests[i - 1].phase) marks.push({ at: at + i, name: i === 0 ? name : String(phase) });
+    });
+    at += requests.length;
+  }
+  return marks;
 }
 
 const columns = {
@@ -288,10 +304,7 @@ const columns = {
 } as const;
 
 function show({ rows, summary }: Report): void {
-  table(
-    Object.values(columns),
-    rows.map((row) => Object.keys(columns).map((key) => row[key] as string | number)),
-  );
+  tableOf(columns, rows);
   say(
     `adapted, by the clock: ${summary['total.matched'].toFixed(2)}x of plain (the worse of ${adaptedStreams.join(' and ')}), ` +
       `edit ${summary['total.edit'].toFixed(2)}x; nvfp4 with everything on ${summary['total.nvfp4OverFp8Plain'].toFixed(2)}x of plain fp8; ` +

@@ -6,7 +6,7 @@ import { stream } from './common/data';
 import type { BenchOptions } from './common/options';
 import { lines, type Line } from '../lib/plot';
 import { PassPrices } from './common/prices';
-import { say, table, type Report } from './common/report';
+import { say, tableOf, type Report } from './common/report';
 import { differences, sum } from './common/stats';
 import { acceptedShares, day0Requests, modelled, over, smooth, worstWindow } from './learn/requests';
 import type { Arm, Requests } from './learn/requests';
@@ -233,10 +233,7 @@ const columns = {
 } as const;
 
 function show({ rows, summary }: Report): void {
-  table(
-    Object.values(columns),
-    rows.map((row) => Object.keys(columns).map((key) => row[key] as string | number)),
-  );
+  tableOf(columns, rows);
   say(
     `last quarter of each narrow stream, all of mixed; modelled, worst 8: each pass at its median cost; ` +
       `calibration error ${summary['calibration.ece'].toFixed(3)}; mismatches ${summary['mismatches']}`,

@@ -10,10 +10,18 @@ const height = 420;
 const margin = { left: 50, right: 190, top: 36, bottom: 40 };
 const colours = ['#1f77b4', '#d62728', '#2ca02c', '#9467bd', '#ff7f0e', '#17becf'];
 
+/** Where something begins on the common axis. */
+export interface Mark {
+  at: number;
+  name: string;
+}
+
 /**
  * An SVG of curves over a common axis that begins at 1. A dashed curve has the colour of the one before it.
+ *
+ * @param marks Upright lines with names. Defaults to none.
  */
-export function lines(title: string, xLabel: string, curves: Line[]): string {
+export function lines(title: string, xLabel: string, curves: Line[], marks: Mark[] = []): string {
   const most = Math.max(1, ...curves.map(({ values }) => values.length));
   const top = Math.ceil(Math.max(1, ...curves.flatMap(({ values }) => values)) * 1.05);
   const x = (i: number): number => margin.left + ((width - margin.left - margin.right) * i) / Math.max(1, most - 1);
@@ -23,6 +31,11 @@ export function lines(title: string, xLabel: string, curves: Line[]): string {
     parts.push(
       `<line x1="${margin.left}" x2="${width - margin.right}" y1="${y(tick)}" y2="${y(tick)}" stroke="#ddd"/>`,
       text(margin.left - 8, y(tick) + 4, String(tick), 'end'),
+    );
+  for (const { at, name } of marks)
+    parts.push(
+      `<line x1="${x(at - 1)}" x2="${x(at - 1)}" y1="${margin.top}" y2="${height - margin.bottom}" stroke="#bbb"/>`,
+      `<g transform="translate(${x(at - 1) + 10} ${margin.top}) rotate(90)">${text(0, 0, name, 'start')}</g>`,
     );
   let colour = -1;
   let row = 0;

@@ -77,6 +77,14 @@ export function table(header: string[], rows: (string | number)[][]): void {
   });
 }
 
+/** A table of rows' fields, under titles: key → title. */
+export function tableOf(columns: Record<string, string>, rows: Report['rows']): void {
+  table(
+    Object.values(columns),
+    rows.map((row) => Object.keys(columns).map((key) => (row[key] ?? '') as string | number)),
+  );
+}
+
 /** Three significant digits, no exponent for everyday sizes. */
 export function figure(value: number): string {
   if (!Number.isFinite(value)) return '-';
