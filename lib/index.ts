@@ -19,6 +19,6 @@ export type {
 } from './decode/result';
 export { GenerateStream } from './decode/stream';
 export { ForetokenError } from './error';
-export type { LearningEvent } from './speculators/events';
+export type { DriftEvent, LearningEvent } from './speculators/events';
 export type { Evidence } from './speculators/manifest';
 export type { ChatMessage } from './models/chat-template';

@@ -34,8 +34,9 @@ export function decodeByController(machine: Machine, texts: readonly NativeRepla
   const own = new Controller(machine.profile, { now: () => now * 1000 });
   let policy: NativePolicy = own.policy(owner.tenant);
   own.nextPolicies();
-  return decodeAll(texts, (text, position) => {
+  return decodeAll(texts, (text, position, answer) => {
     const outcomes = binding.replayRounds(policy, text, position, 1);
+    outcomes.steps[1] = answer; // a sequence of its own
     const seconds = timeRounds(machine, outcomes, next);
     now += seconds;
     own.observe(outcomes, () => owner);
@@ -59,15 +60,16 @@ export function decodeByTable(machine: Machine, texts: readonly NativeReplayText
 type Run = (
   text: NativeReplayText,
   position: number,
+  answer: number,
 ) => { outcomes: NativeOutcomes & { position: number }; seconds: number };
 
 function decodeAll(texts: readonly NativeReplayText[], run: Run): Decoded {
   const result: Decoded = { seconds: 0, tokens: 0, rounds: 0, answers: [] };
-  for (const text of texts) {
+  for (const [answer, text] of texts.entries()) {
     const end = text.firstDraft.length - 1;
     let seconds = 0;
     for (let position = 1; position < end;) {
-      const part = run(text, position);
+      const part = run(text, position, answer);
       seconds += part.seconds;
       result.rounds += part.outcomes.rounds.length / roundFields;
       position = part.outcomes.position;

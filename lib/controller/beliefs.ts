@@ -2,6 +2,7 @@ import { Drafter, drafterCount } from '../native';
 import type { NativeBeliefs } from '../native';
 import { AcceptanceModel } from './acceptance';
 import { Asking } from './asking';
+import { Drift } from './drift';
 import { Rest } from './rest';
 
 /** What one tenant's rounds have taught of drafts: nothing of it ever says anything about another tenant's. */
@@ -12,6 +13,8 @@ export class Beliefs {
   readonly asking = new Asking();
   /** Whether drafters are left alone. */
   readonly rest = new Rest();
+  /** Whether drafters fail more often than they used to. */
+  readonly drift = new Drift();
   /** The table that the engine has. */
   sent: NativeBeliefs | undefined;
   readonly #allowed: Uint8Array;

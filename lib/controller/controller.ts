@@ -4,8 +4,9 @@ import { bucketOf, cellOf } from './acceptance';
 import type { RowKind } from './acceptance';
 import { Beliefs } from './beliefs';
 import { Calibration } from './calibration';
-import { CostModel } from './cost';
+import { CostModel, middlingContext } from './cost';
 import type { Profile, RoundTimes } from './cost';
+import type { DriftFinding } from './drift';
 import { Ledger } from './ledger';
 import { NodeOutcome, unpackNode } from './nodes';
 
@@ -21,6 +22,8 @@ export interface ControllerOptions {
   now?: () => number;
   /** Whether prices follow what rounds take; `false`: every round takes what it is said to, for tests. Defaults to `true`. */
   measured?: boolean;
+  /** Is told when a tenant's drafts begin to fail, or hold again. Defaults to nobody. */
+  onDrift?: (tenant: string, finding: DriftFinding) => void;
 }
 
 /** Whose rows they are. */
@@ -74,6 +77,7 @@ export class Controller {
   readonly #interval: number;
   readonly #now: () => number;
   readonly #measured: boolean;
+  readonly #onDrift: ControllerOptions['onDrift'];
   #sent: NativePrices | undefined;
   #lookedAt = -Infinity;
   /** Milliseconds from the last look to the next. */
@@ -86,6 +90,7 @@ export class Controller {
     for (const drafter of options.drafters ?? standardDrafters) this.#allowed[drafter] = 1;
     this.#common = new Beliefs(this.#allowed);
     this.#measured = options.measured ?? true;
+    this.#onDrift = options.onDrift;
     this.#interval = this.#wait = options.interval ?? 10;
     this.#now = options.now ?? (() => performance.now());
   }
@@ -219,7 +224,10 @@ export class Controller {
       entry.drafted += verified.count;
       entry.expected += 1 + verified.accepted;
       if (verified.count > 0) entry.drafter = drafter;
-      if (own && owner.kind) this.#learn(own, outcomes, owner.kind, draftOffset, draftCount);
+      if (own && owner.kind) {
+        this.#learn(own, outcomes, owner.kind, draftOffset, draftCount);
+        this.#watchDrift(own, owner.tenant, outcomes, step);
+      }
       if (decodes) own?.rest.observe(plainSeconds * tokenCount - price, drafting, plainSeconds * tokenCount);
     }
     if (!decodes) return;
@@ -296,6 +304,18 @@ export class Controller {
     }
   }
 
+  /** First tokens are decided in the round that drafts them, whatever it verifies. */
+  #watchDrift(own: Beliefs, tenant: string, outcomes: NativeOutcomes, step: Int32Array): void {
+    const [, sequence, , , offset, count] = step;
+    if (count === 0 || !own.drift.begin(sequence)) return;
+    for (let at = offset; at < offset + count; ++at) {
+      const { depth, outcome, drafter } = unpackNode(outcomes.draftOutcome[at]);
+      if (depth !== 1) continue;
+      own.drift.add(drafter, outcomes.draftConfidence[at], outcome === NodeOutcome.accepted);
+    }
+    for (const finding of own.drift.end()) this.#onDrift?.(tenant, finding);
+  }
+
   /** Chance that the tenant's present table gives a drafted token whose prefix was accepted. */
   #chanceOf(own: Beliefs | undefined, drafter: number, depth: number, confidence: number): number {
     return (own?.sent ?? this.#common.sent)?.acceptance[cellOf(drafter, depth, bucketOf(confidence))] ?? 0;
@@ -322,7 +342,10 @@ function readRound(rounds: Float64Array, round: number): RoundTimes & { prefillR
   };
 }
 
-function pricesDiffer(a: NativePrices, b: NativePrices): boolean {
+/** Whether prices say something that is worth a new table. */
+export function pricesDiffer(a: NativePrices, b: NativePrices): boolean {
+  const context = middlingContext * Math.abs(b.secondsPerContextToken - a.secondsPerContextToken);
+  if (context > priceStep * a.passSeconds[0]) return true;
   for (let i = 0; i < b.passSeconds.length; ++i)
     if (Math.abs(b.passSeconds[i] - a.passSeconds[i]) > priceStep * a.passSeconds[i]) return true;
   return false;

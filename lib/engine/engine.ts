@@ -19,6 +19,7 @@ import type { NativeEngine, NativeModelInfo, NativeOutcomes, NativeRequest, Nati
 import { headOptions } from '../speculators/head';
 import { Learning } from '../speculators/learning';
 import { loadMemory, writeMemory } from '../speculators/memory';
+import { driftEvent } from '../speculators/events';
 import { SpeculatorStore } from '../speculators/store';
 import { Groups, learnerOf } from '../speculators/groups';
 import { checkLoadOptions } from './load-options';
@@ -139,7 +140,7 @@ export class Engine {
       checked.logger(`weights: ${native.info().weightsDescription}`);
       if (checked.native.speculation) await loadMemory(native, checked.memory);
       const controller = checked.native.speculation
-        ? await startController(native, source.cacheFolder, clock)
+        ? await startController(native, source.cacheFolder, clock, checked.onEvent)
         : undefined;
       if (checked.signal?.aborted) throw abortedError(checked.signal);
       engine = new Engine(native, source, loop, controller, checked);
@@ -432,9 +433,14 @@ async function startController(
   native: NativeEngine,
   cacheFolder: string,
   clock: LogicalClock | undefined,
+  onEvent: CheckedLoadOptions['onEvent'],
 ): Promise<Controller> {
   const profile = clock?.profile ?? (await loadProfile(native, cacheFolder));
-  const controller = new Controller(profile, clock && { now: clock.now, measured: false });
+  const logical = clock && { now: clock.now, measured: false };
+  const controller = new Controller(profile, {
+    ...logical,
+    onDrift: (learner, it) => onEvent(driftEvent(learner, it)),
+  });
   sendPolicies(controller, native);
   return controller;
 }

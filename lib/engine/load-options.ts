@@ -1,5 +1,5 @@
 import type { NativeLoadOptions } from '../native';
-import type { LearningEvent } from '../speculators/events';
+import type { DriftEvent, LearningEvent } from '../speculators/events';
 import { OptionReader, invalidOption } from './validate';
 
 /** Weight formats by name; 'auto' keeps the file's bits. */
@@ -67,8 +67,8 @@ export interface LoadOptions {
    * as soon as it is promoted. Defaults to `false`.
    */
   keepLearned?: boolean;
-  /** Receives what learning decides, with its evidence. */
-  onEvent?: (event: LearningEvent) => void;
+  /** Receives what learning decides, with its evidence, and that a drafter fails more often than it used to. */
+  onEvent?: (event: LearningEvent | DriftEvent) => void;
   /** Tokens that a sequence may run ahead of its consumer before it is paused. Defaults to `64`. */
   runAhead?: number;
   /** Folder for downloads and converted weights. Defaults to `FORETOKEN_HOME`, else the user's cache folder. */
@@ -87,7 +87,7 @@ export interface CheckedLoadOptions {
   memory: string | boolean;
   head: string | boolean;
   keepLearned: boolean;
-  onEvent: (event: LearningEvent) => void;
+  onEvent: (event: LearningEvent | DriftEvent) => void;
   cacheFolder: string | undefined;
   onProgress: (progress: LoadProgress) => void;
   signal: AbortSignal | undefined;
@@ -114,7 +114,7 @@ export function checkLoadOptions(options: LoadOptions | undefined): CheckedLoadO
     memory: readFileChoice(read, 'memory', true),
     head: readFileChoice(read, 'head', learn),
     keepLearned: read.boolean('keepLearned', false),
-    onEvent: read.callback<(event: LearningEvent) => void>('onEvent') ?? (() => undefined),
+    onEvent: read.callback<(event: LearningEvent | DriftEvent) => void>('onEvent') ?? (() => undefined),
     cacheFolder: readCacheFolder(read),
     onProgress: read.callback<(progress: LoadProgress) => void>('onProgress') ?? (() => undefined),
     signal: read.signal('signal'),

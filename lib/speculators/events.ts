@@ -1,3 +1,6 @@
+import type { DriftFinding } from '../controller/drift';
+import { Drafter } from '../native';
+import { groupOf } from './groups';
 import type { Evidence } from './manifest';
 
 /** What learning decided about a tenant's draft head, or noticed; it carries numbers and never text. */
@@ -17,4 +20,28 @@ export interface LearningEvent {
   version: number;
   /** What it was decided on. */
   evidence: Evidence;
+}
+
+/**
+ * A drafter's drafts for a tenant are right much less often than they used to be (`drift`), or as often again, or have been so for long
+ * that it is usual (`recovered`). Nothing has to be done: what policy believes of drafts follows within a hundred tokens.
+ */
+export interface DriftEvent {
+  kind: 'drift' | 'recovered';
+  /** Whose text: a tenant's; with `group`, that of the group of this name. */
+  tenant: string;
+  group?: true;
+  drafter: 'suffix' | 'recall' | 'prediction' | 'head';
+  /** How often first drafted tokens like those since then had been right before, and how often they were; 0..1. */
+  expected: number;
+  seen: number;
+  /** Passes since it began, those of each answer that are looked at. */
+  rounds: number;
+}
+
+/** What was found of a learner's drafts, as users are told. */
+export function driftEvent(learner: string, finding: DriftFinding): DriftEvent {
+  const group = groupOf(learner);
+  const whose = group === undefined ? { tenant: learner } : { tenant: group, group: true as const };
+  return { ...finding, ...whose, drafter: Drafter[finding.drafter] as DriftEvent['drafter'] };
 }

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Engine } from '../../lib';
-import type { GenerateResult, LearningEvent, LoadOptions, RequestOptions, RoundTrace } from '../../lib';
+import type { DriftEvent, GenerateResult, LearningEvent, LoadOptions, RequestOptions, RoundTrace } from '../../lib';
 import { prompts, tinyHead, tinyModel } from './tiny';
 
 const tiny = tinyModel();
@@ -29,7 +29,7 @@ interface Seen {
   results: unknown[];
   /** What it remembers after each. */
   memory: string[];
-  events: LearningEvent[];
+  events: (LearningEvent | DriftEvent)[];
 }
 
 /** Requests of one tenant: every second one in a session, each third one sampled, some twice, so that prefixes are found. */
@@ -47,7 +47,7 @@ function requestsOf(tenant: string, count: number): [string, RequestOptions][] {
 async function observe(options: LoadOptions, count: number, others: boolean): Promise<Seen> {
   let now = 0;
   const seen: Seen = { results: [], memory: [], events: [] };
-  const onEvent = (event: LearningEvent): void => void (event.tenant === 'a' && seen.events.push(event));
+  const onEvent = (event: LearningEvent | DriftEvent): void => void (event.tenant === 'a' && seen.events.push(event));
   const load = { cacheFolder: tiny.cache, threads: 2, memory: false, head: head.path, onEvent, ...options };
   const engine = await Engine.load(tiny.path, load, { profile, now: () => now });
   let texts = 0;
@@ -106,7 +106,8 @@ test.each<[string, LoadOptions, number]>([
       const told = new Set(plans.flatMap(({ drafts }) => drafts.flatMap((draft) => Object.keys(draft))));
       for (const what of told) expect(['confidence', 'depth', 'outcome']).toContain(what);
     }
-    for (const { evidence } of alone.events) expect(Object.values(evidence).every(Number.isFinite)).toBe(true);
+    for (const event of alone.events)
+      if ('evidence' in event) expect(Object.values(event.evidence).every(Number.isFinite)).toBe(true);
     if (options.learnHead) expect(alone.events.map(({ kind }) => kind)).toContain('candidate');
   },
 );
@@ -140,7 +141,7 @@ test('tenants learn together where they ask for it, and who is forgotten takes a
 
 test('a head that a group teaches learns from all its tenants, and is gone when one of them is forgotten', async () => {
   const events: LearningEvent[] = [];
-  const onEvent = (event: LearningEvent): void => void events.push(event);
+  const onEvent = (event: LearningEvent | DriftEvent): void => void ('version' in event && events.push(event));
   const load = { cacheFolder: tiny.cache, threads: 2, memory: false, head: head.path, learnHead: true, onEvent };
   const engine = await Engine.load(tiny.path, load, { profile, now: () => 0 });
   const until = async (isDone: () => boolean): Promise<void> => {

@@ -1,9 +1,10 @@
 import fc from 'fast-check';
 import { AcceptanceModel, bucketOf, cellOf } from '../../lib/controller/acceptance';
-import { Controller } from '../../lib/controller/controller';
+import { Controller, pricesDiffer } from '../../lib/controller/controller';
 import type { Profile } from '../../lib/controller/cost';
 import { explain } from '../../lib/controller/explain';
 import { Drafter, drafterCount, policyBuckets, policyDepths } from '../../lib/native';
+import type { NativePrices } from '../../lib/native';
 import { outcomes } from '../decode/scripted-engine';
 import { owner, simulate } from './world';
 import type { World } from './world';
@@ -95,6 +96,19 @@ test('sends a table only when it says something new, and not too often', () => {
   expect(controller.nextPolicies()).toEqual([]);
   now = 115;
   expect(controller.nextPolicies()).toHaveLength(1);
+});
+
+test('a changed price of context alone is worth a new table', () => {
+  const { passSeconds: prices, ...rest } = create().policy();
+  const at = (secondsPerContextToken: number): NativePrices => ({
+    ...rest,
+    passSeconds: prices,
+    secondsPerContextToken,
+  });
+  expect(pricesDiffer(at(1e-6), at(1e-6))).toBe(false);
+  expect(pricesDiffer(at(1e-6), at(1.1e-6))).toBe(false); // 26 us at 256 tokens, of 3 ms
+  expect(pricesDiffer(at(1e-6), at(1.4e-6))).toBe(true);
+  expect(pricesDiffer(at(1.4e-6), at(1e-6))).toBe(true);
 });
 
 test('what came counts at once for those who ask, and belongs to whom it belonged when it came', () => {
