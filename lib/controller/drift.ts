@@ -1,5 +1,5 @@
 import { drafterCount, policyBuckets } from '../native';
-import { ChangeCapital } from '../speculators/capital';
+import { ChangeCapital } from '../capital';
 import { bucketOf } from './acceptance';
 
 /** Rounds over which it is kept how often a drafter's first tokens are right, by confidence: hundreds of answers. */

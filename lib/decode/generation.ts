@@ -6,6 +6,7 @@ import type { CallSite } from './call-site';
 import { RecordingBuilder } from './recording';
 import type { RecordedDraft } from './recording';
 import type { Chunk, FinishReason, GenerateResult, TokenLogprob } from './result';
+import type { Step } from './step';
 import { StopMatcher } from './stop';
 import { Traces } from './traces';
 
@@ -35,19 +36,6 @@ export interface GenerationControl {
   consumed(count: number): void;
   /** The sequence ends here with its first `keep` tokens. */
   finish(keep: number): void;
-}
-
-/** One sequence's share of a round. */
-export interface Step {
-  tokens: Int32Array;
-  drafter: number;
-  draftConfidence: Float32Array;
-  /** Packed nodes, see controller/nodes. */
-  draftOutcome: Int32Array;
-  /** 1 + 2 n numbers per token; empty if the request asked for none. */
-  logprobs: Float32Array;
-  /** Seconds of the round. */
-  seconds: number;
 }
 
 interface Waiter {

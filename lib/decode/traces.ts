@@ -1,6 +1,6 @@
 import { NodeOutcome, unpackNode } from '../controller/nodes';
 import { Drafter } from '../native';
-import type { Step } from './generation';
+import type { Step } from './step';
 import type { RoundTrace } from './result';
 
 const outcomeNames = {

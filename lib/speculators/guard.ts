@@ -1,4 +1,4 @@
-import { ChangeCapital, GainBound, Capital } from './capital';
+import { ChangeCapital, GainBound, Capital } from '../capital';
 import { replay, windowPositions } from './foreseen';
 import type { Foreseen, RoundPrice } from './foreseen';
 import type { Evidence } from './manifest';

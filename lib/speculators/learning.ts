@@ -109,9 +109,14 @@ export class Learning {
     });
   }
 
+  /** Waits until what has been judged so far is decided and on disk. */
+  async settled(): Promise<void> {
+    await this.#work;
+  }
+
   /** Waits for what is being decided, then keeps what the tenants of this engine remember. */
   async close(): Promise<void> {
-    await this.#work;
+    await this.settled();
     const { store } = this.options;
     if (!store) return;
     for (const tenant of this.#opened.keys()) {

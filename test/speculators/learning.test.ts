@@ -67,8 +67,6 @@ function learning(
 }
 
 const kinds = (events: LearningEvent[]): string[] => events.map(({ kind, tenant }) => `${tenant} ${kind}`);
-const settled = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 50));
-
 test('a better candidate is promoted once, kept on disk with its evidence, and found again', async () => {
   const recorder = new Recorder();
   const store = new SpeculatorStore(folder(), model);
@@ -122,11 +120,11 @@ test('one that is worse is given up for good, and what came too late changes not
   const { learning: own, events } = learning(recorder);
   recorder.candidates.set('a', 1);
   for (let i = 0; i < 100; ++i) own.judge(judged('a', 2, 1));
-  await settled();
+  await own.settled();
   expect(recorder.asked).toEqual(['a harmful 1']);
   expect(kinds(events)).toEqual(['a candidate', 'a discarded']);
   for (let i = 0; i < 100; ++i) own.judge(judged('a', 1, 2, 2)); // the native side is at another one already
-  await settled();
+  await own.settled();
   expect(recorder.asked.at(-1)).toBe('a promote 2');
   expect(kinds(events).slice(2)).toEqual(['a candidate']);
 });
@@ -138,12 +136,12 @@ test('after an update of the weights what was promoted is judged again, and noth
   await own.open('a');
   recorder.candidates.set('a', 1);
   for (let i = 0; i < 100; ++i) own.judge(judged('a', 1, 2));
-  await settled();
+  await own.settled();
   own.weightsMoved();
   expect(events.at(-1)).toEqual({ kind: 'regated', tenant: 'a', version: 0, evidence: { version: 1 } });
   recorder.candidates.set('a', 2);
   for (let i = 0; i < 100; ++i) own.judge(judged('a', 1, 2, 2));
-  await settled();
+  await own.settled();
   expect(kinds(events)).toEqual(['a candidate', 'a promoted', 'a regated', 'a candidate', 'a promoted']);
   expect(events.at(-1)!.version).toBe(2);
   await own.close();
@@ -162,7 +160,7 @@ test('what is decided about one tenant does not depend on another', async () => 
       if (withB) own.judge(judged('b', 3, 0, 7));
       if (withB && i === 30) own.forget('b');
     }
-    await settled();
+    await own.settled();
     return events.filter(({ tenant }) => tenant === 'a');
   };
   const alone = await run(false);

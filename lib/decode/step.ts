@@ -1,0 +1,12 @@
+/** One sequence's share of a round. */
+export interface Step {
+  tokens: Int32Array;
+  drafter: number;
+  draftConfidence: Float32Array;
+  /** Packed nodes, see controller/nodes. */
+  draftOutcome: Int32Array;
+  /** 1 + 2 n numbers per token; empty if the request asked for none. */
+  logprobs: Float32Array;
+  /** Seconds of the round. */
+  seconds: number;
+}
