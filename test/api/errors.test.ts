@@ -29,7 +29,10 @@ const wrong: [object, string][] = [
     { speculation: { speculator: 'oracle' } },
     'Expected one of auto, static, suffix, recall, prediction, head for speculation.speculator',
   ],
-  [{ speculation: { depth: 1 } }, 'Unknown option speculation.depth; there are enabled, maxLookahead, speculator'],
+  [
+    { speculation: { depth: 1 } },
+    'Unknown option speculation.depth; there are enabled, maxLookahead, record, speculator',
+  ],
   [{ maxtokens: 5 }, 'Unknown option maxtokens; there are explain, frequencyPenalty'],
 ];
 

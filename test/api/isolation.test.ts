@@ -1,10 +1,9 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Engine } from '../../lib';
 import type { DriftEvent, GenerateResult, LearningEvent, LoadOptions, RequestOptions, RoundTrace } from '../../lib';
-import { prompts, tinyHead, tinyModel } from './tiny';
+import { prompts, tinyHead, tinyModel, until } from './tiny';
 
 const tiny = tinyModel();
 const folder = mkdtempSync(join(tmpdir(), 'foretoken-isolation-'));
@@ -59,7 +58,7 @@ async function observe(options: LoadOptions, count: number, others: boolean): Pr
       const { learnedTexts, learningSteps } = engine.stats();
       return !options.learnHead || (learnedTexts === texts && learningSteps === 8 * texts);
     };
-    for (let i = 0; i < 5000 && !isDone(); ++i) await sleep(100);
+    await until(isDone);
     return result;
   };
   const ofOthers = requestsOf('b', count).reverse();
@@ -144,9 +143,6 @@ test('a head that a group teaches learns from all its tenants, and is gone when 
   const onEvent = (event: LearningEvent | DriftEvent): void => void ('version' in event && events.push(event));
   const load = { cacheFolder: tiny.cache, threads: 2, memory: false, head: head.path, learnHead: true, onEvent };
   const engine = await Engine.load(tiny.path, load, { profile, now: () => 0 });
-  const until = async (isDone: () => boolean): Promise<void> => {
-    for (let i = 0; i < 5000 && !isDone(); ++i) await sleep(100);
-  };
   const teach = async (tenant: string, group?: string): Promise<void> => {
     const { learnedTexts } = engine.stats();
     await engine.generate(prompts[0], { tenant, group, maxTokens: 48, ignoreEos: true });
@@ -163,6 +159,7 @@ test('a head that a group teaches learns from all its tenants, and is gone when 
   await until(() => engine.stats().learningTenants === 1);
   expect(engine.stats().learningTenants).toBe(1);
   await teach('b', 'team'); // begins anew
+  await until(() => engine.stats().learningTenants === 2);
   expect(engine.stats().learningTenants).toBe(2);
   await engine.close();
 });

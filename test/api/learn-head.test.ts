@@ -2,11 +2,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { copyFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Engine, LearningEvent, LoadOptions } from '../../lib';
 import { writeTinyModel } from '../../lib/models/tiny-model';
 import { SpeculatorStore } from '../../lib/speculators/store';
-import { prompts, tinyHead, tinyModel } from './tiny';
+import { prompts, tinyHead, tinyModel, until } from './tiny';
 
 const tiny = tinyModel();
 const folder = mkdtempSync(join(tmpdir(), 'foretoken-learn-head-'));
@@ -16,16 +15,10 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const request = { maxTokens: 48, ignoreEos: true };
 
-/** Waits for what the learner does when nothing else wants the processor. */
-async function until(isDone: () => boolean): Promise<void> {
-  for (let i = 0; i < 5000 && !isDone(); ++i) await sleep(100);
-}
-
 function load(options: LoadOptions): Promise<Engine> {
   return tiny.load({ head: head.path, memory: false, ...options });
 }
 
-// The learner runs where nobody else wants the processor: on a busy machine it takes its time.
 jest.setTimeout(600_000);
 
 test('a head learns from what is decoded, text by text, and the text stays the same', async () => {

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -51,4 +52,9 @@ export function tinyHead(tiny: TinyModel, folder: string): { path: string } {
     head.path = (await trainHead(tiny.path, texts, folder, options)).path!;
   });
   return head;
+}
+
+/** Waits for what the learner does where nobody else wants the processor: on a busy machine it takes its time. */
+export async function until(isDone: () => boolean): Promise<void> {
+  for (let i = 0; i < 5000 && !isDone(); ++i) await sleep(100);
 }
