@@ -1,16 +1,17 @@
 import type { ChatMessage, Engine, Recording, RequestOptions } from '../lib/index';
-import { Controller } from '../lib/controller/controller';
-import { drafterCount } from '../lib/native';
 import { lines, type Line, type Mark } from '../lib/plot';
 import { collect, rate, tau, type Answer } from './common/answer';
 import { Bar } from './common/bar';
 import { stream } from './common/data';
+import { fixedPolicy } from './common/fixed-policy';
 import type { BenchOptions } from './common/options';
 import { PassPrices } from './common/prices';
 import { say, tableOf, type Report } from './common/report';
 import { differences, sum } from './common/stats';
-import { draftsOf, fixedSeconds, oracleSeconds, rowPrices, type Price } from './drift/replay';
-import { isInTime, recovery, window, worstWindow } from './drift/windows';
+import { isInTime, recovery, window, worstRatio } from './common/windows';
+import { machineOf, rowPrices, type Price } from './drift/prices';
+import { decodeByTable, oracleSeconds } from './sim/decode';
+import { textOf } from './sim/text';
 
 /** The engines of the suite. */
 export interface DriftEngines {
@@ -89,7 +90,7 @@ export async function drift(options: BenchOptions, folder: string, engines: Drif
 
 /** The first requests of each phase, and the ones behind them. */
 function readStream(folder: string, name: string, limit: number): Stream {
-  const all = stream(folder, name) as unknown as Asked[];
+  const all = stream(folder, name);
   const phases = new Set(all.map(({ phase }) => phase));
   if (phases.size === 1) return { name, asked: all.slice(0, phasesOfOne * limit), others: [] };
   const inPhase = [...phases].map((phase) => all.filter((asked) => asked.phase === phase));
@@ -159,7 +160,7 @@ function addStream(report: Report, name: string, requests: Answered[], prices: P
   summary[`${name}.speedup`] = sum(modelled.plain) / sum(modelled.adaptive);
   summary[`${name}.wallSpeedup`] = wall('plain') / wall('adaptive');
   summary[`${name}.acceptanceLength`] = tau(of('adaptive'));
-  summary[`${name}.worstWindow`] = worstWindow(modelled.adaptive, modelled.plain, modelled.static);
+  summary[`${name}.worstWindow`] = worstRatio(modelled.adaptive, modelled.plain, modelled.static);
   const regret = regretOf(requests, price);
   summary[`${name}.regretRatio`] = regret.controller / regret.bestFixed;
   const shifts = recoveries(requests);
@@ -188,13 +189,13 @@ function regretOf(
   requests: Answered[],
   price: Price,
 ): { controller: number; plain: number; bestFixed: number; lookahead: number } {
-  const { acceptance } = priors();
-  const recorded = requests.map(({ recording }) => draftsOf(recording));
-  const oracle = sum(recorded.map((positions) => oracleSeconds(positions, price)));
+  const machine = machineOf(price);
+  const texts = requests.map(({ recording }) => textOf(recording));
+  const oracle = oracleSeconds(machine, texts);
   const beyond = (seconds: number): number => seconds / oracle - 1;
   const fixed = lookaheads.map((lookahead) => ({
     lookahead,
-    regret: beyond(sum(recorded.map((positions) => fixedSeconds(positions, lookahead, acceptance, price)))),
+    regret: beyond(decodeByTable(machine, texts, fixedPolicy(lookahead)).seconds),
   }));
   const best = fixed.reduce((a, b) => (b.regret < a.regret ? b : a));
   const rounds = (arm: Arm): number =>
@@ -203,12 +204,6 @@ function regretOf(
     ...{ controller: beyond(rounds('adaptive')), plain: beyond(rounds('plain')) },
     ...{ bestFixed: best.regret, lookahead: best.lookahead },
   };
-}
-
-/** What is believed of drafts before any was seen. */
-function priors(): { acceptance: Float32Array } {
-  const draftSeconds = Array.from({ length: drafterCount }, () => 0);
-  return new Controller({ passSeconds: [1], context: 0, secondsPerContextToken: 0, draftSeconds }).policy();
 }
 
 /** Of each shift: requests until tokens a pass are those of a reference that had seen such text. */

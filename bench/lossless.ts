@@ -6,7 +6,7 @@ import { Bar } from './common/bar';
 import { specBench, stream } from './common/data';
 import type { BenchOptions } from './common/options';
 import { say, table, type Report } from './common/report';
-import { NativeRunner } from './common/runner';
+import { forced, NativeRunner } from './common/runner';
 import { chatTokens } from './common/source';
 import { differences, random, sum } from './common/stats';
 import { HeadVersions } from './lossless/head-versions';
@@ -142,7 +142,7 @@ async function compare(
       bar.show(`${weights}, batch ${batch}, temperature ${temperature}: ${row.mismatches} mismatches so far`);
       const force = allowed[turn % allowed.length];
       const prediction = force === Drafter.prediction ? corrupted(texts[index], next) : new Int32Array(0);
-      const speculation = { enabled: true, maxLookahead: 8, drafters: -1, learned: true, record: false, force };
+      const speculation = forced(force);
       const run = await drafting.run({
         ...request,
         tenant,

@@ -1,10 +1,11 @@
 import { performance } from 'node:perf_hooks';
 import { lines, type Line } from '../lib/plot';
-import { Drafter, type NativeReplayText } from '../lib/native';
+import type { NativeReplayText } from '../lib/native';
 import { Bar } from './common/bar';
+import { fixedPolicy } from './common/fixed-policy';
 import { say, table, type Report } from './common/report';
 import { random } from './common/stats';
-import { decodeByController, decodeByTable, fixedPolicy, oracleSeconds, plainSeconds } from './sim/decode';
+import { decodeByController, decodeByTable, oracleSeconds, plainSeconds } from './sim/decode';
 import { machines, type Machine } from './sim/machine';
 import { processes, synthesise } from './sim/text';
 
@@ -68,7 +69,7 @@ function decodeText(machine: Machine, texts: NativeReplayText[]): Outcome {
   const plain = plainSeconds(machine, texts);
   const oracle = oracleSeconds(machine, texts);
   const fixed = fixedRows.map((rows) =>
-    rows === 0 ? { seconds: plain } : decodeByTable(machine, texts, fixedPolicy(rows, Drafter.recall)),
+    rows === 0 ? { seconds: plain } : decodeByTable(machine, texts, fixedPolicy(rows)),
   );
   const best = fixed.reduce((least, each, rows) => (each.seconds < fixed[least].seconds ? rows : least), 0);
   const began = performance.now();

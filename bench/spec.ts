@@ -81,8 +81,10 @@ async function answerAll(
   more: boolean,
   turns: Turns,
 ): Promise<void> {
-  const { fast, fixed } = engines;
-  for (const engine of Object.values(engines)) (engine as Engine | FixedLookahead).forget();
+  const { plain, fast, fixed } = engines;
+  plain.forget();
+  fast.forget();
+  fixed.forget();
   const messages: ChatMessage[] = [];
   for (const question of prompt.turns) {
     messages.push({ role: 'user', content: question });

@@ -335,7 +335,7 @@ export interface NativeEngine {
   ): Promise<{ done: boolean }>;
   /** Writes the head that drafts for a tenant. Throws HEAD_NOT_FINITE, WRITE_FAILED. */
   saveHead(tenant: string, path: string): Promise<unknown>;
-  /** A tenant goes on with a head that was saved. Throws what {@link Binding.inspectHead} does. */
+  /** A tenant goes on with a head that was saved; with `again` as a candidate, to be judged. Throws what {@link Binding.inspectHead} does. */
   adoptHead(tenant: string, path: string, again: boolean): Promise<unknown>;
   /** Waits for running work, frees everything. */
   close(): Promise<void>;

@@ -40,9 +40,16 @@ export function thinned(prompts: readonly Prompt[], n: number): Prompt[] {
   });
 }
 
-/** A request stream: `{ messages }` per line, in its fixed order. */
-export function stream(folder: string, name: string, limit = Infinity): { id: string; messages: ChatMessage[] }[] {
-  return jsonLines<{ id: string; messages: ChatMessage[] }>(join(folder, 'streams', `${name}.jsonl`)).slice(0, limit);
+/** A request of a stream; `phase`: kinds of text follow one another, from 0 on. */
+export interface StreamRequest {
+  id: string;
+  phase: number;
+  messages: ChatMessage[];
+}
+
+/** A request stream: one a line, in its fixed order. */
+export function stream(folder: string, name: string, limit = Infinity): StreamRequest[] {
+  return jsonLines<StreamRequest>(join(folder, 'streams', `${name}.jsonl`)).slice(0, limit);
 }
 
 /** The domains of the drift corpora. */

@@ -2,6 +2,7 @@ import { performance } from 'node:perf_hooks';
 import { loadBinding } from '../../lib/binding';
 import { NodeOutcome, unpackNode } from '../../lib/controller/nodes';
 import {
+  type Drafter,
   FinishReason,
   Learn,
   stepFields,
@@ -79,6 +80,11 @@ const plainRequest: Omit<NativeRequest, 'prompt'> = {
   learn: Learn.all,
   speculation: { enabled: true, maxLookahead: 16, drafters: -1, learned: true, record: false, force: -1 },
 };
+
+/** Drafts of one drafter in every round, whatever they are worth. */
+export function forced(force: Drafter): NativeRequest['speculation'] {
+  return { ...plainRequest.speculation, maxLookahead: 8, force };
+}
 
 /**
  * The engine without the TypeScript above the border: for suites that time single passes or force drafters, which the

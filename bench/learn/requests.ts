@@ -1,15 +1,13 @@
 import { sum } from '../common/stats';
 import type { Answer } from '../common/answer';
 import type { PassPrices } from '../common/prices';
+import { window, worstRatio } from '../common/windows';
 
 /** How a request is answered: see `learn`. */
 export type Arm = 'plain' | 'static' | 'learned' | 'day0';
 
 /** A stream's requests in order, each answered by every arm. */
 export type Requests = Record<Arm, Answer>[];
-
-/** Requests in a row that are looked at together. */
-const window = 8;
 
 /** Seconds of one arm by those of another. */
 export function over<A extends string>(requests: Record<A, Answer>[], top: A, bottom: A): number {
@@ -29,12 +27,10 @@ export function day0Requests(requests: Requests): number {
 
 /** Static over learned seconds in the worst few requests in a row, of whatever seconds are given. */
 export function worstWindow(seconds: { static: number; learned: number }[]): number {
-  const count = Math.max(1, seconds.length - window + 1);
-  const ratios = Array.from({ length: count }, (_, i) => {
-    const inside = seconds.slice(i, i + window);
-    return sum(inside.map((each) => each.static)) / sum(inside.map((each) => each.learned));
-  });
-  return Math.min(...ratios);
+  return worstRatio(
+    seconds.map((each) => each.learned),
+    seconds.map((each) => each.static),
+  );
 }
 
 /** Seconds of two arms at a run's prices. */

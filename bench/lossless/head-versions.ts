@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Drafter, type NativeJudged } from '../../lib/native';
 import { shippedSpeculators } from '../../lib/speculators/memory';
-import type { NativeRunner } from '../common/runner';
+import { forced, type NativeRunner } from '../common/runner';
 
 /** Texts after which the head has moved as far as a candidate. */
 const texts = 4;
@@ -48,14 +48,7 @@ export class HeadVersions {
 
   async #learn(prompts: readonly Int32Array[]): Promise<string> {
     const { engine } = this.runner;
-    const speculation = {
-      enabled: true,
-      maxLookahead: 8,
-      drafters: -1,
-      learned: true,
-      record: false,
-      force: Drafter.head,
-    };
+    const speculation = forced(Drafter.head);
     for (let i = 0; (this.#judged?.candidateNumber ?? 0) === 0; ++i) {
       if (i === 2 * texts) throw new Error('the head did not learn');
       await this.runner.run({ prompt: prompts[i % prompts.length], tenant: this.tenant, maxTokens: 64, speculation });

@@ -1,16 +1,6 @@
 import { loadBinding } from '../../lib/binding';
 import { Controller, type RowOwner } from '../../lib/controller/controller';
-import {
-  Drafter,
-  drafterCount,
-  policyBuckets,
-  policyDepths,
-  promiseBuckets,
-  roundFields,
-  type NativeOutcomes,
-  type NativePolicy,
-  type NativeReplayText,
-} from '../../lib/native';
+import { Drafter, roundFields, type NativeOutcomes, type NativePolicy, type NativeReplayText } from '../../lib/native';
 import { passSeconds, type Machine } from './machine';
 import { longestRun } from './text';
 
@@ -92,24 +82,6 @@ function timeRounds(machine: Machine, { rounds }: NativeOutcomes, next: () => nu
     seconds += pass + rounds[at + 4] + machine.overheadSeconds;
   }
   return seconds;
-}
-
-/** A table that makes the planner verify the `rows` likeliest drafted tokens of one drafter in every round, by its own word. */
-export function fixedPolicy(rows: number, drafter: Drafter): NativePolicy {
-  const depths = drafterCount * policyDepths;
-  return {
-    rowBudget: rows + 1,
-    passSeconds: new Float32Array(rows + 1).fill(1),
-    secondsPerContextToken: 0,
-    overheadSeconds: 0,
-    draftSeconds: new Float32Array(drafterCount),
-    acceptance: Float32Array.from(
-      { length: depths * policyBuckets },
-      (_, i) => ((i % policyBuckets) + 0.5) / policyBuckets,
-    ),
-    allowed: Uint8Array.from({ length: drafterCount }, (_, id) => Number(id === (drafter as number))),
-    askEvery: new Int32Array(promiseBuckets),
-  };
 }
 
 /** Plain decoding: no row but the sequence's own, nobody asked. */

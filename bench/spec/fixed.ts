@@ -1,9 +1,8 @@
 import type { ChatMessage } from '../../lib/index';
-import { Controller } from '../../lib/controller/controller';
 import type { ModelSource } from '../../lib/engine/model-source';
-import { drafterCount, type NativePolicy } from '../../lib/native';
 import { loadMemory } from '../../lib/speculators/memory';
 import type { Answer } from '../common/answer';
+import { fixedPolicy } from '../common/fixed-policy';
 import type { BenchOptions } from '../common/options';
 import { NativeRunner } from '../common/runner';
 import { chatTokens } from '../common/source';
@@ -48,12 +47,4 @@ export class FixedLookahead {
   close(): Promise<void> {
     return this.runner.close();
   }
-}
-
-/** Rows are free up to the lookahead, and drafts as good as they say. */
-function fixedPolicy(lookahead: number): NativePolicy {
-  const passSeconds = Array.from({ length: 1 + lookahead }, () => 1);
-  const draftSeconds = Array.from({ length: drafterCount }, () => 0);
-  const profile = { passSeconds, context: 0, secondsPerContextToken: 0, draftSeconds };
-  return new Controller(profile, { rowBudget: 1 + lookahead }).policy();
 }

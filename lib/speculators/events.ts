@@ -1,6 +1,6 @@
 import type { DriftFinding } from '../controller/drift';
 import { Drafter } from '../native';
-import { groupOf } from './groups';
+import { whose } from './groups';
 import type { Evidence } from './manifest';
 
 /** What learning decided about a tenant's draft head, or noticed; it carries numbers and never text. */
@@ -41,7 +41,5 @@ export interface DriftEvent {
 
 /** What was found of a learner's drafts, as users are told. */
 export function driftEvent(learner: string, finding: DriftFinding): DriftEvent {
-  const group = groupOf(learner);
-  const whose = group === undefined ? { tenant: learner } : { tenant: group, group: true as const };
-  return { ...finding, ...whose, drafter: Drafter[finding.drafter] as DriftEvent['drafter'] };
+  return { ...finding, ...whose(learner), drafter: Drafter[finding.drafter] as DriftEvent['drafter'] };
 }

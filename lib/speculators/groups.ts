@@ -11,6 +11,12 @@ export function groupOf(learner: string): string | undefined {
   return learner.startsWith(mark) ? learner.slice(mark.length) : undefined;
 }
 
+/** A learner as events name it: a tenant, or with `group` the group of this name. */
+export function whose(learner: string): { tenant: string; group?: true } {
+  const group = groupOf(learner);
+  return group === undefined ? { tenant: learner } : { tenant: group, group: true };
+}
+
 /** Which tenants have taken part in what groups have learned: who is forgotten takes all of that along. */
 export class Groups {
   /** By the group's key. */

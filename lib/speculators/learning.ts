@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { groupOf } from './groups';
+import { groupOf, whose } from './groups';
 import { ForetokenError } from '../error';
 import type { NativeEngine, NativeJudged } from '../native';
 import type { LearningEvent } from './events';
@@ -184,9 +184,7 @@ export class Learning {
 
   #tell(kind: LearningEvent['kind'], tenant: string, evidence: Evidence): void {
     const version = this.#tenants.get(tenant)?.version ?? 0;
-    const group = groupOf(tenant);
-    const whose = group === undefined ? { tenant } : { tenant: group, group: true as const };
-    this.options.onEvent({ kind, ...whose, version, evidence });
+    this.options.onEvent({ kind, ...whose(tenant), version, evidence });
   }
 
   #queue(work: () => Promise<void>): void {

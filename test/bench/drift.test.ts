@@ -1,6 +1,9 @@
-import { draftsOf, fixedSeconds, oracleSeconds, rowPrices } from '../../bench/drift/replay';
-import { isInTime, recovery, worstWindow } from '../../bench/drift/windows';
-import { policyBuckets, policyDepths, drafterCount, Drafter } from '../../lib/native';
+import { fixedPolicy } from '../../bench/common/fixed-policy';
+import { isInTime, recovery, worstRatio } from '../../bench/common/windows';
+import { machineOf, rowPrices, type Price } from '../../bench/drift/prices';
+import { decodeByTable, oracleSeconds } from '../../bench/sim/decode';
+import { longestRun, textOf } from '../../bench/sim/text';
+import { Drafter } from '../../lib/native';
 import type { Recording } from '../../lib';
 
 /** A recording in which the same chain is drafted at every position: `right[p]` of its nodes are what the text says there. */
@@ -16,22 +19,24 @@ function chains(right: readonly number[], length: number): Recording {
   return { promptTokens: 5, tokens, drafts: Int32Array.from(drafts), nodes: Uint8Array.from(nodes), confidence };
 }
 
-const likely = new Float32Array(drafterCount * policyDepths * policyBuckets).fill(0.9);
 const price = (rows: number): number => 1 + 0.1 * rows;
+const oracle = (recording: Recording, at: Price = price): number => oracleSeconds(machineOf(at), [textOf(recording)]);
+const fixed = (recording: Recording, lookahead: number): number =>
+  decodeByTable(machineOf(price), [textOf(recording)], fixedPolicy(lookahead)).seconds;
 
 test('an oracle verifies what is right and pays, and nothing else', () => {
   // From 1: three right (1..3), then the target's own token 4; from 5: nothing; from 6: one right ends the text of 8.
-  const positions = draftsOf(chains([0, 3, 2, 1, 0, 0, 1, 0], 4));
-  expect(oracleSeconds(positions, price)).toBeCloseTo(price(4) + price(1) + price(2));
+  const positions = chains([0, 3, 2, 1, 0, 0, 1, 0], 4);
+  expect(oracle(positions)).toBeCloseTo(price(4) + price(1) + price(2));
   const dear = (rows: number): number => rows; // a row more costs what a pass does
-  expect(oracleSeconds(positions, dear)).toBeCloseTo(7);
+  expect(oracle(positions, dear)).toBeCloseTo(7);
 });
 
 test('a fixed lookahead pays for every row and goes on behind what was right', () => {
-  const positions = draftsOf(chains([0, 3, 2, 1, 0, 0, 1, 0], 4));
-  expect(fixedSeconds(positions, 2, likely, price)).toBeCloseTo(4 * price(3)); // at 1, 4, 5, 6
-  expect(fixedSeconds(positions, 0, likely, price)).toBeCloseTo(7 * price(1));
-  expect(fixedSeconds(positions, 4, likely, price)).toBeGreaterThanOrEqual(oracleSeconds(positions, price));
+  const positions = chains([0, 3, 2, 1, 0, 0, 1, 0], 4);
+  expect(fixed(positions, 2)).toBeCloseTo(4 * price(3)); // at 1, 4, 5, 6
+  expect(fixed(positions, 0)).toBeCloseTo(7 * price(1));
+  expect(fixed(positions, 4)).toBeGreaterThanOrEqual(oracle(positions));
 });
 
 test('a tree is followed along the branch that is right', () => {
@@ -40,9 +45,8 @@ test('a tree is followed along the branch that is right', () => {
     nodes: Uint8Array.of(0, 0 | 128, 2 | 128), // two first tokens; the second is right, and so is its child
     confidence: Float32Array.of(0.9, 0.8, 0.9),
   };
-  const [, [draft]] = draftsOf(recording);
-  expect(Array.from(draft.depth)).toEqual([1, 1, 2]);
-  expect(fixedSeconds(draftsOf(recording), 3, likely, price)).toBeCloseTo(price(4)); // one of them ends the text
+  expect(longestRun(textOf(recording), 1)).toBe(2);
+  expect(fixed(recording, 3)).toBeCloseTo(price(4)); // one of them ends the text
 });
 
 test('prices are medians by rows, never fall, and are straight between', () => {
@@ -71,6 +75,6 @@ test('the worst window is held against the better alternative', () => {
   const ours = Array.from({ length: 10 }, () => 1);
   const slower = ours.map(() => 2);
   const faster = ours.map((_, i) => (i < 8 ? 0.9 : 2));
-  expect(worstWindow(ours, slower)).toBeCloseTo(2);
-  expect(worstWindow(ours, slower, faster)).toBeCloseTo(0.9);
+  expect(worstRatio(ours, slower)).toBeCloseTo(2);
+  expect(worstRatio(ours, slower, faster)).toBeCloseTo(0.9);
 });

@@ -1,4 +1,4 @@
-import { sum } from '../common/stats';
+import { sum } from './stats';
 
 /** Requests in a row that are looked at together. */
 export const window = 8;
@@ -10,12 +10,12 @@ const following = 2;
 const inTime = 0.25;
 
 /** Sums over the requests from `at` on. */
-export function windowSum(values: readonly number[], at: number): number {
+function windowSum(values: readonly number[], at: number): number {
   return sum(values.slice(at, at + window));
 }
 
 /** Better of the alternatives over ours in the worst window of a stream, in seconds. */
-export function worstWindow(ours: readonly number[], ...others: (readonly number[])[]): number {
+export function worstRatio(ours: readonly number[], ...others: (readonly number[])[]): number {
   const count = Math.max(1, ours.length - window + 1);
   const ratios = Array.from(
     { length: count },
