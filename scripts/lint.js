@@ -1,5 +1,5 @@
-// `npm run lint`: ESLint, Prettier, clang-format, actionlint and the compiler's type check; all of them run, all
-// complaints count.
+// `npm run lint`: ESLint, Prettier, clang-format, actionlint, the compiler's type check, and that kernels
+// don't ask what compiles them; all of them run, all complaints count.
 // `npm run format` (--fix) lets the formatters write instead.
 'use strict';
 
@@ -33,6 +33,20 @@ function clangFormat() {
   return runForeground(program, [...(fix ? ['-i'] : ['--dry-run', '-Werror']), ...native], { cwd: root });
 }
 
+/** Kernels don't know what compiles them: only the primitives and the executor itself may ask. */
+function kernelsAskNothing() {
+  process.stderr.write('- kernels without executor switches\n');
+  const askers = [path.join('cuda', 'common'), path.join('cuda', 'simt'), path.join('test', 'cuda')];
+  const found = ['cuda', 'test']
+    .flatMap((folder) => filesUnder(folder, ['.h', '.cc', '.cu', '.cuh']))
+    .filter((file) => !askers.some((folder) => file.startsWith(folder + path.sep)))
+    .filter((file) => /FORETOKEN_SIMT|__CUDACC__|__CUDA_ARCH/.test(fs.readFileSync(path.join(root, file), 'utf8')));
+  for (const file of found) {
+    process.stderr.write(`${file}: asks what compiles it; move the difference to a primitive of cuda/common\n`);
+  }
+  return found.length > 0 ? 1 : 0;
+}
+
 /** The workflows of .github; labels of runners are left alone, because the linter's list of them is of 2022. */
 async function lintWorkflows() {
   process.stderr.write('- actionlint\n');
@@ -55,6 +69,7 @@ async function main() {
     tool('eslint', ['--max-warnings=0', ...(fix ? ['--fix'] : []), '.']),
     tool('prettier', [fix ? '--write' : '--check', '--log-level=warn', '.']),
     clangFormat(),
+    kernelsAskNothing(),
     await lintWorkflows(),
     typecheck(),
   ];

@@ -131,11 +131,16 @@ async function installModules() {
 
 /**
  * Builds build/Release/foretoken.node, and what is asked for besides; only what changed is compiled.
- * @param {{tests?: boolean, cuda?: 'AUTO'|'ON'|'OFF'}} options tests: the programs in build/tests (default: none);
- *   cuda: libforetoken_cuda.so (default: where nvcc is found). The environment variable FORETOKEN_CUDA overrides it.
+ * @param {{tests?: boolean, mutants?: boolean, cuda?: 'AUTO'|'ON'|'OFF'}} options tests: the programs in build/tests
+ *   (default: none); mutants: besides, those of test/cuda under sanitizers and over injected bugs (default: none); cuda: libforetoken_cuda.so (default: where nvcc is found). The environment variable FORETOKEN_CUDA overrides it.
  */
-async function buildNative({ tests = false, cuda = 'AUTO' } = {}) {
-  const settings = [`FORETOKEN_TESTS=${tests ? 'ON' : 'OFF'}`, `FORETOKEN_CUDA=${process.env.FORETOKEN_CUDA ?? cuda}`];
+async function buildNative({ tests = false, mutants = false, cuda = 'AUTO' } = {}) {
+  const flag = (on) => (on ? 'ON' : 'OFF');
+  const settings = [
+    `FORETOKEN_TESTS=${flag(tests)}`,
+    `FORETOKEN_MUTANTS=${flag(mutants)}`,
+    `FORETOKEN_CUDA=${process.env.FORETOKEN_CUDA ?? cuda}`,
+  ];
   await configureNative(settings);
   const args = ['--build', buildDir, '--config', 'Release', '--parallel', String(os.availableParallelism())];
   await step('building native code', 'native', 'cmake', args);

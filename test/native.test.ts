@@ -5,17 +5,22 @@ import { packageRoot } from '../lib/binding';
 import { findDefaultModel } from './support/default-model';
 
 const root = packageRoot();
-const sources = path.join(root, 'test', 'native');
-const programs = fs
-  .readdirSync(sources)
-  .filter((file) => file.endsWith('.cc'))
-  .map((file) => path.basename(file, '.cc'));
+
+/** The programs of one folder, a source file each. */
+function programsOf(folder: string, prefix: string): string[] {
+  return fs
+    .readdirSync(path.join(root, 'test', folder))
+    .filter((file) => file.endsWith('.cc'))
+    .map((file) => prefix + path.basename(file, '.cc'));
+}
+
+const programs = [...programsOf('native', 'test_'), ...programsOf('cuda', 'simt_')];
 
 /** Property tests over whole forward passes in every format are slow on two cores. */
 const programLimit = 15 * 60_000;
 
 /** Programs that hold the default model to its fixture; they skip themselves when it isn't named. */
-const needDefaultModel = ['default_model'];
+const needDefaultModel = ['test_default_model'];
 const model = findDefaultModel();
 const skipped = model ? [] : programs.filter((name) => needDefaultModel.includes(name));
 const run = programs.filter((name) => !skipped.includes(name));
@@ -33,7 +38,7 @@ describe('native test programs', () => {
   it.each(run)(
     '%s',
     (name) => {
-      const program = path.join(root, 'build', 'tests', `test_${name}`);
+      const program = path.join(root, 'build', 'tests', name);
       const result = spawnSync(program, {
         cwd: root,
         encoding: 'utf8',

@@ -1,0 +1,88 @@
+// What a kernel stands on: CUDA itself under nvcc, the executor (cuda/simt) in tests on a CPU. Only the files of this
+// folder know which of the two it is.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#ifdef FORETOKEN_SIMT
+#include "cuda/simt/atomics.h"
+#include "cuda/simt/barrier.h"
+#include "cuda/simt/intrinsics.h"
+#include "cuda/simt/language.h"
+#include "cuda/simt/launch.h"
+#include "cuda/simt/warp.h"
+
+using cudaStream_t = void*;
+using cudaError_t = int;
+constexpr cudaError_t cudaSuccess = 0;
+#else
+#include <cuda_runtime.h>
+#endif
+
+namespace foretoken::cuda {
+
+constexpr int kWarp = 32;
+constexpr uint32_t kAllLanes = 0xffffffffu;
+
+template <class T>
+__host__ __device__ constexpr T ceilDiv(T a, T b) {
+  return (a + b - 1) / b;
+}
+template <class T>
+__host__ __device__ constexpr T roundUp(T a, T b) {
+  return ceilDiv(a, b) * b;
+}
+
+/// The block's dynamic shared memory, aligned to 1024 bytes. What is in it is poison until somebody writes.
+template <class T = unsigned char>
+__device__ __forceinline__ T* dynamicShared() {
+#ifdef FORETOKEN_SIMT
+  return reinterpret_cast<T*>(simt::dynamicSharedMemory());
+#else
+  extern __shared__ __align__(1024) unsigned char foretokenSharedMemory[];
+  return reinterpret_cast<T*>(foretokenSharedMemory);
+#endif
+}
+
+/// Barrier `id` (1 to 15) of `threads` threads: whole warps, those that wait and those that only arrive.
+#ifdef FORETOKEN_SIMT
+inline void namedBarrier(int id, int threads, simt::Where where = simt::Where::current()) {
+  simt::block->synchronize(id, threads, 0, where);
+}
+inline void arriveAtBarrier(int id, int threads, simt::Where where = simt::Where::current()) {
+  simt::block->arrive(id, threads, where);
+}
+#else
+__device__ __forceinline__ void namedBarrier(int id, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+__device__ __forceinline__ void arriveAtBarrier(int id, int threads) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+#endif
+
+/// kernel<<<grid, block, sharedBytes, stream>>>(arguments...), with as much dynamic shared memory as that takes. The
+/// executor is done when it returns, and throws simt::Failure.
+#ifdef FORETOKEN_SIMT
+template <class... Parameters, class... Arguments>
+cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t sharedBytes, cudaStream_t,
+                   Arguments&&... arguments) {
+  simt::launch(kernel, grid, block, sharedBytes, static_cast<Parameters>(arguments)...);
+  return cudaSuccess;
+}
+#else
+template <class... Parameters, class... Arguments>
+cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t sharedBytes, cudaStream_t stream,
+                   Arguments&&... arguments) {
+  constexpr size_t kWithoutAsking = 48 * 1024;
+  if (sharedBytes > kWithoutAsking) {
+    const cudaError_t error =
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(sharedBytes));
+    if (error != cudaSuccess) return error;
+  }
+  kernel<<<grid, block, sharedBytes, stream> > >(static_cast<Parameters>(arguments)...);
+  return cudaGetLastError();
+}
+#endif
+
+}  // namespace foretoken::cuda

@@ -1,0 +1,437 @@
+// The executor itself: what a GPU would do is done, what a GPU would do wrong is reported, with block and thread.
+#include <array>
+#include <cmath>
+#include <limits>
+
+#include "cuda/common/load.cuh"
+#include "cuda/common/mma.cuh"
+#include "cuda/common/reduce.cuh"
+#include "test/cuda/schedules.h"
+#include "test/native/check.h"
+
+namespace foretoken::test {
+
+using namespace foretoken::cuda;
+
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+// --- threads, blocks, shared memory ---------------------------------------------------------------------------------
+
+__global__ void writeIndices(int* out) {
+  const int block = static_cast<int>(blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z));
+  const int thread = static_cast<int>(threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z));
+  out[block * static_cast<int>(blockDim.x * blockDim.y * blockDim.z) + thread] = block * 1000 + thread;
+}
+
+void testIndices() {
+  forEachSchedule(4, [] {
+    std::vector<int> out(2 * 3 * 2 * 5 * 7 * 2, -1);
+    launch(writeIndices, dim3(2, 3, 2), dim3(5, 7, 2), 0, nullptr, out.data());
+    for (int i = 0; i < static_cast<int>(out.size()); ++i) CHECK(out[i] == i / 70 * 1000 + i % 70);
+  });
+}
+
+/// Reverses an array through static and dynamic shared memory.
+__global__ void reverse(const int* in, int* out, bool synchronize) {
+  __shared__ int first[256];
+  int* second = dynamicShared<int>();
+  const int i = static_cast<int>(threadIdx.x), n = static_cast<int>(blockDim.x);
+  first[i] = in[i];
+  if (synchronize) __syncthreads();
+  second[i] = first[n - 1 - i];
+  __syncthreads();
+  out[i] = second[i];
+}
+
+void testShared() {
+  std::vector<int> in(256), out(256);
+  for (int i = 0; i < 256; ++i) in[i] = i * i;
+  forEachSchedule(6, [&] {
+    launch(reverse, 1, 256, 256 * sizeof(int), nullptr, in.data(), out.data(), true);
+    for (int i = 0; i < 256; ++i) CHECK(out[i] == in[255 - i]);
+    // Without the barrier somebody reads what is not there yet, and that is -1.
+    launch(reverse, 1, 256, 256 * sizeof(int), nullptr, in.data(), out.data(), false);
+    CHECK(std::count(out.begin(), out.end(), -1) > 0);
+  });
+}
+
+template <int N>
+__global__ void readUnwritten(float* out, bool write) {
+  __shared__ float memory[N];
+  if (write) memory[threadIdx.x] = 1;
+  out[threadIdx.x] = memory[threadIdx.x] + dynamicShared<float>()[threadIdx.x];
+}
+
+/// Nothing of one block is left for the next one.
+void testPoison() {
+  std::vector<float> out(64);
+  for (const bool write : {true, false}) {
+    launch(readUnwritten<64>, 2, 64, 256, nullptr, out.data(), write);
+    for (const float value : out) CHECK(std::isnan(value));
+  }
+}
+
+__global__ void writeBehind(int bytes) { dynamicShared()[bytes] = 1; }
+
+void testLimits() {
+  const auto launched = [](dim3 grid, dim3 block, size_t bytes) {
+    return failureOf([&] { launch(writeIndices, grid, block, bytes, nullptr, nullptr); });
+  };
+  CHECK(contains(launched(1, 1025, 0), "1 to 1024"));
+  CHECK(contains(launched(0, 32, 0), "without blocks"));
+  CHECK(contains(launched(1, 32, 228 * 1024), "shared memory"));
+#ifndef __SANITIZE_ADDRESS__  // which reports it itself, where it happens
+  CHECK(contains(failureOf([] { launch(writeBehind, 1, 1, 100, nullptr, 100); }), "behind dynamic shared memory"));
+#endif
+}
+
+__global__ void recurse(int depth, int* out) {
+  volatile char frame[4096];
+  for (volatile char& byte : frame) byte = static_cast<char>(depth);
+  *out += frame[0];
+  if (depth > 0) recurse(depth - 1, out);
+  *out += frame[1];
+}
+
+void testStack() {
+#ifndef __SANITIZE_ADDRESS__
+  int out = 0;
+  CHECK(failureOf([&] { launch(recurse, 1, 64, 0, nullptr, 4, &out); }).empty());
+  CHECK(contains(failureOf([&] { launch(recurse, 1, 64, 0, nullptr, 18, &out); }), "stack"));
+#endif
+}
+
+// --- barriers -------------------------------------------------------------------------------------------------------
+
+__global__ void countVotes(int* out) {
+  const bool odd = threadIdx.x % 2 == 1;
+  const int count = __syncthreads_count(odd), any = __syncthreads_or(threadIdx.x == 40);
+  const int all = __syncthreads_and(threadIdx.x < 96), none = __syncthreads_or(threadIdx.x > 500);
+  out[threadIdx.x] = count * 1000 + any * 100 + all * 10 + none;
+}
+
+__global__ void exitEarly(int* out) {
+  if (threadIdx.x >= 40) return;
+  __syncthreads();
+  out[threadIdx.x] = 1;
+}
+
+/// Warps 0 and 1 hand numbers to warps 2 and 3 through named barriers; warps 4 and 5 do something else meanwhile.
+__global__ void handOver(int* out) {
+  __shared__ int box[64];
+  const int thread = static_cast<int>(threadIdx.x);
+  for (int turn = 0; turn < 3; ++turn) {
+    if (thread < 64) {
+      if (turn > 0) namedBarrier(2, 128);
+      box[thread] = turn * 100 + thread;
+      arriveAtBarrier(1, 128);
+    } else if (thread < 128) {
+      namedBarrier(1, 128);
+      out[turn * 64 + thread - 64] = box[thread - 64];
+      if (turn < 2) arriveAtBarrier(2, 128);
+    } else {
+      namedBarrier(3, 64);
+    }
+  }
+}
+
+void testBarriers() {
+  forEachSchedule(12, [] {
+    std::vector<int> out(192, 0);
+    launch(countVotes, 1, 96, 0, nullptr, out.data());
+    for (int i = 0; i < 96; ++i) CHECK(out[i] == 48 * 1000 + 100 + 10);
+    launch(exitEarly, 1, 96, 0, nullptr, out.data());
+    for (int i = 0; i < 40; ++i) CHECK(out[i] == 1);
+    launch(handOver, 1, 192, 0, nullptr, out.data());
+    for (int i = 0; i < 192; ++i) CHECK(out[i] == i / 64 * 100 + i % 64);
+  });
+}
+
+__global__ void divergent(bool second) {
+  if (blockIdx.x == 2 && threadIdx.x >= 16) {
+    if (second) __syncthreads();
+    __syncwarp();
+  } else {
+    __syncthreads();
+  }
+}
+
+__global__ void pollForever(const int* flag) {
+  while (*flag == 0) __nanosleep(10);
+}
+
+__global__ void wrongMask() { __shfl_sync(0xffffu, 1, 0); }
+__global__ void outsideMask() {
+  if (threadIdx.x < 16) __shfl_sync(0xffffu, 1, 20);
+}
+__global__ void mixedCollectives() {
+  if (threadIdx.x < 16) {
+    __ballot_sync(~0u, 1);
+  } else {
+    __syncwarp();
+  }
+}
+
+void testReports() {
+  forEachSchedule(4, [] {
+    const std::string stuck = failureOf([] { launch(divergent, 4, 32, 0, nullptr, false); });
+    CHECK(contains(stuck, "deadlock") && contains(stuck, "16 threads wait for barrier at"));
+    CHECK(contains(stuck, "16 threads wait for __syncwarp at") && contains(stuck, "executor.cc"));
+    CHECK(contains(stuck, "block (2,0,0) thread (16,0,0)"));
+    const std::string mixed = failureOf([] { launch(divergent, 4, 32, 0, nullptr, true); });
+    CHECK(contains(mixed, "divergent barrier") && contains(mixed, "block (2,0,0)"));
+    const int flag = 0;
+    CHECK(contains(failureOf([&] { launch(pollForever, 1, 2, 0, nullptr, &flag); }), "livelock"));
+    CHECK(contains(failureOf([] { launch(wrongMask, 1, 32, 0, nullptr); }), "lacks the calling lane"));
+    CHECK(contains(failureOf([] { launch(outsideMask, 1, 32, 0, nullptr); }), "outside its mask"));
+    CHECK(contains(failureOf([] { launch(mixedCollectives, 1, 32, 0, nullptr); }), "divergent warp"));
+  });
+}
+
+// --- warps, atomics -------------------------------------------------------------------------------------------------
+
+struct WarpResults {
+  int value[10];
+};
+
+__global__ void collectives(WarpResults* out) {
+  const int lane = static_cast<int>(threadIdx.x % 32), mine = lane * 3;
+  WarpResults& r = out[threadIdx.x];
+  r.value[0] = __shfl_sync(kAllLanes, mine, lane + 5);
+  r.value[1] = __shfl_xor_sync(kAllLanes, mine, 6);
+  r.value[2] = __shfl_up_sync(kAllLanes, mine, 3);
+  r.value[3] = __shfl_down_sync(kAllLanes, mine, 3, 8);
+  r.value[4] = static_cast<int>(__ballot_sync(kAllLanes, lane % 3 == 0));
+  r.value[5] = __any_sync(kAllLanes, lane == 31) * 2 + __all_sync(kAllLanes, lane < 31);
+  r.value[6] = static_cast<int>(__match_any_sync(kAllLanes, lane / 4));
+  r.value[7] = __reduce_add_sync(kAllLanes, mine) + __reduce_max_sync(kAllLanes, mine);
+  r.value[8] = lane < 8 ? __shfl_sync(0xffu, mine, 7) : __reduce_min_sync(0xffffff00u, mine);
+  r.value[9] = warpReduce(mine, Max{});
+}
+
+void testCollectives() {
+  forEachSchedule(6, [] {
+    std::vector<WarpResults> out(64);
+    launch(collectives, 1, 64, 0, nullptr, out.data());
+    for (int thread = 0; thread < 64; ++thread) {
+      const int lane = thread % 32;
+      const int expected[10] = {(lane + 5) % 32 * 3,
+                                (lane ^ 6) * 3,
+                                (lane >= 3 ? lane - 3 : lane) * 3,
+                                (lane % 8 + 3 < 8 ? lane + 3 : lane) * 3,
+                                0x49249249,
+                                2,
+                                static_cast<int>(0xfu << lane / 4 * 4),
+                                31 * 16 * 3 + 93,
+                                lane < 8 ? 21 : 24,
+                                93};
+      for (int i = 0; i < 10; ++i) CHECK(out[thread].value[i] == expected[i]);
+    }
+  });
+}
+
+/// Sums the block's numbers; counts, takes the largest and keeps a list whose order the schedule decides.
+__global__ void sums(const float* in, float* sum, int* counter, int* largest, int* list) {
+  __shared__ float scratch[4];
+  const float all = blockReduce(in[threadIdx.x], scratch, 4, Sum{});
+  sum[threadIdx.x] = all;
+  list[atomicAdd(counter, 1)] = static_cast<int>(threadIdx.x);
+  atomicMax(largest, static_cast<int>(threadIdx.x) * 2);
+}
+
+__global__ void lockedAdd(int* lock, int* value) {
+  while (atomicCAS(lock, 0, 1) != 0) {
+  }
+  const int before = *value;
+  __nanosleep(1);
+  *value = before + 1;
+  atomicExch(lock, 0);
+}
+
+void testSumsAndAtomics() {
+  std::mt19937 random(1);
+  const auto in = normalFloats(random, 128);
+  double exact = 0;
+  for (const float x : in) exact += x;
+  float first = 0;
+  bool reordered = false;
+  forEachSchedule(8, [&] {
+    std::vector<float> sum(128);
+    std::vector<int> list(128, -1);
+    int counter = 0, largest = 0, lock = 0, locked = 0;
+    launch(sums, 1, 128, 0, nullptr, in.data(), sum.data(), &counter, &largest, list.data());
+    if (simt::schedule.seed == 0) first = sum[0];
+    for (const float value : sum) CHECK(value == first);
+    CHECK(std::abs(first - exact) < 1e-4 && counter == 128 && largest == 254);
+    reordered |= !std::is_sorted(list.begin(), list.end());
+    std::sort(list.begin(), list.end());
+    for (int i = 0; i < 128; ++i) CHECK(list[i] == i);
+    launch(lockedAdd, 2, 40, 0, nullptr, &lock, &locked);
+    CHECK(locked == 80);
+  });
+  CHECK(reordered);
+}
+
+// --- matrix fragments -----------------------------------------------------------------------------------------------
+
+/// Every lane brings its fragments of a [16][16], b [16][8], d [16][8] by PTX's definition.
+template <class Type>
+__global__ void multiply(const float* a, const float* b, float* d) {
+  const int g = static_cast<int>(threadIdx.x) / 4, t = static_cast<int>(threadIdx.x) % 4;
+  uint32_t left[4], right[2];
+  float sum[4];
+  for (int r = 0; r < 4; ++r) {
+    const float* pair = a + (g + r % 2 * 8) * 16 + r / 2 * 8 + 2 * t;
+    left[r] = packPair(Type{}, pair[0], pair[1]);
+    sum[r] = d[(g + r / 2 * 8) * 8 + 2 * t + r % 2];
+  }
+  for (int r = 0; r < 2; ++r) {
+    const float* top = b + (r * 8 + 2 * t) * 8 + g;
+    right[r] = packPair(Type{}, top[0], top[8]);
+  }
+  mma(Type{}, sum, left, right);
+  for (int r = 0; r < 4; ++r) d[(g + r / 2 * 8) * 8 + 2 * t + r % 2] = sum[r];
+}
+
+template <class Type>
+void testMma() {
+  std::mt19937 random(2);
+  const auto a = normalFloats(random, 256), b = normalFloats(random, 128), start = normalFloats(random, 128);
+  const auto rounded = [](float x) { return double{toFloat(Type{}, fromFloat(Type{}, x))}; };
+  forEachSchedule(3, [&] {
+    auto d = start;
+    launch(multiply<Type>, 1, 32, 0, nullptr, a.data(), b.data(), d.data());
+    for (int row = 0; row < 16; ++row) {
+      for (int column = 0; column < 8; ++column) {
+        double exact = start[row * 8 + column];
+        for (int k = 0; k < 16; ++k) exact += rounded(a[row * 16 + k]) * rounded(b[k * 8 + column]);
+        CHECK(std::abs(d[row * 8 + column] - exact) < 1e-5);
+      }
+    }
+  });
+}
+
+__global__ void multiplyBytes(const int8_t* a, const int8_t* b, int* d) {
+  const int g = static_cast<int>(threadIdx.x) / 4, t = static_cast<int>(threadIdx.x) % 4;
+  uint32_t left[4] = {}, right[2] = {};
+  for (int i = 0; i < 4; ++i) {
+    for (int r = 0; r < 4; ++r)
+      left[r] |= uint32_t{static_cast<uint8_t>(a[(g + r % 2 * 8) * 32 + r / 2 * 16 + 4 * t + i])} << 8 * i;
+    for (int r = 0; r < 2; ++r) right[r] |= uint32_t{static_cast<uint8_t>(b[(r * 16 + 4 * t + i) * 8 + g])} << 8 * i;
+  }
+  int sum[4] = {7, 7, 7, 7};
+  mma(sum, left, right);
+  for (int r = 0; r < 4; ++r) d[(g + r / 2 * 8) * 8 + 2 * t + r % 2] = sum[r];
+}
+
+void testMmaBytes() {
+  std::mt19937 random(3);
+  std::vector<int8_t> a(16 * 32), b(32 * 8);
+  for (auto& x : a) x = static_cast<int8_t>(random());
+  for (auto& x : b) x = static_cast<int8_t>(random());
+  std::vector<int> d(128);
+  launch(multiplyBytes, 1, 32, 0, nullptr, a.data(), b.data(), d.data());
+  for (int row = 0; row < 16; ++row) {
+    for (int column = 0; column < 8; ++column) {
+      int exact = 7;
+      for (int k = 0; k < 32; ++k) exact += a[row * 32 + k] * b[k * 8 + column];
+      CHECK(d[row * 8 + column] == exact);
+    }
+  }
+}
+
+__global__ void loadMatrices(const uint16_t* in, uint32_t* out, bool transposed) {
+  uint16_t* rows = dynamicShared<uint16_t>();
+  for (int i = static_cast<int>(threadIdx.x); i < 256; i += 32) rows[i] = in[i];
+  __syncwarp();
+  uint32_t to[4];
+  if (transposed) {
+    loadMatrixTransposed(to, rows + threadIdx.x * 8);
+  } else {
+    loadMatrix(to, rows + threadIdx.x * 8);
+  }
+  for (int matrix = 0; matrix < 4; ++matrix) out[threadIdx.x * 4 + matrix] = to[matrix];
+}
+
+void testLoadMatrix() {
+  std::vector<uint16_t> in(256);
+  for (int i = 0; i < 256; ++i) in[i] = static_cast<uint16_t>(i);
+  for (const bool transposed : {false, true}) {
+    std::vector<uint32_t> out(128);
+    launch(loadMatrices, 1, 32, 512, nullptr, in.data(), out.data(), transposed);
+    for (int lane = 0; lane < 32; ++lane) {
+      for (int matrix = 0; matrix < 4; ++matrix) {
+        for (int i = 0; i < 2; ++i) {
+          const int g = lane / 4, k = lane % 4 * 2 + i;
+          const int expected = matrix * 64 + (transposed ? k * 8 + g : g * 8 + k);
+          CHECK((out[lane * 4 + matrix] >> 16 * i & 0xffff) == static_cast<uint32_t>(expected));
+        }
+      }
+    }
+  }
+}
+
+// --- asynchronous copies --------------------------------------------------------------------------------------------
+
+/// Three stages of copies; `left` groups may still be under way when a stage is read.
+template <int kLeft>
+__global__ void staged(const float* in, float* out) {
+  float* stages = dynamicShared<float>();
+  const int thread = static_cast<int>(threadIdx.x);
+  for (int stage = 0; stage < 3; ++stage) {
+    copyAsync16(stages + stage * 128 + thread * 4, in + stage * 128 + thread * 4, stage == 2 ? 8 : 16);
+    commitCopies();
+  }
+  waitCopies<kLeft>();
+  __syncthreads();
+  for (int i = 0; i < 12; ++i) out[thread * 12 + i] = stages[thread * 12 + i];
+}
+
+void testCopies() {
+  std::mt19937 random(4);
+  const auto in = normalFloats(random, 384);
+  std::vector<float> out(384);
+  forEachSchedule(6, [&] {
+    launch(staged<0>, 1, 32, 384 * 4, nullptr, in.data(), out.data());
+    for (int i = 0; i < 384; ++i) CHECK(out[i] == (i >= 256 && i % 4 >= 2 ? 0 : in[i]));
+  });
+  simt::schedule = {1, simt::Completion::late};
+  launch(staged<1>, 1, 32, 384 * 4, nullptr, in.data(), out.data());
+  for (int i = 0; i < 384; ++i) CHECK(i < 256 ? out[i] == in[i] : std::isnan(out[i]));
+  simt::schedule = {};
+}
+
+// --- numbers --------------------------------------------------------------------------------------------------------
+
+void testIntrinsics() {
+  CHECK(__byte_perm(0x33221100, 0x77665544, 0x7150) == 0x77115500);
+  CHECK(__byte_perm(0x00007f80, 0, 0x1908) == 0x7f0080ffu);
+  CHECK(__dp4a(static_cast<int>(0xff7f8001), 0x02020202, 5) == 5 + 2 - 256 + 254 - 2);
+  CHECK(__brev(1) == 0x80000000u && __clz(1) == 31 && __ffs(8) == 4 && __popc(0xf0f0) == 8);
+  CHECK(__umulhi(0xffffffffu, 0xffffffffu) == 0xfffffffeu && __funnelshift_r(0x12345678, 0x9abcdef0, 8) == 0xf0123456u);
+  CHECK(__float2int_rn(2.5f) == 2 && __float2int_rn(-3.5f) == -4 && __float2int_rz(-3.9f) == -3);
+  CHECK(multiplyPair(F16{}, packPair(F16{}, 1.5f, -2), packPair(F16{}, 3, 0.25f)) == packPair(F16{}, 4.5f, -0.5f));
+  CHECK(multiplyPair(Bf16{}, packPair(Bf16{}, 1.5f, -2), packPair(Bf16{}, 3, 0.25f)) == packPair(Bf16{}, 4.5f, -0.5f));
+}
+
+}  // namespace foretoken::test
+
+int main() {
+  using namespace foretoken::test;
+  testIndices();
+  testShared();
+  testPoison();
+  testLimits();
+  testStack();
+  testBarriers();
+  testReports();
+  testCollectives();
+  testSumsAndAtomics();
+  testMma<foretoken::cuda::F16>();
+  testMma<foretoken::cuda::Bf16>();
+  testMmaBytes();
+  testLoadMatrix();
+  testCopies();
+  testIntrinsics();
+  return finish("executor");
+}

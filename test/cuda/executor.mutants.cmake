@@ -1,0 +1,5 @@
+# That the mechanism itself works: an executor that forgets what it promises must be noticed.
+mutant(executor unpoisoned-shared cuda/simt/launch.h [[    prepareSharedMemory(sharedBytes);
+]] "")
+mutant(executor barrier-one-too-few cuda/simt/block.h [[barrier.needed ? barrier.needed : alive_);]]
+  [[barrier.needed ? barrier.needed : alive_ - 1);]])
