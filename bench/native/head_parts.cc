@@ -1,11 +1,12 @@
-// What moves in a head that learns, each part alone and together: a stream's answers, one after the other, are drafted by
-// the head alone as it stands, then learned from, with no guard between.
+// What moves in a head that learns, each part alone and together: a stream's answers, one after the other, are drafted
+// by the head alone as it stands, then learned from, with no guard between.
 //
 //     bench_head_parts MODEL HEAD CACHE TEXTS MOVES...
 //
 // TEXTS: .jsonl of {prompt, answer}, token ids (docs/head-ablation/answers.js writes them). MOVES:
-// NAME=MARKOV:OUTPUT:LAYERS:STEPS:OFTEN:SCORED, rates of Markov rows, output rows and layers, steps a text, uses that
-// earn a token a row, positions that a text is judged and learned on. Prints a line of JSON for each.
+// NAME=MARKOV:OUTPUT:LAYERS:STEPS:OFTEN:SCORED, rates of Markov rows, output rows and layers, steps a text of each that
+// has a rate, uses that earn a token a row, positions that a text is judged and learned on. Prints a line of JSON for
+// each.
 #include <time.h>
 
 #include <cstdio>
@@ -75,11 +76,11 @@ int main(int count, char** arguments) {
     const char* const values = std::strchr(arguments[a], '=');
     long long steps = 0, scored = 0;
     if (!values || std::sscanf(values + 1, "%f:%f:%f:%lld:%u:%lld", &options.rows.markov, &options.rows.output,
-                               &options.layers, &steps, &options.rows.often, &scored) != 6)
+                               &options.layers.rate, &steps, &options.rows.often, &scored) != 6)
       return std::fprintf(stderr, "%s is no NAME=MARKOV:OUTPUT:LAYERS:STEPS:OFTEN:SCORED\n", arguments[a]), 2;
     options.scored = scored, options.stepsPerCandidate = std::max(1LL, steps);
     LearnOptions judging;
-    judging.scored = 1024, judging.replayBytes = 1;
+    judging.scored = 1024, judging.slotBytes = judging.textBytes = 1;
     HeadLearner learner(ops, block, tables, norm, options, start), judge(ops, block, tables, norm, judging, start);
     double tokens = 0, rounds = 0, lastTokens = 0, lastRounds = 0, taking = 0, stepping = 0;
     for (size_t i = 0; i < texts.size(); ++i) {
@@ -92,20 +93,21 @@ int main(int count, char** arguments) {
       learner.take(texts[i], ignored);
       const double taken = seconds();
       for (int64_t s = 0; s < steps; ++s) learner.step();
+      for (int64_t s = 0; s < steps; ++s) learner.stepLayers();
       stepping += seconds() - taken, taking += taken - began;
       learner.promote();
     }
     const auto each = static_cast<double>(texts.size());
-    std::printf("{\"moves\": \"%.*s\", \"acceptanceLength\": %.4f, \"lastQuarter\": %.4f, \"takeMs\": %.2f, "
-                "\"stepMs\": %.3f, \"movedRows\": %zu, \"newTokens\": %lld}\n",
-                static_cast<int>(values - arguments[a]), arguments[a], tokens / rounds, lastTokens / lastRounds,
-                1000 * taking / each, 1000 * stepping / std::max(1.0, each * static_cast<double>(steps)),
-                learner.live()->delta.place.size(), [&] {
-                  long long renewed = 0;
-                  for (size_t p = 0; p < tables.draft.size(); ++p)
-                    renewed += learner.live()->draft[p] != tables.draft[p];
-                  return renewed;
-                }());
+    std::printf(
+        "{\"moves\": \"%.*s\", \"acceptanceLength\": %.4f, \"lastQuarter\": %.4f, \"takeMs\": %.2f, "
+        "\"stepMs\": %.3f, \"movedRows\": %zu, \"newTokens\": %lld}\n",
+        static_cast<int>(values - arguments[a]), arguments[a], tokens / rounds, lastTokens / lastRounds,
+        1000 * taking / each, 1000 * stepping / std::max(1.0, each * static_cast<double>(steps)),
+        learner.live()->delta.place.size(), [&] {
+          long long renewed = 0;
+          for (size_t p = 0; p < tables.draft.size(); ++p) renewed += learner.live()->draft[p] != tables.draft[p];
+          return renewed;
+        }());
     std::fflush(stdout);
   }
   return 0;

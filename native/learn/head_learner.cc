@@ -4,28 +4,15 @@
 #include <utility>
 
 #include "common/philox.h"
+#include "learn/answer_blocks.h"
 
 namespace foretoken::learn {
 namespace {
 
 using train::Floats;
 using train::LabelledBlocks;
-using train::Rule;
 
-/// Weight of a slot relative to the one before, as in training.
-constexpr float kSlotDecay = 0.8f;
-constexpr uint64_t kJudging = 1, kPicking = 2, kPlacing = 3;
-
-std::vector<Rule> layerRules(const train::Parameters& parameters) {
-  std::vector<Rule> rules;
-  for (const train::Parameter& p : parameters.all()) {
-    const bool moves = p.isMatrix() &&
-                       (p.name.find(".attention.q.") != std::string::npos ||
-                        p.name.find(".attention.o.") != std::string::npos || p.name.find(".mlp.") != std::string::npos);
-    rules.push_back(moves ? Rule::adamw : Rule::frozen);
-  }
-  return rules;
-}
+constexpr uint64_t kJudging = 1, kPicking = 2, kPickingText = 3, kPlacing = 4;
 
 }  // namespace
 
@@ -37,15 +24,8 @@ HeadLearner::HeadLearner(train::Ops& ops, train::BlockHead& head, const train::T
       norm_(norm),
       options_(options),
       live_(std::move(live)),
-      replay_(options.replayBytes),
+      replay_(options.slotBytes, options.textBytes),
       patience_(options.textsPerCandidate) {}
-
-/// Blocks at up to `count` positions from the first possible one on plus `first`.
-LabelledBlocks HeadLearner::blocksIn(const train::TrainSequence& text, int64_t first, int64_t count) const {
-  const int64_t begin = std::max<int64_t>(text.answer - 1, 0) + first;
-  const auto isAnchor = [&](size_t, int32_t i) { return i >= begin && i < begin + count; };
-  return train::labelledBlocks(head_.shape(), {&text, 1}, isAnchor, kSlotDecay);
-}
 
 train::SlotLogits HeadLearner::logits(const LabelledBlocks& batch, const Floats& weights) {
   return head_.logits({ops_, weights.data(), nullptr}, target_, batch.blocks);
@@ -86,11 +66,8 @@ bool HeadLearner::take(VerifiedText text, Foreseen& foreseen) {
   train::TrainSequence sequence;
   if (!expand(text, head_.shape().fused, norm_, sequence)) return ++skipped_, false;
   if (weights_.empty()) beginAgain();
-  const int64_t room = static_cast<int64_t>(text.token.size()) - text.answer - options_.scored;
-  const int64_t first = static_cast<int64_t>(positionNoise(kJudging, static_cast<uint64_t>(texts_)) *
-                                             static_cast<double>(std::max<int64_t>(room, 0)));
-  const LabelledBlocks batch = blocksIn(sequence, first, options_.scored);
-  ++texts_;
+  const double noise = positionNoise(kJudging, static_cast<uint64_t>(texts_++));
+  const LabelledBlocks batch = blocksInAnswer(head_.shape(), sequence, options_.scored, noise);
   foreseen.slots = head_.shape().slots;
   Lesson lesson;
   if (batch.blocks.anchors() > 0) {
@@ -107,7 +84,7 @@ bool HeadLearner::take(VerifiedText text, Foreseen& foreseen) {
     lesson.slots = examples(batch, of(weights_));
   }
   rows_->count(std::span(text.token).subspan(std::min<size_t>(text.answer, text.token.size())));
-  if (options_.layers == 0) text.kept = {};
+  if (options_.layers.rate == 0) text.kept = {};
   lesson.text = std::move(text);
   replay_.add(std::move(lesson));
   dropCandidateInTime();
@@ -126,51 +103,48 @@ void HeadLearner::dropCandidateInTime() {
 void HeadLearner::beginAgain() {
   weights_ = live_->weights;
   rows_.emplace(ops_, head_, target_, options_.rows, *live_);
-  own_ = nullptr;
   sinceCandidate_ = 0;
-  if (options_.layers == 0) return;
-  gradient_.resize(weights_.size());
-  optimiser_ =
-      std::make_unique<train::Optimiser>(ops_, head_.parameters(), layerRules(head_.parameters()), options_.optimiser);
 }
 
 bool HeadLearner::step() {
   if (replay_.empty()) return false;
   if (weights_.empty()) beginAgain();
-  const auto number = static_cast<uint64_t>(steps_++);
-  const Lesson& lesson = replay_.pick(positionNoise(kPicking, number));
+  const Lesson& lesson = replay_.pick(positionNoise(kPicking, static_cast<uint64_t>(steps_++)));
   skipped_ += rows_->step(lesson.slots, weights_);
-  if (options_.layers > 0) moveLayers(lesson.text, number);
-  if (!candidate_ && ++sinceCandidate_ >= options_.stepsPerCandidate) makeCandidate();
+  ++sinceCandidate_;
+  makeCandidate();
   return true;
 }
 
-/// By the whole draft vocabulary, without what is added to output rows.
-void HeadLearner::moveLayers(const VerifiedText& text, uint64_t number) {
-  train::TrainSequence sequence;
-  expand(text, head_.shape().fused, norm_, sequence);
-  const int64_t room = static_cast<int64_t>(text.token.size()) - text.answer - options_.anchors;
-  const auto first =
-      static_cast<int64_t>(positionNoise(kPlacing, number) * static_cast<double>(std::max<int64_t>(room, 0)));
-  const LabelledBlocks batch = blocksIn(sequence, first, options_.anchors);
-  if (batch.blocks.anchors() == 0) return;
-  const train::TargetTables& tables = own_ ? *own_ : target_;
-  const train::Labels labels{.state = batch.state.data(), .output = tables.output.data(), .width = head_.shape().width};
-  std::fill(gradient_.begin(), gradient_.end(), 0.0f);
-  head_.train({ops_, weights_.data(), gradient_.data()}, tables, batch.blocks, labels, {}, batch.weight.data());
-  skipped_ += optimiser_->step(options_.layers, gradient_.data(), weights_.data()).skipped;
+bool HeadLearner::stepLayers() {
+  if (options_.layers.rate == 0 || replay_.wholeTexts() == 0) return false;
+  if (!layers_) layers_ = std::make_unique<LayerLearner>(ops_, head_, target_, norm_, options_.layers, *live_);
+  const auto number = static_cast<uint64_t>(steps_++);
+  skipped_ += !layers_->step(replay_.pickWhole(positionNoise(kPickingText, number)), positionNoise(kPlacing, number));
+  ++layerSteps_;
+  makeCandidate();
+  return true;
 }
 
+/// Of the layers first, for they take longer to get there.
 void HeadLearner::makeCandidate() {
-  if (rows_->renew(weights_) && options_.layers > 0) {
-    own_ = std::make_unique<train::TargetTables>(target_);
-    own_->draft = rows_->draft();
-    own_->place = train::placesOf(own_->draft, static_cast<int64_t>(target_.place.size()));
-    own_->output = target_.rowsOf(own_->draft);
+  if (candidate_) return;
+  if (layerSteps_ >= options_.layers.stepsPerCandidate) {
+    layerSteps_ = 0;
+    offer(layers_->numbers());
+    ofLayers_ = true;
+  } else if (sinceCandidate_ >= options_.stepsPerCandidate) {
+    sinceCandidate_ = 0;
+    rows_->renew(weights_);
+    offer({weights_, rows_->draft(), rows_->delta()});
   }
-  candidate_ = std::make_shared<const train::HeadNumbers>(train::HeadNumbers{weights_, rows_->draft(), rows_->delta()});
+}
+
+void HeadLearner::offer(train::HeadNumbers candidate) {
+  candidate_ = std::make_shared<const train::HeadNumbers>(std::move(candidate));
   ++candidateNumber_;
-  sinceCandidate_ = judged_ = 0;
+  judged_ = 0;
+  ofLayers_ = false;
 }
 
 void HeadLearner::promote() {
@@ -179,11 +153,16 @@ void HeadLearner::promote() {
   live_ = std::move(candidate_);
   candidate_ = nullptr;
   patience_ = options_.textsPerCandidate;
+  if (ofLayers_)
+    weights_ = {}, replay_.dropSlots();  // rows begin again, for what slots hold is of the layers before
+  else if (layers_)
+    layers_->setRows(*live_);
 }
 
 void HeadLearner::discard(bool harmful) {
   candidate_ = nullptr;
-  if (harmful) weights_ = {};
+  if (harmful && ofLayers_) layers_ = nullptr, layerSteps_ = 0;
+  if (harmful && !ofLayers_) weights_ = {};
 }
 
 void HeadLearner::rollBack() {
@@ -195,13 +174,14 @@ void HeadLearner::propose(Weights candidate) {
   candidate_ = std::move(candidate);
   ++candidateNumber_;
   judged_ = 0;
+  ofLayers_ = true;  // it may differ from the live one in any weights
   patience_ = options_.textsPerCandidate;
 }
 
 void HeadLearner::targetMoved(const Weights& start) {
   replay_.clear();
   previous_ = nullptr;
-  own_ = nullptr;
+  layers_ = nullptr, layerSteps_ = 0;
   if (live_ != start) candidate_ = std::exchange(live_, start);
   if (candidate_) propose(std::move(candidate_));
 }
@@ -210,6 +190,7 @@ void HeadLearner::adopt(Weights live) {
   live_ = std::move(live);
   candidate_ = previous_ = nullptr;
   weights_ = {};
+  layers_ = nullptr, layerSteps_ = 0;
 }
 
 }  // namespace foretoken::learn

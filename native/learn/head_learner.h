@@ -1,5 +1,6 @@
-// The head of one tenant as it learns: weights that move, a candidate that is being judged, the ones that draft and the
-// ones before them. What it does depends on the texts it is given and on nothing else: no clock, no other tenant.
+// The head of one tenant as it learns: rows that move and layers that do, each under the head that drafts; a candidate
+// of either that is being judged, the ones that draft and the ones before them. What it does depends on the texts it is
+// given and on nothing else: no clock, no other tenant.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -7,23 +8,20 @@
 #include <vector>
 
 #include "learn/draft_rows.h"
+#include "learn/layer_learner.h"
 #include "learn/replay.h"
 #include "learn/row_learner.h"
-#include "train/optimiser.h"
 
 namespace foretoken::learn {
 
 struct LearnOptions {
-  RowOptions rows;       ///< what rows over the draft vocabulary learn: of tokens seen, at hardly any cost
-  float layers = 0;      ///< rate of the layers' queries, outputs and MLPs; 0 = they stay as they are. Fusion, keys and
-                         ///< values never move: what is kept of positions in KV slots was made with them
-  int64_t anchors = 32;  ///< blocks of a step
-  int64_t scored = 32;   ///< positions of a text that heads are judged on
+  RowOptions rows;                 ///< what rows over the draft vocabulary learn: of tokens seen, at hardly any cost
+  LayerOptions layers;             ///< what layers learn, in idle time
+  int64_t scored = 32;             ///< positions of a text that heads are judged on
   int64_t stepsPerCandidate = 32;  ///< steps after which the weights become a candidate
   int64_t textsPerCandidate = 16;  ///< texts on which the first candidate is judged before a newer one takes its place;
                                    ///< each one after it gets twice as many
-  size_t replayBytes = 32 << 20;
-  train::OptimiserOptions optimiser{};
+  size_t slotBytes = 32 << 20, textBytes = 24 << 20;  ///< of texts' slots for rows, and of whole texts for layers
 };
 
 /// What heads would have drafted: of each judged position, how many tokens would have been right.
@@ -43,8 +41,10 @@ class HeadLearner {
 
   /// Judges the heads on a text, then keeps it to learn from. False where the text is not finite: it is dropped.
   bool take(VerifiedText text, Foreseen& foreseen);
-  /// One step of training; false where there is nothing to learn from. A gradient that is not finite moves nothing.
+  /// One step of the rows, or of the layers, which take two hundred times as long; false where there is nothing to
+  /// learn from. A gradient that is not finite moves nothing.
   bool step();
+  bool stepLayers();
 
   /// The candidate drafts from now on; the weights that did are kept to go back to.
   void promote();
@@ -66,17 +66,17 @@ class HeadLearner {
   int64_t candidateNumber() const { return candidate_ ? candidateNumber_ : 0; }
   int64_t steps() const { return steps_; }
   int64_t skipped() const { return skipped_; }
+  size_t bytes() const { return replay_.bytes() + (layers_ ? layers_->bytes() : 0); }
   const Replay& replay() const { return replay_; }
 
  private:
-  train::LabelledBlocks blocksIn(const train::TrainSequence& text, int64_t first, int64_t count) const;
   train::SlotLogits logits(const train::LabelledBlocks& batch, const train::Floats& weights);
   bool sameLayers(const train::Floats& a, const train::Floats& b) const;
   std::vector<uint8_t> judge(const train::LabelledBlocks& batch, const train::HeadNumbers& head,
                              train::SlotLogits slots) const;
   SlotExamples examples(const train::LabelledBlocks& batch, train::SlotLogits slots) const;
-  void moveLayers(const VerifiedText& text, uint64_t number);
   void makeCandidate();
+  void offer(train::HeadNumbers candidate);
   void dropCandidateInTime();
   void beginAgain();
 
@@ -87,12 +87,12 @@ class HeadLearner {
   const LearnOptions options_;
   Weights live_, candidate_, previous_;
   int64_t candidateNumber_ = 0;
-  train::Floats weights_, gradient_;  ///< empty before the first text
+  train::Floats weights_;  ///< that rows move; empty before the first text
   std::optional<RowLearner> rows_;
-  std::unique_ptr<train::Optimiser> optimiser_;  ///< of the layers, if they move
-  std::unique_ptr<train::TargetTables> own_;     ///< for the layers, where the draft vocabulary is another by now
+  std::unique_ptr<LayerLearner> layers_;  ///< null before their first step
   Replay replay_;
-  int64_t texts_ = 0, steps_ = 0, skipped_ = 0, sinceCandidate_ = 0, judged_ = 0, patience_;
+  int64_t texts_ = 0, steps_ = 0, skipped_ = 0, sinceCandidate_ = 0, layerSteps_ = 0, judged_ = 0, patience_;
+  bool ofLayers_ = false;  ///< whether the candidate is
 };
 
 }  // namespace foretoken::learn

@@ -149,24 +149,31 @@ bool Learner::work() {
     if (!commands_.empty()) return true;  // a text may be of weights that a command is about
     if (!texts_.empty()) text = std::move(texts_.front()), texts_.pop_front();
   }
-  bool worked = text.has_value();
-  if (text) {
+  bool worked = true;
+  if (text)
     take(std::move(*text));
-  } else {
-    auto next = tenants_.upper_bound(last_);
-    for (size_t i = 0; i < tenants_.size() && !worked; ++i, ++next) {
-      if (next == tenants_.end()) next = tenants_.begin();
-      if (next->second.owed == 0) continue;
-      --next->second.owed;
-      next->second.learner->step();
-      last_ = next->first;
-      worked = true;
-    }
-  }
+  else
+    worked =
+        step(&Tenant::owed, &HeadLearner::step) || (busy_ == 0 && step(&Tenant::owedLayers, &HeadLearner::stepLayers));
   const double seconds = threadSeconds() - began;
   if (busy_ != 0) budget_ -= seconds;
   if (worked) publish(seconds);
   return worked;
+}
+
+/// A step of the next tenant that is owed one.
+bool Learner::step(int64_t Tenant::*owed, bool (HeadLearner::*step)()) {
+  auto next = tenants_.upper_bound(last_);
+  for (size_t i = 0; i < tenants_.size(); ++i, ++next) {
+    if (next == tenants_.end()) next = tenants_.begin();
+    Tenant& tenant = next->second;
+    if (tenant.*owed == 0) continue;
+    --(tenant.*owed);
+    (tenant.learner.get()->*step)();
+    last_ = next->first;
+    return true;
+  }
+  return false;
 }
 
 /// The target's rows, when a text first needs them.
@@ -205,7 +212,7 @@ Learner::Tenant* Learner::tenant(const std::string& name) {
   if (known != tenants_.end()) return known->second.seen = ++seen_, &known->second;
   if (tenants_.size() >= options_.mostTenants && !makeRoom()) return nullptr;
   auto learner = std::make_unique<HeadLearner>(ops_, head_, tables_, norm_, options_.learn, start_);
-  return &tenants_.emplace(name, Tenant{std::move(learner), 0, ++seen_}).first->second;
+  return &tenants_.emplace(name, Tenant{.learner = std::move(learner), .seen = ++seen_}).first->second;
 }
 
 void Learner::take(VerifiedText text) {
@@ -222,7 +229,8 @@ void Learner::take(VerifiedText text) {
     const std::lock_guard lock(mutex_);
     ++counters_.texts;
   }
-  own->owed = std::min(own->owed + options_.stepsPerText, 4 * options_.stepsPerText);
+  for (int64_t* const owed : {&own->owed, &own->owedLayers})
+    *owed = std::min(*owed + options_.stepsPerText, 4 * options_.stepsPerText);
   if (!judged.foreseen.live.empty()) callbacks_.judged(std::move(judged));
 }
 
@@ -230,7 +238,7 @@ void Learner::publish(double seconds) {
   int64_t steps = 0, skipped = 0, bytes = 0;
   for (const auto& [name, each] : tenants_) {
     steps += each.learner->steps(), skipped += each.learner->skipped();
-    bytes += static_cast<int64_t>(each.learner->replay().bytes());
+    bytes += static_cast<int64_t>(each.learner->bytes());
   }
   const std::lock_guard lock(mutex_);
   counters_.steps = steps, counters_.skipped = skipped, counters_.bytes = bytes;

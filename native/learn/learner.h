@@ -1,6 +1,7 @@
 // Heads that learn while the engine serves: one thread of the lowest priority takes finished texts, judges the heads of
 // their tenant on them, and trains. It works where nothing is decoded, takes a bounded share of the time beside one
-// sequence, and waits where more are busy. Who decides about candidates sits elsewhere and sees lengths, no text.
+// sequence, and waits where more are busy; layers move only where nothing is decoded. Who decides about candidates sits
+// elsewhere and sees lengths, no text.
 #pragma once
 #include <atomic>
 #include <condition_variable>
@@ -29,7 +30,7 @@ struct Judged {
 struct LearnerOptions {
   LearnOptions learn;
   double share = 0.03;       ///< of one core's time, while one sequence is decoded
-  int64_t stepsPerText = 8;  ///< at most, for each text that came
+  int64_t stepsPerText = 8;  ///< at most, of rows and of layers, for each text that came
   size_t mostTenants =
       4;  ///< that learn at a time: of those without a promoted head the one seen longest ago gives way
 };
@@ -82,8 +83,8 @@ class Learner final : public TextSink {
   using Clock = std::chrono::steady_clock;
   struct Tenant {
     std::unique_ptr<HeadLearner> learner;
-    int64_t owed = 0;   ///< steps
-    uint64_t seen = 0;  ///< when its last text came, in texts
+    int64_t owed = 0, owedLayers = 0;  ///< steps
+    uint64_t seen = 0;                 ///< when its last text came, in texts
   };
 
   void post(std::function<void()> command);
@@ -92,6 +93,7 @@ class Learner final : public TextSink {
   bool work();
   void prepare();
   Tenant* tenant(const std::string& name);
+  bool step(int64_t Tenant::*owed, bool (HeadLearner::*step)());
   bool makeRoom();
   void take(VerifiedText text);
   void publish(double seconds);

@@ -8,9 +8,8 @@
 namespace foretoken::learn {
 namespace {
 
-size_t bytesOf(const Lesson& lesson) {
-  return lesson.text.kept.size() * sizeof(uint16_t) + lesson.text.token.size() * sizeof(int32_t) + lesson.slots.bytes();
-}
+size_t bytesOf(const Lesson& lesson) { return lesson.text.token.size() * sizeof(int32_t) + lesson.slots.bytes(); }
+size_t keptOf(const Lesson& lesson) { return lesson.text.kept.size() * sizeof(uint16_t); }
 
 }  // namespace
 
@@ -40,20 +39,36 @@ bool expand(const VerifiedText& text, int64_t fused, const OutputNorm& norm, tra
 }
 
 void Replay::add(Lesson lesson) {
-  bytes_ += bytesOf(lesson);
+  bytes_ += bytesOf(lesson), keptBytes_ += keptOf(lesson);
   positions_ += static_cast<int64_t>(lesson.text.token.size());
+  whole_ += keptOf(lesson) > 0;
   lessons_.push_back(std::move(lesson));
-  while (bytes_ > budget_ && lessons_.size() > 1) {
-    bytes_ -= bytesOf(lessons_.front());
-    positions_ -= static_cast<int64_t>(lessons_.front().text.token.size());
-    lessons_.pop_front();
+  while (keptBytes_ > keptBudget_ && whole_ > 1) {
+    Lesson& oldest = lessons_[lessons_.size() - whole_--];
+    keptBytes_ -= keptOf(oldest);
+    oldest.text.kept = {};
+  }
+  while (bytes_ > budget_ && lessons_.size() > 1) dropOldest();
+}
+
+void Replay::dropOldest() {
+  const Lesson& oldest = lessons_.front();
+  bytes_ -= bytesOf(oldest), keptBytes_ -= keptOf(oldest);
+  positions_ -= static_cast<int64_t>(oldest.text.token.size());
+  whole_ -= keptOf(oldest) > 0;
+  lessons_.pop_front();
+}
+
+void Replay::dropSlots() {
+  for (Lesson& lesson : lessons_) {
+    bytes_ -= lesson.slots.bytes();
+    lesson.slots = {};
   }
 }
 
-const Lesson& Replay::pick(double noise) const {
-  const auto count = static_cast<double>(lessons_.size());
-  const auto back = static_cast<size_t>(count * noise * noise);
-  return lessons_[lessons_.size() - 1 - std::min(back, lessons_.size() - 1)];
+const Lesson& Replay::newest(double noise, size_t count) const {
+  const auto back = static_cast<size_t>(static_cast<double>(count) * noise * noise);
+  return lessons_[lessons_.size() - 1 - std::min(back, count - 1)];
 }
 
 }  // namespace foretoken::learn

@@ -22,28 +22,38 @@ bool expand(const VerifiedText& text, int64_t fused, const OutputNorm& norm, tra
 
 /// A text to learn from.
 struct Lesson {
-  VerifiedText text;  ///< without what was kept of it where only rows learn
+  VerifiedText text;  ///< with what was kept of it while it is whole: layers learn from that, rows need the slots alone
   SlotExamples slots;
 };
 
-/// One tenant's lessons, bounded by bytes: the oldest goes first.
+/// One tenant's lessons, bounded by bytes: the oldest goes first, and loses what was kept of it before.
 class Replay {
  public:
-  explicit Replay(size_t bytes) : budget_(bytes) {}
+  /// `bytes`: of tokens and slots; `kept`: of what is kept of whole texts.
+  Replay(size_t bytes, size_t kept) : budget_(bytes), keptBudget_(kept) {}
 
   void add(Lesson lesson);
   /// A text, newer ones more often: half of the picks (`noise` 0..1) are from the newest quarter.
-  const Lesson& pick(double noise) const;
-  void clear() { lessons_.clear(), bytes_ = 0, positions_ = 0; }
+  const Lesson& pick(double noise) const { return newest(noise, lessons_.size()); }
+  /// The same of whole texts, of which there is one.
+  const VerifiedText& pickWhole(double noise) const { return newest(noise, whole_).text; }
+  /// What layers made of the texts is void.
+  void dropSlots();
+  void clear() { lessons_.clear(), bytes_ = 0, keptBytes_ = 0, positions_ = 0, whole_ = 0; }
   bool empty() const { return lessons_.empty(); }
   int64_t positions() const { return positions_; }
-  size_t bytes() const { return bytes_; }
+  size_t wholeTexts() const { return whole_; }
+  size_t bytes() const { return bytes_ + keptBytes_; }
 
  private:
-  const size_t budget_;
-  size_t bytes_ = 0;
+  const Lesson& newest(double noise, size_t count) const;
+  void dropOldest();
+
+  const size_t budget_, keptBudget_;
+  size_t bytes_ = 0, keptBytes_ = 0;
   int64_t positions_ = 0;
   std::deque<Lesson> lessons_;  ///< oldest first
+  size_t whole_ = 0;            ///< how many of the newest are
 };
 
 }  // namespace foretoken::learn

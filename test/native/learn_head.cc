@@ -45,7 +45,7 @@ struct Rig {
       std::make_shared<const train::HeadNumbers>(train::HeadNumbers{head.initial(3, 1), toy.target.draft, {}});
   LearnOptions options;
 
-  Rig() { options.layers = 0.01f, options.stepsPerCandidate = 8; }
+  Rig() { options.layers.rate = 0.01f, options.stepsPerCandidate = options.layers.stepsPerCandidate = 8; }
   HeadLearner learner() { return {ops, head, toy.target, toy.norm, options, start}; }
 };
 
@@ -56,7 +56,7 @@ double mean(const std::vector<uint8_t>& right) {
 void testLearns() {
   Rig rig;
   HeadLearner learner = rig.learner();
-  CHECK(!learner.step());  // nothing to learn from
+  CHECK(!learner.step() && !learner.stepLayers());  // nothing to learn from
   Foreseen seen;
   double first = -1, last = 0, live = 0;
   for (int32_t i = 0; i < 60; ++i) {
@@ -66,12 +66,12 @@ void testLearns() {
     CHECK(seen.candidate.empty() == (seen.candidateNumber == 0));
     if (first < 0) first = mean(seen.live);
     if (!seen.candidate.empty()) last = mean(seen.candidate), live = mean(seen.live);
-    for (int s = 0; s < 4; ++s) CHECK(learner.step());
+    for (int s = 0; s < 4; ++s) CHECK(learner.stepLayers());
     if (i % 10 == 9) learner.discard(false);  // a later state becomes the candidate
   }
   CHECK(first < 0.5 && live < 0.5 && last > 2);
   // What may not move has not.
-  for (int64_t s = 0; s < rig.options.stepsPerCandidate; ++s) learner.step();
+  for (int64_t s = 0; s < rig.options.layers.stepsPerCandidate; ++s) learner.stepLayers();
   learner.promote();
   int moved = 0;
   for (const train::Parameter& p : rig.head.parameters().all()) {
@@ -84,7 +84,7 @@ void testLearns() {
     if (context) CHECK(same);
     moved += !same;
   }
-  CHECK(moved == 7);  // before, after, query, output, gate, up, down
+  CHECK(moved == 5);  // query, output, gate, up, down
   seen = {};
   CHECK(learner.take(rig.toy.text(2, 5), seen));
   CHECK(mean(seen.live) > 2 && mean(seen.previous) < 0.5 && seen.candidate.empty());
@@ -92,10 +92,56 @@ void testLearns() {
   CHECK(learner.live() == rig.start);
 }
 
+/// Rows and layers learn side by side. A candidate is of either, and what is promoted goes on being what both stand on.
+void testRowsUnderLayers() {
+  Rig rig;
+  rig.options.rows.markov = 0.2f, rig.options.rows.output = 0.2f;
+  HeadLearner learner = rig.learner();
+  const auto take = [&](int32_t start) {
+    Foreseen seen;
+    learner.take(rig.toy.text(start, 5), seen);
+  };
+  const auto sameLayers = [&](const HeadLearner::Weights& a, const HeadLearner::Weights& b) {
+    return std::equal(a->weights.begin(), a->weights.begin() + rig.head.before(), b->weights.begin());
+  };
+  const auto sameRows = [&](const HeadLearner::Weights& a, const HeadLearner::Weights& b) {
+    return std::equal(a->weights.begin() + rig.head.before(), a->weights.end(),
+                      b->weights.begin() + rig.head.before()) &&
+           a->delta.row == b->delta.row;
+  };
+  take(1);
+  for (int s = 0; s < 8; ++s) learner.step();
+  for (int s = 0; s < 8; ++s) learner.stepLayers();
+  learner.promote();
+  const HeadLearner::Weights rows = learner.live();
+  CHECK(sameLayers(rows, rig.start) && !sameRows(rows, rig.start));
+  learner.stepLayers();
+  CHECK(learner.candidateNumber() == 2);
+  learner.promote();
+  const HeadLearner::Weights both = learner.live();
+  CHECK(!sameLayers(both, rows) && sameRows(both, rows));
+  // Rows begin again under the new layers: slots of the older ones teach nothing any more.
+  for (int s = 0; s < 8; ++s) learner.step();
+  learner.promote();
+  CHECK(sameLayers(learner.live(), both) && sameRows(learner.live(), both));
+  take(2);
+  for (int s = 0; s < 64; ++s) learner.step();
+  learner.promote();
+  CHECK(sameLayers(learner.live(), both) && !sameRows(learner.live(), both));
+  // Layers that do harm begin again: the next steps are the first ones.
+  for (int s = 0; s < 8; ++s) learner.stepLayers();
+  learner.discard(false);  // of rows
+  learner.stepLayers();
+  CHECK(learner.candidateNumber() > 0);
+  learner.discard(true);
+  for (int s = 0; s < 7; ++s) learner.stepLayers();
+  CHECK(learner.candidateNumber() == 0 && learner.stepLayers() && learner.candidateNumber() > 0);
+}
+
 /// What layers made of a text is all that rows need: they learn without it.
 void testRowsAlone() {
   Rig rig;
-  rig.options.layers = 0, rig.options.rows.markov = 0.2f, rig.options.rows.output = 0.2f;
+  rig.options.layers.rate = 0, rig.options.rows.markov = 0.2f, rig.options.rows.output = 0.2f;
   HeadLearner learner = rig.learner();
   Foreseen seen;
   double first = -1;
@@ -116,7 +162,7 @@ void testRowsAlone() {
 /// Tokens beyond the draft vocabulary that a tenant's text is full of can be drafted by the next candidate.
 void testNewTokens() {
   Rig rig;
-  rig.options.layers = 0;
+  rig.options.layers.rate = 0;
   HeadLearner learner = rig.learner();
   const auto text = [&] {
     VerifiedText out = rig.toy.text(1, 5);
@@ -136,7 +182,7 @@ void testNewTokens() {
 
 void testMarkovAlone() {
   Rig rig;
-  rig.options.layers = 0, rig.options.rows.output = 0;
+  rig.options.layers.rate = 0, rig.options.rows.output = 0;
   HeadLearner learner = rig.learner();
   Foreseen seen;
   learner.take(rig.toy.text(1, 5), seen);
@@ -158,17 +204,23 @@ void testPoison() {
   Foreseen seen;
   CHECK(!learner.take(std::move(text), seen) && learner.skipped() == 1 && learner.replay().empty());
   VerifiedText shortest = rig.toy.text(1, 5, 5);
-  CHECK(learner.take(std::move(shortest), seen) && learner.step());
+  CHECK(learner.take(std::move(shortest), seen) && learner.step() && learner.stepLayers());
 }
 
 void testReplay() {
   const Toy toy;
-  Replay replay(10000);
+  const VerifiedText one = toy.text(0, 3, 10);
+  const size_t tokens = one.token.size() * sizeof(int32_t), kept = one.kept.size() * sizeof(uint16_t);
+  Replay replay(5 * tokens, 2 * kept);
   for (int32_t i = 0; i < 50; ++i) replay.add({toy.text(i, 3, 10), {}});
-  CHECK(replay.bytes() <= 10000 && replay.positions() == 50);
+  CHECK(replay.positions() == 50 && replay.wholeTexts() == 2 && replay.bytes() == 5 * tokens + 2 * kept);
   CHECK(replay.pick(0).text.token[0] == 49 % kTokens && replay.pick(0.999).text.token[0] == 45 % kTokens);
-  replay.add({toy.text(3, 3, 100), {}});  // larger than the budget: alone
-  CHECK(replay.positions() == 100);
+  CHECK(replay.pick(0.999).text.kept.empty());
+  CHECK(replay.pickWhole(0.999).token[0] == 48 % kTokens && !replay.pickWhole(0.999).kept.empty());
+  replay.add({toy.text(3, 3, 100), {}});  // larger than the budgets: alone
+  CHECK(replay.positions() == 100 && replay.wholeTexts() == 1);
+  replay.clear();
+  CHECK(replay.empty() && replay.wholeTexts() == 0 && replay.bytes() == 0);
 }
 
 /// The target's weights move: what was promoted is judged again, learning goes on with new texts.
@@ -180,14 +232,15 @@ void testTargetMoves() {
   CHECK(learner.candidateNumber() == 0 && learner.live() == rig.start);
   learner.take(rig.toy.text(1, 5), seen);
   for (int64_t s = 0; s < rig.options.stepsPerCandidate; ++s) learner.step();
+  CHECK(learner.stepLayers());
   learner.promote();
   const auto promoted = learner.live();
   const int64_t number = learner.candidateNumber();
   learner.targetMoved(rig.start);
   CHECK(learner.live() == rig.start && learner.candidateNumber() > number && !learner.hasPrevious());
-  CHECK(learner.replay().empty() && !learner.step());
+  CHECK(learner.replay().empty() && !learner.step() && !learner.stepLayers());
   seen = {};
-  CHECK(learner.take(rig.toy.text(2, 5), seen) && learner.step());
+  CHECK(learner.take(rig.toy.text(2, 5), seen) && learner.step() && learner.stepLayers());
   CHECK(!seen.candidate.empty() && seen.previous.empty() && seen.candidateNumber == learner.candidateNumber());
   learner.promote();
   CHECK(learner.live() == promoted);
@@ -208,8 +261,8 @@ void testIsolation() {
       seen[withB].push_back(of.live), seen[withB].push_back(of.candidate);
       if (withB) b.take(rig.toy.text(3 * i, 11), other);
       for (int s = 0; s < 3; ++s) {
-        a.step();
-        if (withB) b.step();
+        a.step(), a.stepLayers();
+        if (withB) b.step(), b.stepLayers();
       }
       if (i == 6) a.promote();
       if (withB && i == 8) b.promote();
@@ -224,6 +277,7 @@ void testIsolation() {
 int main() {
   testLearns();
   testMarkovAlone();
+  testRowsUnderLayers();
   testRowsAlone();
   testNewTokens();
   testPoison();

@@ -1,0 +1,46 @@
+// Learns the queries, outputs and MLPs of a head's layers from whole texts, a fifth of a second a step: work for times
+// when nothing is decoded. Rows over the draft vocabulary stay as they are meanwhile and count in the loss, so that the
+// layers learn what the rows leave; fusion, keys and values never move, for KV slots hold what was made with them.
+#pragma once
+#include "learn/replay.h"
+#include "train/block_head.h"
+#include "train/optimiser.h"
+
+namespace foretoken::learn {
+
+struct LayerOptions {
+  float rate = 1e-4f;              ///< of AdamW; 0 = layers stay as they are
+  int64_t anchors = 32;            ///< blocks of a step
+  int64_t stepsPerCandidate = 64;  ///< more than rows take, which begin again under other layers
+  train::OptimiserOptions optimiser{};
+};
+
+class LayerLearner {
+ public:
+  /// What it refers to outlives it. Begins with `start`.
+  LayerLearner(train::Ops& ops, train::BlockHead& head, const train::TargetTables& target, const OutputNorm& norm,
+               const LayerOptions& options, const train::HeadNumbers& start);
+
+  /// Takes one step on blocks at `noise` (0..1) of the text's answer. False where the gradient is not finite: nothing
+  /// has moved then.
+  bool step(const VerifiedText& text, double noise);
+  /// Goes on under the rows of another head.
+  void setRows(const train::HeadNumbers& head);
+  /// The layers as they are by now, with the rows under which they learn.
+  train::HeadNumbers numbers() const;
+  size_t bytes() const;
+
+ private:
+  train::Ops& ops_;
+  train::BlockHead& head_;
+  const train::TargetTables& target_;
+  const OutputNorm& norm_;
+  const LayerOptions options_;
+  train::TargetTables tables_;  ///< the target's, with the head's draft vocabulary and what it adds to output rows
+  train::Floats own_;           ///< the target's rows of that draft vocabulary; empty = as in `target_`
+  train::OutputDelta delta_;
+  train::Floats weights_, gradient_;
+  train::Optimiser optimiser_;
+};
+
+}  // namespace foretoken::learn
