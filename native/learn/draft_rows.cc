@@ -23,14 +23,17 @@ DraftRows::DraftRows(const train::HeadNumbers& head, const train::TargetTables& 
   }
 }
 
-void DraftRows::correct(train::Ops& ops, int64_t width, train::SlotLogits& slots) const {
-  if (others_.empty()) return;
+const train::SlotLogits& DraftRows::correct(train::Ops& ops, int64_t width, const train::SlotLogits& slots,
+                                            train::SlotLogits& out) const {
+  if (others_.empty()) return slots;
+  out = slots;
   const auto rows = static_cast<int64_t>(slots.state.size()) / width, others = static_cast<int64_t>(others_.size());
   const auto vocabulary = static_cast<int64_t>(slots.logits.size()) / rows;
   train::Floats logits(rows * others);
   ops.linear(slots.state.data(), row_.data(), rows, width, others, logits.data());
   for (int64_t r = 0; r < rows; ++r)
-    for (int64_t i = 0; i < others; ++i) slots.logits[r * vocabulary + others_[i]] = logits[r * others + i];
+    for (int64_t i = 0; i < others; ++i) out.logits[r * vocabulary + others_[i]] = logits[r * others + i];
+  return out;
 }
 
 }  // namespace foretoken::learn

@@ -13,8 +13,9 @@ class DraftRows {
 
   /// The draft index of a token; the size of the vocabulary where it has none.
   int32_t place(int32_t token) const { return place_[token]; }
-  /// Logits that the tables' rows gave become those of this head's rows.
-  void correct(train::Ops& ops, int64_t width, train::SlotLogits& slots) const;
+  /// Of logits that the tables' rows gave, those of this head's rows: made in `out`, or as they are where none differs.
+  const train::SlotLogits& correct(train::Ops& ops, int64_t width, const train::SlotLogits& slots,
+                                   train::SlotLogits& out) const;
 
  private:
   std::vector<int32_t> place_;

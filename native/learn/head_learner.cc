@@ -36,12 +36,13 @@ bool HeadLearner::sameLayers(const Floats& a, const Floats& b) const {
   return std::equal(a.begin(), a.begin() + head_.before(), b.begin());
 }
 
-/// How many tokens would have been right at each anchor. `slots`: by the target's rows.
+/// How many tokens would have been right at each anchor. `given`: by the target's rows.
 std::vector<uint8_t> HeadLearner::judge(const LabelledBlocks& batch, const train::HeadNumbers& head,
-                                        train::SlotLogits slots) const {
+                                        const train::SlotLogits& given) const {
   const int64_t count = head_.shape().slots;
   const DraftRows rows(head, target_);
-  rows.correct(ops_, head_.shape().width, slots);
+  train::SlotLogits own;
+  const train::SlotLogits& slots = rows.correct(ops_, head_.shape().width, given, own);
   std::vector<uint8_t> right(batch.blocks.anchors());
   std::vector<int32_t> proposed(count);
   for (size_t a = 0; a < right.size(); ++a) {
@@ -53,13 +54,13 @@ std::vector<uint8_t> HeadLearner::judge(const LabelledBlocks& batch, const train
   return right;
 }
 
-SlotExamples HeadLearner::examples(const LabelledBlocks& batch, train::SlotLogits slots) const {
+SlotExamples HeadLearner::examples(const LabelledBlocks& batch, const train::SlotLogits& given) const {
   train::HeadNumbers learned{{}, rows_->draft(), rows_->delta()};
-  train::SlotLogits moved = slots;
-  DraftRows(learned, target_).correct(ops_, head_.shape().width, moved);
+  train::SlotLogits moved, still;
+  const Floats& likely = DraftRows(learned, target_).correct(ops_, head_.shape().width, given, moved).logits;
   learned.delta = {};
-  DraftRows(learned, target_).correct(ops_, head_.shape().width, slots);
-  return slotExamples(ops_, head_, batch, target_, learned.draft, slots, moved.logits);
+  const train::SlotLogits& slots = DraftRows(learned, target_).correct(ops_, head_.shape().width, given, still);
+  return slotExamples(ops_, head_, batch, target_, learned.draft, slots, likely);
 }
 
 bool HeadLearner::take(VerifiedText text, Foreseen& foreseen) {
@@ -72,8 +73,9 @@ bool HeadLearner::take(VerifiedText text, Foreseen& foreseen) {
   Lesson lesson;
   if (batch.blocks.anchors() > 0) {
     const train::SlotLogits common = logits(batch, live_->weights);
-    const auto of = [&](const Floats& weights) {
-      return sameLayers(weights, live_->weights) ? common : logits(batch, weights);
+    train::SlotLogits others;
+    const auto of = [&](const Floats& weights) -> const train::SlotLogits& {
+      return sameLayers(weights, live_->weights) ? common : others = logits(batch, weights);
     };
     foreseen.live = judge(batch, *live_, common);
     if (candidate_) {

@@ -73,8 +73,8 @@ class HeadLearner {
   train::SlotLogits logits(const train::LabelledBlocks& batch, const train::Floats& weights);
   bool sameLayers(const train::Floats& a, const train::Floats& b) const;
   std::vector<uint8_t> judge(const train::LabelledBlocks& batch, const train::HeadNumbers& head,
-                             train::SlotLogits slots) const;
-  SlotExamples examples(const train::LabelledBlocks& batch, train::SlotLogits slots) const;
+                             const train::SlotLogits& given) const;
+  SlotExamples examples(const train::LabelledBlocks& batch, const train::SlotLogits& given) const;
   void makeCandidate();
   void offer(train::HeadNumbers candidate);
   void dropCandidateInTime();

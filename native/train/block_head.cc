@@ -4,7 +4,6 @@
 #include <array>
 #include <cmath>
 #include <numbers>
-#include <numeric>
 
 #include "common/error.h"
 #include "common/philox.h"
@@ -265,10 +264,14 @@ std::vector<RowLoss> BlockHead::train(const LayerPass& pass, const TargetTables&
 }
 
 void BlockHead::candidates(const float* logits, std::span<int32_t, kHeadCandidates> out) const {
-  std::vector<int32_t> order(shape_.vocabulary);
-  std::iota(order.begin(), order.end(), 0);
-  std::partial_sort_copy(order.begin(), order.end(), out.begin(), out.end(),
-                         [&](int32_t a, int32_t b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; });
+  int64_t count = 0;
+  for (int32_t i = 0; i < static_cast<int32_t>(shape_.vocabulary); ++i) {
+    // Of equals the lower index comes first, so that one which is no likelier than the last has no place.
+    if (count == kHeadCandidates && !(logits[i] > logits[out[count - 1]])) continue;
+    int64_t at = count < kHeadCandidates ? count++ : count - 1;
+    for (; at > 0 && logits[i] > logits[out[at - 1]]; --at) out[at] = out[at - 1];
+    out[at] = i;
+  }
 }
 
 /// In each slot the best of the likeliest candidates after the Markov term's correction.

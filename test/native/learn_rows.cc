@@ -198,8 +198,12 @@ void testNewTokens() {
   const HeadNumbers learned{weights, learner.draft(), delta};
   const DraftRows rows(learned, rig.toy.target);
   CHECK(rows.place(34) == 29 && rows.place(29) == kToyVocabulary && rows.place(4) == 4);
-  train::SlotLogits slots{randomValues(kToyWidth, 3), Floats(kToyVocabulary, 1.5f)};
-  rows.correct(rig.ops, kToyWidth, slots);
+  const train::SlotLogits given{randomValues(kToyWidth, 3), Floats(kToyVocabulary, 1.5f)};
+  train::SlotLogits made;
+  const train::SlotLogits& slots = rows.correct(rig.ops, kToyWidth, given, made);
+  CHECK(&slots == &made);
+  CHECK(&DraftRows({weights, rig.toy.target.draft, {}}, rig.toy.target).correct(rig.ops, kToyWidth, given, made) ==
+        &given);
   for (int32_t p = 0; p < kToyVocabulary; ++p) {
     const auto moved = std::find(delta.place.begin(), delta.place.end(), p);
     if (moved == delta.place.end() && learned.draft[p] == p) {
