@@ -20,6 +20,7 @@ import { peers } from './peers';
 import type { PeerPrompt } from './peers/peer';
 import { quality } from './quality';
 import { rl } from './rl';
+import { roofline } from './roofline';
 import { sim } from './sim';
 import { spec } from './spec';
 import { FixedLookahead } from './spec/fixed';
@@ -38,6 +39,7 @@ interface Flags {
   small?: boolean;
   idle?: boolean;
   llamaCpp?: string;
+  acceptance: string;
 }
 
 type Suite = (options: BenchOptions) => Promise<Report>;
@@ -111,6 +113,12 @@ const suites: Record<string, { help: string; weights: string; limit: number; run
     weights: 'auto',
     limit: 0,
     run: () => Promise.resolve(sim()),
+  },
+  roofline: {
+    help: 'bytes and operations of a decode step on H100 and B200; needs no model',
+    weights: 'auto',
+    limit: 0,
+    run: (options) => Promise.resolve(roofline(options.acceptance)),
   },
   rl: {
     help: 'rollouts of a policy whose weights move after every step (needs --data)',
@@ -223,6 +231,7 @@ async function runSuite(name: string, flags: Flags): Promise<void> {
     small: flags.small ?? false,
     idle: flags.idle ?? false,
     llamaCpp: flags.llamaCpp,
+    acceptance: Number(flags.acceptance),
   };
   const report = await suite.run(options);
   const { threads, isa } = await loadBinding().probe(options.threads, '');
@@ -246,6 +255,7 @@ for (const [name, suite] of Object.entries(suites)) {
     .option('--head', 'spec, peers: with the draft head that ships; learn: heads learn, too')
     .option('--small', 'decode: leave out the random 1.24 B model')
     .option('--idle', 'learn: each stream once more, with a pause after each answer as long as the answer took')
+    .option('--acceptance <length>', 'roofline: tokens a round', '2.65')
     .option('--llama-cpp <folder>', "peers: llama.cpp's build folder, to compare with its own tools")
     .action((flags: Flags) => runSuite(name, flags));
 }

@@ -22,4 +22,6 @@ export interface BenchOptions {
   idle: boolean;
   /** Folder with llama.cpp's tools (peers). */
   llamaCpp?: string;
+  /** Tokens a round that speculation is reckoned with (roofline). */
+  acceptance: number;
 }
