@@ -237,8 +237,12 @@ export interface NativeStats {
   /** Texts that heads were judged on and learn from, and those that were left out because more pressing work was there. */
   learnedTexts: number;
   learningDropped: number;
-  /** Steps of training, and those of them and texts that were skipped because a number was not finite. */
+  /**
+   * Steps of training: of rows, at any time, of layers, while nothing was decoded; and those of them and texts that were skipped because a
+   * number was not finite.
+   */
   learningSteps: number;
+  learningLayerSteps: number;
   learningSkipped: number;
   /** Tenants with heads that learn, bytes of text with features that they learn from, seconds of one core spent. */
   learningTenants: number;

@@ -182,6 +182,7 @@ Napi::Object EngineHandle::stats(Napi::Env env) {
   set("learnedTexts", static_cast<double>(learning.texts));
   set("learningDropped", static_cast<double>(learning.dropped));
   set("learningSteps", static_cast<double>(learning.steps));
+  set("learningLayerSteps", static_cast<double>(learning.layerSteps));
   set("learningSkipped", static_cast<double>(learning.skipped));
   set("learningTenants", static_cast<double>(learning.tenants));
   set("learningBytes", static_cast<double>(learning.bytes));

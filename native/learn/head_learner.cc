@@ -121,9 +121,9 @@ bool HeadLearner::step() {
 bool HeadLearner::stepLayers() {
   if (options_.layers.rate == 0 || replay_.wholeTexts() == 0) return false;
   if (!layers_) layers_ = std::make_unique<LayerLearner>(ops_, head_, target_, norm_, options_.layers, *live_);
-  const auto number = static_cast<uint64_t>(steps_++);
+  const auto number = static_cast<uint64_t>(layerSteps_++);
   skipped_ += !layers_->step(replay_.pickWhole(positionNoise(kPickingText, number)), positionNoise(kPlacing, number));
-  ++layerSteps_;
+  ++layersSinceCandidate_;
   makeCandidate();
   return true;
 }
@@ -131,8 +131,8 @@ bool HeadLearner::stepLayers() {
 /// Of the layers first, for they take longer to get there.
 void HeadLearner::makeCandidate() {
   if (candidate_) return;
-  if (layerSteps_ >= options_.layers.stepsPerCandidate) {
-    layerSteps_ = 0;
+  if (layersSinceCandidate_ >= options_.layers.stepsPerCandidate) {
+    layersSinceCandidate_ = 0;
     offer(layers_->numbers());
     ofLayers_ = true;
   } else if (sinceCandidate_ >= options_.stepsPerCandidate) {
@@ -163,7 +163,7 @@ void HeadLearner::promote() {
 
 void HeadLearner::discard(bool harmful) {
   candidate_ = nullptr;
-  if (harmful && ofLayers_) layers_ = nullptr, layerSteps_ = 0;
+  if (harmful && ofLayers_) layers_ = nullptr, layersSinceCandidate_ = 0;
   if (harmful && !ofLayers_) weights_ = {};
 }
 
@@ -183,7 +183,7 @@ void HeadLearner::propose(Weights candidate) {
 void HeadLearner::targetMoved(const Weights& start) {
   replay_.clear();
   previous_ = nullptr;
-  layers_ = nullptr, layerSteps_ = 0;
+  layers_ = nullptr, layersSinceCandidate_ = 0;
   if (live_ != start) candidate_ = std::exchange(live_, start);
   if (candidate_) propose(std::move(candidate_));
 }
@@ -192,7 +192,7 @@ void HeadLearner::adopt(Weights live) {
   live_ = std::move(live);
   candidate_ = previous_ = nullptr;
   weights_ = {};
-  layers_ = nullptr, layerSteps_ = 0;
+  layers_ = nullptr, layersSinceCandidate_ = 0;
 }
 
 }  // namespace foretoken::learn

@@ -64,7 +64,9 @@ class HeadLearner {
   bool hasPrevious() const { return previous_ != nullptr; }
   /// 0 = there is none.
   int64_t candidateNumber() const { return candidate_ ? candidateNumber_ : 0; }
+  /// Of rows, and of layers.
   int64_t steps() const { return steps_; }
+  int64_t layerSteps() const { return layerSteps_; }
   int64_t skipped() const { return skipped_; }
   size_t bytes() const { return replay_.bytes() + (layers_ ? layers_->bytes() : 0); }
   const Replay& replay() const { return replay_; }
@@ -91,7 +93,8 @@ class HeadLearner {
   std::optional<RowLearner> rows_;
   std::unique_ptr<LayerLearner> layers_;  ///< null before their first step
   Replay replay_;
-  int64_t texts_ = 0, steps_ = 0, skipped_ = 0, sinceCandidate_ = 0, layerSteps_ = 0, judged_ = 0, patience_;
+  int64_t texts_ = 0, steps_ = 0, layerSteps_ = 0, skipped_ = 0, sinceCandidate_ = 0, layersSinceCandidate_ = 0,
+          judged_ = 0, patience_;
   bool ofLayers_ = false;  ///< whether the candidate is
 };
 

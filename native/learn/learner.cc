@@ -235,13 +235,14 @@ void Learner::take(VerifiedText text) {
 }
 
 void Learner::publish(double seconds) {
-  int64_t steps = 0, skipped = 0, bytes = 0;
+  int64_t steps = 0, layerSteps = 0, skipped = 0, bytes = 0;
   for (const auto& [name, each] : tenants_) {
-    steps += each.learner->steps(), skipped += each.learner->skipped();
+    steps += each.learner->steps(), layerSteps += each.learner->layerSteps();
+    skipped += each.learner->skipped();
     bytes += static_cast<int64_t>(each.learner->bytes());
   }
   const std::lock_guard lock(mutex_);
-  counters_.steps = steps, counters_.skipped = skipped, counters_.bytes = bytes;
+  counters_.steps = steps, counters_.layerSteps = layerSteps, counters_.skipped = skipped, counters_.bytes = bytes;
   counters_.tenants = static_cast<int64_t>(tenants_.size());
   counters_.seconds += seconds;
 }

@@ -36,7 +36,7 @@ struct LearnerOptions {
 };
 
 struct LearnerCounters {
-  int64_t texts = 0, dropped = 0, steps = 0, skipped = 0, tenants = 0, bytes = 0;
+  int64_t texts = 0, dropped = 0, steps = 0, layerSteps = 0, skipped = 0, tenants = 0, bytes = 0;
   double seconds = 0;  ///< of the processor
   bool paused = false;
 };

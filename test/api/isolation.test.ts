@@ -55,8 +55,9 @@ async function observe(options: LoadOptions, count: number, others: boolean): Pr
     const result = await engine.generate(prompt, request);
     if (request.learn !== false) texts += 1;
     const isDone = (): boolean => {
-      const { learnedTexts, learningSteps } = engine.stats();
-      return !options.learnHead || (learnedTexts === texts && learningSteps === 8 * texts);
+      const { learnedTexts, learningSteps, learningLayerSteps } = engine.stats();
+      const steps = 8 * texts;
+      return !options.learnHead || (learnedTexts === texts && learningSteps === steps && learningLayerSteps === steps);
     };
     await until(isDone);
     return result;

@@ -32,7 +32,9 @@ test('a head learns from what is decoded, text by text, and the text stays the s
     const { learnedTexts } = engine.stats();
     await until(() => engine.stats().learnedTexts > learnedTexts || engine.stats().learningSteps >= 8 * (i + 1));
   }
+  await until(() => engine.stats().learningLayerSteps > 0); // nothing is decoded any more
   const stats = engine.stats();
+  expect(stats.learningLayerSteps).toBeGreaterThan(0);
   expect(stats.learnedTexts).toBeGreaterThan(0);
   expect(stats.learningSteps).toBeGreaterThanOrEqual(32);
   expect(stats.learningTenants).toBe(1);
