@@ -33,9 +33,9 @@ set_target_properties(foretoken_cuda PROPERTIES CUDA_STANDARD 20 CUDA_RUNTIME_LI
   CXX_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden)
 target_include_directories(foretoken_cuda PRIVATE ${CMAKE_SOURCE_DIR} ${CMAKE_SOURCE_DIR}/native)
 # Bits are a promise here too: a kernel's instances for one row and for many must not differ in what the compiler fuses.
-# Kernels spell out fmaf.
+# Kernels spell out fmaf. Constexpr functions of native/ (codecs, philox, layouts) are device functions as they are.
 target_compile_options(foretoken_cuda PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:--compiler-options=-Wall,-Wextra>"
-  "$<$<COMPILE_LANGUAGE:CUDA>:--fmad=false>"
+  "$<$<COMPILE_LANGUAGE:CUDA>:--fmad=false;--expt-relaxed-constexpr>"
   "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-gencode arch=compute_90a,code=sm_90a>"
   "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-gencode arch=compute_100f,code=sm_100f>")
 target_link_options(foretoken_cuda PRIVATE -Wl,--exclude-libs,ALL)
