@@ -1,4 +1,5 @@
-// The smallest whole CUDA library: versions, devices, and one kernel that proves that code built for this device runs.
+// What every CUDA library must answer first: its version, the devices, and whether code built for one of them runs
+// there.
 #include <cuda_runtime.h>
 
 #include <cstdio>

@@ -1,0 +1,41 @@
+// What becomes of a product's sums. Two neighbouring rows of a token come together, so that gate and up rows meet.
+#pragma once
+#include "cuda/common/device.cuh"
+
+namespace foretoken::cuda {
+
+enum class Finish : uint8_t {
+  store,   ///< out = W x
+  add,     ///< out += W x
+  swiglu,  ///< rows are gate 0, up 0, gate 1, up 1, …: out[i] = silu(gate_i) * up_i
+};
+
+__device__ __forceinline__ float silu(float x) { return x / (1.0f + expf(-x)); }
+
+struct SkinnyOutput {
+  float* out;  ///< [tokens][rows], or [tokens][rows / 2] for swiglu
+  Finish how;
+  float* sums;  ///< [part][tokens][rows] sums that wait to be added
+
+  /// The sums of rows n and n + 1 (if there is one) of token m.
+  __device__ __forceinline__ void finish(int m, int n, int rows, float first, float second, float codec,
+                                         const float* rowFactor, float tokenFactor) const {
+    first = first * codec * rowFactor[n] * tokenFactor;
+    const bool both = n + 1 < rows;
+    if (both) second = second * codec * rowFactor[n + 1] * tokenFactor;
+    if (how == Finish::swiglu) {
+      out[size_t(m) * (rows / 2) + n / 2] = silu(first) * second;
+      return;
+    }
+    float* at = out + size_t(m) * rows + n;
+    at[0] = how == Finish::add ? at[0] + first : first;
+    if (both) at[1] = how == Finish::add ? at[1] + second : second;
+  }
+
+  /// Where a sum waits to be added to others.
+  __device__ __forceinline__ float* sum(int part, int m, int n, int tokens, int rows) const {
+    return sums + (size_t(part) * tokens + m) * rows + n;
+  }
+};
+
+}  // namespace foretoken::cuda

@@ -1,0 +1,22 @@
+// The skinny product in all formats.
+#include "cuda/gemm/skinny.cuh"
+
+namespace foretoken::cuda {
+
+cudaError_t prepareSkinny(SkinnyFormat format, const float* in, const Activations& x, cudaStream_t stream) {
+  const WeightCode code = isFp4(format) ? WeightCode::e2m1 : WeightCode::e4m3;
+  return launch(prepareActivations<256>, x.tokens, 256, 0, stream, in, x, code);
+}
+
+cudaError_t multiplySkinny(SkinnyFormat format, const SkinnyPlan& plan, const SkinnyWeights& weights,
+                           const Activations& x, const SkinnyOutput& out, cudaStream_t stream) {
+  switch (format) {
+    case SkinnyFormat::fp8Rows: return SkinnyLauncher<Fp8Rows>(plan, weights, x, out, stream).run();
+    case SkinnyFormat::fp8Blocks: return SkinnyLauncher<Fp8Blocks>(plan, weights, x, out, stream).run();
+    case SkinnyFormat::nvfp4: return SkinnyLauncher<Nvfp4>(plan, weights, x, out, stream).run();
+    case SkinnyFormat::mxfp4: return SkinnyLauncher<Mxfp4>(plan, weights, x, out, stream).run();
+  }
+  return cudaSuccess;
+}
+
+}  // namespace foretoken::cuda
