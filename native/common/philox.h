@@ -23,13 +23,16 @@ constexpr PhiloxBlock philox(PhiloxBlock counter, uint32_t key0, uint32_t key1) 
   return counter;
 }
 
-/// The noise of one position of one sequence: uniform in [0, 1) with 53 bits, a function of (seed, position) alone.
-constexpr double positionNoise(uint64_t seed, int64_t position) {
+/// 53 random bits of one position of one sequence: a function of (seed, position) alone.
+constexpr uint64_t positionBits(uint64_t seed, int64_t position) {
   const auto p = static_cast<uint64_t>(position);
   const PhiloxBlock block = philox({{static_cast<uint32_t>(p), static_cast<uint32_t>(p >> 32), 0, 0}},
                                    static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32));
-  const uint64_t bits = uint64_t{block.word[0]} << 32 | block.word[1];
-  return static_cast<double>(bits >> 11) * 0x1p-53;
+  return (uint64_t{block.word[0]} << 32 | block.word[1]) >> 11;
+}
+/// The noise of one position of one sequence: uniform in [0, 1).
+constexpr double positionNoise(uint64_t seed, int64_t position) {
+  return static_cast<double>(positionBits(seed, position)) * 0x1p-53;
 }
 
 }  // namespace foretoken
