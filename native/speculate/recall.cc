@@ -3,35 +3,13 @@
 #include <algorithm>
 #include <cstring>
 
+#include "speculate/recall_score.h"
+
 namespace foretoken {
 namespace {
 
-constexpr int kBatch = 64;  ///< keys that are fetched together
-constexpr float kOne = 127.0f * 127.0f;
-
-// Tuned on greedy answers of a small model by the speed that the planner makes of them.
-constexpr float kSameToken = 0.04f;  ///< what a token before that is the same adds to a score …
-constexpr int kSameTokens = 8;       ///< … for so many at most
-constexpr int kSteps = 256;          ///< a voter weighs exp(10 (score - 1)), in so many steps a unit
-constexpr int kVotersAgain = 8;      ///< asked by letters where a draft ran out of voters
-constexpr VoteRules kRules = {.prior = 0.05f, .growth = 0, .most = 100};
-
-/// By products of one constant, so that the weights are the same bits on every machine.
-constexpr auto kWeights = [] {
-  constexpr int kMost = kSteps + static_cast<int>(kSameToken * kSameTokens * kSteps) + 2;
-  constexpr double kStep = 1.03983547;  // exp(10 / kSteps)
-  std::array<float, kMost> weights{};
-  double weight = 1;
-  for (int i = kSteps; i >= 0; --i, weight /= kStep) weights[i] = static_cast<float>(weight);
-  weight = 1;
-  for (int i = kSteps; i < kMost; ++i, weight *= kStep) weights[i] = static_cast<float>(weight);
-  return weights;
-}();
-
-float weightOf(float score) {
-  const int step = static_cast<int>(score * kSteps + 0.5f);
-  return kWeights[std::clamp(step, 0, static_cast<int>(kWeights.size()) - 1)];
-}
+constexpr int kBatch = 64;       ///< keys that are fetched together
+constexpr int kVotersAgain = 8;  ///< asked by letters where a draft ran out of voters
 
 /// Tokens before `place` that are those before the end of the context.
 int sameTokensBefore(const int32_t* text, int32_t place, std::span<const int32_t> context) {
@@ -67,8 +45,7 @@ int Neighbours::search(const TextSegment& segment, std::span<const int32_t> cont
     dotKeys(query, keys.data(), count, dots.data());
     for (int i = 0; i < count; ++i) {
       if (dots[i] <= 0) continue;
-      const auto same = static_cast<float>(sameTokensBefore(text, places[i], context));
-      offer({&segment, places[i], static_cast<float>(dots[i]) / kOne + kSameToken * same});
+      offer({&segment, places[i], recallScore(dots[i], sameTokensBefore(text, places[i], context))});
     }
   }
   return looked;
@@ -93,7 +70,7 @@ bool Neighbours::isRepeated(const Neighbour& neighbour) const {
   });
 }
 
-RecallDrafter::RecallDrafter(const TextSegment* own) : sources_{own}, tree_(kRules) {}
+RecallDrafter::RecallDrafter(const TextSegment* own) : sources_{own}, tree_(kRecallRules) {}
 
 int RecallDrafter::draft(const DraftInput& input, std::span<DraftNode> out) {
   const auto last = static_cast<int32_t>(input.tokens.size()) - 1;
@@ -104,7 +81,8 @@ int RecallDrafter::draft(const DraftInput& input, std::span<DraftNode> out) {
   Voters voters = tree_.room(kRecallVoters);
   for (const Neighbour& n : neighbours_.best()) {
     const int32_t* text = n.segment->data();
-    voters.room[voters.count++] = {text + n.place + 1, text + n.segment->size(), weightOf(n.score)};
+    voters.room[voters.count++] = {text + n.place + 1, text + n.segment->size(),
+                                   kRecallWeights[recallWeightStep(n.score)]};
   }
   tree_.branch(-1, 1, 1, tree_.commit(voters));
   return tree_.grow(input.maxDepth, out, [&](std::span<const DraftNode> nodes) { return ask(input.tokens, nodes); });
