@@ -45,6 +45,12 @@ FORETOKEN_FORMULA T swigluUpGradient(T gate, T s, T dy) {
 
 // --- loss against the target's probability p of a token, where the draft's is q = softmax(logits)
 
+/// A token's part of KL(p || q): p (log p - log q), and 0 where the target has nothing.
+template <class T>
+FORETOKEN_FORMULA T klTerm(T p, T q) {
+  const T least = T(1e-30f);
+  return p > 0 ? p * (std::log(p) - std::log(q > least ? q : least)) : T(0);
+}
 /// d KL / d logit. `mass` is the sum of the label's probabilities: below 1 where the draft vocabulary lacks tokens.
 template <class T>
 FORETOKEN_FORMULA T klGradient(T q, T p, T mass) {

@@ -134,9 +134,6 @@ inline RowLoss denseLoss(float* logits, float* target, int64_t width, const Loss
   return loss;
 }
 
-/// p (log p - log q), and 0 where the label has nothing.
-inline float klTerm(float p, float q) { return p > 0 ? p * (std::log(p) - std::log(std::max(q, 1e-30f))) : 0.0f; }
-
 /// The loss of a row against listed tokens; its logits become their gradient. What is not listed counts as one token of
 /// probability `rest`: the draft spreads it as it likes, because the label does not say how.
 inline RowLoss listedLoss(float* logits, int64_t width, const RowLabel& label, const LossWeights& weights,
@@ -160,13 +157,13 @@ inline RowLoss listedLoss(float* logits, int64_t width, const RowLabel& label, c
   if (others <= 0) mass -= label.rest;
   float falling = q < p ? q : 0.0f;
   loss.acceptance = std::min(p, q);
-  loss.kl = klTerm(p, q);
+  loss.kl = formula::klTerm(p, q);
   for (int64_t n = 0; n < label.count; ++n) {
     if (label.token[n] < 0) continue;
     const float qn = listed[n] * inverse, pn = label.probability[n];
     falling += qn < pn ? qn : 0.0f;
     loss.acceptance += std::min(pn, qn);
-    loss.kl += klTerm(pn, qn);
+    loss.kl += formula::klTerm(pn, qn);
   }
   const auto gradient = [&](float qn, float pn) {
     return weight * (weights.kl * formula::klGradient(qn, pn, mass) +

@@ -1,0 +1,96 @@
+// Steps of an optimiser over all tensors of a head, which lie one after the other in one run of floats: weights (fp32,
+// and a copy in bf16 that the products read), gradients and moments alike. First the global norm of the gradient, then
+// the steps, each element by the formulas of native/train/formulas.h. A gradient that is not finite changes nothing.
+#pragma once
+#include "cuda/common/half.cuh"
+#include "cuda/common/reduce.cuh"
+#include "train/formulas.h"
+
+namespace foretoken::cuda {
+
+constexpr int kStepThreads = 256;
+/// Numbers whose squares one block sums, and those that one block moves.
+constexpr int kNormPiece = 16384;
+constexpr int kStepPiece = 4 * kStepThreads;
+/// Numbers that a launch moves: 64 MB go through memory, 30 bytes a number.
+constexpr int64_t kStepSlice = int64_t{2} << 20;
+
+/// What clipping makes of the gradient.
+struct Clip {
+  double norm;  ///< before clipping
+  float scale;  ///< that the gradient is multiplied by
+  int32_t finite;
+};
+
+/// The squares of piece blockIdx.x of a gradient. In double, so that no finite gradient overflows.
+static __global__ void __launch_bounds__(kStepThreads)
+    sumSquares(const float* gradient, int64_t count, double* partial) {
+  __shared__ double scratch[kStepThreads / kWarp];
+  const int64_t begin = static_cast<int64_t>(blockIdx.x) * kNormPiece;
+  const int64_t end = begin + kNormPiece < count ? begin + kNormPiece : count;
+  double sum = 0;
+  for (int64_t i = begin + threadIdx.x; i < end; i += kStepThreads)
+    sum += static_cast<double>(gradient[i]) * gradient[i];
+  sum = blockReduce(sum, scratch, kStepThreads / kWarp, Sum());
+  if (threadIdx.x == 0) partial[blockIdx.x] = sum;
+}
+
+/// Of all pieces of all tensors, in order. One block.
+static __global__ void __launch_bounds__(kStepThreads)
+    finishNorm(const double* partial, int pieces, float most, Clip* clip) {
+  __shared__ double scratch[kStepThreads / kWarp];
+  double sum = 0;
+  for (int i = static_cast<int>(threadIdx.x); i < pieces; i += kStepThreads) sum += partial[i];
+  sum = blockReduce(sum, scratch, kStepThreads / kWarp, Sum());
+  if (threadIdx.x != 0) return;
+  const double norm = sqrt(sum), scale = most / (norm + 1e-6);
+  *clip = {norm, static_cast<float>(scale < 1.0 ? scale : 1.0), sum < INFINITY};
+}
+
+/// A tensor, or several that move by the same rule. `square` only of AdamW; `rounded` may be null.
+struct StepArgs {
+  const float* gradient;
+  float* weight;
+  uint16_t* rounded;  ///< the weights in bf16
+  float* mean;
+  float* square;
+  int64_t count;
+};
+
+/// step(gradient, i) moves weight i, for this block's piece from `first` on.
+template <class Step>
+__device__ void stepPiece(const StepArgs& a, int64_t first, const Clip* clip, Step step) {
+  if (!clip->finite) return;
+  const float scale = clip->scale;
+  const int64_t begin = first + static_cast<int64_t>(blockIdx.x) * kStepPiece + threadIdx.x;
+#pragma unroll
+  for (int n = 0; n < kStepPiece / kStepThreads; ++n) {
+    const int64_t i = begin + n * kStepThreads;
+    if (i >= a.count) continue;
+    step(scale * a.gradient[i], i);
+    if (a.rounded) a.rounded[i] = fromFloat(Bf16(), a.weight[i]);
+  }
+}
+
+static __global__ void __launch_bounds__(kStepThreads)
+    adamwStep(StepArgs a, formula::AdamW rule, int64_t first, const Clip* clip) {
+  stepPiece(a, first, clip,
+            [&](float gradient, int64_t i) { formula::adamw(rule, gradient, a.weight[i], a.mean[i], a.square[i]); });
+}
+
+static __global__ void __launch_bounds__(kStepThreads)
+    sgdStep(StepArgs a, formula::Momentum rule, int64_t first, const Clip* clip) {
+  stepPiece(a, first, clip, [&](float gradient, int64_t i) { formula::sgd(rule, gradient, a.weight[i], a.mean[i]); });
+}
+
+/// The part of a step's launches from number `first` on.
+template <class Kernel, class Rule>
+cudaError_t launchStep(Kernel kernel, const StepArgs& a, const Rule& rule, int64_t first, const Clip* clip,
+                       cudaStream_t stream) {
+  const int64_t count = a.count - first < kStepSlice ? a.count - first : kStepSlice;
+  if (count <= 0) return cudaSuccess;
+  return launch(kernel, dim3(static_cast<unsigned>(ceilDiv(count, int64_t{kStepPiece}))), dim3(kStepThreads), 0, stream,
+                a, rule, first, clip);
+}
+
+}  // namespace foretoken::cuda
