@@ -5,6 +5,7 @@
 #include "bench/gpu/ceiling.h"
 #include "bench/gpu/conformance.h"
 #include "bench/gpu/device.cuh"
+#include "bench/gpu/kernels.h"
 #include "bench/gpu/report.h"
 
 namespace {
@@ -46,8 +47,9 @@ bool readOptions(int count, char** arguments, Options& options) {
   return !options.parts.empty();
 }
 
-bool run(const std::string& part, const Options& options, Report& report) {
+bool run(const std::string& part, const Options& options, double ceiling, Report& report) {
   if (part == "conformance") return conformance(report, options.executor, options.golden);
+  if (part == "kernels") return kernels(report, ceiling), true;
   std::fprintf(stderr, "there is no part '%s'\n", part.c_str());
   return false;
 }
@@ -59,9 +61,10 @@ int main(int count, char** arguments) {
   if (!readOptions(count, arguments, options))
     return std::fprintf(stderr, "usage: foretoken_gpu_bench PART... [--json FILE] [--executor FILE] [--golden FILE]\n"), 2;
   Report report(cardName());
-  report.add("readGBs", 1e-9 * readCeiling());
+  const double ceiling = readCeiling();
+  report.add("readGBs", 1e-9 * ceiling);
   bool good = true;
-  for (const std::string& part : options.parts) good = run(part, options, report) && good;
+  for (const std::string& part : options.parts) good = run(part, options, ceiling, report) && good;
   if (!options.json.empty() && !report.write(options.json.c_str()))
     return std::fprintf(stderr, "%s can't be written\n", options.json.c_str()), 1;
   return good ? 0 : 1;

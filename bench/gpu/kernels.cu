@@ -1,0 +1,72 @@
+#include "bench/gpu/kernels.h"
+
+#include <cstring>
+#include <random>
+#include <string>
+
+#include "bench/gpu/device.cuh"
+#include "bench/gpu/shapes.h"
+#include "cuda/gemm/skinny.h"
+
+namespace foretoken::bench {
+namespace {
+
+using namespace foretoken::cuda;
+
+/// Copies of a packed matrix of random codes, more of them than L2 holds.
+std::vector<DeviceArray<uint8_t>> randomMatrices(size_t bytes) {
+  std::mt19937_64 random(1);
+  std::vector<uint8_t> codes((bytes + 7) / 8 * 8);
+  for (size_t i = 0; i < codes.size(); i += 8) {
+    const uint64_t word = random() & 0x3f3f3f3f3f3f3f3full;  // small and finite in every format
+    std::memcpy(codes.data() + i, &word, 8);
+  }
+  std::vector<DeviceArray<uint8_t>> copies;
+  for (int left = copiesBeyondCache(bytes); left > 0; --left) copies.emplace_back(codes);
+  return copies;
+}
+
+/// Seconds of a skinny product of M tokens, its inputs prepared beforehand.
+double skinnySeconds(SkinnyFormat format, const Shape& shape, int tokens,
+                     const std::vector<DeviceArray<uint8_t>>& matrices) {
+  const auto rows = static_cast<int>(shape.n), cols = static_cast<int>(shape.k);
+  Activations x{nullptr, nullptr, tokens, cols};
+  const DeviceArray<uint4> fragments(x.size());
+  const DeviceArray<float> factors(tokens), in(std::vector<float>(size_t(tokens) * cols, 0.5f));
+  x.fragments = fragments.get(), x.factors = factors.get();
+  const SkinnyPlan plan = skinnyPlan(format, rows, cols, tokens);
+  const DeviceArray<float> sums(plan.sums(rows, tokens)), out(size_t(tokens) * rows);
+  FORETOKEN_CUDA_CHECK(prepareSkinny(format, in.get(), x, nullptr));
+  return medianSeconds([&](int i) {
+    const SkinnyWeights weights{matrices[i % matrices.size()].get(), rows, cols};
+    FORETOKEN_CUDA_CHECK(multiplySkinny(format, plan, weights, x, {out.get(), Finish::store, sums.get()}, nullptr));
+  });
+}
+
+void skinny(Report& report, double ceiling) {
+  const std::pair<const char*, SkinnyFormat> formats[] = {{"fp8", SkinnyFormat::fp8Blocks},
+                                                          {"fp8rows", SkinnyFormat::fp8Rows},
+                                                          {"nvfp4", SkinnyFormat::nvfp4},
+                                                          {"mxfp4", SkinnyFormat::mxfp4}};
+  for (const auto& [name, format] : formats)
+    for (const Shape& shape : kShapes) {
+      const SkinnyLayout layout{format, shape.n, shape.k};
+      const auto matrices = randomMatrices(static_cast<size_t>(layout.bytes()));
+      double one = 0;
+      for (const int tokens : kSkinny) {
+        const double seconds = skinnySeconds(format, shape, tokens, matrices);
+        if (tokens == 1) one = seconds;
+        const std::string key = std::string("skinny.") + name + "." + std::to_string(shape.n) + "x" +
+                                std::to_string(shape.k) + ".m" + std::to_string(tokens);
+        report.add(key + ".us", 1e6 * seconds);
+        report.add(key + ".share", static_cast<double>(layout.bytes()) / seconds / ceiling);
+        report.add(key + ".cost", seconds / one);
+      }
+    }
+}
+
+}  // namespace
+
+void kernels(Report& report, double ceiling) { skinny(report, ceiling); }
+
+}  // namespace foretoken::bench
