@@ -72,6 +72,17 @@ __device__ __forceinline__ uint32_t decodeE4m3Pair(uint32_t codes) {
 #endif
 }
 
+/// Two numbers as e4m3 in the low 16 bits, rounded to nearest even, at most 448.
+__device__ __forceinline__ uint32_t encodeE4m3Pair(float low, float high) {
+#ifdef FORETOKEN_SIMT
+  return floatToE4m3(low) | uint32_t{floatToE4m3(high)} << 8;
+#else
+  uint16_t codes;
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(codes) : "f"(high), "f"(low));
+  return codes;
+#endif
+}
+
 /// The low or the high half of a pair, twice.
 __device__ __forceinline__ uint32_t spread(uint32_t pair, int half) {
   return __byte_perm(pair, 0, half == 0 ? 0x1010 : 0x3232);

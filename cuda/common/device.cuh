@@ -67,7 +67,7 @@ __device__ __forceinline__ void arriveAtBarrier(int id, int threads) {
 template <class... Parameters, class... Arguments>
 cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t sharedBytes, cudaStream_t,
                    Arguments&&... arguments) {
-  simt::launch(kernel, grid, block, sharedBytes, static_cast<Parameters>(arguments)...);
+  simt::runGrid(kernel, grid, block, sharedBytes, static_cast<Parameters>(arguments)...);
   return cudaSuccess;
 }
 #else

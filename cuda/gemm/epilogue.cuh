@@ -12,29 +12,36 @@ enum class Finish : uint8_t {
 
 __device__ __forceinline__ float silu(float x) { return x / (1.0f + expf(-x)); }
 
-struct SkinnyOutput {
-  float* out;  ///< [tokens][rows], or [tokens][rows / 2] for swiglu
+/// Where results go: [tokens][rows], or [tokens][rows / 2] for swiglu.
+struct Output {
+  float* out;
   Finish how;
-  float* sums;  ///< [part][tokens][rows] sums that wait to be added
 
-  /// The sums of rows n and n + 1 (if there is one) of token m.
-  __device__ __forceinline__ void finish(int m, int n, int rows, float first, float second, float codec,
-                                         const float* rowFactor, float tokenFactor) const {
-    first = first * codec * rowFactor[n] * tokenFactor;
-    const bool both = n + 1 < rows;
-    if (both) second = second * codec * rowFactor[n + 1] * tokenFactor;
+  /// Results of rows n and n + 1 (if there is one) of token m, n even.
+  __device__ __forceinline__ void put(int m, int n, int rows, float first, float second) const {
     if (how == Finish::swiglu) {
       out[size_t(m) * (rows / 2) + n / 2] = silu(first) * second;
       return;
     }
     float* at = out + size_t(m) * rows + n;
     at[0] = how == Finish::add ? at[0] + first : first;
-    if (both) at[1] = how == Finish::add ? at[1] + second : second;
+    if (n + 1 < rows) at[1] = how == Finish::add ? at[1] + second : second;
   }
+};
 
-  /// Where a sum waits to be added to others.
+/// The skinny product's: sums may have to wait for others of the same result.
+struct SkinnyOutput : Output {
+  float* sums;  ///< [part][tokens][rows]
+
   __device__ __forceinline__ float* sum(int part, int m, int n, int tokens, int rows) const {
     return sums + (size_t(part) * tokens + m) * rows + n;
+  }
+  /// Sums that are whole, times everything that was left out of them.
+  __device__ __forceinline__ void finish(int m, int n, int rows, float first, float second, float codec,
+                                         const float* rowFactor, float tokenFactor) const {
+    first = first * codec * rowFactor[n] * tokenFactor;
+    if (n + 1 < rows) second = second * codec * rowFactor[n + 1] * tokenFactor;
+    put(m, n, rows, first, second);
   }
 };
 

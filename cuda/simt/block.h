@@ -8,6 +8,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -73,6 +74,17 @@ struct Warp {
   }
 };
 
+/// Four warps that multiply together (wgmma.h).
+constexpr int kWarpgroupThreads = 128;
+struct Product;
+struct Warpgroup {
+  std::array<void*, kWarpgroupThreads> frame;
+  int arrived = 0;
+  const char* operation = nullptr;
+  std::vector<std::shared_ptr<Product>> open;                 ///< issued, not committed
+  std::vector<std::vector<std::shared_ptr<Product>>> groups;  ///< committed, oldest first
+};
+
 struct Barrier {
   int arrived = 0;
   int needed = 0;  ///< 0: all threads that have not exited
@@ -94,6 +106,7 @@ class Block {
   /// Threads by linear index.
   Thread& thread(int linear) { return threads_[linear]; }
   int size() const { return static_cast<int>(threads_.size()); }
+  Warpgroup& warpgroup() { return warpgroups_[self_->linear / kWarpgroupThreads]; }
 
   /// The running thread waits; somebody makes it ready again.
   void wait(State state, const char* operation, const Where& where) {
@@ -165,6 +178,7 @@ class Block {
 
   std::vector<Thread> threads_;
   std::vector<Warp> warps_;
+  std::vector<Warpgroup> warpgroups_;
   std::vector<int> order_;
   std::array<Barrier, kBarriers> barriers_;
   std::deque<std::function<void()>> pending_;
@@ -210,6 +224,7 @@ inline void Block::reset(dim3 shape) {
   const int count = static_cast<int>(shape.x * shape.y * shape.z);
   threads_.resize(count);
   warps_.resize((count + kWarpLanes - 1) / kWarpLanes);
+  warpgroups_.resize((count + kWarpgroupThreads - 1) / kWarpgroupThreads);
   order_.resize(warps_.size());
   std::iota(order_.begin(), order_.end(), 0);
   if (chance_.oneIn(2)) starved_ = chance_.below(static_cast<int>(warps_.size()));

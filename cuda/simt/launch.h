@@ -23,7 +23,7 @@ inline void checkShape(dim3 grid, dim3 shape, size_t sharedBytes) {
 
 /// Runs kernel(arguments...) to its end. Throws Failure.
 template <class Kernel, class... Arguments>
-void launch(Kernel kernel, dim3 grid, dim3 shape, size_t sharedBytes, Arguments... arguments) {
+void runGrid(Kernel kernel, dim3 grid, dim3 shape, size_t sharedBytes, Arguments... arguments) {
   checkShape(grid, shape, sharedBytes);
   const std::function<void()> body = [&] { kernel(arguments...); };
   std::vector<uint64_t> order(uint64_t{grid.x} * grid.y * grid.z);

@@ -5,6 +5,7 @@
 
 #include "cuda/common/load.cuh"
 #include "cuda/common/mma.cuh"
+#include "cuda/common/pipeline.cuh"
 #include "cuda/common/reduce.cuh"
 #include "test/cuda/schedules.h"
 #include "test/native/check.h"
@@ -401,6 +402,72 @@ void testCopies() {
   simt::schedule = {};
 }
 
+// --- mbarriers, boxes, products of four warps ---------------------------------------------------------------------
+
+enum class Misuse { none, barrierNotInitialised, tooManyArrivals, misalignedBox, readsBeforeWait, waitsForNobody };
+
+/// A producer warp fills two swizzled tiles, a warpgroup multiplies them.
+__global__ void multiplyBoxes(const TensorMap a, const TensorMap b, float* out, Misuse misuse) {
+  unsigned char* tiles = dynamicShared();
+  auto* barrier = reinterpret_cast<uint64_t*>(tiles + 24 * 1024);
+  if (threadIdx.x == 0 && misuse != Misuse::barrierNotInitialised) {
+    initMbarrier(barrier, 1);
+    fenceMbarriers();
+  }
+  __syncthreads();
+  if (threadIdx.x == kWarpgroup) {
+    if (misuse != Misuse::waitsForNobody) arriveExpecting(barrier, 24 * 1024);
+    if (misuse == Misuse::tooManyArrivals) arrive(barrier);
+    copyBox(tiles + (misuse == Misuse::misalignedBox ? 512 : 0), a, 0, 0, barrier);
+    copyBox(tiles + 8 * 1024, b, 0, 0, barrier);
+  }
+  if (threadIdx.x >= kWarpgroup) return;
+  float sums[64];
+  waitFor(barrier, 0);
+  fenceProducts();
+  for (int k = 0; k < 4; ++k)
+    multiplyTiles(sums, tileOperand(tiles) + 2 * k, tileOperand(tiles + 8 * 1024) + 2 * k, k > 0);
+  commitProducts();
+  if (misuse == Misuse::readsBeforeWait) out[threadIdx.x] = sums[0];
+  waitProducts(sums);
+  if (misuse == Misuse::readsBeforeWait) return;
+  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  for (int i = 0; i < 64; ++i)
+    out[(warp * 16 + lane / 4 + i / 2 % 2 * 8) * 128 + i / 4 * 8 + lane % 4 * 2 + i % 2] = sums[i];
+}
+
+void testProducts() {
+  std::mt19937 random(5);
+  // 60 rows of 100 columns in boxes of 64 and 128: what lies outside is zero.
+  std::vector<uint8_t> a(60 * 112), b(128 * 112);
+  for (uint8_t& code : a) code = floatToE4m3(static_cast<float>(static_cast<int>(random() % 200)) - 100);
+  for (uint8_t& code : b) code = floatToE4m3(static_cast<float>(static_cast<int>(random() % 200)) - 100);
+  TensorMap left, right;
+  makeTensorMap(left, a.data(), 60, 100, 112, 64);
+  makeTensorMap(right, b.data(), 128, 100, 112, 128);
+  const auto run = [&](std::vector<float>& out, Misuse misuse) {
+    launch(multiplyBoxes, 1, 160, 24 * 1024 + 8, nullptr, left, right, out.data(), misuse);
+  };
+  forEachSchedule(9, [&] {
+    std::vector<float> out(64 * 128, NAN);
+    run(out, Misuse::none);
+    for (int m = 0; m < 64; ++m) {
+      for (int n = 0; n < 128; ++n) {
+        double sum = 0;
+        for (int k = 0; k < 100 && m < 60; ++k) sum += double{e4m3ToFloat(a[m * 112 + k])} * e4m3ToFloat(b[n * 112 + k]);
+        CHECK(std::abs(out[m * 128 + n] - sum) < 1);
+      }
+    }
+    const auto failure = [&](Misuse misuse) { return failureOf([&] { run(out, misuse); }); };
+    CHECK(contains(failure(Misuse::barrierNotInitialised), "nobody initialised"));
+    CHECK(contains(failure(Misuse::tooManyArrivals), "more arrivals"));
+    CHECK(contains(failure(Misuse::misalignedBox), "multiple of 1024"));
+    CHECK(contains(failure(Misuse::waitsForNobody), "threads wait for mbarrier"));
+    run(out, Misuse::readsBeforeWait);
+    CHECK(std::isnan(out[0]) && std::isnan(out[127]));
+  });
+}
+
 // --- numbers --------------------------------------------------------------------------------------------------------
 
 void testIntrinsics() {
@@ -432,6 +499,7 @@ int main() {
   testMmaBytes();
   testLoadMatrix();
   testCopies();
+  testProducts();
   testIntrinsics();
   return finish("executor");
 }

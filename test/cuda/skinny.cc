@@ -82,7 +82,7 @@ std::vector<float> product(Matrix& matrix, const SkinnyPlan& plan, const std::ve
   prepareSkinny(matrix.layout.format, in.data(), x, nullptr);
   std::vector<float> out(size_t(tokens) * (how == Finish::swiglu ? rows / 2 : rows), NAN);
   if (!before.empty()) out = before;
-  multiplySkinny(matrix.layout.format, plan, matrix.weights(), x, {out.data(), how, sums.data()}, nullptr);
+  multiplySkinny(matrix.layout.format, plan, matrix.weights(), x, {{out.data(), how}, sums.data()}, nullptr);
   return out;
 }
 

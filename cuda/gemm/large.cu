@@ -1,0 +1,22 @@
+// The product for prefill.
+#include "cuda/gemm/large.cuh"
+
+namespace foretoken::cuda {
+
+cudaError_t prepareLarge(const float* in, const LargeInputs& x, cudaStream_t stream) {
+  constexpr int kThreads = 256;
+  const dim3 grid(ceilDiv(x.tokens * x.blocks(), kThreads / kWarp));
+  return launch(quantizeTokens<kThreads>, grid, kThreads, 0, stream, in, x);
+}
+
+cudaError_t multiplyLarge(const LargeWeights& weights, const LargeInputs& x, const Output& out, cudaStream_t stream) {
+  TensorMap xTiles, wTiles;
+  cudaError_t error = makeTensorMap(xTiles, x.codes, x.tokens, x.pitch(), x.pitch(), kLargeTile);
+  if (error == cudaSuccess)
+    error = makeTensorMap(wTiles, weights.codes, weights.rows, weights.cols, weights.pitch, kLargeTile);
+  if (error != cudaSuccess) return error;
+  const int tiles = ceilDiv(x.tokens, kLargeTile) * ceilDiv(weights.rows, kLargeTile);
+  return launch(largeProduct<>, tiles, kLargeThreads, kLargeSharedBytes, stream, xTiles, wTiles, weights, x, out);
+}
+
+}  // namespace foretoken::cuda

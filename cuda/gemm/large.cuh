@@ -1,0 +1,157 @@
+// The product for prefill on Hopper: out [tokens][rows] = x W^T with both in e4m3, by wgmma.
+//
+//   out[m][n] = row factor[n] * sum over blocks b of 128 columns of (scale of x[m], b) (scale of W[n], b) d_b
+//   d_b       = sum over the columns k of b of code of x[m][k] * code of W[n][k]
+//
+// wgmma adds e4m3 products with fewer bits than fp32 has, so no sum runs longer than a block: d_b is multiplied by both
+// scales and added to the result in fp32, with one fmaf, block after block. A token's bits depend on that token alone.
+//
+// A block of threads has one tile of 128 tokens x 128 rows. Its first warpgroup's first thread lets the tensor memory
+// accelerator fill a ring of stages; two warpgroups multiply 64 tokens each, and while one of them adds, the other one
+// multiplies. full[s] tells that a stage is there, empty[s] that all eight warps are done with it.
+#pragma once
+#include "cuda/common/codec.cuh"
+#include "cuda/common/reduce.cuh"
+#include "cuda/gemm/large.h"
+
+namespace foretoken::cuda {
+
+constexpr int kLargeStages = 6;
+constexpr int kLargeThreads = 3 * kWarpgroup;
+constexpr int kLargeTileBytes = kLargeTile * kSwizzledRow;
+constexpr int kLargeStageBytes = 2 * kLargeTileBytes;
+constexpr size_t kLargeSharedBytes = kLargeStages * (kLargeStageBytes + 2 * sizeof(uint64_t));
+
+/// The ring of stages in dynamic shared memory: tiles of inputs and weights, then the barriers.
+struct LargeRing {
+  unsigned char* memory;
+
+  __device__ unsigned char* inputs(int stage) const { return memory + stage * kLargeStageBytes; }
+  __device__ unsigned char* weights(int stage) const { return inputs(stage) + kLargeTileBytes; }
+  __device__ uint64_t* full(int stage) const {
+    return reinterpret_cast<uint64_t*>(memory + kLargeStages * kLargeStageBytes) + stage;
+  }
+  __device__ uint64_t* empty(int stage) const { return full(kLargeStages + stage); }
+
+  __device__ void init() const {
+    for (int stage = 0; stage < kLargeStages; ++stage) {
+      initMbarrier(full(stage), 1);
+      initMbarrier(empty(stage), kLargeThreads / kWarp - 4);
+    }
+    fenceMbarriers();
+  }
+};
+
+/// Which tile a block of threads has: eight tiles of tokens share those of rows in turn, so that both stay in L2.
+struct LargePlace {
+  int token, row;
+};
+__device__ inline LargePlace largePlace(int number, int tokenTiles, int rowTiles) {
+  constexpr int kTogether = 8;
+  const int first = number / (kTogether * rowTiles) * kTogether, wide = min(kTogether, tokenTiles - first);
+  const int inside = number % (kTogether * rowTiles);
+  return {(first + inside % wide) * kLargeTile, inside / wide * kLargeTile};
+}
+
+/// Fills the ring, one stage after another.
+__device__ inline void produceTiles(const LargeRing& ring, const TensorMap& x, const TensorMap& w,
+                                    const LargePlace& place, int blocks) {
+  for (int block = 0; block < blocks; ++block) {
+    const int stage = block % kLargeStages;
+    waitFor(ring.empty(stage), (block / kLargeStages + 1) % 2);
+    arriveExpecting(ring.full(stage), kLargeStageBytes);
+    copyBox(ring.inputs(stage), x, block * kLargeTile, place.token, ring.full(stage));
+    copyBox(ring.weights(stage), w, block * kLargeTile, place.row, ring.full(stage));
+  }
+}
+
+/// One warpgroup's tile of 64 tokens x 128 rows. Thread: of warp w, tokens 16 w + l / 4 and 8 more, rows 2 (l % 4) and
+/// the next of every eight.
+struct LargeSums {
+  float total[64] = {};
+  int token;  ///< the thread's first one
+
+  __device__ __forceinline__ float tokenScale(const LargeInputs& x, int block, int half) const {
+    return __ldg(x.scales + size_t(block) * x.tokens + min(token + 8 * half, x.tokens - 1));
+  }
+
+  __device__ void consume(const LargeRing& ring, int group, const LargeWeights& weights, const LargeInputs& x,
+                          int row) {
+    float d[64];
+    for (int block = 0; block < x.blocks(); ++block) {
+      const int stage = block % kLargeStages;
+      const float weightScale =
+          weights.blockScales ? __ldg(weights.blockScales + row / kLargeTile * x.blocks() + block) : 1.0f;
+      const float scale[2] = {tokenScale(x, block, 0) * weightScale, tokenScale(x, block, 1) * weightScale};
+      waitFor(ring.full(stage), block / kLargeStages % 2);
+      const uint64_t a = tileOperand(ring.inputs(stage) + group * kLargeTileBytes / 2);
+      const uint64_t b = tileOperand(ring.weights(stage));
+      fenceProducts();
+#pragma unroll
+      for (int k = 0; k < 4; ++k) multiplyTiles(d, a + 2 * k, b + 2 * k, k > 0);
+      commitProducts();
+      waitProducts(d);
+      if (threadIdx.x % kWarp == 0) arrive(ring.empty(stage));
+#pragma unroll
+      for (int i = 0; i < 64; ++i) total[i] = fmaf(d[i], scale[i / 2 % 2], total[i]);
+    }
+  }
+
+  __device__ void store(const LargeWeights& weights, const LargeInputs& x, const Output& out, int row) const {
+#pragma unroll
+    for (int i = 0; i < 64; i += 2) {
+      const int m = token + i / 2 % 2 * 8, n = row + i / 4 * 8 + static_cast<int>(threadIdx.x) % 4 * 2;
+      if (m >= x.tokens || n >= weights.rows) continue;
+      const float* factors = weights.rowFactors;
+      const float first = factors ? total[i] * factors[n] : total[i];
+      const float second = factors && n + 1 < weights.rows ? total[i + 1] * factors[n + 1] : total[i + 1];
+      out.put(m, n, weights.rows, first, second);
+    }
+  }
+};
+
+template <class = void>
+__global__ void __launch_bounds__(kLargeThreads, 1)
+    largeProduct(const __grid_constant__ TensorMap xTiles, const __grid_constant__ TensorMap wTiles,
+                 const LargeWeights weights, const LargeInputs x, const Output out) {
+  if (!hasWgmma()) return;
+  const LargeRing ring{dynamicShared()};
+  if (threadIdx.x == 0) ring.init();
+  __syncthreads();
+  const LargePlace place =
+      largePlace(static_cast<int>(blockIdx.x), ceilDiv(x.tokens, kLargeTile), ceilDiv(weights.rows, kLargeTile));
+  const int group = static_cast<int>(threadIdx.x) / kWarpgroup - 1;
+  if (group < 0) {
+    giveRegisters<40>();
+    if (threadIdx.x == 0) produceTiles(ring, xTiles, wTiles, place, x.blocks());
+  } else {
+    takeRegisters<232>();
+    const int thread = static_cast<int>(threadIdx.x) % kWarpgroup;
+    LargeSums sums;
+    sums.token = place.token + group * kLargeTile / 2 + thread / kWarp * 16 + thread % kWarp / 4;
+    sums.consume(ring, group, weights, x, place.row);
+    sums.store(weights, x, out, place.row);
+  }
+}
+
+/// Quantises 128 columns of a token a warp: scale = largest / 448, 1 for zeros; columns behind the last are zeros.
+template <int kThreads>
+__global__ void __launch_bounds__(kThreads) quantizeTokens(const float* in, const LargeInputs x) {
+  const int number = static_cast<int>(blockIdx.x * kThreads + threadIdx.x) / kWarp, lane = threadIdx.x % kWarp;
+  if (number >= x.tokens * x.blocks()) return;
+  const int token = number / x.blocks(), block = number % x.blocks(), col = block * kLargeTile + lane * 4;
+  float value[4], largest = 0;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    value[i] = col + i < x.cols ? in[size_t(token) * x.cols + col + i] : 0.0f;
+    largest = fmaxf(largest, fabsf(value[i]));
+  }
+  largest = warpReduce(largest, Max{});
+  const float scale = largest > 0 ? largest / 448.0f : 1.0f;
+  if (lane == 0) x.scales[size_t(block) * x.tokens + token] = scale;
+  const uint32_t codes =
+      encodeE4m3Pair(value[0] / scale, value[1] / scale) | encodeE4m3Pair(value[2] / scale, value[3] / scale) << 16;
+  *reinterpret_cast<uint32_t*>(x.codes + size_t(token) * x.pitch() + col) = codes;
+}
+
+}  // namespace foretoken::cuda

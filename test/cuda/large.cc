@@ -1,0 +1,171 @@
+// The product for prefill: against a double reference over odd shapes, with copies and products as early and as late as
+// they may be, and the bits of a token whoever stands beside it.
+#include <cmath>
+
+#include "cuda/gemm/large.cu"
+#include "quant/float_codecs.h"
+#include "test/cuda/schedules.h"
+#include "test/native/check.h"
+
+namespace foretoken::test {
+
+using namespace foretoken::cuda;
+
+struct Shape {
+  int tokens, rows, cols;
+};
+
+enum class Scales { blocks, rows };
+
+/// Random weights with scales of one of both kinds.
+struct Weights {
+  int rows, cols, pitch;
+  std::vector<uint8_t> codes;
+  std::vector<float> blocks, factors;
+
+  Weights(std::mt19937& random, Scales scales, int rows, int cols)
+      : rows(rows), cols(cols), pitch(roundUp(cols, 16)), codes(size_t(rows) * pitch) {
+    const auto values = normalFloats(random, codes.size(), 40);
+    for (size_t i = 0; i < codes.size(); ++i) codes[i] = floatToE4m3(values[i]);
+    auto& chosen = scales == Scales::blocks ? blocks : factors;
+    chosen.resize(scales == Scales::blocks ? ceilDiv(rows, 128) * ceilDiv(cols, 128) : rows);
+    for (float& scale : chosen) scale = 1e-4f * static_cast<float>(1 + random() % 1000);
+  }
+
+  LargeWeights view() const {
+    return {codes.data(),
+            rows,
+            cols,
+            pitch,
+            blocks.empty() ? nullptr : blocks.data(),
+            factors.empty() ? nullptr : factors.data()};
+  }
+  double value(int row, int col) const {
+    double value = e4m3ToFloat(codes[size_t(row) * pitch + col]);
+    if (!blocks.empty()) value *= blocks[row / 128 * ceilDiv(cols, 128) + col / 128];
+    return factors.empty() ? value : value * factors[row];
+  }
+};
+
+struct Inputs {
+  std::vector<uint8_t> codes;
+  std::vector<float> scales;
+  LargeInputs view;
+
+  Inputs(const std::vector<float>& in, int tokens, int cols) : view{nullptr, nullptr, tokens, cols} {
+    codes.assign(size_t(tokens) * view.pitch(), 0x7f);
+    scales.assign(size_t(tokens) * view.blocks(), NAN);
+    view.codes = codes.data();
+    view.scales = scales.data();
+    prepareLarge(in.data(), view, nullptr);
+  }
+  double value(int token, int col) const {
+    return double{e4m3ToFloat(codes[size_t(token) * view.pitch() + col])} *
+           scales[size_t(col / 128) * view.tokens + token];
+  }
+};
+
+std::vector<float> product(const Weights& weights, const Inputs& x, Finish how = Finish::store) {
+  std::vector<float> out(size_t(x.view.tokens) * (how == Finish::swiglu ? weights.rows / 2 : weights.rows), NAN);
+  multiplyLarge(weights.view(), x.view, {out.data(), how}, nullptr);
+  return out;
+}
+
+double worstError(const Weights& weights, const Inputs& x, const std::vector<float>& out) {
+  double worst = 0;
+  for (int m = 0; m < x.view.tokens; ++m) {
+    for (int n = 0; n < weights.rows; ++n) {
+      double sum = 0, magnitude = 1e-30;
+      for (int col = 0; col < weights.cols; ++col) {
+        const double part = weights.value(n, col) * x.value(m, col);
+        sum += part;
+        magnitude += std::abs(part);
+      }
+      const double error = std::abs(out[size_t(m) * weights.rows + n] - sum) / magnitude;
+      worst = error <= worst ? worst : error;  // a NaN stays
+    }
+  }
+  return worst;
+}
+
+void testQuantization() {
+  std::mt19937 random(1);
+  auto in = normalFloats(random, 3 * 300);
+  for (int col = 0; col < 128; ++col) in[300 + col] = 0;
+  const Inputs x(in, 3, 300);
+  for (int m = 0; m < 3; ++m) {
+    for (int block = 0; block < 3; ++block) {
+      float largest = 0;
+      for (int col = block * 128; col < std::min(300, block * 128 + 128); ++col)
+        largest = std::max(largest, std::abs(in[m * 300 + col]));
+      const float scale = x.scales[block * 3 + m];
+      CHECK(scale == (largest > 0 ? largest / 448 : 1));
+      for (int col = block * 128; col < block * 128 + 128; ++col)
+        CHECK(x.codes[m * 384 + col] == (col < 300 ? floatToE4m3(in[m * 300 + col] / scale) : 0));
+    }
+  }
+}
+
+void testReference(const Shape& shape, Scales scales, int seeds) {
+  std::mt19937 random(shape.tokens + shape.rows + shape.cols);
+  const Weights weights(random, scales, shape.rows, shape.cols);
+  const Inputs x(normalFloats(random, size_t(shape.tokens) * shape.cols), shape.tokens, shape.cols);
+  std::vector<float> first;
+  forEachSchedule(seeds, [&] {
+    const auto out = product(weights, x);
+    if (first.empty()) {
+      CHECK(worstError(weights, x, out) < 1e-6);
+      first = out;
+    }
+    CHECK(out == first);
+  });
+}
+
+void testRowInvariance() {
+  std::mt19937 random(3);
+  const Weights weights(random, Scales::blocks, 40, 400);
+  const auto in = normalFloats(random, 131 * 400);
+  const auto all = product(weights, Inputs(in, 131, 400));
+  for (const int tokens : {1, 64, 129}) {
+    const auto some = product(weights, Inputs(in, tokens, 400));
+    CHECK(std::equal(some.begin(), some.end(), all.begin()));
+  }
+  const std::vector<float> last(in.begin() + 130 * 400, in.end());
+  const auto alone = product(weights, Inputs(last, 1, 400));
+  CHECK(std::equal(alone.begin(), alone.end(), all.begin() + 130 * 40));
+}
+
+void testFinish() {
+  std::mt19937 random(4);
+  const Weights weights(random, Scales::rows, 26, 130);
+  const Inputs x(normalFloats(random, 3 * 130), 3, 130);
+  const auto stored = product(weights, x), gated = product(weights, x, Finish::swiglu);
+  for (size_t i = 0; i < gated.size(); ++i) CHECK(gated[i] == silu(stored[2 * i]) * stored[2 * i + 1]);
+}
+
+/// Every tile is somebody's, once.
+void testPlaces() {
+  for (const auto& [tokens, rows] : {std::pair{1, 1}, {8, 5}, {9, 3}, {19, 7}}) {
+    std::vector<int> seen(tokens * rows, 0);
+    for (int i = 0; i < tokens * rows; ++i) {
+      const LargePlace place = largePlace(i, tokens, rows);
+      ++seen[place.token / kLargeTile * rows + place.row / kLargeTile];
+    }
+    CHECK(std::count(seen.begin(), seen.end(), 1) == tokens * rows);
+  }
+}
+
+}  // namespace foretoken::test
+
+int main() {
+  using namespace foretoken::test;
+  testPlaces();
+  testQuantization();
+  testReference({1, 1, 1}, Scales::rows, 3);
+  testReference({70, 150, 1100}, Scales::blocks, longRun() ? 18 : 6);
+  testReference({130, 30, 520}, Scales::rows, longRun() ? 9 : 3);
+  testRowInvariance();
+  testFinish();
+  if (longRun()) testReference({200, 300, 2000}, Scales::blocks, 6);
+  return finish("large");
+}

@@ -1,0 +1,12 @@
+set(kernel cuda/gemm/large.cuh)
+mutant(large stage-not-awaited ${kernel} [[      waitFor(ring.full(stage), block / kLargeStages % 2);
+]] "")
+mutant(large stage-overwritten ${kernel} [[    waitFor(ring.empty(stage), (block / kLargeStages + 1) % 2);
+]] "")
+mutant(large stage-released-early ${kernel} [[      waitProducts(d);
+      if (threadIdx.x % kWarp == 0) arrive(ring.empty(stage));]] [[      if (threadIdx.x % kWarp == 0) arrive(ring.empty(stage));
+      waitProducts(d);]])
+mutant(large products-not-awaited ${kernel} [[      waitProducts(d);
+]] "")
+mutant(large wrong-parity ${kernel} [[(block / kLargeStages + 1) % 2]] [[block / kLargeStages % 2]])
+mutant(large scale-of-other-half ${kernel} [=[scale[i / 2 % 2]]=] [=[scale[i / 4 % 2]]=])
