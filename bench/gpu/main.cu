@@ -5,8 +5,10 @@
 #include "bench/gpu/ceiling.h"
 #include "bench/gpu/conformance.h"
 #include "bench/gpu/device.cuh"
+#include "bench/gpu/drawing.h"
 #include "bench/gpu/kernels.h"
 #include "bench/gpu/report.h"
+#include "bench/gpu/training.h"
 
 namespace {
 
@@ -50,6 +52,8 @@ bool readOptions(int count, char** arguments, Options& options) {
 bool run(const std::string& part, const Options& options, double ceiling, Report& report) {
   if (part == "conformance") return conformance(report, options.executor, options.golden);
   if (part == "kernels") return kernels(report, ceiling), true;
+  if (part == "drawing") return drawing(report);
+  if (part == "training") return training(report), true;
   std::fprintf(stderr, "there is no part '%s'\n", part.c_str());
   return false;
 }
