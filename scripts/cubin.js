@@ -11,6 +11,7 @@ const opcodes = {
   HMMA: [0x23c],
   IMMA: [0x237],
   QGMMA: [0x9f3, 0xdf3],
+  UTCQMMA: [0x5ea],
   F2FP: [0x23e],
   LDG: [0x981],
   STG: [0x986],

@@ -14,7 +14,7 @@
 
 using cudaStream_t = void*;
 using cudaError_t = int;
-constexpr cudaError_t cudaSuccess = 0;
+constexpr cudaError_t cudaSuccess = 0, cudaErrorNotSupported = 801;
 #else
 #include <cuda_runtime.h>
 #endif

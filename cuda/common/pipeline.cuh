@@ -3,6 +3,7 @@
 #pragma once
 #include "cuda/common/device.cuh"
 #ifdef FORETOKEN_SIMT
+#include "cuda/simt/model.h"
 #include "cuda/simt/wgmma.h"
 #else
 #include <cuda.h>
@@ -120,7 +121,7 @@ __device__ __forceinline__ uint64_t tileOperand(const void* tile) {
   return (sharedAddress(tile) & 0x3ffff) >> 4 | uint64_t{1} << 16 | uint64_t{1024 >> 4} << 32 | uint64_t{1} << 62;
 }
 
-// wgmma and setmaxnreg are Hopper's own; kernels that use them are empty elsewhere (hasWgmma).
+// wgmma and setmaxnreg are Hopper's own; kernels that use them are empty elsewhere.
 #if __CUDA_ARCH__ == 900
 __device__ __forceinline__ void fenceProducts() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ __forceinline__ void commitProducts() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
@@ -174,12 +175,31 @@ __device__ __forceinline__ void waitProducts(float (&)[64]) {}
 
 #endif
 
-/// Whether the device multiplies by wgmma.
-__device__ __forceinline__ constexpr bool hasWgmma() {
-#if defined(FORETOKEN_SIMT) || __CUDA_ARCH__ == 900
+/// What multiplies tiles of shared memory.
+enum class MatrixUnit : uint8_t { none, wgmma, tcgen05 };
+
+/// Whether the device that a kernel is compiled for has this one; kernels for it are empty where not.
+__device__ __forceinline__ constexpr bool compiledFor([[maybe_unused]] MatrixUnit unit) {
+#if defined(FORETOKEN_SIMT)
   return true;
+#elif __CUDA_ARCH__ == 900
+  return unit == MatrixUnit::wgmma;
+#elif __CUDA_ARCH__ >= 1000
+  return unit == MatrixUnit::tcgen05;
 #else
   return false;
+#endif
+}
+
+/// Of the current device, asked by the host.
+inline MatrixUnit currentUnit() {
+#ifdef FORETOKEN_SIMT
+  return simt::model.hasTensorMemory ? MatrixUnit::tcgen05 : MatrixUnit::wgmma;
+#else
+  int device = 0, major = 0;
+  if (cudaGetDevice(&device) != cudaSuccess) return MatrixUnit::none;
+  if (cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess) return MatrixUnit::none;
+  return major == 9 ? MatrixUnit::wgmma : major == 10 ? MatrixUnit::tcgen05 : MatrixUnit::none;
 #endif
 }
 

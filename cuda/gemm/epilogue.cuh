@@ -10,7 +10,7 @@ enum class Finish : uint8_t {
   swiglu,  ///< rows are gate 0, up 0, gate 1, up 1, …: out[i] = silu(gate_i) * up_i
 };
 
-__device__ __forceinline__ float silu(float x) { return x / (1.0f + expf(-x)); }
+__device__ __forceinline__ float silu(float x) { return __fdividef(x, 1.0f + __expf(-x)); }
 
 /// Where results go: [tokens][rows], or [tokens][rows / 2] for swiglu.
 struct Output {

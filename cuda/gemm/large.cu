@@ -1,5 +1,6 @@
 // The product for prefill.
 #include "cuda/gemm/large.cuh"
+#include "cuda/gemm/large_tcgen05.cuh"
 
 namespace foretoken::cuda {
 
@@ -10,12 +11,16 @@ cudaError_t prepareLarge(const float* in, const LargeInputs& x, cudaStream_t str
 }
 
 cudaError_t multiplyLarge(const LargeWeights& weights, const LargeInputs& x, const Output& out, cudaStream_t stream) {
+  const MatrixUnit unit = currentUnit();
+  if (unit == MatrixUnit::none) return cudaErrorNotSupported;
   TensorMap xTiles, wTiles;
   cudaError_t error = makeTensorMap(xTiles, x.codes, x.tokens, x.pitch(), x.pitch(), kLargeTile);
   if (error == cudaSuccess)
     error = makeTensorMap(wTiles, weights.codes, weights.rows, weights.cols, weights.pitch, kLargeTile);
   if (error != cudaSuccess) return error;
   const int tiles = ceilDiv(x.tokens, kLargeTile) * ceilDiv(weights.rows, kLargeTile);
+  if (unit == MatrixUnit::tcgen05)
+    return launch(tensorProduct<>, tiles, kTensorThreads, kTensorSharedBytes, stream, xTiles, wTiles, weights, x, out);
   return launch(largeProduct<>, tiles, kLargeThreads, kLargeSharedBytes, stream, xTiles, wTiles, weights, x, out);
 }
 

@@ -1,4 +1,5 @@
-// The product for prefill on Hopper: out [tokens][rows] = x W^T with both in e4m3, by wgmma.
+// The product for prefill: out [tokens][rows] = x W^T with both in e4m3, by wgmma on Hopper
+// (large_tcgen05.cuh has Blackwell's).
 //
 //   out[m][n] = row factor[n] * sum over blocks b of 128 columns of (scale of x[m], b) (scale of W[n], b) d_b
 //   d_b       = sum over the columns k of b of code of x[m][k] * code of W[n][k]
@@ -33,10 +34,11 @@ struct LargeRing {
   }
   __device__ uint64_t* empty(int stage) const { return full(kLargeStages + stage); }
 
-  __device__ void init() const {
+  /// `readers` arrive when they are done with a stage.
+  __device__ void init(int readers) const {
     for (int stage = 0; stage < kLargeStages; ++stage) {
       initMbarrier(full(stage), 1);
-      initMbarrier(empty(stage), kLargeThreads / kWarp - 4);
+      initMbarrier(empty(stage), readers);
     }
     fenceMbarriers();
   }
@@ -114,9 +116,9 @@ template <class = void>
 __global__ void __launch_bounds__(kLargeThreads, 1)
     largeProduct(const __grid_constant__ TensorMap xTiles, const __grid_constant__ TensorMap wTiles,
                  const LargeWeights weights, const LargeInputs x, const Output out) {
-  if (!hasWgmma()) return;
+  if (!compiledFor(MatrixUnit::wgmma)) return;
   const LargeRing ring{dynamicShared()};
-  if (threadIdx.x == 0) ring.init();
+  if (threadIdx.x == 0) ring.init(2 * kWarpgroup / kWarp);
   __syncthreads();
   const LargePlace place =
       largePlace(static_cast<int>(blockIdx.x), ceilDiv(x.tokens, kLargeTile), ceilDiv(weights.rows, kLargeTile));

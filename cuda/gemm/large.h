@@ -1,4 +1,4 @@
-// The product for prefill as its callers see it. large.cuh computes it, on Hopper.
+// The product for prefill as its callers see it. large.cuh computes it on Hopper, large_tcgen05.cuh on Blackwell.
 #pragma once
 #include "cuda/common/pipeline.cuh"
 #include "cuda/gemm/epilogue.cuh"
@@ -28,7 +28,7 @@ struct LargeInputs {
 /// Quantises in [x.tokens][x.cols].
 cudaError_t prepareLarge(const float* in, const LargeInputs& x, cudaStream_t stream);
 
-/// out = x W^T.
+/// out = x W^T. cudaErrorNotSupported where the device is neither Hopper nor Blackwell.
 cudaError_t multiplyLarge(const LargeWeights& weights, const LargeInputs& x, const Output& out, cudaStream_t stream);
 
 }  // namespace foretoken::cuda

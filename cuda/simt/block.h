@@ -85,6 +85,9 @@ struct Warpgroup {
   std::vector<std::vector<std::shared_ptr<Product>>> groups;  ///< committed, oldest first
 };
 
+/// The block's tensor memory and the products that go to it (tensor.h).
+struct TensorUnit;
+
 struct Barrier {
   int arrived = 0;
   int needed = 0;  ///< 0: all threads that have not exited
@@ -106,6 +109,7 @@ class Block {
   /// Threads by linear index.
   Thread& thread(int linear) { return threads_[linear]; }
   int size() const { return static_cast<int>(threads_.size()); }
+  std::shared_ptr<TensorUnit> tensorUnit;
   Warpgroup& warpgroup() { return warpgroups_[self_->linear / kWarpgroupThreads]; }
 
   /// The running thread waits; somebody makes it ready again.
@@ -309,9 +313,8 @@ inline void Block::run(const std::function<void()>& body, dim3 shape) {
   reset(shape);
   for (int quiet = 0; alive_ > 0;) {
     round();
-    doPending(false);
     quiet = movement_ ? 0 : quiet + 1;
-    if (movement_ || doPending(true)) continue;
+    if (doPending(false) || movement_ || doPending(true)) continue;
     if (!progress_) reportDeadlock("deadlock");
     if (quiet > kPatience) reportDeadlock("livelock, everybody looks at memory that nobody will change");
   }

@@ -4,7 +4,8 @@
 namespace foretoken::simt {
 
 struct Model {
-  bool convertsE2m1 = false;  ///< Blackwell does, Hopper doesn't
+  bool convertsE2m1 = false;     ///< Blackwell does, Hopper doesn't
+  bool hasTensorMemory = false;  ///< Blackwell has it and tcgen05, Hopper has wgmma
 };
 
 /// Of the launches to come.

@@ -6,7 +6,6 @@
 
 #include "cuda/simt/mbarrier.h"
 #include "cuda/simt/tma.h"
-#include "quant/float_codecs.h"
 
 namespace foretoken::simt {
 
@@ -23,18 +22,9 @@ struct Product {
   int columns;
   bool accumulate, done = false;
 
-  /// Element (row, k) of an operand: rows of 128 swizzled bytes, eight rows by the descriptor's stride.
-  static float element(uint64_t descriptor, int row, int k) {
-    const auto start = static_cast<uint32_t>(descriptor & 0x3fff) << 4;
-    const auto stride = static_cast<uint32_t>(descriptor >> 32 & 0x3fff) << 4;
-    return e4m3ToFloat(dynamicSharedMemory()[swizzle128(start + row / 8 * stride + row % 8 * 128 + k)]);
-  }
-
   void multiply() {
     if (std::exchange(done, true)) return;
-    std::vector<float> left(64 * 32), right(columns * 32);
-    for (int i = 0; i < 64 * 32; ++i) left[i] = element(a, i / 32, i % 32);
-    for (int i = 0; i < columns * 32; ++i) right[i] = element(b, i / 32, i % 32);
+    const auto left = operandRows(a, 64), right = operandRows(b, columns);
     for (int thread = 0; thread < kWarpgroupThreads; ++thread) {
       auto& mine = sums->value[thread];
       for (int i = 0; i < columns / 2; ++i) {

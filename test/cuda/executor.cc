@@ -7,6 +7,7 @@
 #include "cuda/common/mma.cuh"
 #include "cuda/common/pipeline.cuh"
 #include "cuda/common/reduce.cuh"
+#include "cuda/common/tensor.cuh"
 #include "test/cuda/schedules.h"
 #include "test/native/check.h"
 
@@ -454,7 +455,8 @@ void testProducts() {
     for (int m = 0; m < 64; ++m) {
       for (int n = 0; n < 128; ++n) {
         double sum = 0;
-        for (int k = 0; k < 100 && m < 60; ++k) sum += double{e4m3ToFloat(a[m * 112 + k])} * e4m3ToFloat(b[n * 112 + k]);
+        for (int k = 0; k < 100 && m < 60; ++k)
+          sum += double{e4m3ToFloat(a[m * 112 + k])} * e4m3ToFloat(b[n * 112 + k]);
         CHECK(std::abs(out[m * 128 + n] - sum) < 1);
       }
     }
@@ -465,6 +467,60 @@ void testProducts() {
     CHECK(contains(failure(Misuse::waitsForNobody), "threads wait for mbarrier"));
     run(out, Misuse::readsBeforeWait);
     CHECK(std::isnan(out[0]) && std::isnan(out[127]));
+  });
+}
+
+enum class TensorMisuse { none, noCommit, tooFar, otherLanes };
+
+/// One warp orders a product of a tile by itself, reads its 32 lanes before and after the commit has arrived.
+__global__ void tensorSquare(const TensorMap map, float* out, TensorMisuse misuse) {
+  unsigned char* tile = dynamicShared();
+  auto* barriers = reinterpret_cast<uint64_t*>(tile + 16 * 1024);
+  auto* address = reinterpret_cast<uint32_t*>(barriers + 2);
+  if (threadIdx.x == 0) {
+    initMbarrier(barriers, 1);
+    initMbarrier(barriers + 1, 1);
+  }
+  allocateTensorMemory(address, 128);
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    arriveExpecting(barriers, 16 * 1024);
+    copyBox(tile, map, 0, 0, barriers);
+    waitFor(barriers, 0);
+    const uint64_t operand = tensorOperand(tile);
+    orderProduct(*address + (misuse == TensorMisuse::tooFar ? 1 : 0), operand, operand, false);
+    if (misuse != TensorMisuse::noCommit) commitOrders(barriers + 1);
+  }
+  __syncwarp();
+  waitFor(barriers + 1, 0);
+  float part[kTensorPart];
+  loadTensorMemory(*address + (misuse == TensorMisuse::otherLanes ? 32u << 16 : 0), part);
+  for (int i = 0; i < kTensorPart; ++i) out[threadIdx.x * kTensorPart + i] = part[i];
+  freeTensorMemory(*address, 128);
+}
+
+void testTensorMemory() {
+  std::mt19937 random(6);
+  std::vector<uint8_t> codes(128 * 128);
+  for (uint8_t& code : codes) code = floatToE4m3(static_cast<float>(static_cast<int>(random() % 30)) - 15);
+  TensorMap map;
+  makeTensorMap(map, codes.data(), 128, 128, 128, 128);
+  forEachSchedule(6, [&] {
+    std::vector<float> out(32 * kTensorPart, NAN);
+    const auto run = [&](TensorMisuse misuse) {
+      return failureOf([&] { launch(tensorSquare, 1, 32, 16 * 1024 + 24, nullptr, map, out.data(), misuse); });
+    };
+    CHECK(run(TensorMisuse::none).empty());
+    for (int m = 0; m < 32; ++m) {
+      for (int n = 0; n < kTensorPart; ++n) {
+        float sum = 0;  // exact
+        for (int k = 0; k < 32; ++k) sum += e4m3ToFloat(codes[m * 128 + k]) * e4m3ToFloat(codes[n * 128 + k]);
+        CHECK(out[m * kTensorPart + n] == sum);
+      }
+    }
+    CHECK(contains(run(TensorMisuse::noCommit), "threads wait for mbarrier"));
+    CHECK(contains(run(TensorMisuse::tooFar), "behind what was allocated"));
+    CHECK(contains(run(TensorMisuse::otherLanes), "another warp's lanes"));
   });
 }
 
@@ -500,6 +556,7 @@ int main() {
   testLoadMatrix();
   testCopies();
   testProducts();
+  testTensorMemory();
   testIntrinsics();
   return finish("executor");
 }

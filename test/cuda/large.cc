@@ -161,11 +161,14 @@ int main() {
   using namespace foretoken::test;
   testPlaces();
   testQuantization();
-  testReference({1, 1, 1}, Scales::rows, 3);
-  testReference({70, 150, 1100}, Scales::blocks, longRun() ? 18 : 6);
-  testReference({130, 30, 520}, Scales::rows, longRun() ? 9 : 3);
-  testRowInvariance();
-  testFinish();
-  if (longRun()) testReference({200, 300, 2000}, Scales::blocks, 6);
+  for (const bool blackwell : {false, true}) {
+    foretoken::simt::model.hasTensorMemory = blackwell;
+    testReference({1, 1, 1}, Scales::rows, 3);
+    testReference({70, 150, 1100}, Scales::blocks, longRun() ? 18 : 6);
+    testReference({130, 30, 520}, Scales::rows, longRun() ? 9 : 3);
+    testRowInvariance();
+    testFinish();
+    if (longRun()) testReference({200, 300, 2000}, Scales::blocks, 6);
+  }
   return finish("large");
 }
