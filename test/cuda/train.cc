@@ -6,6 +6,7 @@
 
 #include "cuda/train/linear_loss.cuh"
 #include "cuda/train/optimiser.cuh"
+#include "cuda/train/small_moments.cuh"
 #include "quant/float_codecs.h"
 #include "test/cuda/schedules.h"
 #include "test/native/check.h"
@@ -383,6 +384,90 @@ void testOptimisers() {
   }
 }
 
+/// AdamW whose moments are codes, and what they stand for.
+struct SmallTensors {
+  explicit SmallTensors(std::vector<float> start)
+      : weight(std::move(start)),
+        rounded(weight.size(), 0xffff),
+        mean(weight.size()),
+        root(weight.size()),
+        meanScale(at(ceilDiv<int64_t>(static_cast<int64_t>(weight.size()), kMomentBlock))),
+        rootScale(meanScale) {}
+  void step(const std::vector<float>& gradient, const formula::AdamW& rule, uint64_t seed, const Clip& clip) {
+    const StepArgs a{gradient.data(), weight.data(), rounded.data(),
+                     nullptr,         nullptr,       static_cast<int64_t>(weight.size())};
+    launchSmallStep(a, {mean.data(), root.data(), meanScale.data(), rootScale.data()}, rule, seed, 0, &clip, nullptr);
+  }
+  double meanOf(size_t i) const { return static_cast<double>(e4m3ToFloat(mean[i])) * meanScale[i / kMomentBlock]; }
+  double rootOf(size_t i) const { return static_cast<double>(e4m3ToFloat(root[i])) * rootScale[i / kMomentBlock]; }
+
+  std::vector<float> weight;
+  std::vector<uint16_t> rounded;
+  std::vector<uint8_t> mean, root;
+  std::vector<float> meanScale, rootScale;
+};
+
+/// Weights move by the moments as they were, exactly; new moments are next to what they should be, and right on
+/// average.
+void testSmallMoments() {
+  constexpr size_t kCount = 3 * kMomentBlock + 41;
+  std::mt19937 random(10);
+  const auto rule = [](int n) {
+    return formula::AdamW{0.01f,
+                          0.9f,
+                          0.95f,
+                          1e-8f,
+                          0.1f,
+                          1 - std::pow(0.9f, static_cast<float>(n)),
+                          1 - std::pow(0.95f, static_cast<float>(n))};
+  };
+  SmallTensors t(normalFloats(random, kCount));
+  for (int n = 1; n <= (longRun() ? 60 : 12); ++n) {
+    const std::vector<float> gradient = normalFloats(random, kCount, 3);
+    const Clip clip{1, 0.5f, 1};
+    const SmallTensors before = t;
+    t.step(gradient, rule(n), static_cast<uint64_t>(n), clip);
+    for (size_t i = 0; i < kCount; ++i) {
+      const double g = 0.5 * gradient[i], root = before.rootOf(i);
+      const double mean = 0.9 * before.meanOf(i) + 0.1 * g, square = 0.95 * root * root + 0.05 * g * g;
+      const double expected =
+          before.weight[i] * (1 - 0.01 * 0.1) -
+          0.01 * (mean / (1 - std::pow(0.9, n))) / (std::sqrt(square / (1 - std::pow(0.95, n))) + 1e-8);
+      CHECK(std::abs(t.weight[i] - expected) < 1e-5 && t.rounded[i] == floatToBf16(t.weight[i]));
+      const double meanStep = std::max(std::abs(mean) / 8, t.meanScale[i / kMomentBlock] / 512.0);
+      const double rootStep = std::max(std::sqrt(square) / 8, t.rootScale[i / kMomentBlock] / 512.0);
+      CHECK(std::abs(t.meanOf(i) - mean) <= 1.001 * meanStep &&
+            std::abs(t.rootOf(i) - std::sqrt(square)) <= 1.001 * rootStep);
+    }
+    SmallTensors again = before;
+    simt::schedule = {static_cast<uint64_t>(n), {}};
+    again.step(gradient, rule(n), static_cast<uint64_t>(n), clip);
+    simt::schedule = {};
+    CHECK(again.weight == t.weight && again.mean == t.mean && again.root == t.root && again.meanScale == t.meanScale);
+    SmallTensors skipped = before;
+    skipped.step(gradient, rule(n), 1, {1, 0.5f, 0});
+    CHECK(skipped.weight == before.weight && skipped.mean == before.mean && skipped.root == before.root);
+  }
+}
+
+/// Beside a number that keeps its size, others get smaller by 2.5 % a step, less than codes are apart: they get there
+/// on average.
+void testSmallMomentsMove() {
+  constexpr int kSteps = 30;
+  SmallTensors t(std::vector<float>(kMomentBlock, 1.0f));
+  t.rootScale[0] = 1 / kGreatestCode;
+  std::fill(t.root.begin(), t.root.end(), floatToE4m3(0.5f * kGreatestCode));
+  t.root[0] = floatToE4m3(kGreatestCode);
+  std::vector<float> gradient(kMomentBlock);
+  gradient[0] = 1;
+  for (int n = 1; n <= kSteps; ++n)
+    t.step(gradient, {0.01f, 0.9f, 0.95f, 1e-8f, 0, 1, 1}, static_cast<uint64_t>(n), {1, 1, 1});
+  double mean = 0;
+  for (size_t i = 1; i < kMomentBlock; ++i) mean += t.rootOf(i) / (kMomentBlock - 1);
+  const double expected = 0.5 * std::pow(0.95, 0.5 * kSteps);
+  CHECK(std::abs(mean - expected) < 0.05 * expected);
+}
+
 /// Slices of a large tensor are the whole.
 void testStepSlices() {
   StepArgs a{};
@@ -406,6 +491,8 @@ int main() {
   testLinearLoss(false);
   testLinearLoss(true);
   testOptimisers();
+  testSmallMoments();
+  testSmallMomentsMove();
   testStepSlices();
   return finish("train");
 }

@@ -9,3 +9,7 @@ mutant(train no-barrier-before-list cuda/train/loss.cuh [[isListed[i] = 0;
 ]] [[isListed[i] = 0;
 ]])
 mutant(train last-piece-left-out cuda/train/optimiser.cuh [[i < pieces; i += kStepThreads]] [[i < pieces - 1; i += kStepThreads]])
+mutant(train rounds-to-nearest cuda/train/small_moments.cuh [[(magnitude + (random & kDropped))]]
+  [[(magnitude + (1u << 19))]])
+mutant(train scale-of-the-block-before cuda/train/small_moments.cuh [[moments.rootScale[block] = rootScale;]]
+  [[moments.rootScale[block > 0 ? block - 1 : 0] = rootScale;]])
