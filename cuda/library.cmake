@@ -32,6 +32,8 @@ add_library(foretoken_cuda SHARED ${cuda_sources})
 set_target_properties(foretoken_cuda PROPERTIES CUDA_STANDARD 20 CUDA_RUNTIME_LIBRARY Static
   CXX_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden)
 target_include_directories(foretoken_cuda PRIVATE ${CMAKE_SOURCE_DIR} ${CMAKE_SOURCE_DIR}/native)
+# The backend packs weights as the CPU does.
+target_link_libraries(foretoken_cuda PRIVATE foretoken_core)
 # Bits are a promise here too: a kernel's instances for one row and for many must not differ in what the compiler fuses.
 # Kernels spell out fmaf. Constexpr functions of native/ (codecs, philox, layouts) are device functions as they are.
 target_compile_options(foretoken_cuda PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:--compiler-options=-Wall,-Wextra>"

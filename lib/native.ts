@@ -22,6 +22,8 @@ export type GgufValue =
 export interface NativeLoadOptions {
   /** Weight format: 'auto' or a format name. */
   weights: string;
+  /** 'cpu' or 'cuda'. */
+  backend: string;
   /** 0 = physical cores. */
   threads: number;
   /** '' = best available path. */
@@ -269,6 +271,9 @@ export interface NativeModelInfo {
   weightsDescription: string;
   weightBytes: number;
   sourceHash: string;
+  /** 'cpu' or 'cuda'. */
+  backend: string;
+  /** Instruction set, or name of the CUDA device. */
   isa: string;
   threads: number;
 }

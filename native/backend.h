@@ -191,4 +191,12 @@ std::unique_ptr<Backend> createCpuBackend(const CpuOptions&);
 /// Instruction-set paths this CPU can run, best first.
 std::span<const char* const> availableIsas();
 
+struct CudaOptions {
+  int device = 0;
+  int threads = 1;  ///< of the host, that pack weights
+};
+/// The backend of libforetoken_cuda.so. Throws CUDA_UNAVAILABLE without library, driver or device, CUDA_ERROR where the
+/// device fails.
+std::unique_ptr<Backend> createCudaBackend(const CudaOptions&);
+
 }  // namespace foretoken

@@ -48,6 +48,7 @@ interface Running extends Run {
 const defaults: NativeLoadOptions = {
   ...{ head: '', heads: '', tokenizer: '', learn: false },
   weights: 'auto',
+  backend: 'cpu',
   threads: 0,
   isa: '',
   contextLength: 2048,

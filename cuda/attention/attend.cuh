@@ -21,7 +21,6 @@ namespace foretoken::cuda {
 
 constexpr int kStripPages = 4, kStrip = kStripPages * kPageSize;  ///< positions of one warp's softmax
 constexpr int kSplitStrips = 4, kSplit = kSplitStrips * kStrip;   ///< positions of one block's turn
-constexpr int kTileQueries = 16;
 
 struct AttendArgs {
   const int32_t* pass;
@@ -471,7 +470,7 @@ __global__ void __launch_bounds__(kSplitStrips * 32) attend(AttendArgs a) {
 }
 
 /// Folds what blocks left of each row's splits. Grid: (rows, heads); a thread takes every blockDim-th dimension.
-inline __global__ void __launch_bounds__(128) foldSplits(AttendArgs a) {
+static __global__ void __launch_bounds__(128) foldSplits(AttendArgs a) {
   const PassView pass(a.pass);
   const int row = blockIdx.x, head = blockIdx.y, headDim = a.kv.headDim, stride = headDim + 2;
   if (row >= pass.rows()) return;

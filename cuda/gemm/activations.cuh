@@ -18,6 +18,7 @@ struct Activations {
   uint4* fragments;
   float* factors;  ///< [tokens] powers of two that the numbers have been divided by
   int tokens, cols;
+  bool operator==(const Activations&) const = default;
 
   __host__ __device__ int tokenTiles() const { return ceilDiv(tokens, kTokenTile); }
   __host__ __device__ int groups() const { return roundUp(cols, 256) / kGroupCols; }

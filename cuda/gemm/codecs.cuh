@@ -16,6 +16,9 @@ __device__ __forceinline__ uint32_t word(const uint4& v, int i) {
   return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
 }
 
+/// A lane's chunks of a step.
+using StepChunks = uint4[kStepChunks];
+
 /// Row operands of two mma.sync m16n8k16 that cover a group of 32 columns.
 using GroupOperand = uint32_t[2][4];
 
@@ -38,10 +41,26 @@ struct Fp8Rows {
   struct Scales {};
   static __device__ Scales loadScales(const unsigned char*, int, int, int, const EvictFirst&) { return {}; }
   static __device__ __forceinline__ float factor() { return 1; }
-  static __device__ __forceinline__ void decode(const uint4& chunk, int, int, const Scales&, GroupOperand& a) {
+  static __device__ __forceinline__ void decode(const StepChunks& chunks, int group, const Scales&, GroupOperand& a) {
     uint32_t rows[2][4];
 #pragma unroll
-    for (int i = 0; i < 8; ++i) rows[i / 4][i % 4] = decodeE4m3Pair(word(chunk, i / 2) >> (i % 2 * 16));
+    for (int i = 0; i < 8; ++i) rows[i / 4][i % 4] = decodeE4m3Pair(word(chunks[group], i / 2) >> (i % 2 * 16));
+    place(rows[0], rows[1], a);
+  }
+};
+
+/// f16 with one factor a row: for weights that come in 16 bits or more.
+struct F16Rows {
+  static constexpr SkinnyFormat kFormat = SkinnyFormat::f16Rows;
+  static constexpr WeightCode kCode = WeightCode::e4m3;
+  static constexpr int kPromotedGroups = 0;
+  using Scales = Fp8Rows::Scales;
+  static __device__ Scales loadScales(const unsigned char*, int, int, int, const EvictFirst&) { return {}; }
+  static __device__ __forceinline__ float factor() { return 1; }
+  static __device__ __forceinline__ void decode(const StepChunks& chunks, int group, const Scales&, GroupOperand& a) {
+    uint32_t rows[2][4];
+#pragma unroll
+    for (int i = 0; i < 8; ++i) rows[i / 4][i % 4] = word(chunks[group * 2 + i / 4], i % 4);
     place(rows[0], rows[1], a);
   }
 };
@@ -58,8 +77,8 @@ struct Fp8Blocks {
   }
   static __device__ __forceinline__ float factor() { return 1; }
   static __device__ __forceinline__ float promotion(const Scales& scales, int, int) { return scales; }
-  static __device__ __forceinline__ void decode(const uint4& chunk, int, int, const Scales&, GroupOperand& a) {
-    Fp8Rows::decode(chunk, 0, 0, {}, a);
+  static __device__ __forceinline__ void decode(const StepChunks& chunks, int group, const Scales&, GroupOperand& a) {
+    Fp8Rows::decode(chunks, group, {}, a);
   }
 };
 
@@ -76,16 +95,16 @@ struct Nvfp4 {
     return loadStreaming(scales + (size_t(tile) * steps + step) * 256 + lane / 2 * 16, evict);
   }
   static __device__ __forceinline__ float factor() { return 0x1p7f; }
-  static __device__ __forceinline__ void decode(const uint4& chunk, int number, int group, const Scales& scales,
+  static __device__ __forceinline__ void decode(const StepChunks& chunks, int group, const Scales& scales,
                                                 GroupOperand& a) {
     // 128 or 1/128: what is left of the 2^-7 when the decoder's factor is taken off.
     const uint32_t rescale = convertsE2m1() ? 0x20002000u : 0x58005800u;
-    const uint32_t pair = decodeE4m3Pair(word(scales, number) >> (group * 16));
+    const uint32_t pair = decodeE4m3Pair(word(scales, group / 2) >> (group % 2 * 16));
     const uint32_t both = multiplyPair(F16{}, pair, rescale);
     uint32_t rows[2][4];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      decodeE2m1(word(chunk, group * 2 + half), rows[half]);
+      decodeE2m1(word(chunks[group / 2], group % 2 * 2 + half), rows[half]);
 #pragma unroll
       for (uint32_t& codes : rows[half]) codes = multiplyPair(F16{}, codes, spread(both, half));
     }
@@ -108,10 +127,10 @@ struct Mxfp4 {
   static __device__ __forceinline__ float promotion(const Scales& scales, int group, int half) {
     return e8m0ToFloat(static_cast<uint8_t>(word(scales, group / 2) >> (group % 2 * 16 + half * 8)));
   }
-  static __device__ __forceinline__ void decode(const uint4& chunk, int, int group, const Scales&, GroupOperand& a) {
+  static __device__ __forceinline__ void decode(const StepChunks& chunks, int group, const Scales&, GroupOperand& a) {
     uint32_t rows[2][4];
 #pragma unroll
-    for (int half = 0; half < 2; ++half) decodeE2m1(word(chunk, group * 2 + half), rows[half]);
+    for (int half = 0; half < 2; ++half) decodeE2m1(word(chunks[group / 2], group % 2 * 2 + half), rows[half]);
     place(rows[0], rows[1], a);
   }
 };

@@ -16,6 +16,7 @@ __device__ __forceinline__ float silu(float x) { return __fdividef(x, 1.0f + __e
 struct Output {
   float* out;
   Finish how;
+  bool operator==(const Output&) const = default;
 
   /// Results of rows n and n + 1 (if there is one) of token m, n even.
   __device__ __forceinline__ void put(int m, int n, int rows, float first, float second) const {
@@ -32,6 +33,7 @@ struct Output {
 /// The skinny product's: sums may have to wait for others of the same result.
 struct SkinnyOutput : Output {
   float* sums;  ///< [part][tokens][rows]
+  bool operator==(const SkinnyOutput&) const = default;
 
   __device__ __forceinline__ float* sum(int part, int m, int n, int tokens, int rows) const {
     return sums + (size_t(part) * tokens + m) * rows + n;

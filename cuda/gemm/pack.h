@@ -8,7 +8,7 @@ namespace foretoken::cuda {
 
 /// A quantised matrix as quant/quantize.h gives it: weight (r, c) = code * its scales.
 struct SkinnySource {
-  const uint8_t* codes;             ///< [rows][cols], one code a byte
+  const uint8_t* codes;             ///< [rows][cols], one code a byte; f16Rows: two bytes
   const uint8_t* scales = nullptr;  ///< nvfp4: [rows][cols / 16] e4m3, mxfp4: [rows][cols / 32] e8m0, rounded up
   const float* blocks = nullptr;    ///< fp8Blocks: [rows / 128][cols / 128], rounded up
   const float* factors = nullptr;   ///< [rows], e.g. an fp8 row's scale, an nvfp4 matrix's global one; null: all 1
@@ -45,9 +45,18 @@ class SkinnyPacker {
     return row < layout_.rows && col < layout_.cols ? source_.codes[row * layout_.cols + col] : uint8_t{0};
   }
 
+  void putHalf(int64_t row, int64_t col, uint8_t* out) const {
+    if (row < layout_.rows && col < layout_.cols) std::memcpy(out, source_.codes + (row * layout_.cols + col) * 2, 2);
+  }
+
   /// The 16 bytes of a lane of one chunk.
   void packLane(int64_t row, int64_t step, int chunk, int t, uint8_t* out) const {
     const int64_t first = step * stepCols(layout_.format) + 8 * t;
+    if (layout_.format == SkinnyFormat::f16Rows) {
+      row += chunk % 2 * 8;
+      for (int i = 0; i < 8; ++i) putHalf(row, first + chunk / 2 * kGroupCols + i, out + 2 * i);
+      return;
+    }
     if (!isFp4(layout_.format)) {
       for (int half = 0; half < 2; ++half)
         for (int i = 0; i < 8; ++i) out[half * 8 + i] = code(row + 8 * half, first + chunk * kGroupCols + i);

@@ -14,6 +14,7 @@ cudaError_t multiplySkinny(SkinnyFormat format, const SkinnyPlan& plan, const Sk
     case SkinnyFormat::fp8Rows: return SkinnyLauncher<Fp8Rows>(plan, weights, x, out, stream).run();
     case SkinnyFormat::fp8Blocks: return SkinnyLauncher<Fp8Blocks>(plan, weights, x, out, stream).run();
     case SkinnyFormat::nvfp4: return SkinnyLauncher<Nvfp4>(plan, weights, x, out, stream).run();
+    case SkinnyFormat::f16Rows: return SkinnyLauncher<F16Rows>(plan, weights, x, out, stream).run();
     case SkinnyFormat::mxfp4: return SkinnyLauncher<Mxfp4>(plan, weights, x, out, stream).run();
   }
   return cudaSuccess;

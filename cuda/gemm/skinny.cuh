@@ -69,11 +69,11 @@ struct SkinnyWarp {
   }
 
   /// sums += one group of 32 columns of every tile.
-  __device__ __forceinline__ void multiplyGroup(int number, int group, const uint4 (&b)[kTokenTiles], Sums& sums) {
+  __device__ __forceinline__ void multiplyGroup(int group, const uint4 (&b)[kTokenTiles], Sums& sums) {
 #pragma unroll
     for (int r = 0; r < kTiles; ++r) {
       GroupOperand a;
-      Codec::decode(chunk[r][number], number, group, scales[r], a);
+      Codec::decode(chunk[r], group, scales[r], a);
 #pragma unroll
       for (int t = 0; t < kTokenTiles; ++t) {
         mma(F16{}, sums[r][t], a[0], {b[t].x, b[t].y});
@@ -100,8 +100,7 @@ struct SkinnyWarp {
 
   /// total += all columns of a slice.
   __device__ __forceinline__ void multiply(const Slice& slice, Sums& total) {
-    constexpr int kChunkGroups = isFp4(Codec::kFormat) ? 2 : 1;
-    constexpr int kStepGroups = kStepChunks * kChunkGroups;
+    constexpr int kStepGroups = stepCols(Codec::kFormat) / kGroupCols;
     if (slice.begin == slice.end) return;
     Sums part = {};
     uint4 b[2][kTokenTiles];
@@ -118,16 +117,17 @@ struct SkinnyWarp {
       for (int r = 0; r < kTiles; ++r) scales[r] = nextScales[r];
 #pragma unroll
       for (int group = 0; group < kStepGroups; ++group) {
-        const int number = group / kChunkGroups;
         if (more || group + 1 < kStepGroups) loadTokens(step * kStepGroups + group + 1, b[(group + 1) % 2]);
         if (more && group == kStepGroups / 2) loadScales(step + 1);
         if constexpr (Codec::kPromotedGroups == 0) {
-          multiplyGroup(number, group % kChunkGroups, b[group % 2], total);
+          multiplyGroup(group, b[group % 2], total);
         } else {
-          multiplyGroup(number, group % kChunkGroups, b[group % 2], part);
+          multiplyGroup(group, b[group % 2], part);
           if ((group + 1) % Codec::kPromotedGroups == 0) promote(group, part, total);
         }
-        if (more && group % kChunkGroups == kChunkGroups - 1) {
+#pragma unroll
+        for (int number = 0; number < kStepChunks; ++number) {
+          if (!more || ceilDiv((number + 1) * kStepGroups, kStepChunks) != group + 1) continue;  // still wanted
 #pragma unroll
           for (int r = 0; r < kTiles; ++r) loadChunk(r, number, step + 1);
         }

@@ -12,12 +12,14 @@ constexpr int kSkinnyThreads = kSkinnyWarps * kWarp;
 struct SkinnyWeights {
   const unsigned char* packed;
   int rows, cols;
+  bool operator==(const SkinnyWeights&) const = default;
 };
 
 /// How a product is cut. Splits are part of what is computed and depend on the matrix alone; tiles are not.
 struct SkinnyPlan {
   int tiles, tokenTiles, splits;
   bool wide;
+  bool operator==(const SkinnyPlan&) const = default;
 
   /// How many fp32 numbers SkinnyOutput::sums must have room for.
   size_t sums(int rows, int tokens) const {

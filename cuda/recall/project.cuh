@@ -4,6 +4,7 @@
 #include "backend.h"
 #include "cuda/common/device.cuh"
 #include "cuda/common/reduce.cuh"
+#include "cuda/step/pass_view.cuh"
 
 namespace foretoken::cuda {
 
@@ -11,13 +12,13 @@ constexpr int kProjectParts = 16;
 constexpr int kProjectThreads = kKeyWidth * kProjectParts;
 
 struct ProjectArgs {
+  const int32_t* pass;
   const float* hidden;  ///< [rows][width]
   int32_t width;
   const uint32_t* signs;  ///< KeyProjection::signs
   const float* centre;    ///< [kKeyWidth]
-  const int32_t* slot;    ///< [rows]
-  int8_t* side;           ///< of slot 0
-  int64_t sideBytes;      ///< of a slot
+  Sides sides;
+  bool operator==(const ProjectArgs&) const = default;
 };
 
 /// Of a row, the numbers of words [begin, end) of `signs`: their signed sum for number j, and their squares.
@@ -35,9 +36,12 @@ __device__ inline void projectPart(const ProjectArgs& a, const float* h, int beg
   }
 }
 
+/// Grid: rows.
 static __global__ void __launch_bounds__(kProjectThreads) project(ProjectArgs a) {
   __shared__ float sums[kProjectParts][kKeyWidth], squares[kProjectParts], direction[kKeyWidth];
   const int row = blockIdx.x, j = threadIdx.x % kKeyWidth, part = threadIdx.x / kKeyWidth;
+  const PassView pass(a.pass);
+  if (row >= pass.rows()) return;
   const int words = ceilDiv(a.width, 32), each = ceilDiv(words, kProjectParts);
   const int begin = part * each < words ? part * each : words, end = begin + each < words ? begin + each : words;
   float sum, square;
@@ -55,7 +59,8 @@ static __global__ void __launch_bounds__(kProjectThreads) project(ProjectArgs a)
   float length = 0;
   for (int i = 0; i < kKeyWidth; ++i) length = fmaf(direction[i], direction[i], length);
   const float value = direction[j] * (127.0f / sqrtf(length));  // NaN and infinity where there is no direction
-  a.side[a.slot[row] * a.sideBytes + j] = value > -127.5f && value < 127.5f ? static_cast<int8_t>(rintf(value)) : 0;
+  auto* const key = reinterpret_cast<int8_t*>(a.sides.at(pass.at(pass.header().slot)[row]));
+  key[j] = value > -127.5f && value < 127.5f ? static_cast<int8_t>(rintf(value)) : 0;
 }
 
 }  // namespace foretoken::cuda

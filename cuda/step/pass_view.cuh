@@ -8,8 +8,10 @@
 
 namespace foretoken::cuda {
 
-/// Up to sixteen queries (rows x query heads of one KV head) of neighbouring rows of one sequence: what one tile of the
-/// tensor cores attends for.
+constexpr int kTileQueries = 16;
+
+/// Up to kTileQueries queries (rows x query heads of one KV head) of neighbouring rows of one sequence: what one tile
+/// of the tensor cores attends for.
 struct AttentionTile {
   int32_t rowBegin, rowEnd;  ///< the sequence's run of rows; its queries are numbered row by row, head by head
   int32_t queryBegin;        ///< first query of the tile
@@ -52,6 +54,14 @@ class PassView {
 
  private:
   const int32_t* words_;
+};
+
+/// The side bytes of KV slots.
+struct Sides {
+  uint8_t* base;
+  int bytes;  ///< of a slot
+  bool operator==(const Sides&) const = default;
+  __device__ uint8_t* at(int slot) const { return base + static_cast<size_t>(slot) * bytes; }
 };
 
 }  // namespace foretoken::cuda

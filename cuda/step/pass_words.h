@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "backend.h"
-#include "cuda/attention/attend.cuh"
 #include "cuda/step/pass_view.cuh"
 
 namespace foretoken::cuda {

@@ -26,6 +26,11 @@ export interface LoadOptions {
    * Defaults to `'auto'`. 'f32' is the exact reference path: slow.
    */
   weights?: WeightFormat;
+  /**
+   * What computes: 'cpu', or 'cuda' for an NVIDIA GPU (Hopper or Blackwell). Without a driver or such a device loading with 'cuda' fails
+   * with code `CUDA_UNAVAILABLE`. Defaults to `'cpu'`.
+   */
+  backend?: 'cpu' | 'cuda';
   /** Threads that compute. Defaults to the physical cores this process may use. */
   threads?: number;
   /** Instruction set: 'portable', 'avx2', 'avx512' or 'avx512fp16'. Defaults to the best this processor has. */
@@ -101,6 +106,7 @@ export function checkLoadOptions(options: LoadOptions | undefined): CheckedLoadO
   const checked = {
     native: {
       weights: read.oneOf('weights', 'auto', weightFormats),
+      backend: read.oneOf('backend', 'cpu', ['cpu', 'cuda'] as const),
       threads: read.integer('threads', 0, 1, 1024),
       isa: read.string('isa', ''),
       contextLength: read.integer('contextLength', 0, 16, 1 << 24),

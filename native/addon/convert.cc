@@ -53,13 +53,13 @@ void requireFinite(const std::vector<float>& values, const char* name, const Nap
 LoadOptions loadOptions(const Fields& fields) {
   LoadOptions result;
   result.weights = fields.string("weights");
-  result.isa = fields.string("isa");
+  result.backend = {fields.string("backend"), static_cast<int>(fields.integer("threads", 0, 1024)),
+                    fields.string("isa")};
   result.cacheFolder = fields.string("cacheFolder");
   result.head = fields.string("head");
   result.heads = fields.string("heads");
   result.tokenizer = fields.string("tokenizer");
   result.learn = fields.boolean("learn");
-  result.threads = static_cast<int>(fields.integer("threads", 0, 1024));
   result.engine.contextLength = static_cast<int32_t>(fields.integer("contextLength", 0, 1 << 26));
   result.engine.maxSequences = static_cast<int32_t>(fields.integer("maxSequences", 1, 64));
   result.engine.kvBytes = static_cast<size_t>(fields.integer("kvBytes", 0, kMostBytes));

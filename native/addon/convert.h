@@ -3,15 +3,16 @@
 #include <napi.h>
 
 #include "addon/arguments.h"
+#include "addon/backend_choice.h"
 #include "engine/engine.h"
 
 namespace foretoken::addon {
 
 struct LoadOptions {
-  std::string weights, isa, cacheFolder;
+  std::string weights, cacheFolder;
+  BackendChoice backend;
   std::string head, heads, tokenizer;  ///< as in NativeLoadOptions
-  int threads;
-  bool learn;  ///< heads learn
+  bool learn;                          ///< heads learn
   EngineOptions engine;
 };
 

@@ -201,7 +201,7 @@ class LoadWorker final : public Napi::AsyncWorker {
   void OnOK() override {
     progress_.Release();
     if (!failure_) {
-      handle_->start(std::move(engine_), *backend_, std::move(learner_));
+      handle_->start(std::move(engine_), *backend_, options_.backend, std::move(learner_));
       deferred_.Resolve(engineObject(Env(), handle_));
       return;
     }
@@ -215,7 +215,7 @@ class LoadWorker final : public Napi::AsyncWorker {
 
  private:
   void load() {
-    auto backend = std::make_unique<TimedBackend>(createCpuBackend({options_.threads, options_.isa}));
+    auto backend = std::make_unique<TimedBackend>(options_.backend.create());
     backend_ = backend.get();
     ModelOptions model;
     model.weights = options_.weights;
@@ -242,7 +242,9 @@ class LoadWorker final : public Napi::AsyncWorker {
     options_.engine.head = std::make_shared<const HeadWeights>(
         HeadSource{head.shape, head.binding.fusedLayers, head.draft, head.weights, head.delta}, target, backend);
     if (!options_.learn) return;
-    learner_ = std::make_unique<learn::Learner>(std::move(head), options_.engine.head, CpuOptions{1, options_.isa},
+    const BackendChoice& choice = options_.backend;
+    learner_ = std::make_unique<learn::Learner>(std::move(head), options_.engine.head,
+                                                BackendChoice{choice.backend, 1, choice.isa}.create(), choice.isa,
                                                 learn::LearnerOptions{});
     options_.engine.textSink = learner_.get();
   }

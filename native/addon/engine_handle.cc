@@ -38,11 +38,12 @@ std::shared_ptr<EngineHandle> EngineHandle::create(Napi::Env env, Napi::Function
 
 EngineHandle::~EngineHandle() = default;
 
-void EngineHandle::start(std::unique_ptr<Engine> engine, TimedBackend& backend,
+void EngineHandle::start(std::unique_ptr<Engine> engine, TimedBackend& backend, BackendChoice choice,
                          std::unique_ptr<learn::Learner> learner) {
   engine_ = std::move(engine);
   learner_ = std::move(learner);
   backend_ = &backend;
+  choice_ = std::move(choice);
 }
 
 void EngineHandle::abandon(Napi::Env env) {
@@ -121,9 +122,9 @@ Napi::Object EngineHandle::info(Napi::Env env) {
   result.Set("weightsDescription", model.weightsDescription());
   result.Set("weightBytes", static_cast<double>(model.weightBytes()));
   result.Set("sourceHash", model.sourceHash());
-  auto& cpu = static_cast<CpuBackend&>(backend_->inner());
-  result.Set("isa", name(cpu.isa()));
-  result.Set("threads", cpu.threads().size());
+  result.Set("backend", choice_.backend);
+  result.Set("isa", choice_.processor());
+  result.Set("threads", choice_.threadCount());
   return result;
 }
 
@@ -288,11 +289,6 @@ Napi::Promise EngineHandle::memoryOf(Napi::Env env, std::string tenant) {
         result.Set("keys", toJs(jsEnv, image.keys));
         return result;
       });
-}
-
-CpuOptions EngineHandle::packingOptions() {
-  auto& cpu = static_cast<CpuBackend&>(backend_->inner());
-  return {std::max(1, cpu.threads().size() / 2), name(cpu.isa())};
 }
 
 Napi::Promise EngineHandle::swapWeights(Napi::Env env, std::shared_ptr<Model> model,

@@ -36,7 +36,8 @@ class EngineHandle final : public OutcomeSink {
 
   /// Takes an engine over, made (on any thread) with this handle as its sink, and what learns from its texts (may be
   /// null).
-  void start(std::unique_ptr<Engine> engine, TimedBackend& backend, std::unique_ptr<learn::Learner> learner);
+  void start(std::unique_ptr<Engine> engine, TimedBackend& backend, BackendChoice choice,
+             std::unique_ptr<learn::Learner> learner);
   /// No engine will come: loading failed.
   void abandon(Napi::Env env);
 
@@ -58,8 +59,8 @@ class EngineHandle final : public OutcomeSink {
   Napi::Promise memoryOf(Napi::Env env, std::string tenant);
   /// The newest weights and the common head (null where there is none), for an update to start from.
   std::shared_ptr<Model> model() { return open().model(); }
-  /// A backend like the engine's that leaves the engine half of the threads.
-  CpuOptions packingOptions();
+  /// What the engine runs on.
+  const BackendChoice& choice() const { return choice_; }
   std::shared_ptr<const HeadWeights> head() { return open().head(); }
   Napi::Promise swapWeights(Napi::Env env, std::shared_ptr<Model> model, std::shared_ptr<const HeadWeights> head,
                             bool restart, WeightUpdate update);
@@ -107,6 +108,7 @@ class EngineHandle final : public OutcomeSink {
   Ledger ledger_;
   std::array<Message, 4> batchMessages_;
   TimedBackend* backend_ = nullptr;  ///< of engine_
+  BackendChoice choice_;
 };
 
 }  // namespace foretoken::addon

@@ -5,7 +5,6 @@
 
 #include "addon/arguments.h"
 #include "addon/errors.h"
-#include "cpu/cpu_backend.h"
 #include "format/tensor_buffers.h"
 #include "head/head_weights.h"
 #include "model/source.h"
@@ -31,7 +30,7 @@ class UpdateWorker final : public Napi::AsyncWorker {
         handle_(std::move(handle)),
         base_(handle_->model()),
         head_(handle_->head()),
-        packing_(handle_->packingOptions()),
+        packing_(handle_->choice().beside()),
         path_(std::move(path)),
         tensors_(std::move(tensors)),
         restart_(restart) {}
@@ -41,7 +40,7 @@ class UpdateWorker final : public Napi::AsyncWorker {
   void Execute() override {
     try {
       if (!tensors_) tensors_ = openTensors(path_);
-      const auto packing = createCpuBackend(packing_);
+      const auto packing = packing_.create();
       next_ = base_->updated(*tensors_, *packing);
       if (head_) head_ = head_->updated(*next_, *packing);
       for (const TensorInfo& tensor : tensors_->tensors()) ++update_.tensors, update_.bytes += tensor.bytes;
@@ -66,7 +65,7 @@ class UpdateWorker final : public Napi::AsyncWorker {
   std::shared_ptr<EngineHandle> handle_;
   std::shared_ptr<Model> base_, next_;
   std::shared_ptr<const HeadWeights> head_;
-  const CpuOptions packing_;
+  const BackendChoice packing_;
   const std::string path_;
   std::unique_ptr<TensorFile> tensors_;
   const bool restart_;

@@ -48,6 +48,7 @@ CudaLibrary load() {
   lookUp(handle, "foretoken_cuda_device_count", library.deviceCount);
   lookUp(handle, "foretoken_cuda_describe", library.describe);
   lookUp(handle, "foretoken_cuda_axpy", library.axpy);
+  lookUp(handle, "foretoken_cuda_create_backend", library.createBackend);
   return library;
 }
 

@@ -204,14 +204,15 @@ EngineCounters EngineCore::counters() const {
 }
 
 /// Runs the pass that was built. Where nobody drafts from it no keys are computed, and none of an earlier owner stay.
+/// Side bytes are written by the host before the pass begins, so that nobody has to wait for it.
 void EngineCore::runPass(bool keys) {
   const Pass& pass = pass_.finish();
+  if (head_) head_->written(pass);
+  if (!keys && keys_)
+    for (int row = 0; row < pass.rows; ++row) std::fill_n(backend_.side(pass.slot[row]), kKeyWidth, uint8_t{0});
   capture_.projection = keys && keys_ ? &keys_->projection() : nullptr;
   const bool wanted = capture_.projection != nullptr || options_.captureSink != nullptr || head_;
   model_->forward(pass, wanted ? &capture_ : nullptr);
-  if (head_) head_->written(pass);
-  if (keys || !keys_) return;
-  for (int row = 0; row < pass.rows; ++row) std::fill_n(backend_.side(pass.slot[row]), kKeyWidth, uint8_t{0});
 }
 
 /// A row of the last pass has become part of its sequence: shows it to those who learn from it.

@@ -35,14 +35,14 @@ double threadSeconds() {
 
 }  // namespace
 
-Learner::Learner(train::LoadedHead file, std::shared_ptr<const HeadWeights> base, const CpuOptions& cpu,
-                 const LearnerOptions& options)
+Learner::Learner(train::LoadedHead file, std::shared_ptr<const HeadWeights> base, std::unique_ptr<Backend> packing,
+                 const std::string& isa, const LearnerOptions& options)
     : file_(std::move(file)),
       base_(std::move(base)),
       options_(options),
-      packing_(createCpuBackend({1, cpu.isa})),
+      packing_(std::move(packing)),
       head_(file_.shape),
-      ops_(pool_, selectIsa(cpu.isa)),
+      ops_(pool_, selectIsa(isa)),
       start_(std::make_shared<const train::HeadNumbers>(
           train::HeadNumbers{std::move(file_.weights), std::move(file_.draft), std::move(file_.delta)})) {}
 

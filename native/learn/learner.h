@@ -51,8 +51,10 @@ struct LearnerCallbacks {
 class Learner final : public TextSink {
  public:
   /// `base`: the head that drafts for all who have none of their own, made from `file` for `target`.
-  Learner(train::LoadedHead file, std::shared_ptr<const HeadWeights> base, const CpuOptions& cpu,
-          const LearnerOptions& options);
+  /// Heads are packed by `packing`, of the kind that the target runs on; what is learned is computed by the CPU (`isa`
+  /// as in CpuOptions).
+  Learner(train::LoadedHead file, std::shared_ptr<const HeadWeights> base, std::unique_ptr<Backend> packing,
+          const std::string& isa, const LearnerOptions& options);
   ~Learner() override;
 
   /// Begins; what callbacks use is there until stop().

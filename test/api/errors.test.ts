@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { Engine, ForetokenError } from '../../lib';
+import { loadBinding } from '../../lib/binding';
 import { tinyModel } from './tiny';
 
 const { load, path } = tinyModel();
@@ -45,6 +46,7 @@ test.each(wrong)('options %j are refused, naming what was expected', (options, m
 test.each([
   [{ weights: 'int3' }, 'weights'],
   [{ threads: 0 }, 'threads'],
+  [{ backend: 'tpu' }, 'Expected one of cpu, cuda for backend'],
   [{ contextLength: 'long' }, 'contextLength'],
   [{ speculation: 'on' }, 'speculation'],
   [{ wieghts: 'fp8' }, 'Unknown option wieghts'],
@@ -53,6 +55,21 @@ test.each([
     code: 'INVALID_OPTION',
     message: expect.stringContaining(message),
   });
+});
+
+test("without a CUDA device backend 'cuda' is an error with a code, and the CPU goes on", async () => {
+  const decode = async () => (await engine.generate('one two one two', { maxTokens: 8 })).text;
+  const before = await decode();
+  let devices = 0;
+  try {
+    devices = loadBinding().cudaInfo().devices.length;
+  } catch (error) {
+    expect(error).toMatchObject({ code: 'CUDA_UNAVAILABLE' });
+  }
+  if (devices === 0) await expect(load({ backend: 'cuda' })).rejects.toMatchObject({ code: 'CUDA_UNAVAILABLE' });
+  else expect((await load({ backend: 'cuda' })).model.backend).toBe('cuda');
+  expect(await decode()).toBe(before);
+  expect(engine.model.backend).toBe('cpu');
 });
 
 test('a model that is not there, or is no model, is an error with a code', async () => {

@@ -116,6 +116,22 @@ void testTree(const Shape& shape, int length, int nodes, uint32_t seed) {
   }
 }
 
+/// One block that takes all splits, and a block for each, fold the same.
+template <class Codec>
+void testSplits() {
+  const Shape shape{2, 1, 32, false};
+  std::mt19937 random(3);
+  const int length = 3 * cuda::kSplit + 40, pages = (length + kPageSize - 1) / kPageSize;
+  const std::vector<int> tokens = randomTokens(random, length);
+  const std::vector<int32_t> table = shuffledPages(random, pages);
+  Rig<Codec> rig(shape, pages);
+  std::vector<Row> some;  // the other positions are what stood there
+  for (int p = 0; p + 1 < length; p += 16) some.push_back(chunk(tokens, table, 0, p, p + 1, true)[0]);
+  rig.run(some, {table}, false);
+  const std::vector<Row> last = chunk(tokens, table, 0, length - 1, length, true);
+  CHECK(same(rig.run(last, {table}, true)[0], rig.run(last, {table}, false)[0]));
+}
+
 template <class Codec>
 void testCodec() {
   const bool all = longRun();
@@ -127,6 +143,7 @@ void testCodec() {
       testTree<Codec>(shape, 13 + 47 * static_cast<int>(seed), all ? 40 : 12, seed);
     }
   }
+  testSplits<Codec>();
   testAgainstDouble<Codec>(kShapes[0], 300);
   testTree<Codec>(kShapes[0], 250, 48, 9);
 }

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "cuda/recall/recall.cuh"
+#include "cuda/step/pass_words.h"
 #include "speculate/recall.h"
 #include "test/cuda/schedules.h"
 #include "test/native/check.h"
@@ -41,8 +42,18 @@ Projected projectRandom(std::mt19937& random, int rows, int width) {
 
 void run(Projected& p, int width) {
   const auto rows = static_cast<int>(p.slot.size());
-  cuda::projectRows({p.hidden.data(), width, p.signs.data(), p.centre.data(), p.slot.data(), p.side.data(), kSideBytes},
-                    rows, nullptr);
+  Pass pass;
+  pass.rows = rows;
+  pass.slot = p.slot.data();
+  cuda::PassWords words;
+  words.begin(pass);
+  cuda::projectRows({words.words().data(),
+                     p.hidden.data(),
+                     width,
+                     p.signs.data(),
+                     p.centre.data(),
+                     {reinterpret_cast<uint8_t*>(p.side.data()), kSideBytes}},
+                    rows + 1, nullptr);
 }
 
 /// Number j of a key, before it is rounded.

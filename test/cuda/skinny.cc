@@ -21,7 +21,7 @@ struct Matrix {
   Matrix(std::mt19937& random, SkinnyFormat format, int rows, int cols)
       : layout{format, rows, cols}, packed(layout.bytes() + 16), value(size_t(rows) * cols) {
     const auto weights = normalFloats(random, value.size(), 0.05f);
-    codes_.resize(value.size());
+    codes_.resize(value.size() * (format == SkinnyFormat::f16Rows ? 2 : 1));
     factors_.assign(rows, 1.0f);
     for (int row = 0; row < rows; ++row) quantizeRow(random, row, weights.data() + size_t(row) * cols);
     if (format == SkinnyFormat::fp8Blocks) scaleBlocks(random);
@@ -49,6 +49,13 @@ struct Matrix {
       for (uint8_t& scale : scales) scale = static_cast<uint8_t>(scale + random() % 40);  // beyond the range of f16
       dequantizeRowMxfp4(codes, scales.data(), cols, values.data());
       scales_.insert(scales_.end(), scales.begin(), scales.end());
+    } else if (layout.format == SkinnyFormat::f16Rows) {
+      factors_[row] = 0x1p-16f;
+      for (int col = 0; col < cols; ++col) {
+        const uint16_t half = floatToF16(weights[col] / factors_[row]);
+        std::memcpy(codes_.data() + (size_t(row) * cols + col) * sizeof half, &half, sizeof half);
+        values[col] = f16ToFloat(half) * factors_[row];
+      }
     } else {
       factors_[row] = quantizeRowFp8(weights, cols, codes);
       if (layout.format == SkinnyFormat::fp8Blocks) factors_[row] = 1;
@@ -119,7 +126,7 @@ double worstError(const Matrix& matrix, const std::vector<float>& in, const std:
 }
 
 constexpr SkinnyFormat kFormats[] = {SkinnyFormat::fp8Rows, SkinnyFormat::fp8Blocks, SkinnyFormat::nvfp4,
-                                     SkinnyFormat::mxfp4};
+                                     SkinnyFormat::mxfp4, SkinnyFormat::f16Rows};
 constexpr double kTolerance = 1e-6;
 
 struct Shape {

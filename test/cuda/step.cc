@@ -3,7 +3,10 @@
 #include <cstring>
 #include <numeric>
 
+#include "cuda/gemm/pack.h"
 #include "cuda/step/compact.cuh"
+#include "cuda/step/embed.cuh"
+#include "cuda/step/norm.cuh"
 #include "cuda/step/pass_words.h"
 #include "cuda/step/rows.cuh"
 #include "test/cuda/schedules.h"
@@ -31,30 +34,107 @@ std::vector<int32_t> passOf(const std::vector<int32_t>& slot, const std::vector<
   return {words.words().begin(), words.words().end()};
 }
 
-template <class Activation>
-void testGate(int width, double (*exact)(double)) {
+/// What a product would read of a token.
+float prepared(const Activations& x, int token, int k, WeightCode code) {
+  const uint4& lane = x.fragments[x.index(token, k / 8)];
+  const uint32_t words[4] = {lane.x, lane.y, lane.z, lane.w};
+  const int at = code == WeightCode::e2m1 ? e2m1Slot(k % 8) : k % 8;
+  return f16ToFloat(static_cast<uint16_t>(words[at / 2] >> (at % 2 * 16))) * x.factors[token];
+}
+
+void testNormalise(int width, bool norm, bool ofLogitRows, WeightCode code) {
   std::mt19937 random(width);
-  const std::vector<int32_t> pass = passOf({0, 1, 2}, {});
-  const std::vector<float> in = normalFloats(random, 3 * 2 * static_cast<size_t>(width), 4);
-  const int stride = width + 3;
-  std::vector<float> out(4 * static_cast<size_t>(stride), kUntouched);
-  launch(gate<Activation>, dim3(ceilDiv(width, kRowThreads), 4), dim3(kRowThreads), 0, nullptr, pass.data(), in.data(),
-         out.data(), width, stride);
-  for (int r = 0; r < 4; ++r) {
-    for (int i = 0; i < stride; ++i) {
-      const float got = out[r * stride + i];
-      if (r == 3 || i >= width) {
-        CHECK(got == kUntouched);
-        continue;
-      }
-      const double want = exact(in[(r * width + i) * 2]) * in[(r * width + i) * 2 + 1];
-      CHECK(std::abs(got - want) <= 1e-6 + 2e-6 * std::abs(want));
-    }
+  const int rows = 5, launched = 8;
+  const std::vector<int32_t> wanted = {1, 4};
+  const std::vector<int32_t> pass = passOf({3, 1, 4, 0, 5}, wanted);
+  const std::vector<float> x = normalFloats(random, static_cast<size_t>(rows) * width, 3),
+                           weight = normalFloats(random, width);
+  Activations out{nullptr, nullptr, launched, width};
+  std::vector<uint4> fragments(out.size(), make_uint4(~0u, ~0u, ~0u, ~0u));
+  std::vector<float> factors(launched, NAN);
+  out.fragments = fragments.data(), out.factors = factors.data();
+  const float eps = 1e-5f;
+  launch(normalise, dim3(launched), dim3(kNormThreads), 0, nullptr,
+         NormArgs{pass.data(), x.data(), norm ? weight.data() : nullptr, eps, ofLogitRows, out, code});
+  const int count = ofLogitRows ? static_cast<int>(wanted.size()) : rows;
+  for (int i = 0; i < launched; ++i) {
+    const float* const row = x.data() + static_cast<size_t>(ofLogitRows && i < count ? wanted[i] : i) * width;
+    double squares = 0, largest = 0;
+    for (int k = 0; k < width && i < count; ++k) squares += static_cast<double>(row[k]) * row[k];
+    const double factor = norm ? 1 / std::sqrt(squares / width + eps) : 1;
+    const auto exact = [&](int k) { return i < count && k < width ? row[k] * factor * (norm ? weight[k] : 1) : 0.0; };
+    for (int k = 0; k < width; ++k) largest = std::max(largest, std::abs(exact(k)));
+    for (int k = 0; k < out.groups() * kGroupCols; ++k)
+      CHECK(std::abs(prepared(out, i, k, code) - exact(k)) <= std::abs(exact(k)) * 0x1.01p-11 + largest * 0x1p-37);
   }
 }
 
-double silu(double g) { return g / (1 + std::exp(-g)); }
-double gelu(double g) { return 0.5 * g * (1 + std::tanh(std::sqrt(2 / M_PI) * (g + 0.044715 * g * g * g))); }
+/// The same row has the same bits wherever it stands and however many there are.
+void testNormaliseAlone() {
+  std::mt19937 random(1);
+  const int width = 300, rows = 3;
+  const std::vector<float> x = normalFloats(random, rows * width);
+  const auto run = [&](int first, int count) {
+    const std::vector<int32_t> slot(count), pass = passOf(slot, {});
+    Activations out{nullptr, nullptr, count, width};
+    std::vector<uint4> fragments(out.size());
+    std::vector<float> factors(count), values;
+    out.fragments = fragments.data(), out.factors = factors.data();
+    launch(normalise, dim3(count), dim3(kNormThreads), 0, nullptr,
+           NormArgs{pass.data(), x.data() + first * width, x.data(), 1e-6f, false, out, WeightCode::e4m3});
+    for (int k = 0; k < count * width; ++k) values.push_back(prepared(out, k / width, k % width, WeightCode::e4m3));
+    return values;
+  };
+  const std::vector<float> all = run(0, rows);
+  for (int r = 0; r < rows; ++r)
+    CHECK(run(r, 1) == std::vector<float>(all.begin() + r * width, all.begin() + (r + 1) * width));
+}
+
+/// Rows of a packed table in every format, against code times scales.
+void testEmbed(SkinnyFormat format, int rows, int cols) {
+  std::mt19937 random(rows);
+  const bool halves = format == SkinnyFormat::f16Rows;
+  std::vector<uint8_t> codes(static_cast<size_t>(rows) * cols * (halves ? 2 : 1)), scales;
+  for (uint8_t& code : codes) code = static_cast<uint8_t>(random() & (isFp4(format) ? 15 : 0x3b));
+  const int block = format == SkinnyFormat::nvfp4 ? 16 : 32, perRow = ceilDiv(cols, block);
+  for (int i = 0; i < rows * perRow; ++i)
+    scales.push_back(static_cast<uint8_t>(format == SkinnyFormat::nvfp4 ? random() % 120 : 120 + random() % 16));
+  const std::vector<float> factors = normalFloats(random, rows),
+                           blocks = normalFloats(random, ceilDiv(rows, 128) * ceilDiv(cols, 128));
+  const SkinnyLayout layout{format, rows, cols};
+  std::vector<uint8_t> packed(layout.bytes());
+  SkinnyPacker(layout, {codes.data(), scales.data(), blocks.data(), factors.data()}).pack(packed.data());
+  const std::vector<int32_t> tokens = {rows - 1, 0, rows / 2};
+  Pass pass;
+  pass.rows = 3, pass.token = tokens.data();
+  PassWords words;
+  words.begin(pass);
+  std::vector<float> out(4 * static_cast<size_t>(cols), kUntouched);
+  launch(embedTokens, dim3(ceilDiv(cols, kEmbedThreads), 4), dim3(kEmbedThreads), 0, nullptr, words.words().data(),
+         format, SkinnyWeights{packed.data(), rows, cols}, out.data());
+  for (int i = 0; i < 4 * cols; ++i) {
+    if (i >= 3 * cols) {
+      CHECK(out[i] == kUntouched);
+      continue;
+    }
+    const int row = tokens[i / cols], k = i % cols;
+    const size_t at = static_cast<size_t>(row) * cols + k;
+    const uint8_t scale = scales[row * perRow + k / block];
+    double want = factors[row];
+    switch (format) {
+      case SkinnyFormat::f16Rows:
+        want *= f16ToFloat(static_cast<uint16_t>(codes[2 * at] | codes[2 * at + 1] << 8));
+        break;
+      case SkinnyFormat::fp8Rows: want *= e4m3ToFloat(codes[at]); break;
+      case SkinnyFormat::fp8Blocks:
+        want *= e4m3ToFloat(codes[at]) * static_cast<double>(blocks[row / 128 * ceilDiv(cols, 128) + k / 128]);
+        break;
+      case SkinnyFormat::nvfp4: want *= e2m1ToFloat(codes[at]) * e4m3ToFloat(scale); break;
+      case SkinnyFormat::mxfp4: want *= e2m1ToFloat(codes[at]) * e8m0ToFloat(scale); break;
+    }
+    CHECK(std::abs(out[i] - want) <= 3e-7 * std::abs(want));
+  }
+}
 
 void testAddListed() {
   std::mt19937 random(4);
@@ -72,22 +152,29 @@ void testAddListed() {
 
 void testKeep() {
   std::mt19937 random(5);
-  const int width = 77, stride = 80, sideBytes = 400, offset = 96;
+  const int width = 77, sideBytes = 400, offset = 96;
   const std::vector<int32_t> slot = {9, 2, 5};
   const std::vector<int32_t> pass = passOf(slot, {});
-  const std::vector<float> in = normalFloats(random, 3 * stride);
+  const std::vector<float> in = normalFloats(random, 3 * width);
   std::vector<uint8_t> memory(12 * sideBytes, 0xee);
   const Sides sides{memory.data(), sideBytes};
-  std::vector<float> back(4 * stride, kUntouched);
+  std::vector<float> back(4 * width, kUntouched);
   const dim3 grid(1, 4), block(kRowThreads);
-  launch(keepRows, grid, block, 0, nullptr, pass.data(), in.data(), width, stride, sides, offset);
-  launch(keptRows, grid, block, 0, nullptr, pass.data(), sides, offset, back.data(), width, stride);
+  launch(keepRows, grid, block, 0, nullptr, pass.data(), in.data(), width, sides, offset);
+  launch(keptRows, grid, block, 0, nullptr, pass.data(), sides, offset, back.data(), width);
   size_t touched = 0;
   for (const uint8_t byte : memory) touched += byte != 0xee;
   CHECK(touched <= slot.size() * width * sizeof(uint16_t));
-  for (int r = 0; r < 4; ++r)
-    for (int k = 0; k < stride; ++k)
-      CHECK(back[r * stride + k] == (r < 3 && k < width ? bf16ToFloat(floatToBf16(in[r * stride + k])) : kUntouched));
+  for (int i = 0; i < 4 * width; ++i) CHECK(back[i] == (i < 3 * width ? bf16ToFloat(floatToBf16(in[i])) : kUntouched));
+}
+
+void testSpread() {
+  const int width = 259, stride = 260;
+  std::vector<float> in(2 * width), out(2 * stride, kUntouched);
+  std::iota(in.begin(), in.end(), 0.0f);
+  launch(spreadRows, dim3(2, 2), dim3(kRowThreads), 0, nullptr, in.data(), width, out.data(), stride);
+  for (int i = 0; i < 2 * stride; ++i)
+    CHECK(out[i] == (i % stride < width ? in[i / stride * width + i % stride] : kUntouched));
 }
 
 /// Slots move in order: one that was written is read as written. Nothing else changes.
@@ -133,12 +220,19 @@ void testCompact(int headDim) {
 
 int main() {
   forEachSchedule(longRun() ? 12 : 4, [] {
-    for (const int width : {1, 255, 513}) {
-      testGate<Silu>(width, silu);
-      testGate<Gelu>(width, gelu);
+    for (const int width : {1, 48, 64, 257, 1030})
+      for (const bool norm : {false, true})
+        for (const WeightCode code : {WeightCode::e4m3, WeightCode::e2m1})
+          testNormalise(width, norm, width % 2 == 0, code);
+    testNormaliseAlone();
+    for (const SkinnyFormat format : {SkinnyFormat::fp8Rows, SkinnyFormat::fp8Blocks, SkinnyFormat::nvfp4,
+                                      SkinnyFormat::mxfp4, SkinnyFormat::f16Rows}) {
+      testEmbed(format, 21, 70);
+      testEmbed(format, 150, 300);
     }
     testAddListed();
     testKeep();
+    testSpread();
     for (const int headDim : {32, 80, 128}) {
       testCompact<Bf16Kv>(headDim);
       testCompact<Fp8Kv>(headDim);

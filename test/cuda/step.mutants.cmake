@@ -3,8 +3,9 @@ mutant(step moves-out-of-order cuda/step/compact.cuh [[    for (int i = 0; i < a
       const auto *keys]] [[    for (int i = a.count - 1; i >= 0; --i) {
       const int from = a.from[i], to = a.to[i];
       const auto *keys]])
-mutant(step gate-of-all-rows cuda/step/rows.cuh [[if (row >= PassView(pass).rows() || i >= width) return;
-  const float2]] [[if (i >= width) return;
-  const float2]])
 mutant(step kept-from-next cuda/step/rows.cuh [[const auto* const from = reinterpret_cast<const uint16_t*>(sides.at(pass.at(pass.header().slot)[row]) + offset);]]
   [[const auto* const from = reinterpret_cast<const uint16_t*>(sides.at(pass.at(pass.header().slot)[row]) + offset) + 1;]])
+mutant(step mean-of-a-warp cuda/step/norm.cuh [[sqrtf(blockReduce(sum, scratch, kNormThreads / kWarp, Sum{})]]
+  [[sqrtf(warpReduce(sum, Sum{})]])
+mutant(step scale-of-other-half cuda/gemm/element.cuh [[p.g * 32 + p.t / 2 * 16 + p.group * 2 + p.half]]
+  [[p.g * 32 + p.t / 2 * 16 + p.group * 2]])

@@ -1,4 +1,4 @@
-// The engine on a real (tiny) model and the CPU backend, run until nothing is left to do.
+// The engine on a real (tiny) model, run until nothing is left to do.
 #pragma once
 #include <functional>
 #include <map>
@@ -28,8 +28,9 @@ struct EngineRig {
   /// prepare: may complete the options once the model is there.
   EngineRig(
       const std::string& weights, EngineOptions options,
-      const std::function<void(EngineOptions&, const Model&, Backend&)>& prepare = [](auto&&...) {})
-      : backend(createCpuBackend({2, ""})) {
+      const std::function<void(EngineOptions&, const Model&, Backend&)>& prepare = [](auto&&...) {},
+      std::unique_ptr<Backend> own = createCpuBackend({2, ""}))
+      : backend(std::move(own)) {
     ModelOptions modelOptions;
     modelOptions.weights = weights;
     modelOptions.maxRows = options.maxRows;

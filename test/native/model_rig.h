@@ -15,13 +15,12 @@
 #include <string>
 #include <vector>
 
+#include "fixtures.h"
 #include "model/model.h"
 
 namespace foretoken::test {
 
 using Logits = std::vector<float>;
-
-inline std::string fixture(const std::string& name) { return FORETOKEN_FIXTURES "/" + name; }
 
 /// A folder of its own that disappears with the object.
 class TemporaryFolder {
@@ -49,7 +48,10 @@ struct LoadedModel {
   int pages;
 
   LoadedModel(const std::string& path, const std::string& weights, const CpuOptions& cpu = {}, int pageCount = 64)
-      : backend(createCpuBackend(cpu)), pages(pageCount) {
+      : LoadedModel(path, weights, createCpuBackend(cpu), pageCount) {}
+
+  LoadedModel(const std::string& path, const std::string& weights, std::unique_ptr<Backend> own, int pageCount = 64)
+      : backend(std::move(own)), pages(pageCount) {
     ModelOptions options;
     options.weights = weights;
     options.maxRows = options.maxLogitRows = 512;

@@ -1,0 +1,402 @@
+#include "cuda/backend/cuda_backend.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <string>
+
+#include "common/error.h"
+#include "cuda/backend/cuda_matrix.h"
+#include "cuda/backend/operations.cuh"
+#include "cuda/step/compact.cuh"
+
+namespace foretoken::cuda {
+namespace {
+
+/// Rows, tiles and so on are counted in steps: eights, then sixteenths of the power of two below.
+int stepped(int count) {
+  int step = 8;
+  while (step * 16 <= count) step *= 2;
+  return roundUp(count, step);
+}
+
+int steppedSplits(int longest) {
+  int splits = 1;
+  while (splits * kSplit < longest) splits *= 2;
+  return splits;
+}
+
+class CudaTensor final : public Tensor {
+ public:
+  CudaTensor(int64_t rows, int64_t width)
+      : width_(width), memory_(stepped(static_cast<int>(rows)) * width * sizeof(float)) {}
+  int64_t width() const override { return width_; }
+  float* data() const { return memory_.as<float>(); }
+  float* row(int64_t index) const { return data() + index * width_; }
+
+  PinnedMemory host;  ///< of the latest `read`
+
+ private:
+  int64_t width_;
+  DeviceMemory memory_;
+};
+
+CudaTensor& own(Tensor& t) { return static_cast<CudaTensor&>(t); }
+const CudaTensor& own(const Tensor& t) { return static_cast<const CudaTensor&>(t); }
+
+const CudaMatrix& own(const Matrix& m) { return static_cast<const CudaMatrix&>(m); }
+
+}  // namespace
+
+CudaBackend::CudaBackend(const BackendOptions& options)
+    : options_((useDevice(options.device), options)), multiprocessors_(multiprocessors()), threads_(options.threads) {}
+
+CudaBackend::~CudaBackend() { stream_.synchronise(); }
+
+// --- weights ---------------------------------------------------------------------------------------------------------
+
+// Packed weights are the CPU's (so one cached file serves both); `matrix` brings them into the order of the device.
+
+size_t CudaBackend::packedBytes(Format format, int64_t rows, int64_t cols) const {
+  return Layout(format, rows, cols).bytes();
+}
+
+void CudaBackend::pack(Format format, std::span<const MatrixSource> sources, bool interleave, uint8_t* out) {
+  packMatrix(threads_, format, sources, interleave, out);
+}
+
+std::unique_ptr<Matrix> CudaBackend::matrix(Format format, int64_t rows, int64_t cols, const uint8_t* packed) {
+  useDevice(options_.device);
+  return std::make_unique<CudaMatrix>(format, rows, cols, packed, threads_);
+}
+
+// --- memory ----------------------------------------------------------------------------------------------------------
+
+std::unique_ptr<Tensor> CudaBackend::tensor(int64_t rows, int64_t width) {
+  useDevice(options_.device);
+  return std::make_unique<CudaTensor>(rows, width);
+}
+
+/// At least so many bytes; where they have to be new, what is noted is carried out first and graphs are forgotten.
+void* CudaBackend::scratch(DeviceMemory& memory, size_t bytes) {
+  if (memory.size() < bytes) {
+    issue();
+    finish();
+    graphs_.clear();
+    memory = DeviceMemory(bytes);
+  }
+  return memory.data();
+}
+
+void CudaBackend::allocateKv(const KvShape& shape) {
+  if (pool_.size() > 0) throw Error("INVALID_ARGUMENT", "the KV pool of this backend is allocated already");
+  if (shape.headDim < 32 || shape.headDim > kMaxHeadDim || shape.headDim % kBlockDims != 0)
+    throw Error("UNSUPPORTED_HEAD_DIM",
+                "head dimension " + std::to_string(shape.headDim) + " is not a multiple of 16 between 32 and 256");
+  if (shape.layers < 1 || shape.kvHeads < 1 || shape.pages < 1 || shape.sideBytes < 0)
+    throw Error("INVALID_ARGUMENT", "a KV pool needs at least one layer, head and page");
+  headBytes_ =
+      options_.kv == KvFormat::fp8 ? pageHeadBytes<Fp8Kv>(shape.headDim) : pageHeadBytes<Bf16Kv>(shape.headDim);
+  // In double: the product of sizes out of a file may overflow 64 bits.
+  const double all = static_cast<double>(headBytes_) * shape.kvHeads * shape.layers * shape.pages;
+  if (shape.pages > std::numeric_limits<int32_t>::max() / kPageSize || all > 1e15)
+    throw Error("OUT_OF_MEMORY", "a KV pool of " + std::to_string(shape.pages) + " pages cannot be addressed");
+  useDevice(options_.device);
+  pool_ = DeviceMemory(headBytes_ * shape.kvHeads * shape.layers * shape.pages);
+  sides_ = PinnedMemory(static_cast<size_t>(shape.pages) * kPageSize * shape.sideBytes);
+  kv_ = shape;
+  stream_.clear(pool_.data(), pool_.size());
+}
+
+KvPages CudaBackend::layer(int index) const {
+  const size_t layerBytes = headBytes_ * kv_.kvHeads;
+  return {pool_.data() + index * layerBytes, layerBytes * kv_.layers, headBytes_, kv_.headDim, kv_.kvHeads};
+}
+
+Sides CudaBackend::sides() const { return {sides_.data(), kv_.sideBytes}; }
+
+void CudaBackend::copySlots(std::span<const int32_t> from, std::span<const int32_t> to) {
+  if (from.empty()) return;
+  issue();
+  std::vector<int32_t> both(from.begin(), from.end());
+  both.insert(both.end(), to.begin(), to.end());
+  const size_t bytes = both.size() * sizeof(int32_t);
+  moved_.reserve(bytes, stream_);
+  moved_.send(both.data(), bytes, stream_);
+  const CompactArgs args{layer(0), headBytes_ * kv_.kvHeads, moved_.as<int32_t>(), moved_.as<int32_t>() + from.size(),
+                         static_cast<int>(from.size())};
+  const dim3 grid(kv_.kvHeads, kv_.layers), block(kCompactThreads);
+  require(options_.kv == KvFormat::fp8 ? launch(compact<Fp8Kv>, grid, block, 0, stream_.get(), args)
+                                       : launch(compact<Bf16Kv>, grid, block, 0, stream_.get(), args),
+          "moving slots");
+  if (kv_.sideBytes == 0) return;
+  for (size_t i = 0; i < from.size(); ++i) std::memmove(side(to[i]), side(from[i]), kv_.sideBytes);
+}
+
+/// Kernels write side bytes in passes alone, so that only a pass is waited for.
+uint8_t* CudaBackend::side(int32_t slot) {
+  finish();
+  return sides_.data() ? sides_.data() + static_cast<size_t>(slot) * kv_.sideBytes : nullptr;
+}
+
+const float* CudaBackend::read(const Tensor& tensor, int64_t rows) {
+  issue();
+  auto& t = const_cast<CudaTensor&>(own(tensor));
+  const size_t bytes = rows * t.width() * sizeof(float);
+  if (t.host.size() < bytes) t.host = PinnedMemory(bytes);
+  stream_.copyOut(t.host.data(), t.data(), bytes);
+  waiting_ = true;
+  finish();
+  return t.host.as<float>();
+}
+
+void CudaBackend::write(Tensor& tensor, const float* values, int64_t rows) {
+  issue();
+  stream_.copyIn(own(tensor).data(), values, rows * tensor.width() * sizeof(float));
+}
+
+/// A copy of host memory on the device, made anew where it says something else than when it was made. Its address
+/// stays.
+template <class T>
+const T* CudaBackend::onDevice(const T* values, size_t count) {
+  const size_t bytes = count * sizeof(T);
+  Copy& copy = copies_[values];
+  const auto* const raw = reinterpret_cast<const uint8_t*>(values);
+  if (copy.host.size() != bytes || std::memcmp(copy.host.data(), raw, bytes) != 0) {
+    if (copy.device.size() != bytes) scratch(copy.device, bytes);
+    issue();
+    copy.host.assign(raw, raw + bytes);
+    stream_.copyIn(copy.device.data(), copy.host.data(), bytes);
+  }
+  return copy.device.as<const T>();
+}
+
+// --- the pass at hand ------------------------------------------------------------------------------------------------
+
+namespace {
+
+/// Calls visit(begin, count) for what a pass is recognised by.
+template <class Visit>
+void visitPass(const Pass& pass, const Visit& visit) {
+  visit(&pass.rows, 1);
+  visit(&pass.logitRows, 1);
+  visit(pass.logitRow, pass.logitRows);
+  for (const int32_t* rows : {pass.token, pass.position, pass.slot, pass.sequence, pass.base})
+    if (rows) visit(rows, pass.rows);
+  if (!pass.ancestorBegin) return;
+  visit(pass.ancestorBegin, pass.rows + 1);
+  visit(pass.ancestors, pass.ancestorBegin[pass.rows]);
+}
+
+}  // namespace
+
+bool CudaBackend::isCurrent(const Pass& pass) const {
+  size_t at = 0;
+  bool same = true;
+  visitPass(pass, [&](const int32_t* begin, int count) {
+    same = same && at + count <= seen_.size() && std::equal(begin, begin + count, seen_.begin() + at);
+    at += count;
+  });
+  return same && at == seen_.size();
+}
+
+/// Operations that follow are of this pass.
+void CudaBackend::begin(const Pass& pass) {
+  if (!isCurrent(pass)) beginAnew(pass);
+}
+
+void CudaBackend::beginAnew(const Pass& pass) {
+  issue();
+  seen_.clear();
+  visitPass(pass, [&](const int32_t* begin, int count) { seen_.insert(seen_.end(), begin, begin + count); });
+  words_.begin(pass);
+  group_ = 0;
+  frequencies_.clear();
+  prefill_ = pass.prefill;
+  grown();
+}
+
+/// The pass has more words. Where they don't fit, what is noted is carried out first: it needs none of the new ones.
+void CudaBackend::grown() {
+  const size_t bytes = words_.words().size_bytes();
+  if (bytes > upload_.room()) {
+    issue();
+    graphs_.clear();
+    upload_.reserve(bytes, stream_);
+  }
+  sent_ = false;
+}
+
+/// The pass's tiles, for attention.
+void CudaBackend::see(const Pass& pass, int group) {
+  if (group_ == group) return;
+  if (group_ != 0) beginAnew(pass);
+  words_.addContext(pass, group);
+  group_ = group;
+  grown();
+}
+
+void CudaBackend::turn(const Pass& pass, const Rope& rope) {
+  if (std::equal(frequencies_.begin(), frequencies_.end(), rope.frequency.begin(), rope.frequency.end())) return;
+  if (!frequencies_.empty()) {
+    const int group = group_;
+    beginAnew(pass);
+    if (group != 0) see(pass, group);
+  }
+  words_.addRotary(pass, rope);
+  frequencies_.assign(rope.frequency.begin(), rope.frequency.end());
+  grown();
+}
+
+template <class Launch>
+void CudaBackend::note(const Launch& launch) {
+  tape_.emplace_back(launch);
+}
+
+/// Sends what is noted to the stream.
+void CudaBackend::issue() {
+  if (tape_.empty()) return;
+  useDevice(options_.device);
+  if (!sent_) {
+    const auto words = words_.words();
+    upload_.send(words.data(), std::min(words.size_bytes(), upload_.room()), stream_);
+    sent_ = true;
+  }
+  const Tape tape = std::move(tape_);
+  tape_.clear();
+  waiting_ = true;
+  if (prefill_)
+    issueAll(tape, stream_);
+  else
+    graphs_.run(tape, stream_);
+}
+
+/// Waits until all that was noted is done.
+void CudaBackend::finish() {
+  issue();
+  if (!waiting_) return;
+  stream_.synchronise();
+  waiting_ = false;
+}
+
+// --- operations ------------------------------------------------------------------------------------------------------
+
+void CudaBackend::embed(const Pass& pass, const Matrix& table, Tensor& out) {
+  beginAnew(pass);
+  note(EmbedOp{passWords(), own(table).skinny(), own(table).weights(), own(out).data(), stepped(pass.rows)});
+}
+
+/// out (as `how` says)= W · norm(in), for the pass's rows or those whose logits are wanted.
+void CudaBackend::multiply(const Matrix& w, const Tensor& in, const float* norm, float eps, bool ofLogitRows, int rows,
+                           Tensor& out, Finish how) {
+  const CudaMatrix& m = own(w);
+  const auto cols = static_cast<int>(m.cols()), outputs = static_cast<int>(m.rows());
+  const float* const weight = norm ? onDevice(norm, cols) : nullptr;
+  Activations x{nullptr, nullptr, rows, cols};
+  x.fragments = static_cast<uint4*>(scratch(activations_, x.size() * sizeof(uint4)));
+  x.factors = static_cast<float*>(scratch(factors_, rows * sizeof(float)));
+  const SkinnyPlan plan = skinnyPlan(m.skinny(), outputs, cols, rows);
+  float* const sums = static_cast<float*>(scratch(sums_, plan.sums(outputs, rows) * sizeof(float)));
+  const WeightCode code = isFp4(m.skinny()) ? WeightCode::e2m1 : WeightCode::e4m3;
+  note(NormaliseOp{{passWords(), own(in).data(), weight, eps, ofLogitRows, x, code}});
+  note(ProductOp{m.skinny(), plan, m.weights(), x, {{own(out).data(), how}, sums}});
+}
+
+void CudaBackend::linear(const Pass& pass, const Matrix& w, const Tensor& in, const float* norm, float eps, Tensor& out,
+                         Epilogue epilogue) {
+  begin(pass);
+  const Finish how = epilogue == Epilogue::add      ? Finish::add
+                     : epilogue == Epilogue::swiglu ? Finish::swiglu
+                                                    : Finish::store;
+  multiply(w, in, norm, eps, false, stepped(pass.rows), out, how);
+}
+
+void CudaBackend::logits(const Pass& pass, const Matrix& w, const Tensor& in, const float* norm, float eps,
+                         Tensor& out) {
+  begin(pass);
+  multiply(w, in, norm, eps, true, stepped(pass.logitRows), out, Finish::store);
+}
+
+template <class Codec>
+void CudaBackend::append(const Pass& pass, int layerIndex, int heads, const Rope& rope, const float* in) {
+  turn(pass, rope);
+  const int rows = stepped(pass.rows);
+  auto* const queries = static_cast<uint16_t*>(
+      scratch(queries_, static_cast<size_t>(rows) * std::max(heads, 1) * kv_.headDim * sizeof(uint16_t)));
+  const float scale = 1.4426950408889634f / std::sqrt(static_cast<float>(kv_.headDim));
+  note(AppendOp<Codec>{{passWords(), in, queries, layer(layerIndex), heads, rope.interleaved, scale}, rows});
+}
+
+/// Splits are shared out among blocks where tiles alone would leave the device idle, and their results have room.
+template <class Codec>
+void CudaBackend::attend(const Pass& pass, int layerIndex, int heads, const Rope& rope, const float* qkv, float* out) {
+  const int group = heads / kv_.kvHeads;
+  see(pass, group);
+  append<Codec>(pass, layerIndex, heads, rope, qkv);
+  const AttentionExtent extent{stepped(pass.rows), stepped(words_.tiles()), steppedSplits(words_.longest()),
+                               words_.tree()};
+  const size_t bytes = static_cast<size_t>(extent.rows) * heads * extent.splits * (kv_.headDim + 2) * sizeof(float);
+  const bool cut =
+      extent.splits > 1 && words_.tiles() * kv_.kvHeads < kBlocksEach * multiprocessors_ && bytes <= kMostPartialBytes;
+  float* const partials = cut ? static_cast<float*>(scratch(partials_, bytes)) : nullptr;
+  note(AttendOp<Codec>{
+      {passWords(), queries_.as<uint16_t>(), layer(layerIndex), heads, group, partials, extent.splits, out}, extent});
+}
+
+void CudaBackend::attention(const Pass& pass, int layerIndex, int heads, const Rope& rope, Tensor& qkv, Tensor& out) {
+  begin(pass);
+  if (options_.kv == KvFormat::fp8)
+    attend<Fp8Kv>(pass, layerIndex, heads, rope, own(qkv).data(), own(out).data());
+  else
+    attend<Bf16Kv>(pass, layerIndex, heads, rope, own(qkv).data(), own(out).data());
+}
+
+void CudaBackend::writeKeys(const Pass& pass, int layerIndex, const Rope& rope, Tensor& kv) {
+  begin(pass);
+  if (options_.kv == KvFormat::fp8)
+    append<Fp8Kv>(pass, layerIndex, 0, rope, own(kv).data());
+  else
+    append<Bf16Kv>(pass, layerIndex, 0, rope, own(kv).data());
+}
+
+void CudaBackend::project(const Pass& pass, const Tensor& in, const KeyProjection& projection) {
+  begin(pass);
+  const auto width = static_cast<int>(in.width());
+  const uint32_t* const signs = onDevice(projection.signs, static_cast<size_t>(ceilDiv(width, 32)) * kKeyWidth);
+  const float* const centre = onDevice(projection.centre, kKeyWidth);
+  note(ProjectOp{{passWords(), own(in).data(), width, signs, centre, sides()}, stepped(pass.rows)});
+}
+
+void CudaBackend::keep(const Pass& pass, const Tensor& in, int32_t offset) {
+  begin(pass);
+  note(KeepOp{passWords(), own(in).data(), static_cast<int>(in.width()), sides(), offset, stepped(pass.rows), false});
+}
+
+void CudaBackend::kept(const Pass& pass, int32_t offset, Tensor& out) {
+  begin(pass);
+  note(KeepOp{passWords(), own(out).data(), static_cast<int>(out.width()), sides(), offset, stepped(pass.rows), true});
+}
+
+void CudaBackend::addRows(const Tensor& in, std::span<const int32_t> row, Tensor& out, int64_t first) {
+  if (row.empty()) return;
+  if (words_.words().empty()) beginAnew(Pass{});
+  int list = words_.addList(row);
+  if (list < 0) {
+    issue();
+    words_.clearLists();
+    list = words_.addList(row);
+  }
+  grown();
+  note(AddListedOp{passWords(), list, own(in).data(), own(out).row(first), static_cast<int>(in.width()),
+                   stepped(static_cast<int>(row.size()))});
+}
+
+void CudaBackend::sample(const Tensor& logits, int vocabulary, std::span<const SampleRow> rows,
+                         std::span<SampleResult> out) {
+  issue();
+  sampler_.sample(own(logits).data(), logits.width(), vocabulary, rows, out, stream_);
+  waiting_ = false;
+}
+
+}  // namespace foretoken::cuda

@@ -1,0 +1,187 @@
+// The whole CUDA backend through the executor, below the model and the engine that run on any backend: logits against
+// the exact ones, a row's bits whatever it is computed with, and speculation that changes no token.
+#include <random>
+
+#include "cuda/attention/attention_bf16.cu"
+#include "cuda/attention/attention_fp8.cu"
+#include "cuda/backend/cuda_backend.cu"
+#include "cuda/backend/cuda_backend.h"
+#include "cuda/gemm/skinny.cu"
+#include "cuda/verify/verify.cu"
+#include "engine/engine.h"
+#include "test/cuda/schedules.h"
+#include "test/native/check.h"
+#include "test/native/engine_rig.h"
+#include "test/native/head_rig.h"
+#include "test/native/model_rig.h"
+
+namespace {
+
+using namespace foretoken;
+using namespace foretoken::test;
+using cuda::CudaBackend;
+using cuda::KvFormat;
+
+std::unique_ptr<Backend> cudaBackend(KvFormat kv = KvFormat::bf16) {
+  return std::make_unique<CudaBackend>(cuda::BackendOptions{0, 1, kv});
+}
+
+const CudaBackend& cudaOf(const Backend& backend) { return static_cast<const CudaBackend&>(backend); }
+
+std::vector<int32_t> randomTokens(std::mt19937& random, int count, int vocabulary) {
+  std::vector<int32_t> tokens(count);
+  for (int32_t& token : tokens) token = static_cast<int32_t>(random() % vocabulary);
+  return tokens;
+}
+
+// --- logits
+// ------------------------------------------------------------------------------------------------------------
+
+/// How far logits may be from the exact ones, relative to the largest: activations are rounded to bf16 on the way into
+/// every product, keys and values as their format has it.
+float toleranceOf(KvFormat kv) { return kv == KvFormat::fp8 ? 12e-2f : 2e-2f; }
+
+/// Whether both name the same token, unless the exact logits leave that open.
+bool sameToken(const Logits& got, const Logits& exact, float tolerance) {
+  const int best = argmax(exact);
+  return argmax(got) == best || exact[best] - exact[argmax(got)] <= 2 * tolerance;
+}
+
+/// Logits of a checkpoint's prompts against those in its golden file, which were computed in double.
+void testGolden(const std::string& name, KvFormat kv) {
+  LoadedModel loaded(fixture("models/" + name), "bf16", cudaBackend(kv));
+  for (const GoldenPrompt& prompt : readGolden(fixture("models/" + name + ".golden"))) {
+    const std::vector<Logits> got = loaded.feed(prompt.tokens, 24);
+    for (const auto& [position, exact] : prompt.exact) {
+      const float tolerance = toleranceOf(kv) * largest(exact);
+      CHECK(largestDifference(got[position], exact) < tolerance);
+      CHECK(sameToken(got[position], exact, tolerance));
+    }
+  }
+}
+
+// --- bits
+// --------------------------------------------------------------------------------------------------------------
+
+/// Chunks of every kind, other pages and trees against one token at a time.
+void testBits(const std::string& weights, KvFormat kv) {
+  std::mt19937 random(11);
+  LoadedModel loaded(fixture("models/tied-f16.gguf"), weights, cudaBackend(kv), 32);
+  const int length = longRun() ? 150 : 40, vocabulary = loaded.model->config().vocabulary;
+  const std::vector<int32_t> tokens = randomTokens(random, length, vocabulary);
+  const std::vector<Logits> oneByOne = loaded.feed(tokens, 1);
+  for (const int chunk : {3, 17, length}) CHECK(differingRows(loaded.feed(tokens, chunk), oneByOne) == 0);
+  std::vector<int32_t> table = loaded.orderedPages();
+  std::shuffle(table.begin(), table.end(), random);
+  CHECK(differingRows(loaded.feed(tokens, 0, length, 23, table), oneByOne) == 0);
+
+  // A tree whose last path is the sequence itself, beside wrong turns.
+  const int base = length - 7;
+  std::vector<Node> nodes;
+  for (int p = base; p < length; ++p) {
+    Node node{tokens[p], p, table[31] * kPageSize + (p - base), base, {}};
+    if (!nodes.empty()) node.ancestors = nodes[nodes.size() - 1 - (p > base + 1)].ancestors;
+    Node wrong = node;
+    wrong.token = (node.token + 1) % vocabulary, wrong.slot = table[30] * kPageSize + (p - base);
+    node.ancestors.push_back(node.slot), wrong.ancestors.push_back(wrong.slot);
+    nodes.push_back(node);
+    if (p > base) nodes.push_back(wrong);
+  }
+  const std::vector<Logits> inTree = loaded.run(nodes, table, false);
+  for (size_t n = 0, p = base; n < nodes.size(); n += n == 0 ? 1 : 2, ++p)
+    CHECK(differingRows({inTree[n]}, {oneByOne[p]}) == 0);
+}
+
+// --- the engine
+// --------------------------------------------------------------------------------------------------------
+
+struct OnCuda : EngineRig {
+  OnCuda(EngineOptions options, const HeadRig* head)
+      : EngineRig(
+            "bf16", std::move(options),
+            [&](EngineOptions& engine, const Model& target, Backend& packing) {
+              if (head) engine.head = std::make_shared<const HeadWeights>(head->source(), target, packing);
+            },
+            cudaBackend()) {}
+  void run() {
+    EngineRig::run([&](const StepRecord& step) {
+      drafted += step.draftCount;
+      accepted += step.accepted;
+    });
+  }
+  int64_t drafted = 0, accepted = 0;
+};
+
+Request request(int32_t n, int32_t vocabulary) {
+  Request r;
+  for (int32_t i = 0; i < 20 + n % 7; ++i) r.prompt.push_back((i < 16 ? n % 2 * 131 + i % 5 : n * 17 + i) % vocabulary);
+  r.maxTokens = longRun() ? 40 : 16;
+  r.seed = static_cast<uint64_t>(n);
+  if (n % 3 != 0) r.temperature = 0.8f, r.topK = n % 3 == 1 ? 20 : 0, r.topP = 0.95f;
+  if (n % 4 == 3) r.repetitionPenalty = 1.2f, r.frequencyPenalty = 0.1f;
+  r.maxLookahead = 1 + n % 7;
+  return r;
+}
+
+int requests() { return longRun() ? 12 : 4; }
+
+std::map<int32_t, std::vector<int32_t>> plainTexts() {
+  OnCuda plain(engineOptions(1), nullptr);
+  const CudaBackend& backend = cudaOf(*plain.backend);
+  int64_t waits = 0, rounds = 0;
+  for (int32_t n = 0; n < requests(); ++n) {
+    Request r = request(n, plain.model->config().vocabulary);
+    r.speculate = false;
+    plain.submit(n + 1, r);
+    plain.run();
+    if (n == 0) waits = backend.waits(), rounds = plain.core->counters().rounds;  // by then memory has grown
+  }
+  CHECK(plain.drafted == 0);
+  // Passes of one row repeat what the first ones recorded, and the host waits for each of them once; for a prompt's
+  // keys it waits before it waits for the first token.
+  CHECK(backend.graphs().repeated() > 4 * backend.graphs().recorded());
+  CHECK(backend.waits() - waits <= plain.core->counters().rounds - rounds + 8 * requests());
+  return plain.got;
+}
+
+/// Whoever drafts, all together, prefilled in pieces, heads exchanged in between as when they learn: every sequence
+/// gets the tokens of plain decoding, one at a time.
+void testSpeculation(const HeadRig* head) {
+  static const auto expected = plainTexts();
+  EngineOptions options = engineOptions(4);
+  options.prefillChunk = 24;
+  options.prefillChunkBeside = 7;
+  OnCuda drafting(options, head);
+  const DrafterId drafters[] = {DrafterId::suffix, DrafterId::recall, DrafterId::adversarial, DrafterId::head};
+  for (int32_t n = 0; n < requests(); ++n) {
+    Request r = request(n, drafting.model->config().vocabulary);
+    r.force = static_cast<int32_t>(drafters[n % (head ? 4 : 3)]);
+    drafting.submit(n + 1, r);
+    if (n % 2 == 0) continue;
+    drafting.core->step();  // they join in the middle of things
+    if (!head) continue;
+    const HeadRig learned("tied-f16.gguf", 7 + n);
+    drafting.core->setHead(nullptr,
+                           std::make_shared<const HeadWeights>(learned.source(), *drafting.model, *drafting.backend));
+  }
+  drafting.run();
+  CHECK(drafting.got == expected);
+  CHECK(drafting.drafted > 0);
+}
+
+}  // namespace
+
+int main() {
+  forEachSchedule(longRun() ? 2 : 1, [] {
+    for (const char* name : {"tied-f16.gguf", "llama3-bf16.gguf"}) {
+      testGolden(name, KvFormat::bf16);
+      testGolden(name, KvFormat::fp8);
+    }
+    testBits("bf16", KvFormat::bf16);
+    testBits("bf16", KvFormat::fp8);
+    testSpeculation(nullptr);
+    const HeadRig head("tied-f16.gguf");
+    testSpeculation(&head);
+  });
+  return finish("backend");
+}

@@ -1,0 +1,8 @@
+# Another pass's rows, another pass's graph.
+mutant(backend pass-not-uploaded cuda/backend/cuda_backend.cu [[    upload_.reserve(bytes, stream_);
+  }
+  sent_ = false;]] [[    upload_.reserve(bytes, stream_);
+    sent_ = false;
+  }]])
+mutant(backend graph-of-other-arguments cuda/backend/tape.cuh
+  [[return table_ == other.table_ && table_->equal(arguments_, other.arguments_);]] [[return table_ == other.table_;]])
