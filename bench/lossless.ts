@@ -40,7 +40,7 @@ const mostSequences = 4;
 const runAhead = 16;
 const combinations = [1, mostSequences].flatMap((batch) => [0, 1].map((temperature) => ({ batch, temperature })));
 /** They take turns; where a prompt is run again, it is by the one two places later, so that each of them meets hits and misses. */
-const drafters = [Drafter.suffix, Drafter.recall, Drafter.adversarial, Drafter.prediction, Drafter.head];
+const drafters = [Drafter.suffix, Drafter.recall, Drafter.adversarial, Drafter.prediction, Drafter.blend, Drafter.head];
 
 /** Of each of Spec-Bench's groups and of five streams the first `limit` prompts (0 = all) that are not long, and a few long ones. */
 export async function losslessPrompts(folder: string, source: ModelSource, limit: number): Promise<TokenPrompt[]> {

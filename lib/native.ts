@@ -59,6 +59,8 @@ export enum Drafter {
   adversarial = 3,
   recall = 4,
   head = 5,
+  /** Of the drafts of recall and suffix. */
+  blend = 6,
 }
 
 export interface NativeRequest {
@@ -151,7 +153,7 @@ export interface NativePolicy extends NativePrices, NativeBeliefs {}
 export const keyWidth = 64;
 export const policyDepths = 8;
 export const policyBuckets = 16;
-export const drafterCount = 6;
+export const drafterCount = 7;
 export const promiseBuckets = 16;
 
 /** One crossing: `rounds`, `steps` and `drafts` are tables with the row layouts below, in the order things happened. */

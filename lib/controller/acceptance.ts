@@ -123,14 +123,16 @@ export function bucketOf(confidence: number): number {
  */
 const priors: Record<RowKind, Partial<Record<Drafter, readonly [number, number]>>> = {
   greedy: {
-    [Drafter.suffix]: [-0.06, 1.03],
-    [Drafter.recall]: [-0.04, 0.98],
+    [Drafter.suffix]: [0, 1],
+    [Drafter.recall]: [0, 1],
+    [Drafter.blend]: [0, 1],
     [Drafter.head]: [0.02, 1.12],
     [Drafter.prediction]: [0.3, 0.6],
   },
   sampled: {
-    [Drafter.suffix]: [-0.05, 0.9],
-    [Drafter.recall]: [-0.03, 0.89],
+    [Drafter.suffix]: [0, 0.88],
+    [Drafter.recall]: [0, 0.91],
+    [Drafter.blend]: [0, 0.9],
     [Drafter.head]: [0.02, 1.02],
     [Drafter.prediction]: [0.3, 0.6],
   },

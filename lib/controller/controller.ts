@@ -14,7 +14,7 @@ import { NodeOutcome, unpackNode } from './nodes';
 export interface ControllerOptions {
   /** Rows that a pass of decoding may hold, all sequences together. Defaults to 64. */
   rowBudget?: number;
-  /** Drafters that may draft. Defaults to suffix, recall, prediction and head. */
+  /** Drafters that may draft. Defaults to suffix, recall, their blend, prediction and head. */
   drafters?: readonly Drafter[];
   /** Least milliseconds between two looks at what came. Defaults to 10. */
   interval?: number;
@@ -39,7 +39,13 @@ export interface TenantPolicy {
   policy: NativePolicy | undefined;
 }
 
-const standardDrafters: readonly Drafter[] = [Drafter.suffix, Drafter.recall, Drafter.prediction, Drafter.head];
+const standardDrafters: readonly Drafter[] = [
+  Drafter.suffix,
+  Drafter.recall,
+  Drafter.blend,
+  Drafter.prediction,
+  Drafter.head,
+];
 
 /** A changed price or chance below these is not worth a new table. */
 const priceStep = 0.02;
@@ -232,7 +238,9 @@ export class Controller {
     }
     if (!decodes) return;
     const seconds = times.draftSeconds + times.passSeconds + times.sampleSeconds + times.otherSeconds;
-    this.#ledger.add({ ...entry, sequences, seconds, plainSeconds: plainSeconds * entry.emitted });
+    // Who records drafts and verifies nothing: that is nobody's choice.
+    const chosen = owners.slice(from / stepFields, to / stepFields).some((owner) => owner !== undefined);
+    if (chosen) this.#ledger.add({ ...entry, sequences, seconds, plainSeconds: plainSeconds * entry.emitted });
     if (!this.#measured) return;
     this.#cost.observe(times, entry.drafter);
     if (asked > 0) this.#cost.observeHead(times.headSeconds, asked);

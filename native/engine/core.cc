@@ -47,6 +47,7 @@ EngineCore::EngineCore(Backend& backend, std::shared_ptr<Model> model, const Eng
       library_(options_.indexBytes, options_.tenantIndexBytes, /*keys=*/true),
       recordersBeliefs_(everybodyDraftsInVain()),
       planner_(options_.maxSequences * kMaxDraftNodes),
+      blender_(kMaxDraftNodes),
       pass_(std::max(options_.maxRows, options_.maxSequences + kMaxDraftRows), options_.maxSequences,
             kMaxDraftRows * kMaxDraftNodes),
       paths_(static_cast<size_t>(options_.maxSequences + kMaxDraftRows) * kMaxDraftNodes),

@@ -21,6 +21,7 @@
 #include "kv/pages.h"
 #include "kv/pass_builder.h"
 #include "model/model.h"
+#include "speculate/blend.h"
 #include "speculate/library.h"
 #include "speculate/memory.h"
 #include "speculate/plan.h"
@@ -100,9 +101,9 @@ class EngineCore {
  private:
   using Clock = std::chrono::steady_clock;
   /// Those that are asked for a draft when the policy decides.
-  static constexpr std::array<DrafterId, kDraftersAsked> kAsked = {DrafterId::suffix, DrafterId::recall,
-                                                                   DrafterId::prediction, DrafterId::head};
-  static constexpr size_t kHead = 3;
+  static constexpr std::array<DrafterId, kDraftersAsked> kAsked = {
+      DrafterId::suffix, DrafterId::recall, DrafterId::prediction, DrafterId::blend, DrafterId::head};
+  static constexpr size_t kSuffix = 0, kRecall = 1, kBlend = 3, kHead = 4;
   /// What was drafted for one sequence of the round.
   struct Draft {
     DrafterId drafter;
@@ -150,7 +151,10 @@ class EngineCore {
   bool decode(Model& weights);
   void collect();
   void draft();
+  void askDrafters(Entry& entry);
+  bool mayDraft(const Entry& entry, DrafterId which) const;
   void draftWith(Entry& entry, Draft& draft, DrafterId which);
+  void blendDrafts(Entry& entry);
   void chooseDraft(Entry& entry);
   void askHead();
   bool isHeadAsked(Entry& entry);
@@ -199,6 +203,7 @@ class EngineCore {
   Beliefs commonBeliefs_;           ///< of all tenants that have none of their own
   const Beliefs recordersBeliefs_;  ///< where a sequence records: everybody drafts, nothing is worth a row
   Planner planner_;
+  Blender blender_;
   PassBuilder pass_;
   Outcomes* out_ = nullptr;
   bool backPressure_ = true;

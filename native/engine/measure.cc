@@ -77,7 +77,7 @@ Profile EngineCore::profile(int rows, int context, int repeats) {
   }
   interpolate(widths, result.passSeconds);
   const float suffix = timeDraft(DrafterId::suffix), recall = timeDraft(DrafterId::recall);
-  result.draftSeconds = {0, suffix, suffix, suffix, recall, head};
+  result.draftSeconds = {0, suffix, suffix, suffix, recall, head, recall + suffix};
   return result;
 }
 

@@ -16,7 +16,7 @@ constexpr int kMaxDraftRows = 96;
 /// Most nodes one drafter proposes for one sequence and round.
 constexpr int kMaxDraftNodes = 48;
 /// Drafters that are asked for one sequence in a round.
-constexpr int kDraftersAsked = 4;
+constexpr int kDraftersAsked = 5;
 
 /// Sees the target's hidden states of rows that became part of a sequence: prompt tokens and verified tokens, never
 /// rejected drafts. Called on the engine thread after each pass; must not block.

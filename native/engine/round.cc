@@ -74,20 +74,41 @@ void EngineCore::draft() {
     entry->best = 0;
     entry->asked = entry->headGain = 0;
     const Sequence& sequence = *entry->sequence;
-    if (!sequence.drafts() || sequence.draftDepth() < 1) continue;
-    if (sequence.request.force >= 0) {
-      draftWith(*entry, entry->drafts[0], static_cast<DrafterId>(sequence.request.force));
-      continue;
-    }
-    for (size_t i = 0; i < kHead; ++i) {
-      const auto which = static_cast<int>(kAsked[i]);
-      if (beliefsOf(*entry).allowed[which] && (sequence.request.drafters >> which & 1))
-        draftWith(*entry, entry->drafts[i], kAsked[i]);
-    }
+    if (sequence.drafts() && sequence.draftDepth() >= 1) askDrafters(*entry);
   }
   for (Entry* entry : entries_) chooseDraft(*entry);
   headSeconds_ = 0;
   if (head_) askHead();
+}
+
+/// All but the head, which is asked for all sequences together.
+void EngineCore::askDrafters(Entry& entry) {
+  const auto forced = static_cast<DrafterId>(entry.sequence->request.force);
+  if (entry.sequence->request.force >= 0 && forced != DrafterId::blend) {
+    draftWith(entry, entry.drafts[0], forced);
+    return;
+  }
+  for (size_t i = 0; i < kBlend; ++i)
+    if (mayDraft(entry, kAsked[i])) draftWith(entry, entry.drafts[i], kAsked[i]);
+  if (mayDraft(entry, DrafterId::blend)) blendDrafts(entry);
+}
+
+/// Whether the table and the request leave a drafter the choice to draft; a forced blend has those whose drafts it is
+/// made of.
+bool EngineCore::mayDraft(const Entry& entry, DrafterId which) const {
+  const Request& request = entry.sequence->request;
+  if (request.force >= 0) return which != DrafterId::prediction;
+  return beliefsOf(entry).allowed[static_cast<int>(which)] && (request.drafters >> static_cast<int>(which) & 1);
+}
+
+void EngineCore::blendDrafts(Entry& entry) {
+  Draft& draft = entry.drafts[kBlend];
+  const auto nodesOf = [&](size_t i) {
+    return std::span<const DraftNode>(entry.drafts[i].nodes).first(entry.drafts[i].count);
+  };
+  draft.drafter = DrafterId::blend;
+  draft.count =
+      blender_.blend(nodesOf(kRecall), nodesOf(kSuffix), std::span(draft.nodes).first(nodesFor(*entry.sequence)));
 }
 
 void EngineCore::draftWith(Entry& entry, Draft& draft, DrafterId which) {
@@ -157,12 +178,11 @@ const Beliefs& EngineCore::beliefsOf(const Entry& entry) const {
 
 /// Whether asking the head is worth its time here, by what the others promise.
 bool EngineCore::isHeadAsked(Entry& entry) {
-  constexpr auto kId = static_cast<int>(DrafterId::head);
   const Sequence& sequence = *entry.sequence;
   if (!sequence.drafts() || sequence.draftDepth() < 1) return false;
-  if (sequence.request.force >= 0) return sequence.request.force == kId;
+  if (sequence.request.force >= 0) return sequence.request.force == static_cast<int>(DrafterId::head);
+  if (!mayDraft(entry, DrafterId::head)) return false;
   const Beliefs& beliefs = beliefsOf(entry);
-  if (!beliefs.allowed[kId] || !(sequence.request.drafters >> kId & 1)) return false;
   const int bucket = promiseBucket(entry.promise.tokens - 1);
   int32_t& since = tenants_[sequence.owner].sinceAsked[bucket];
   if (beliefs.askEvery[bucket] == 0 || ++since < beliefs.askEvery[bucket]) return false;

@@ -53,7 +53,8 @@ Drafter* Sequence::drafter(DrafterId which) {
     case DrafterId::prediction: return prediction_.get();
     case DrafterId::adversarial: return adversarial_.get();
     case DrafterId::recall: return recall_.get();
-    case DrafterId::head:  // drafts for all sequences at once
+    case DrafterId::blend:  // made of the others' drafts
+    case DrafterId::head:   // drafts for all sequences at once
     case DrafterId::none: break;
   }
   return nullptr;

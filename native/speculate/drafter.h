@@ -7,8 +7,16 @@
 namespace foretoken {
 
 /// Ids as they cross the border (lib/native.ts).
-enum class DrafterId : int32_t { none = 0, suffix = 1, prediction = 2, adversarial = 3, recall = 4, head = 5 };
-constexpr int kDrafterCount = 6;
+enum class DrafterId : int32_t {
+  none = 0,
+  suffix = 1,
+  prediction = 2,
+  adversarial = 3,
+  recall = 4,
+  head = 5,
+  blend = 6
+};
+constexpr int kDrafterCount = 7;
 
 struct DraftNode {
   int32_t token;

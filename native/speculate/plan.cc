@@ -3,13 +3,6 @@
 #include <algorithm>
 
 namespace foretoken {
-namespace {
-
-/// Recall has seen all that suffix has. Where the two differ, the one that promises more has mostly promised too much,
-/// so suffix has to promise this many times what recall does.
-constexpr double kClearlyBetter = 2;
-
-}  // namespace
 
 double Prices::pass(int rows) const {
   const int known = static_cast<int>(passSeconds.size());
@@ -40,18 +33,17 @@ Planner::Promise Planner::promise(const Prices& prices, const PlanEntry& entry, 
 }
 
 int Planner::choose(const Prices& prices, std::span<const PlanEntry> offers, int maxDrafted, Promise& best) {
-  const bool recalled = std::any_of(offers.begin(), offers.end(), [](const PlanEntry& offer) {
-    return offer.drafter == DrafterId::recall && !offer.nodes.empty();
+  const bool blended = std::any_of(offers.begin(), offers.end(), [](const PlanEntry& offer) {
+    return offer.drafter == DrafterId::blend && !offer.nodes.empty();
   });
   int chosen = -1;
   double bestRate = -1;
   for (size_t i = 0; i < offers.size(); ++i) {
-    if (offers[i].nodes.empty()) continue;
+    const bool inBlend = offers[i].drafter == DrafterId::suffix || offers[i].drafter == DrafterId::recall;
+    if (offers[i].nodes.empty() || (inBlend && blended)) continue;
     const Promise offered = promise(prices, offers[i], maxDrafted);
-    const bool doubtful = offers[i].drafter == DrafterId::suffix && recalled;
-    const double rate = offered.rate() / (doubtful ? kClearlyBetter : 1);
-    if (rate <= bestRate) continue;
-    bestRate = rate;
+    if (offered.rate() <= bestRate) continue;
+    bestRate = offered.rate();
     chosen = static_cast<int>(i);
     best = offered;
   }

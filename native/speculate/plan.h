@@ -81,7 +81,8 @@ class Planner {
   };
   Promise promise(const Prices& prices, const PlanEntry& entry, int maxDrafted);
   /// Whose draft of one sequence may go into the pass: an index into `offers`, -1 where all are empty; and what it, or
-  /// plain decoding then, promises. The sequence is that of the first of at least one offer.
+  /// plain decoding then, promises. The sequence is that of the first of at least one offer. A blend stands for those
+  /// it is made of: where their word differs from its own, the one that promises more has mostly promised too much.
   int choose(const Prices& prices, std::span<const PlanEntry> offers, int maxDrafted, Promise& promise);
 
  private:

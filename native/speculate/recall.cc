@@ -11,6 +11,16 @@ namespace {
 constexpr int kBatch = 64;       ///< keys that are fetched together
 constexpr int kVotersAgain = 8;  ///< asked by letters where a draft ran out of voters
 
+/// Fits through 72,000 nodes drafted along 67 greedy answers of the default model to prompts like those that its head
+/// was trained on.
+constexpr VoteRules kRules = {
+    .prior = kRecallRules.prior,
+    .growth = kRecallRules.growth,
+    .most = kRecallRules.most,
+    .fitted = true,
+    .first = {0.385f, 0.483f, -0.477f, 0.265f, 0.611f, 0.075f, 0.088f, -0.06f, -0.011f, 0.013f, 0},
+    .deeper = {-0.883f, 0.565f, -0.749f, 0.81f, 0.785f, -0.078f, 0.126f, 0.074f, 0.382f, -0.202f, 0.194f}};
+
 /// Tokens before `place` that are those before the end of the context.
 int sameTokensBefore(const int32_t* text, int32_t place, std::span<const int32_t> context) {
   const int32_t* tail = context.data() + context.size() - 1;
@@ -70,7 +80,7 @@ bool Neighbours::isRepeated(const Neighbour& neighbour) const {
   });
 }
 
-RecallDrafter::RecallDrafter(const TextSegment* own) : sources_{own}, tree_(kRecallRules) {}
+RecallDrafter::RecallDrafter(const TextSegment* own) : sources_{own}, tree_(kRules) {}
 
 int RecallDrafter::draft(const DraftInput& input, std::span<DraftNode> out) {
   const auto last = static_cast<int32_t>(input.tokens.size()) - 1;

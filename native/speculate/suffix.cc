@@ -11,8 +11,14 @@ constexpr int kVotersOfOne = 12;  ///< of them with a match of a single token, p
 constexpr int kEnough = 6;        ///< with so many voters shorter matches are not asked
 
 /// Longer matches speak louder, in proportion: of the powers tried on greedy answers of a small model, the first was
-/// best.
-constexpr VoteRules kRules = {.prior = 1.5f, .growth = 1, .most = kSuffixMaxMatch};
+/// best. Chances are fits through nodes drafted along the same answers as recall's.
+constexpr VoteRules kRules = {
+    .prior = 1.5f,
+    .growth = 1,
+    .most = kSuffixMaxMatch,
+    .fitted = true,
+    .first = {-1.3f, -0.077f, -1.21f, 0.877f, 2.55f, 0.059f, 0.173f, 0.022f, -0.168f, 0.073f, 0},
+    .deeper = {-1.7f, 0.272f, -1.26f, 1.24f, 2.35f, -0.22f, 0.224f, 0.386f, 0.271f, -0.077f, -0.076f}};
 
 }  // namespace
 

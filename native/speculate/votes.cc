@@ -1,12 +1,27 @@
 #include "speculate/votes.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace foretoken {
 namespace {
 constexpr int kBranches = 3;  ///< most children of a node
 constexpr float kHopeless = 0.01f;
+constexpr float kLeastWeight = 0.02f;
+constexpr float kLeastShare = 0.005f, kMostShare = 0.995f;
+constexpr float kLeastChance = 0.002f, kMostChance = 0.998f;
+constexpr int32_t kDeep = 8;  ///< deeper ones are alike
 }  // namespace
+
+float VoteFit::chance(float ofAll, float all, int count, float heaviest, int32_t at) const {
+  const float part = std::clamp(ofAll / all, kLeastShare, kMostShare);
+  const float s = std::log(part / (1 - part)), t = std::log(std::max(all, kLeastWeight));
+  const float v = std::log(static_cast<float>(count)), h = std::log(std::max(heaviest, kLeastWeight));
+  float odds = constant + share * s + total * t + voters * v + loudest * h;
+  odds += s * (shareTotal * t + shareVoters * v + shareLoudest * h) + depth * static_cast<float>(std::min(at, kDeep));
+  if (count == 1) odds += single + singleTotal * t;
+  return std::clamp(1 / (1 + std::exp(-odds)), kLeastChance, kMostChance);
+}
 
 Voters VoteTree::room(int most) {
   return {std::span(pool_).subspan(poolSize_, std::min<size_t>(most, pool_.size() - poolSize_))};
@@ -25,9 +40,18 @@ void VoteTree::branch(int32_t parent, int32_t depth, float survival, Range voter
   const int branches = std::min(groups, kBranches);
   std::partial_sort(groups_.begin(), groups_.begin() + branches, groups_.begin() + groups,
                     [](const Group& a, const Group& b) { return a.weight > b.weight; });
+  const VoteFit& fit = depth == 1 ? rules_.first : rules_.deeper;
+  std::array<float, kBranches> chances;
+  float sum = 0;
+  for (int g = 0; g < branches; ++g) {
+    const Group& voted = groups_[g];
+    sum += chances[g] = !rules_.fitted
+                            ? voted.weight / total
+                            : fit.chance(voted.weight, total, voted.end - voted.begin, voted.heaviest, depth);
+  }
   for (int g = 0; g < branches && candidateCount_ < static_cast<int>(candidates_.size()); ++g) {
-    const float confidence = groups_[g].weight / total;
-    if (survival * confidence < kHopeless) break;
+    const float confidence = chances[g] / std::max(sum, 1.0f);
+    if (survival * confidence < kHopeless) continue;
     const int32_t token = *pool_[groups_[g].begin].next;
     for (int32_t i = groups_[g].begin; i < groups_[g].end; ++i) {
       ++pool_[i].next;
@@ -53,13 +77,14 @@ int VoteTree::group(Range voters) {
   for (int32_t first = voters.begin; first < voters.end && count < static_cast<int>(groups_.size());) {
     const int32_t token = *pool_[first].next;
     int32_t last = first;
-    float weight = 0;
+    float weight = 0, heaviest = 0;
     for (int32_t i = first; i < voters.end; ++i) {
       if (*pool_[i].next != token) continue;
       weight += pool_[i].weight;
+      heaviest = std::max(heaviest, pool_[i].weight);
       std::swap(pool_[last++], pool_[i]);
     }
-    groups_[count++] = {first, last, weight};
+    groups_[count++] = {first, last, weight, heaviest};
     first = last;
   }
   return count;

@@ -25,11 +25,27 @@ struct Voters {
   bool full() const { return count == static_cast<int>(room.size()); }
 };
 
+/// How often a token that was voted for is right, as log-odds: a linear function of the logarithms of what is known of
+/// the vote. A share of the votes alone does not say it: half of them weigh more where there are many, or where the
+/// loudest is very loud.
+struct VoteFit {
+  float constant;
+  float share;                                  ///< log-odds of the token's share of the weights
+  float total, voters, loudest;                 ///< all weights; those who vote for it; the heaviest of them
+  float shareTotal, shareVoters, shareLoudest;  ///< products of two of these
+  float single, singleTotal;                    ///< where a single one votes for it; that by all weights
+  float depth;                                  ///< tokens above, no logarithm
+  float chance(float ofAll, float all, int count, float heaviest, int32_t depth) const;
+};
+
 /// How votes are counted.
 struct VoteRules {
-  float prior;   ///< weight of "something else"
-  float growth;  ///< what a voter's weight gains by every token it got right, …
-  float most;    ///< … up to here
+  float prior;          ///< weight of "something else"
+  float growth;         ///< what a voter's weight gains by every token it got right, …
+  float most;           ///< … up to here
+  bool fitted = false;  ///< confidence is what the fits say; otherwise a token's share of the weights, as on CUDA
+  VoteFit first{};      ///< of first tokens
+  VoteFit deeper{};     ///< of tokens behind drafted ones
 };
 
 class VoteTree {
@@ -77,7 +93,7 @@ class VoteTree {
   };
   struct Group {
     int32_t begin, end;
-    float weight;
+    float weight, heaviest;
   };
   int32_t dropExhausted(Range voters);
   int group(Range voters);

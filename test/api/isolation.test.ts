@@ -17,7 +17,7 @@ jest.setTimeout(600_000);
 const profile = {
   passSeconds: Array.from({ length: 64 }, (_, i) => 3e-3 * (1 + 0.03 * i)),
   ...{ context: 0, secondsPerContextToken: 0 },
-  draftSeconds: [0, 2e-6, 2e-6, 0, 2e-6, 2e-4],
+  draftSeconds: [0, 2e-6, 2e-6, 0, 2e-6, 2e-4, 4e-6],
 };
 
 type Plan = Pick<RoundTrace, 'drafter' | 'drafts' | 'tokens'>;
@@ -96,7 +96,7 @@ test.each<[string, LoadOptions, number]>([
     const drafters = new Set(
       alone.results.flatMap((result) => (result as { plans: Plan[] }).plans.map(({ drafter }) => drafter)),
     );
-    expect([...drafters].sort()).toEqual(['head', 'none', 'recall', 'suffix']);
+    expect([...drafters].sort()).toEqual(['blend', 'head', 'none', 'suffix']);
     expect(new Set(alone.memory).size).toBeGreaterThan(3);
     if (options.indexBytes)
       expect(alone.memory.some((memory, i) => i > 0 && memory.length < alone.memory[i - 1].length)).toBe(true);

@@ -14,7 +14,7 @@ const profile: Profile = {
   passSeconds,
   context: 0,
   secondsPerContextToken: 0,
-  draftSeconds: [0, 2e-6, 2e-6, 0, 2e-6, 2e-4],
+  draftSeconds: [0, 2e-6, 2e-6, 0, 2e-6, 2e-4, 4e-6],
 };
 
 /** A controller whose clock moves on by 3 ms with every look. */
@@ -174,7 +174,7 @@ test('a table has the shape that the engine wants', () => {
   const policy = create().policy();
   expect(policy.passSeconds).toHaveLength(policy.rowBudget);
   expect(policy.acceptance).toHaveLength(drafterCount * policyDepths * policyBuckets);
-  expect(Array.from(policy.allowed)).toEqual([0, 1, 1, 0, 1, 1]);
+  expect(Array.from(policy.allowed)).toEqual([0, 1, 1, 0, 1, 1, 1]);
   expect(policy.draftSeconds).toHaveLength(drafterCount);
 });
 

@@ -9,7 +9,7 @@ const profile: Profile = {
   passSeconds: knees,
   context: 0,
   secondsPerContextToken: 1e-7,
-  draftSeconds: [0, 2e-6, 1e-6, 0, 2e-6, 2e-4],
+  draftSeconds: [0, 2e-6, 1e-6, 0, 2e-6, 2e-4, 4e-6],
 };
 
 function round(rows: number, passSeconds: number, contextTokens = 0): RoundTimes {

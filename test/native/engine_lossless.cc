@@ -25,7 +25,7 @@ Policy generousPolicy(Random& random) {
   policy.rowBudget = 1 + random.below(40);
   for (int rows = 1; rows <= 32; ++rows)
     policy.passSeconds.push_back(1.0f + 0.02f * static_cast<float>(rows * random.below(4)));
-  policy.allowed = {false, true, true, false, true};
+  policy.allowed = {false, true, true, false, true, false, true};
   for (auto& drafter : policy.acceptance) {
     for (auto& depth : drafter) {
       for (int bucket = 0; bucket < kPolicyBuckets; ++bucket)

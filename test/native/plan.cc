@@ -2,6 +2,7 @@
 #include "speculate/plan.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "check.h"
@@ -198,6 +199,33 @@ void extrapolatesPrices() {
   CHECK(policy.pass(3) == 6);
 }
 
+/// The best offer, but those that a blend is made of stand back behind it.
+void choosesTheBlend() {
+  Policy policy;
+  policy.rowBudget = 16;
+  policy.passSeconds.assign(16, 1.0f);
+  for (auto& drafter : policy.acceptance) drafter[0].fill(0.5f);
+  for (auto& depth : policy.acceptance[static_cast<int>(DrafterId::recall)]) depth.fill(0.9f);
+  for (auto& depth : policy.acceptance[static_cast<int>(DrafterId::prediction)]) depth.fill(0.8f);
+  const DraftNode node{1, -1, 1, 0.5f};
+  std::array<uint8_t, 4> selected;
+  std::array<float, 4> survival;
+  const auto offer = [&](DrafterId which, int count, size_t at) {
+    return PlanEntry{&policy, {&node, static_cast<size_t>(count)}, which, 0, false, &selected[at], &survival[at]};
+  };
+  Planner planner(48);
+  Planner::Promise promise;
+  std::array<PlanEntry, 3> offers = {offer(DrafterId::suffix, 1, 0), offer(DrafterId::recall, 1, 1),
+                                     offer(DrafterId::blend, 1, 2)};
+  CHECK(planner.choose(policy, offers, 96, promise) == 2 && std::abs(promise.tokens - 1.5) < 1e-6);
+  offers[2] = offer(DrafterId::blend, 0, 2);
+  CHECK(planner.choose(policy, offers, 96, promise) == 1 && std::abs(promise.tokens - 1.9) < 1e-6);
+  offers = {offer(DrafterId::recall, 1, 0), offer(DrafterId::prediction, 1, 1), offer(DrafterId::blend, 1, 2)};
+  CHECK(planner.choose(policy, offers, 96, promise) == 1 && std::abs(promise.tokens - 1.8) < 1e-6);
+  offers = {offer(DrafterId::recall, 0, 0), offer(DrafterId::prediction, 0, 1), offer(DrafterId::blend, 0, 2)};
+  CHECK(planner.choose(policy, offers, 96, promise) == -1 && promise.tokens == 1);
+}
+
 void readsTheRightBucket() {
   Policy policy;
   policy.acceptance[1][0][0] = 0.1f;
@@ -220,6 +248,7 @@ int main() {
   isDeterministicAndMonotone(random);
   choosesNoneWhereNothingPays();
   extrapolatesPrices();
+  choosesTheBlend();
   readsTheRightBucket();
   return test::finish("plan");
 }

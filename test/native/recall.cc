@@ -136,7 +136,7 @@ void votesAreCounted() {
   std::array<DraftNode, 16> nodes;
   const int count = drafter.draft({tokens, 0, 1}, nodes);
   CHECK(count == 2 && nodes[0].token == 11 && nodes[1].token == 12);
-  CHECK(nodes[0].confidence > 2 * nodes[1].confidence && nodes[0].confidence + nodes[1].confidence < 1);
+  CHECK(nodes[0].confidence > 2 * nodes[1].confidence && nodes[0].confidence + nodes[1].confidence <= 1);
 }
 
 /// A loop of one's own: behind the end of the known text letters go on.

@@ -34,7 +34,8 @@ Request request(int32_t first) {
 
 Policy policyOf(float acceptance) {
   Policy policy;
-  policy.allowed[static_cast<int>(DrafterId::suffix)] = policy.allowed[static_cast<int>(DrafterId::recall)] = true;
+  for (const DrafterId which : {DrafterId::suffix, DrafterId::recall, DrafterId::blend})
+    policy.allowed[static_cast<int>(which)] = true;
   for (auto& drafter : policy.acceptance)
     for (auto& depth : drafter)
       for (int bucket = 0; bucket < kPolicyBuckets; ++bucket)
