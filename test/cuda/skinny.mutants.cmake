@@ -2,7 +2,8 @@ set(kernel cuda/gemm/skinny.cuh)
 mutant(skinny no-barrier-before-sum ${kernel} [[  __syncthreads();  // all warps' sums are there
 ]] "")
 mutant(skinny rows-swapped-in-exchange ${kernel} [[g + i / 2 * 8, token]] [[g + i % 2 * 8, token]])
-mutant(skinny next-chunk-too-early ${kernel} [[group % kChunkGroups == kChunkGroups - 1) {]] [[group % kChunkGroups == 0) {]])
+mutant(skinny next-chunk-too-early ${kernel} [[ceilDiv((number + 1) * kStepGroups, kStepChunks) != group + 1) continue;]]
+  [[number * kStepGroups / kStepChunks != group) continue;]])
 mutant(skinny inputs-one-group-behind ${kernel} [[loadTokens(step * kStepGroups + group + 1, b[(group + 1) % 2]);]]
   [[loadTokens(step * kStepGroups + group, b[(group + 1) % 2]);]])
 mutant(skinny slices-by-tokens ${kernel} [[work.multiply(sliceOf(slice, static_cast<int>(gridDim.z), steps), sums);]]
