@@ -1,5 +1,5 @@
-// The read-only ceiling: how fast a kernel that does nothing else reads memory that no cache holds. Every share that the
-// bench prints is of this figure, taken in the same process.
+// The read-only ceiling: how fast a kernel that does nothing else reads memory that no cache holds. Every share that
+// the bench prints is of this figure, taken in the same process.
 #include "bench/gpu/ceiling.h"
 
 #include <vector>
@@ -39,8 +39,8 @@ double readCeiling() {
   double best = 0;
   for (const int blocksPerProcessor : {1, 2, 4}) {
     const double seconds = medianSeconds([&](int) {
-      FORETOKEN_CUDA_CHECK(cuda::launch(readAll, properties.multiProcessorCount * blocksPerProcessor, kThreads, 0, nullptr,
-                                        data.get(), data.size(), out.get()));
+      FORETOKEN_CUDA_CHECK(cuda::launch(readAll, properties.multiProcessorCount * blocksPerProcessor, kThreads, 0,
+                                        nullptr, data.get(), data.size(), out.get()));
     });
     best = std::max(best, static_cast<double>(kBytes) / seconds);
   }

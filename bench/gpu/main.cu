@@ -1,4 +1,5 @@
-// foretoken_gpu_bench PART... [--json FILE] [--executor FILE] [--golden FILE]: what docs/bench.md describes under "gpu".
+// foretoken_gpu_bench PART... [--json FILE] [--executor FILE] [--golden FILE]: what docs/bench.md describes under
+// "gpu".
 #include <cctype>
 #include <cstring>
 
@@ -8,6 +9,8 @@
 #include "bench/gpu/drawing.h"
 #include "bench/gpu/kernels.h"
 #include "bench/gpu/report.h"
+#include "bench/gpu/sanitize.h"
+#include "bench/gpu/step.h"
 #include "bench/gpu/training.h"
 
 namespace {
@@ -51,9 +54,10 @@ bool readOptions(int count, char** arguments, Options& options) {
 
 bool run(const std::string& part, const Options& options, double ceiling, Report& report) {
   if (part == "conformance") return conformance(report, options.executor, options.golden);
-  if (part == "kernels") return kernels(report, ceiling), true;
-  if (part == "drawing") return drawing(report);
-  if (part == "training") return training(report), true;
+  if (part == "sanitize") return sanitize(), true;
+  if (part == "kernels") return kernels(report, ceiling), drawing(report);
+  if (part == "step") return step(report, ceiling), true;
+  if (part == "train") return training(report), true;
   std::fprintf(stderr, "there is no part '%s'\n", part.c_str());
   return false;
 }
@@ -63,7 +67,8 @@ bool run(const std::string& part, const Options& options, double ceiling, Report
 int main(int count, char** arguments) {
   Options options;
   if (!readOptions(count, arguments, options))
-    return std::fprintf(stderr, "usage: foretoken_gpu_bench PART... [--json FILE] [--executor FILE] [--golden FILE]\n"), 2;
+    return std::fprintf(stderr, "usage: foretoken_gpu_bench PART... [--json FILE] [--executor FILE] [--golden FILE]\n"),
+           2;
   Report report(cardName());
   const double ceiling = readCeiling();
   report.add("readGBs", 1e-9 * ceiling);

@@ -1,0 +1,10 @@
+#pragma once
+#include "bench/gpu/report.h"
+
+namespace foretoken::bench {
+
+/// A whole decode step of a random model of the shapes of Llama-3-8B, plain and with drafts, as the engine runs it:
+/// through the backend, with its graphs, until the host has the drawn tokens.
+void step(Report& report, double ceiling);
+
+}  // namespace foretoken::bench
