@@ -34,7 +34,7 @@ Request request(int32_t n, int32_t vocabulary) {
 }
 
 void equalsPlainDecoding(const std::string& weights) {
-  constexpr int kRequests = 12;
+  constexpr int kRequests = 15;
   Loaded plain(weights, engineOptions(1));
   const int32_t vocabulary = plain.model->config().vocabulary;
   for (int32_t n = 0; n < kRequests; ++n) {
