@@ -14,35 +14,6 @@ using cuda::Fp8Kv;
 const Shape kShapes[] = {
     {4, 2, 64, true}, {3, 1, 48, false}, {8, 2, 128, false}, {17, 1, 32, true}, {1, 1, 256, false}};
 
-bool same(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
-
-std::vector<int> randomTokens(std::mt19937& random, int length) {
-  std::vector<int> tokens(length);
-  for (int& t : tokens) t = static_cast<int>(random() % 1000000);
-  return tokens;
-}
-
-std::vector<int32_t> shuffledPages(std::mt19937& random, int count) {
-  std::vector<int32_t> pages = orderedPages(count);
-  std::shuffle(pages.begin(), pages.end(), random);
-  return pages;
-}
-
-/// Rows of positions [begin, end): either each sees itself through the pages, or the chunk's own positions are
-/// ancestors.
-std::vector<Row> chunk(const std::vector<int>& tokens, const std::vector<int32_t>& pages, int sequence, int begin,
-                       int end, bool throughPages) {
-  std::vector<Row> rows;
-  for (int p = begin; p < end; ++p) {
-    Row row{tokens[p], p, slotOf(pages, p), sequence, throughPages ? p + 1 : begin, {}};
-    for (int a = begin; a <= p && !throughPages; ++a) row.ancestors.push_back(slotOf(pages, a));
-    rows.push_back(row);
-  }
-  return rows;
-}
-
 /// Against double: what is left are the rounding of weights to bf16 and sums in fp32.
 template <class Codec>
 void testAgainstDouble(const Shape& shape, int length) {

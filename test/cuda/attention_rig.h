@@ -1,45 +1,14 @@
-// What the tests of CUDA attention share: sequences of made-up tokens, a pool to run passes over, the exact answer in
-// double.
+// What the tests of CUDA attention share: a pool to run passes over, and the exact answer in double.
 #pragma once
 #include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <random>
 #include <vector>
 
 #include "cuda/attention/launch.cuh"
 #include "cuda/step/pass_words.h"
+#include "test/native/attention_inputs.h"
 
 namespace foretoken::test {
-
-using Outputs = std::vector<std::vector<float>>;
-
-/// A token's row of q, k and v is random, but the same wherever that token appears.
-struct Shape {
-  int heads, kvHeads, headDim;
-  bool interleaved;
-  int width() const { return (heads + 2 * kvHeads) * headDim; }
-};
-
-inline std::vector<float> inputRow(const Shape& shape, int token) {
-  std::mt19937 random(static_cast<uint32_t>(token) * 2654435761u + 12345u);
-  std::normal_distribution<float> normal;
-  std::vector<float> row(shape.width());
-  for (float& x : row) x = normal(random);
-  return row;
-}
-
-inline std::vector<float> frequencies(int headDim) {
-  std::vector<float> f(headDim / 2);
-  for (int i = 0; i < headDim / 2; ++i) f[i] = static_cast<float>(std::pow(10000.0, -2.0 * i / headDim));
-  return f;
-}
-
-/// One row of a pass under construction.
-struct Row {
-  int token, position, slot, sequence, base;
-  std::vector<int32_t> ancestors;
-};
 
 /// One layer's pool and the kernels on it.
 template <class Codec>
@@ -54,30 +23,8 @@ class Rig {
 
   /// Runs one pass and returns the outputs, a vector per row. `cut`: splits are shared out among blocks.
   Outputs run(const std::vector<Row>& rows, const std::vector<std::vector<int32_t>>& tables, bool cut) {
-    std::vector<int32_t> position, slot, sequence, base, begin{0}, ancestors;
-    std::vector<float> qkv;
-    for (const Row& row : rows) {
-      position.push_back(row.position);
-      slot.push_back(row.slot);
-      sequence.push_back(row.sequence);
-      base.push_back(row.base);
-      ancestors.insert(ancestors.end(), row.ancestors.begin(), row.ancestors.end());
-      begin.push_back(static_cast<int32_t>(ancestors.size()));
-      const std::vector<float> x = inputRow(shape_, row.token);
-      qkv.insert(qkv.end(), x.begin(), x.end());
-    }
-    std::vector<const int32_t*> pages;
-    for (const auto& table : tables) pages.push_back(table.data());
-    Pass pass;
-    pass.rows = static_cast<int>(rows.size());
-    pass.position = position.data();
-    pass.slot = slot.data();
-    pass.sequence = sequence.data();
-    pass.base = base.data();
-    pass.ancestorBegin = begin.data();
-    pass.ancestors = ancestors.data();
-    pass.pages = pages.data();
-    return launch(pass, qkv, cut);
+    RowsPass of(shape_, rows, tables);
+    return launch(of.pass, of.qkv, cut);
   }
 
   cuda::KvPages kv() {
@@ -108,10 +55,7 @@ class Rig {
     launchAttend<Codec>({uploaded, queries.data(), kv(), shape_.heads, group, cut ? partials.data() : nullptr,
                          extent.splits, out.data()},
                         extent, nullptr);
-    Outputs result;
-    const size_t width = static_cast<size_t>(shape_.heads) * headDim;
-    for (int r = 0; r < pass.rows; ++r) result.emplace_back(out.begin() + r * width, out.begin() + (r + 1) * width);
-    return result;
+    return perRow(out, pass.rows);
   }
 
   /// What pages hold before anybody writes: numbers, and none that would go unnoticed.
@@ -122,16 +66,6 @@ class Rig {
   size_t headBytes_;
   std::vector<uint4> pool_;
 };
-
-inline std::vector<int32_t> orderedPages(int count) {
-  std::vector<int32_t> pages(count);
-  for (int i = 0; i < count; ++i) pages[i] = i;
-  return pages;
-}
-
-inline int slotOf(const std::vector<int32_t>& pages, int position) {
-  return pages[position / kPageSize] * kPageSize + position % kPageSize;
-}
 
 /// The outputs of positions `first` and later of `tokens`, decoded one by one in ordered pages behind the rest, which
 /// comes in passes of 40 rows: what all else must equal.
@@ -164,22 +98,6 @@ std::vector<double> stored(const std::vector<double>& values) {
     kept.push_back(Codec::kScaled ? e4m3ToFloat(floatToE4m3(value)) * factor : bf16ToFloat(floatToBf16(value)));
   }
   return kept;
-}
-
-/// A head's part of a token's row, rotated if `position` is not negative, in double.
-inline std::vector<double> headOf(const Shape& shape, const std::vector<float>& row, int head, int position) {
-  const float* const x = row.data() + head * shape.headDim;
-  std::vector<double> out(x, x + shape.headDim);
-  if (position < 0) return out;
-  const std::vector<float> frequency = frequencies(shape.headDim);
-  const int half = shape.headDim / 2;
-  for (int i = 0; i < half; ++i) {
-    const double angle = static_cast<double>(position) * frequency[i];
-    const int a = shape.interleaved ? 2 * i : i, b = shape.interleaved ? 2 * i + 1 : i + half;
-    out[a] = x[a] * std::cos(angle) - x[b] * std::sin(angle);
-    out[b] = x[b] * std::cos(angle) + x[a] * std::sin(angle);
-  }
-  return out;
 }
 
 /// The last position's output, in double but for the roundings of q, k and v.

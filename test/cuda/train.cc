@@ -330,6 +330,12 @@ Clip step(Tensors& t, int64_t first, int64_t count, const formula::AdamW& adamw,
   return clip;
 }
 
+/// The rule of step n, counted from 1.
+formula::AdamW adamwAt(int n) {
+  const auto step = static_cast<float>(n);
+  return {0.01f, 0.9f, 0.95f, 1e-8f, 0.1f, 1 - std::pow(0.9f, step), 1 - std::pow(0.95f, step)};
+}
+
 void testOptimisers() {
   constexpr int64_t kFirst = kNormPiece + 77, kCount = 2051;
   std::mt19937 random(8);
@@ -339,13 +345,7 @@ void testOptimisers() {
   std::vector<double> weight(t.weight.begin(), t.weight.end()), mean(weight.size()), square(weight.size());
   for (int n = 1; n <= 4; ++n) {
     t.gradient = normalFloats(random, t.weight.size(), n == 2 ? 1e-4f : 3);
-    const formula::AdamW adamw{0.01f,
-                               0.9f,
-                               0.95f,
-                               1e-8f,
-                               0.1f,
-                               1 - std::pow(0.9f, static_cast<float>(n)),
-                               1 - std::pow(0.95f, static_cast<float>(n))};
+    const formula::AdamW adamw = adamwAt(n);
     const formula::Momentum momentum{0.02f, 0.9f, 0.01f};
     const Tensors before = t;
     const Clip clip = step(t, kFirst, kCount, adamw, momentum, 1);
@@ -412,21 +412,12 @@ struct SmallTensors {
 void testSmallMoments() {
   constexpr size_t kCount = 3 * kMomentBlock + 41;
   std::mt19937 random(10);
-  const auto rule = [](int n) {
-    return formula::AdamW{0.01f,
-                          0.9f,
-                          0.95f,
-                          1e-8f,
-                          0.1f,
-                          1 - std::pow(0.9f, static_cast<float>(n)),
-                          1 - std::pow(0.95f, static_cast<float>(n))};
-  };
   SmallTensors t(normalFloats(random, kCount));
   for (int n = 1; n <= (longRun() ? 60 : 12); ++n) {
     const std::vector<float> gradient = normalFloats(random, kCount, 3);
     const Clip clip{1, 0.5f, 1};
     const SmallTensors before = t;
-    t.step(gradient, rule(n), static_cast<uint64_t>(n), clip);
+    t.step(gradient, adamwAt(n), static_cast<uint64_t>(n), clip);
     for (size_t i = 0; i < kCount; ++i) {
       const double g = 0.5 * gradient[i], root = before.rootOf(i);
       const double mean = 0.9 * before.meanOf(i) + 0.1 * g, square = 0.95 * root * root + 0.05 * g * g;
@@ -441,11 +432,11 @@ void testSmallMoments() {
     }
     SmallTensors again = before;
     simt::schedule = {static_cast<uint64_t>(n), {}};
-    again.step(gradient, rule(n), static_cast<uint64_t>(n), clip);
+    again.step(gradient, adamwAt(n), static_cast<uint64_t>(n), clip);
     simt::schedule = {};
     CHECK(again.weight == t.weight && again.mean == t.mean && again.root == t.root && again.meanScale == t.meanScale);
     SmallTensors skipped = before;
-    skipped.step(gradient, rule(n), 1, {1, 0.5f, 0});
+    skipped.step(gradient, adamwAt(n), 1, {1, 0.5f, 0});
     CHECK(skipped.weight == before.weight && skipped.mean == before.mean && skipped.root == before.root);
   }
 }

@@ -8,7 +8,6 @@ namespace {
 
 using namespace foretoken;
 using namespace foretoken::test;
-using Outputs = std::vector<std::vector<float>>;
 
 const Shape kShapes[] = {{9, 3, 64, true}, {4, 4, 32, false},  {8, 2, 128, false}, {6, 2, 48, false}, {5, 1, 80, true},
                          {2, 2, 96, true}, {34, 2, 32, false}, {1, 1, 256, false}, {16, 2, 112, true}};
@@ -18,26 +17,6 @@ std::vector<Isa> isas() {
   for (Isa isa : kIsas)
     if (isaAvailable(isa)) available.push_back(isa);
   return available;
-}
-
-bool same(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
-
-std::vector<int> randomTokens(std::mt19937& random, int length) {
-  std::vector<int> tokens(length);
-  for (int& t : tokens) t = static_cast<int>(random() % 1000000);
-  return tokens;
-}
-
-std::vector<int32_t> shuffledPages(std::mt19937& random, int count) {
-  std::vector<int32_t> pages = orderedPages(count);
-  std::shuffle(pages.begin(), pages.end(), random);
-  return pages;
-}
-
-int slotOf(const std::vector<int32_t>& pages, int position) {
-  return pages[position / kPageSize] * kPageSize + position % kPageSize;
 }
 
 void testAgainstDouble() {
@@ -64,19 +43,6 @@ void testInstructionSetsAgree() {
       for (size_t p = 0; p < tokens.size(); ++p) CHECK(same(expected[p], got[p]));
     }
   }
-}
-
-/// Rows of positions [begin, end): either each sees itself through the pages, or the chunk's own positions are
-/// ancestors.
-std::vector<Row> chunk(const std::vector<int>& tokens, const std::vector<int32_t>& pages, int sequence, int begin,
-                       int end, bool throughPages) {
-  std::vector<Row> rows;
-  for (int p = begin; p < end; ++p) {
-    Row row{tokens[p], p, slotOf(pages, p), sequence, throughPages ? p + 1 : begin, {}};
-    for (int a = begin; a <= p && !throughPages; ++a) row.ancestors.push_back(slotOf(pages, a));
-    rows.push_back(row);
-  }
-  return rows;
 }
 
 /// Several sequences with a common prefix (shared pages), prefilled in random chunks that share passes.
