@@ -47,29 +47,25 @@ __device__ __forceinline__ uint32_t packPair(Type type, float low, float high) {
 }
 
 /// Element by element a * b, each product rounded once.
-__device__ __forceinline__ uint32_t multiplyPair(F16 type, uint32_t a, uint32_t b) {
 #ifdef FORETOKEN_SIMT
+template <class Type>
+uint32_t multiplyPair(Type type, uint32_t a, uint32_t b) {
   const auto product = [&](int shift) {
     return toFloat(type, static_cast<uint16_t>(a >> shift)) * toFloat(type, static_cast<uint16_t>(b >> shift));
   };
   return packPair(type, product(0), product(16));
+}
 #else
+__device__ __forceinline__ uint32_t multiplyPair(F16, uint32_t a, uint32_t b) {
   uint32_t product;
   asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(product) : "r"(a), "r"(b));
   return product;
-#endif
 }
-__device__ __forceinline__ uint32_t multiplyPair(Bf16 type, uint32_t a, uint32_t b) {
-#ifdef FORETOKEN_SIMT
-  const auto product = [&](int shift) {
-    return toFloat(type, static_cast<uint16_t>(a >> shift)) * toFloat(type, static_cast<uint16_t>(b >> shift));
-  };
-  return packPair(type, product(0), product(16));
-#else
+__device__ __forceinline__ uint32_t multiplyPair(Bf16, uint32_t a, uint32_t b) {
   uint32_t product;
   asm("mul.rn.bf16x2 %0, %1, %2;" : "=r"(product) : "r"(a), "r"(b));
   return product;
-#endif
 }
+#endif
 
 }  // namespace foretoken::cuda

@@ -104,10 +104,7 @@ struct LargeSums {
     for (int i = 0; i < 64; i += 2) {
       const int m = token + i / 2 % 2 * 8, n = row + i / 4 * 8 + static_cast<int>(threadIdx.x) % 4 * 2;
       if (m >= x.tokens || n >= weights.rows) continue;
-      const float* factors = weights.rowFactors;
-      const float first = factors ? total[i] * factors[n] : total[i];
-      const float second = factors && n + 1 < weights.rows ? total[i + 1] * factors[n + 1] : total[i + 1];
-      out.put(m, n, weights.rows, first, second);
+      out.put(m, n, weights.rows, total[i] * weights.rowFactor(n), total[i + 1] * weights.rowFactor(n + 1));
     }
   }
 };

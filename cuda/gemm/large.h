@@ -13,6 +13,9 @@ struct LargeWeights {
   int rows, cols, pitch;
   const float* blockScales;  ///< [rows / 128][cols / 128], rounded up; null: all 1
   const float* rowFactors;   ///< [rows]; null: all 1
+
+  /// Of row n; 1 behind the last one.
+  __device__ float rowFactor(int n) const { return rowFactors && n < rows ? rowFactors[n] : 1.0f; }
 };
 
 /// Inputs [tokens][pitch] of e4m3, pitch = cols rounded up to 128, with a scale for 128 columns of a token.

@@ -77,14 +77,11 @@ struct TensorSums {
 
   __device__ void store(const LargeWeights& weights, const LargeInputs& x, const Output& out, int row) const {
     if (token >= x.tokens) return;
-    const float* factors = weights.rowFactors;
 #pragma unroll
     for (int i = 0; i < kTensorRows; i += 2) {
       const int n = row + first + i;
       if (n >= weights.rows) continue;
-      const float first = factors ? total[i] * factors[n] : total[i];
-      const float second = factors && n + 1 < weights.rows ? total[i + 1] * factors[n + 1] : total[i + 1];
-      out.put(token, n, weights.rows, first, second);
+      out.put(token, n, weights.rows, total[i] * weights.rowFactor(n), total[i + 1] * weights.rowFactor(n + 1));
     }
   }
 };

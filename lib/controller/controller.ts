@@ -215,10 +215,12 @@ export class Controller {
     const drafting = (times.draftSeconds - times.headSeconds) / sequences; // whether the head pays is decided for itself
     const entry = { drafter: Drafter.none, drafted: 0, emitted: 0, expected: 0 };
     let asked = 0;
+    let isChosen = false; // who records drafts and verifies nothing: that is nobody's choice
     for (let i = from; i < to; i += stepFields) {
       const step = outcomes.steps.subarray(i, i + stepFields);
       const [, , , tokenCount, draftOffset, draftCount, accepted, drafter, promise, gain] = step;
       const owner = owners[i / stepFields];
+      isChosen ||= owner !== undefined;
       const own = owner && this.#beliefsOf(owner.tenant);
       const verified = this.#expect(own, outcomes, draftOffset, draftCount);
       if (promise > 0) {
@@ -238,9 +240,7 @@ export class Controller {
     }
     if (!decodes) return;
     const seconds = times.draftSeconds + times.passSeconds + times.sampleSeconds + times.otherSeconds;
-    // Who records drafts and verifies nothing: that is nobody's choice.
-    const chosen = owners.slice(from / stepFields, to / stepFields).some((owner) => owner !== undefined);
-    if (chosen) this.#ledger.add({ ...entry, sequences, seconds, plainSeconds: plainSeconds * entry.emitted });
+    if (isChosen) this.#ledger.add({ ...entry, sequences, seconds, plainSeconds: plainSeconds * entry.emitted });
     if (!this.#measured) return;
     this.#cost.observe(times, entry.drafter);
     if (asked > 0) this.#cost.observeHead(times.headSeconds, asked);
