@@ -34,13 +34,11 @@ double readCeiling() {
   const DeviceArray<uint4> data(kBytes / sizeof(uint4));
   const DeviceArray<uint32_t> out(1);
   FORETOKEN_CUDA_CHECK(cudaMemset(data.get(), 1, data.bytes()));
-  cudaDeviceProp properties;
-  FORETOKEN_CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
   double best = 0;
   for (const int blocksPerProcessor : {1, 2, 4}) {
     const double seconds = medianSeconds([&](int) {
-      FORETOKEN_CUDA_CHECK(cuda::launch(readAll, properties.multiProcessorCount * blocksPerProcessor, kThreads, 0,
-                                        nullptr, data.get(), data.size(), out.get()));
+      FORETOKEN_CUDA_CHECK(cuda::launch(readAll, cuda::multiprocessors() * blocksPerProcessor, kThreads, 0, nullptr,
+                                        data.get(), data.size(), out.get()));
     });
     best = std::max(best, static_cast<double>(kBytes) / seconds);
   }

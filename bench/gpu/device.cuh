@@ -6,8 +6,9 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <utility>
 #include <vector>
+
+#include "cuda/common/memory.cuh"
 
 namespace foretoken::bench {
 
@@ -19,33 +20,25 @@ inline void check(cudaError_t error, const char* what, const char* file, int lin
 }
 #define FORETOKEN_CUDA_CHECK(call) ::foretoken::bench::check(call, #call, __FILE__, __LINE__)
 
+/// Numbers in device memory.
 template <class T>
 class DeviceArray {
  public:
-  explicit DeviceArray(size_t count) : count_(count) {
-    FORETOKEN_CUDA_CHECK(cudaMalloc(&data_, std::max<size_t>(1, count) * sizeof(T)));
-  }
+  explicit DeviceArray(size_t count) : memory_(count * sizeof(T)) {}
   explicit DeviceArray(const std::vector<T>& values) : DeviceArray(values.size()) { write(values); }
-  DeviceArray(DeviceArray&& other) noexcept : data_(std::exchange(other.data_, nullptr)), count_(other.count_) {}
-  DeviceArray(const DeviceArray&) = delete;
-  DeviceArray& operator=(const DeviceArray&) = delete;
-  ~DeviceArray() { cudaFree(data_); }
 
-  T* get() const { return data_; }
-  size_t size() const { return count_; }
-  size_t bytes() const { return count_ * sizeof(T); }
-  void write(const std::vector<T>& values) {
-    FORETOKEN_CUDA_CHECK(cudaMemcpy(data_, values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice));
-  }
+  T* get() const { return memory_.as<T>(); }
+  size_t size() const { return bytes() / sizeof(T); }
+  size_t bytes() const { return memory_.size(); }
+  void write(const std::vector<T>& values) { cuda::copyToDevice(get(), values.data(), values.size() * sizeof(T)); }
   std::vector<T> read() const {
-    std::vector<T> values(count_);
-    FORETOKEN_CUDA_CHECK(cudaMemcpy(values.data(), data_, bytes(), cudaMemcpyDeviceToHost));
+    std::vector<T> values(size());
+    FORETOKEN_CUDA_CHECK(cudaMemcpy(values.data(), get(), bytes(), cudaMemcpyDeviceToHost));
     return values;
   }
 
  private:
-  T* data_ = nullptr;
-  size_t count_;
+  cuda::DeviceMemory memory_;
 };
 
 /// Median seconds of `launch(i)`, each timed on its own; i counts all launches, so that operands can be rotated through

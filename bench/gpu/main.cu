@@ -2,6 +2,7 @@
 // "gpu".
 #include <cctype>
 #include <cstring>
+#include <exception>
 
 #include "bench/gpu/ceiling.h"
 #include "bench/gpu/conformance.h"
@@ -62,13 +63,7 @@ bool run(const std::string& part, const Options& options, double ceiling, Report
   return false;
 }
 
-}  // namespace
-
-int main(int count, char** arguments) {
-  Options options;
-  if (!readOptions(count, arguments, options))
-    return std::fprintf(stderr, "usage: foretoken_gpu_bench PART... [--json FILE] [--executor FILE] [--golden FILE]\n"),
-           2;
+int measure(const Options& options) {
   Report report(cardName());
   const double ceiling = readCeiling();
   report.add("readGBs", 1e-9 * ceiling);
@@ -77,4 +72,18 @@ int main(int count, char** arguments) {
   if (!options.json.empty() && !report.write(options.json.c_str()))
     return std::fprintf(stderr, "%s can't be written\n", options.json.c_str()), 1;
   return good ? 0 : 1;
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  Options options;
+  if (!readOptions(count, arguments, options))
+    return std::fprintf(stderr, "usage: foretoken_gpu_bench PART... [--json FILE] [--executor FILE] [--golden FILE]\n"),
+           2;
+  try {
+    return measure(options);
+  } catch (const std::exception& error) {
+    return std::fprintf(stderr, "%s\n", error.what()), 1;
+  }
 }

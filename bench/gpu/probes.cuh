@@ -77,7 +77,7 @@ __global__ void probeWarp(uint32_t* out) {
   out[lane * 4 + 3] = __float_as_uint(warpReduce(static_cast<float>(value >> 8) * 1e-3f, Sum{}));
 }
 
-/// Rounding of the narrow formats, over all f16 codes and as many floats.
+/// Rounding to f16 and bf16, of 128 floats all over f16's range.
 __global__ void probeRounding(uint32_t* out) {
   for (uint32_t i = 0; i < 4; ++i) {
     const uint32_t word = (threadIdx.x * 4 + i) * 2654435761u;
