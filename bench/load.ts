@@ -17,13 +17,15 @@ const batches = [
   [16, 3],
   [32, 3],
 ] as const;
-/** The same for speculation that is switched off. */
+/** The same for speculation that is switched off: more of them, for what is looked for is a hundredth. */
 const offBatches = [
-  [1, 16],
-  [8, 5],
-  [32, 3],
+  [1, 30],
+  [8, 15],
+  [32, 7],
 ] as const;
 const newTokens = 128;
+/** Of an answer that is only timed by the pass. */
+const offTokens = 48;
 /** Longest prompt in characters: what is measured is decoding, not the reading of prompts. */
 const longestPrompt = 900;
 /** Requests that arrive by and by, for each sequence that the batch has room for, and the share of what plain decoding can take. */
@@ -34,7 +36,7 @@ const roundsOff = 500;
 const requestsOn = 8;
 
 /** How one arm asks. */
-type Arm = [Engine, Pick<RequestOptions, 'speculation' | 'tenant'>];
+type Arm = [Engine, Pick<RequestOptions, 'speculation' | 'tenant' | 'maxTokens'>];
 type Conversation = ChatMessage[];
 type Arms = Record<'plain' | 'fast', Arm>;
 
@@ -74,7 +76,10 @@ export async function load(options: BenchOptions, folder: string, plain: Engine,
   const bar = new Bar(2 * (sum(sizes.map(([, pairs]) => pairs + 1)) + sum(offSizes.map(([, pairs]) => pairs))));
   const traffic = { asked, bar };
   const on: Arms = { plain: [plain, {}], fast: [fast, {}] };
-  const off: Arms = { plain: [plain, {}], fast: [fast, { tenant: 'off', speculation: { enabled: false } }] };
+  const off: Arms = {
+    plain: [plain, { maxTokens: offTokens }],
+    fast: [fast, { maxTokens: offTokens, tenant: 'off', speculation: { enabled: false } }],
+  };
   for (const [size, pairs] of sizes) await addBatch(report, on, size, pairs, traffic);
   for (const [size, pairs] of offSizes) {
     const loads = await atOnce(off, size, pairs, traffic, `${size}, switched off`);

@@ -11,7 +11,7 @@ import type { GenerateResult } from '../decode/result';
 import { GenerateStream } from '../decode/stream';
 import { ForetokenError } from '../error';
 import { Chat } from '../models/chat';
-import type { ChatMessage, RenderOptions } from '../models/chat-template';
+import type { ChatMessage } from '../models/chat-template';
 import { TextStream } from '../models/text-stream';
 import type { Tokenizer } from '../models/tokenizer';
 import { Learn } from '../native';
@@ -28,7 +28,7 @@ import { openModel } from './model-source';
 import type { ModelSource } from './model-source';
 import { loadProfile } from './prices';
 import { checkTokens, checkRequestOptions } from './request-options';
-import type { CheckedRequestOptions, Prompt, RequestOptions } from './request-options';
+import type { ChatOptions, CheckedRequestOptions, Prompt, RequestOptions } from './request-options';
 import { Session } from './session';
 import type { SessionOptions } from './session';
 import { TenantLedger } from './stats';
@@ -36,9 +36,6 @@ import type { EngineStats } from './stats';
 import { checkUpdate } from './update-weights';
 import type { UpdateWeightsOptions, WeightSource, WeightUpdate } from './update-weights';
 import { invalidOption } from './validate';
-
-/** Options of a chat: those of a request, and what templates may look at. */
-export interface ChatOptions extends RequestOptions, Pick<RenderOptions, 'tools' | 'variables'> {}
 
 /**
  * Prices and time that do not depend on the machine, so that plans depend on requests alone: rounds take what the profile says, and

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { ForetokenError } from '../error';
+import type { RenderOptions } from '../models/chat-template';
 import { Drafter, Learn } from '../native';
 import { OptionReader, invalidOption } from './validate';
 
@@ -80,6 +81,9 @@ export interface RequestOptions {
   /** Whether the result lists every pass of the model with its drafts. Defaults to `false`. */
   explain?: boolean;
 }
+
+/** Options of a chat: those of a request, and what templates may look at. */
+export interface ChatOptions extends RequestOptions, Pick<RenderOptions, 'tools' | 'variables'> {}
 
 /** Checked options of one request. */
 export interface CheckedRequestOptions extends Required<

@@ -3,7 +3,7 @@ import type { GenerateResult } from '../decode/result';
 import type { GenerateStream } from '../decode/stream';
 import { ForetokenError } from '../error';
 import type { ChatMessage } from '../models/chat-template';
-import type { ChatOptions, Engine } from './engine';
+import type { ChatOptions } from './request-options';
 
 /** Options of a session: defaults for its requests, and how it begins. */
 export interface SessionOptions extends Omit<ChatOptions, 'session' | 'signal' | 'prediction'> {
@@ -13,6 +13,12 @@ export interface SessionOptions extends Omit<ChatOptions, 'session' | 'signal' |
   system?: string;
   /** Messages to go on from. Defaults to none. */
   messages?: readonly ChatMessage[];
+}
+
+/** What a session asks of its engine. */
+interface Answerer {
+  chatStream(messages: readonly ChatMessage[], options: ChatOptions): GenerateStream;
+  forget(what: { tenant?: string; group?: string; session?: string }): void;
 }
 
 /** What a single turn may change. */
@@ -31,14 +37,14 @@ export type TurnOptions = Omit<ChatOptions, 'session' | 'tenant' | 'group'>;
 export class Session {
   /** Name under which the session's text is learned from. */
   readonly id: string;
-  readonly #engine: Engine;
+  readonly #engine: Answerer;
   readonly #defaults: Omit<SessionOptions, 'id' | 'system' | 'messages'>;
   readonly #messages: ChatMessage[] = [];
   #busy = false;
   #closed = false;
 
   /** Made by `engine.session`. */
-  constructor(engine: Engine, options: SessionOptions = {}) {
+  constructor(engine: Answerer, options: SessionOptions = {}) {
     const { id = randomUUID(), system, messages = [], ...defaults } = options;
     this.id = id;
     this.#engine = engine;

@@ -3,6 +3,7 @@ import { AddedTokens } from './added-tokens';
 import { Bpe } from './bpe';
 import type { ModelMetadata } from './metadata';
 import { TextStream } from './text-stream';
+import type { DecodeOptions, TokenTexts } from './text-stream';
 import type { TokenizerDefinition } from './tokenizer-definition';
 import { tokenizerFromGguf } from './tokenizer-from-gguf';
 import { tokenizerFromJson } from './tokenizer-from-json';
@@ -23,23 +24,12 @@ export interface EncodeOptions {
   mark?: string;
 }
 
-/** How to turn tokens into text. */
-export interface DecodeOptions {
-  /** Control tokens are written out. Defaults to false. */
-  special?: boolean;
-  /**
-   * The tokens start a text, as the answer in a chat does: the blank that sentencepiece puts before one is dropped.
-   * Defaults to true for `decode`, and to false for `TextStream`, whose tokens go on where others ended.
-   */
-  start?: boolean;
-}
-
 /** Pieces encoded between two looks at the clock, and how long work may go on before others get their turn. */
 const PIECES_PER_STEP = 64;
 const SLICE_MS = 12;
 
 /** Turns text into a model's tokens and back. */
-export class Tokenizer {
+export class Tokenizer implements TokenTexts {
   /** Ids run from 0 to below this. */
   readonly size: number;
   readonly bosId: number | undefined;
