@@ -6,18 +6,20 @@
 
 const instructionBytes = 16;
 
-/** Opcodes by name; memory accesses of 16 bytes are told apart by their size field. */
+/** Opcodes by name; memory accesses of 16 bytes are told apart by their size field, tcgen05.mma by its elements. */
 const opcodes = {
   HMMA: [0x23c],
   IMMA: [0x237],
   QGMMA: [0x9f3, 0xdf3],
-  UTCQMMA: [0x5ea],
+  UTCMMA: [0x5ea, 0xdea],
+  UTCCP: [0x9e7],
   F2FP: [0x23e],
   LDG: [0x981],
   STG: [0x986],
   LDS: [0x984],
   STS: [0x988],
   UTMALDG: [0x5b4],
+  UBLKCP: [0x3ba],
 };
 const names = new Map(Object.entries(opcodes).flatMap(([name, codes]) => codes.map((code) => [code, name])));
 
@@ -39,12 +41,19 @@ function sections(elf) {
   });
 }
 
+/** Elements of 8 bits (Q), 4 bits with scales (O) or 16 and more (H). */
+function tensorProduct(code, offset) {
+  if ((code.readUInt16LE(offset + 8) & 0x300) === 0x300) return 'UTCQMMA';
+  return code.readUInt8(offset + 7) & 0x80 ? 'UTCOMMA' : 'UTCHMMA';
+}
+
 /** The name of the instruction at `offset`, or its opcode in hexadecimal. */
 function instruction(code, offset) {
   const opcode = code.readUInt16LE(offset) & 0xfff;
   const name = names.get(opcode);
   const sixteenBytes = ((code.readUInt16LE(offset + 8) >> 9) & 7) === 6;
   if ((name === 'LDG' || name === 'LDS' || name === 'STG' || name === 'STS') && sixteenBytes) return `${name}.128`;
+  if (name === 'UTCMMA') return tensorProduct(code, offset);
   return name ?? `0x${opcode.toString(16)}`;
 }
 

@@ -15,14 +15,23 @@ constexpr int kWarpgroup = 128;
 /// Bytes of a row of a swizzled tile; such tiles start at multiples of 1024.
 constexpr int kSwizzledRow = 128;
 
+/// What a row of a box is made of.
+enum class BoxRow : uint8_t {
+  bytes,        ///< kSwizzledRow bytes as they are
+  spacedCodes,  ///< kSwizzledRow codes of four bits, eight bytes of them and eight left alone in turn
+};
+/// Bytes of a row that count for the barrier.
+constexpr int countedBytes(BoxRow row) { return row == BoxRow::bytes ? kSwizzledRow : kSwizzledRow / 2; }
+
 #ifdef FORETOKEN_SIMT
 
 using TensorMap = simt::TensorMap;
 
-/// Describes rows of bytes for copyBox: boxes of kSwizzledRow columns and `boxRows` rows. `pitch` is a multiple of 16.
+/// Describes rows of bytes or codes for copyBox: boxes of kSwizzledRow columns and `boxRows` rows. `pitch`, in bytes,
+/// is a multiple of 16; of codes, pitch and base are multiples of 32, `cols` is one of 128.
 inline cudaError_t makeTensorMap(TensorMap& map, const void* base, int64_t rows, int64_t cols, int64_t pitch,
-                                 int boxRows) {
-  map = {static_cast<const unsigned char*>(base), cols, rows, pitch, kSwizzledRow, boxRows};
+                                 int boxRows, BoxRow row = BoxRow::bytes) {
+  map = {static_cast<const unsigned char*>(base), cols, rows, pitch, kSwizzledRow, boxRows, row != BoxRow::bytes};
   return cudaSuccess;
 }
 
@@ -44,6 +53,11 @@ inline void waitFor(uint64_t* barrier, uint32_t parity, simt::Where where = simt
 inline void copyBox(void* to, const TensorMap& map, int col, int row, uint64_t* barrier,
                     simt::Where where = simt::Where::current()) {
   simt::copyBox(to, map, col, row, barrier, where);
+}
+/// Copies bytes, a multiple of 16, between addresses that are multiples of 16; they count for the barrier.
+inline void copyBytes(void* to, const void* from, int bytes, uint64_t* barrier,
+                      simt::Where where = simt::Where::current()) {
+  simt::copyBytes(to, from, bytes, barrier, where);
 }
 /// A swizzled tile as an operand of multiplyTiles; k columns further is + k / 16.
 inline uint64_t tileOperand(const void* tile, simt::Where where = simt::Where::current()) {
@@ -70,7 +84,7 @@ void takeRegisters() {}
 using TensorMap = CUtensorMap;
 
 inline cudaError_t makeTensorMap(TensorMap& map, const void* base, int64_t rows, int64_t cols, int64_t pitch,
-                                 int boxRows) {
+                                 int boxRows, BoxRow row = BoxRow::bytes) {
   void* entry = nullptr;
   cudaDriverEntryPointQueryResult found;
   const cudaError_t error =
@@ -81,9 +95,11 @@ inline cudaError_t makeTensorMap(TensorMap& map, const void* base, int64_t rows,
   const cuuint64_t strides[] = {static_cast<cuuint64_t>(pitch)};
   const cuuint32_t box[] = {kSwizzledRow, static_cast<cuuint32_t>(boxRows)}, steps[] = {1, 1};
   const auto encode = reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(entry);
-  const CUresult result = encode(&map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 2, const_cast<void*>(base), sizes, strides, box,
-                                 steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                                 CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const CUtensorMapDataType type =
+      row == BoxRow::bytes ? CU_TENSOR_MAP_DATA_TYPE_UINT8 : CU_TENSOR_MAP_DATA_TYPE_16U4_ALIGN16B;
+  const CUresult result =
+      encode(&map, type, 2, const_cast<void*>(base), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+             CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
 }
 
@@ -116,6 +132,12 @@ __device__ __forceinline__ void copyBox(void* to, const TensorMap& map, int col,
           "r"(sharedAddress(to)),
       "l"(&map), "r"(col), "r"(row), "r"(sharedAddress(barrier))
       : "memory");
+}
+__device__ __forceinline__ void copyBytes(void* to, const void* from, int bytes, uint64_t* barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                   sharedAddress(to)),
+               "l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(sharedAddress(barrier))
+               : "memory");
 }
 __device__ __forceinline__ uint64_t tileOperand(const void* tile) {
   return (sharedAddress(tile) & 0x3ffff) >> 4 | uint64_t{1} << 16 | uint64_t{1024 >> 4} << 32 | uint64_t{1} << 62;

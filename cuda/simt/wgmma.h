@@ -4,8 +4,7 @@
 #include <memory>
 #include <utility>
 
-#include "cuda/simt/mbarrier.h"
-#include "cuda/simt/tma.h"
+#include "cuda/simt/operand.h"
 
 namespace foretoken::simt {
 
@@ -24,7 +23,7 @@ struct Product {
 
   void multiply() {
     if (std::exchange(done, true)) return;
-    const auto left = operandRows(a, 64), right = operandRows(b, columns);
+    const auto left = operandRows(Element::e4m3, a, 64), right = operandRows(Element::e4m3, b, columns);
     for (int thread = 0; thread < kWarpgroupThreads; ++thread) {
       auto& mine = sums->value[thread];
       for (int i = 0; i < columns / 2; ++i) {

@@ -524,6 +524,120 @@ void testTensorMemory() {
   });
 }
 
+enum class ScaleMisuse { none, noScales, otherByte, tooFar, swizzledScales };
+
+/// What a tile of 128 rows is made of: 128 bytes of a row in shared memory, with their scales.
+template <ScaledKind kKind>
+struct ScaledTile {
+  static constexpr int kCols = 4 * productCols(kKind), kGroups = kCols / scaleGroup(kKind);
+  static constexpr int kScaleBytes = kGroups / kScaleBlockGroups * kScaleBlockBytes;
+  alignas(32) std::array<uint8_t, 128 * kCols> codes{};
+  std::array<uint8_t, kScaleBytes> scales;
+  std::vector<double> values;
+  TensorMap map;
+
+  ScaledTile(std::mt19937& random, bool e4m3) : values(128 * kCols) {
+    for (uint8_t& scale : scales)
+      scale = static_cast<uint8_t>(kKind == ScaledKind::nvfp4 ? random() % 0x7f : 120 + random() % 16);
+    for (int i = 0; i < 128 * kCols; ++i) {
+      const int row = i / kCols, group = i % kCols / scaleGroup(kKind);
+      // Rows of 16 bytes for r modulo 32, in them four bytes for r / 32, a block for four groups.
+      const uint8_t scale = scales[group / 4 * 512 + row % 32 * 16 + row / 32 * 4 + group % 4];
+      CHECK(&scales[group / 4 * kScaleBlockBytes + scaleInBlock(row, group)] - scales.data() ==
+            group / 4 * 512 + row % 32 * 16 + row / 32 * 4 + group % 4);
+      const auto code = static_cast<uint8_t>(e4m3 ? random() % 0x78 : random() % 16);
+      if (e4m3)
+        codes[i] = code;
+      else
+        codes[i / 2] = static_cast<uint8_t>(codes[i / 2] | code << i % 2 * 4);
+      values[i] = double{e4m3 ? e4m3ToFloat(code) : e2m1ToFloat(code)} *
+                  (kKind == ScaledKind::nvfp4 ? e4m3ToFloat(scale) : e8m0ToFloat(scale));
+    }
+    if (kKind == ScaledKind::mxfp8 && !e4m3)
+      makeTensorMap(map, codes.data(), 128, kCols, kCols / 2, 128, BoxRow::spacedCodes);
+    else
+      makeTensorMap(map, codes.data(), 128, 128, 128, 128);
+  }
+};
+
+/// Four warps: one thread has everything copied and orders the four products, each of which finds its scales in the
+/// same columns; then each warp reads its lanes.
+template <ScaledKind kKind>
+__global__ void multiplyScaled(const TensorMap a, const TensorMap b, const uint8_t* scalesA, const uint8_t* scalesB,
+                               float* out, ScaleMisuse misuse) {
+  constexpr int kScaleBytes = ScaledTile<kKind>::kScaleBytes, kGroups = productScales(kKind);
+  unsigned char *left = dynamicShared(), *right = left + 16 * 1024, *scales = right + 16 * 1024;
+  auto* barriers = reinterpret_cast<uint64_t*>(scales + 2 * kScaleBytes);
+  auto* address = reinterpret_cast<uint32_t*>(barriers + 2);
+  if (threadIdx.x == 0) {
+    initMbarrier(barriers, 1);
+    initMbarrier(barriers + 1, 1);
+  }
+  if (threadIdx.x < 32) allocateTensorMemory(address, 256);
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    const BoxRow row = kKind == ScaledKind::mxfp8 ? BoxRow::spacedCodes : BoxRow::bytes;
+    arriveExpecting(barriers, 128 * (128 + countedBytes(row)) + 2 * kScaleBytes);
+    copyBox(left, a, 0, 0, barriers);
+    copyBox(right, b, 0, 0, barriers);
+    copyBytes(scales, scalesA, kScaleBytes, barriers);
+    copyBytes(scales + kScaleBytes, scalesB, kScaleBytes, barriers);
+    waitFor(barriers, 0);
+    const uint32_t sums = *address, columns = sums + (misuse == ScaleMisuse::tooFar ? 256 : 128);
+    for (int k = 0; k < 4; ++k) {
+      const int at = k * kGroups / kScaleBlockGroups * kScaleBlockBytes;
+      const uint64_t swizzle = misuse == ScaleMisuse::swizzledScales ? uint64_t{2} << 61 : 0;
+      if (misuse != ScaleMisuse::noScales) {
+        orderScaleCopy(columns, scaleOperand(scales + at) | swizzle);
+        orderScaleCopy(columns + 4, scaleOperand(scales + kScaleBytes + at));
+      }
+      orderScaledProduct<kKind>(sums, tensorOperand(left) + 2 * k, tensorOperand(right) + 2 * k, columns, columns + 4,
+                                misuse == ScaleMisuse::otherByte ? 1 : k * kGroups % kScaleBlockGroups, k > 0);
+    }
+    commitOrders(barriers + 1);
+  }
+  __syncwarp();
+  waitFor(barriers + 1, 0);
+  for (int column = 0; column < 128; column += kTensorPart) {
+    float part[kTensorPart];
+    loadTensorMemory(*address + column + (threadIdx.x / 32 * 32 << 16), part);
+    std::copy(part, part + kTensorPart, out + threadIdx.x * 128 + column);
+  }
+  __syncthreads();
+  if (threadIdx.x < 32) freeTensorMemory(*address, 256);
+}
+
+template <ScaledKind kKind>
+void testScaledProducts() {
+  using Tile = ScaledTile<kKind>;
+  std::mt19937 random(7);
+  const Tile a(random, kKind == ScaledKind::mxfp8), b(random, false);
+  forEachSchedule(3, [&] {
+    std::vector<float> out(128 * 128, NAN);
+    const auto run = [&](ScaleMisuse misuse) {
+      return failureOf([&] {
+        launch(multiplyScaled<kKind>, 1, 128, 32 * 1024 + 2 * Tile::kScaleBytes + 24, nullptr, a.map, b.map,
+               a.scales.data(), b.scales.data(), out.data(), misuse);
+      });
+    };
+    CHECK(run(ScaleMisuse::none).empty());
+    for (int m = 0; m < 128; ++m) {
+      for (int n = 0; n < 128; ++n) {
+        double sum = 0, magnitude = 0;
+        for (int k = 0; k < Tile::kCols; ++k) {
+          const double part = a.values[m * Tile::kCols + k] * b.values[n * Tile::kCols + k];
+          sum += part, magnitude += std::abs(part);
+        }
+        CHECK(std::abs(out[m * 128 + n] - sum) <= 1e-6 * magnitude);
+      }
+    }
+    CHECK(run(ScaleMisuse::noScales).empty() && std::isnan(out[0]) && std::isnan(out[128 * 128 - 1]));
+    if (kKind != ScaledKind::mxfp8) CHECK(contains(run(ScaleMisuse::otherByte), "multiple of their number"));
+    CHECK(contains(run(ScaleMisuse::tooFar), "behind what was allocated"));
+    CHECK(contains(run(ScaleMisuse::swizzledScales), "another version or layout"));
+  });
+}
+
 // --- numbers --------------------------------------------------------------------------------------------------------
 
 void testIntrinsics() {
@@ -557,6 +671,9 @@ int main() {
   testCopies();
   testProducts();
   testTensorMemory();
+  testScaledProducts<foretoken::cuda::ScaledKind::nvfp4>();
+  testScaledProducts<foretoken::cuda::ScaledKind::mxfp4>();
+  testScaledProducts<foretoken::cuda::ScaledKind::mxfp8>();
   testIntrinsics();
   return finish("executor");
 }
