@@ -48,7 +48,7 @@ export interface SpeculationReport {
 
 /** One pass of the model, as `explain: true` reports it. */
 export interface RoundTrace {
-  /** Who drafted: 'none', 'suffix', 'recall', 'prediction', 'head'. */
+  /** Who drafted: 'none', 'suffix', 'recall', 'blend' (of these two), 'prediction', 'head'. */
   drafter: string;
   /** Drafted tokens by depth (1 = first), the drafter's confidence and what became of them. */
   drafts: { depth: number; confidence: number; outcome: 'rejected' | 'accepted' | 'unreached' }[];

@@ -31,7 +31,7 @@ export interface DriftEvent {
   /** Whose text: a tenant's; with `group`, that of the group of this name. */
   tenant: string;
   group?: true;
-  drafter: 'suffix' | 'recall' | 'prediction' | 'head';
+  drafter: 'suffix' | 'recall' | 'blend' | 'prediction' | 'head';
   /** How often first drafted tokens like those since then had been right before, and how often they were; 0..1. */
   expected: number;
   seen: number;
