@@ -2,17 +2,8 @@
 // the exact ones, a row's bits whatever it is computed with, and speculation that changes no token.
 #include <random>
 
-#include "cuda/attention/attention_bf16.cu"
-#include "cuda/attention/attention_fp8.cu"
-#include "cuda/backend/cuda_backend.cu"
-#include "cuda/backend/cuda_backend.h"
-#include "cuda/gemm/skinny.cu"
-#include "cuda/verify/verify.cu"
-#include "engine/engine.h"
+#include "test/cuda/backend_rig.h"
 #include "test/cuda/schedules.h"
-#include "test/native/check.h"
-#include "test/native/engine_rig.h"
-#include "test/native/head_rig.h"
 #include "test/native/model_rig.h"
 
 namespace {
@@ -21,12 +12,6 @@ using namespace foretoken;
 using namespace foretoken::test;
 using cuda::CudaBackend;
 using cuda::KvFormat;
-
-std::unique_ptr<Backend> cudaBackend(KvFormat kv = KvFormat::bf16) {
-  return std::make_unique<CudaBackend>(cuda::BackendOptions{0, 1, kv});
-}
-
-const CudaBackend& cudaOf(const Backend& backend) { return static_cast<const CudaBackend&>(backend); }
 
 std::vector<int32_t> randomTokens(std::mt19937& random, int count, int vocabulary) {
   std::vector<int32_t> tokens(count);
@@ -94,23 +79,6 @@ void testBits(const std::string& weights, KvFormat kv) {
 
 // --- the engine
 // --------------------------------------------------------------------------------------------------------
-
-struct OnCuda : EngineRig {
-  OnCuda(EngineOptions options, const HeadRig* head)
-      : EngineRig(
-            "bf16", std::move(options),
-            [&](EngineOptions& engine, const Model& target, Backend& packing) {
-              if (head) engine.head = std::make_shared<const HeadWeights>(head->source(), target, packing);
-            },
-            cudaBackend()) {}
-  void run() {
-    EngineRig::run([&](const StepRecord& step) {
-      drafted += step.draftCount;
-      accepted += step.accepted;
-    });
-  }
-  int64_t drafted = 0, accepted = 0;
-};
 
 Request request(int32_t n, int32_t vocabulary) {
   Request r;
