@@ -11,6 +11,7 @@ import { differences, sum } from './common/stats';
 import { isInTime, recovery, window, worstRatio } from './common/windows';
 import { machineOf, rowPrices, type Price } from './drift/prices';
 import { decodeByTable, oracleSeconds } from './sim/decode';
+import { appendRecording } from './sim/recording';
 import { textOf } from './sim/text';
 
 /** The engines of the suite. */
@@ -81,6 +82,9 @@ export async function drift(options: BenchOptions, folder: string, engines: Drif
   const bar = new Bar(sum(streams.map(({ asked, others }) => 5 * asked.length + others.flat().length)));
   const answered = new Map<string, Answered[]>();
   for (const each of streams) answered.set(each.name, await answerStream(engines, each, bar));
+  if (options.recording !== undefined)
+    for (const [name, requests] of answered)
+      for (const { recording } of requests) appendRecording(options.recording, name, recording);
   bar.end();
   const report = summarise(answered);
   await addTotals(report, engines, streams, answered);

@@ -40,6 +40,7 @@ interface Flags {
   idle?: boolean;
   llamaCpp?: string;
   acceptance: string;
+  recording?: string;
 }
 
 type Suite = (options: BenchOptions) => Promise<Report>;
@@ -109,10 +110,10 @@ const suites: Record<string, { help: string; weights: string; limit: number; run
     run: runLoad,
   },
   sim: {
-    help: 'the policy on made-up texts and machines, beside fixed policies and an oracle; needs no model',
+    help: 'the policy on made-up texts or recorded answers, on made-up machines, beside fixed policies and an oracle; needs no model',
     weights: 'auto',
     limit: 0,
-    run: () => Promise.resolve(sim()),
+    run: (options) => Promise.resolve(sim(options.recording)),
   },
   roofline: {
     help: 'bytes and operations of a decode step on H100 and B200; needs no model',
@@ -232,6 +233,7 @@ async function runSuite(name: string, flags: Flags): Promise<void> {
     idle: flags.idle ?? false,
     llamaCpp: flags.llamaCpp,
     acceptance: Number(flags.acceptance),
+    recording: flags.recording,
   };
   const report = await suite.run(options);
   const { threads, isa } = await loadBinding().probe(options.threads, '');
@@ -256,6 +258,7 @@ for (const [name, suite] of Object.entries(suites)) {
     .option('--small', 'decode: leave out the random 1.24 B model')
     .option('--idle', 'learn: each stream once more, with a pause after each answer as long as the answer took')
     .option('--acceptance <length>', 'roofline: tokens a round', '2.65')
+    .option('--recording <file>', 'drift: adds the recorded answers to this file; sim: replays them')
     .option('--llama-cpp <folder>', "peers: llama.cpp's build folder, to compare with its own tools")
     .action((flags: Flags) => runSuite(name, flags));
 }

@@ -24,4 +24,6 @@ export interface BenchOptions {
   llamaCpp?: string;
   /** Tokens a round that speculation is reckoned with (roofline). */
   acceptance: number;
+  /** File of recorded answers (drift writes, sim reads). */
+  recording?: string;
 }

@@ -75,10 +75,11 @@ export class AcceptanceModel {
     const sampled = total > 0 ? this.#recent.sampled / total : 0;
     for (let drafter = 1; drafter < drafterCount; ++drafter) {
       const greedyTable = drafterTable(this.#counts.greedy, drafter);
-      const sampledTable = drafterTable(this.#counts.sampled, drafter);
       const from = cellOf(drafter, 1, 0);
-      for (let i = 0; i < drafterCells; ++i)
-        result[from + i] = greedyTable[i] + sampled * (sampledTable[i] - greedyTable[i]);
+      result.set(greedyTable, from);
+      if (sampled === 0) continue;
+      const sampledTable = drafterTable(this.#counts.sampled, drafter);
+      for (let i = 0; i < drafterCells; ++i) result[from + i] += sampled * (sampledTable[i] - greedyTable[i]);
     }
     return result;
   }
@@ -175,10 +176,13 @@ function bucketChances(counts: Counts, drafter: number): Float64Array {
     kept += counts.bucketAccepted[from + bucket];
   }
   const trust = Math.min(1, kept / promised);
-  return Float64Array.from({ length: policyBuckets }, (_, bucket) => {
+  const chances = new Float64Array(policyBuckets);
+  for (let bucket = 0; bucket < policyBuckets; ++bucket) {
     const believed = priorWeight * trust * prior(counts.kind, drafter, bucket);
-    return (counts.bucketAccepted[from + bucket] + believed) / (counts.bucketTried[from + bucket] + priorWeight);
-  });
+    chances[bucket] =
+      (counts.bucketAccepted[from + bucket] + believed) / (counts.bucketTried[from + bucket] + priorWeight);
+  }
+  return chances;
 }
 
 /** Counts one event; where `memory` events are counted already, the older ones fade. */

@@ -6,22 +6,22 @@
  * @returns A new array; values that already increase are returned as they are.
  */
 export function isotonic(values: ArrayLike<number>, weights: ArrayLike<number>): Float64Array {
-  if (rises(values)) return Float64Array.from(values);
-  const mean: number[] = [];
-  const weight: number[] = [];
-  const length: number[] = [];
+  if (rises(values)) return new Float64Array(values);
+  // Blocks of neighbours so far, each above the one before.
+  const mean = new Float64Array(values.length);
+  const weight = new Float64Array(values.length);
+  const length = new Uint32Array(values.length);
+  let last = -1;
   for (let i = 0; i < values.length; ++i) {
-    mean.push(values[i]);
-    weight.push(weights[i]);
-    length.push(1);
-    while (mean.length > 1 && mean[mean.length - 2] > mean[mean.length - 1]) poolLast(mean, weight, length);
+    last += 1;
+    mean[last] = values[i];
+    weight[last] = weights[i];
+    length[last] = 1;
+    for (; last > 0 && mean[last - 1] > mean[last]; --last) pool(mean, weight, length, last);
   }
   const result = new Float64Array(values.length);
-  let at = 0;
-  for (let block = 0; block < mean.length; ++block) {
+  for (let block = 0, at = 0; block <= last; at += length[block], ++block)
     result.fill(mean[block], at, at + length[block]);
-    at += length[block];
-  }
   return result;
 }
 
@@ -30,11 +30,10 @@ function rises(values: ArrayLike<number>): boolean {
   return true;
 }
 
-function poolLast(mean: number[], weight: number[], length: number[]): void {
-  const value = mean.pop()!;
-  const share = weight.pop()!;
-  const last = mean.length - 1;
-  mean[last] = (mean[last] * weight[last] + value * share) / (weight[last] + share);
-  weight[last] += share;
-  length[last] += length.pop()!;
+/** Makes one block of the one at `at` and the one before it. */
+function pool(mean: Float64Array, weight: Float64Array, length: Uint32Array, at: number): void {
+  const both = weight[at - 1] + weight[at];
+  mean[at - 1] = (mean[at - 1] * weight[at - 1] + mean[at] * weight[at]) / both;
+  weight[at - 1] = both;
+  length[at - 1] += length[at];
 }

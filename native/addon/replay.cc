@@ -23,17 +23,6 @@ void check(const ReplayText& text, int32_t position, Napi::Env env) {
   };
   require(text.firstDraft.size() >= 1 && text.drafts.size() % 2 == 0 && !text.drafts.empty());
   require(text.nodes.size() == text.confidence.size() && position >= 0 && position <= text.tokens());
-  const auto drafts = static_cast<int32_t>(text.drafts.size() / 2) - 1;
-  for (size_t p = 0; p < text.firstDraft.size(); ++p)
-    require(text.firstDraft[p] >= (p == 0 ? 0 : text.firstDraft[p - 1]) && text.firstDraft[p] <= drafts);
-  for (int32_t d = 0; d <= drafts; ++d) {
-    require(text.drafts[2 * d] >= 0 && text.drafts[2 * d] < kDrafterCount && text.drafts[2 * d + 1] >= 0);
-    if (d < drafts) require(text.drafts[2 * d + 1] <= text.drafts[2 * d + 3]);
-    for (int32_t n = 0; d < drafts && n < text.drafts[2 * d + 3] - text.drafts[2 * d + 1]; ++n) {
-      const auto node = static_cast<size_t>(text.drafts[2 * d + 1]) + n;
-      require(node < text.nodes.size() && (text.nodes[node] & 0x7f) <= n);
-    }
-  }
 }
 
 Napi::Value replayRounds(const Napi::CallbackInfo& call) {

@@ -2,17 +2,34 @@
 
 #include <algorithm>
 
+#include "common/error.h"
 #include "engine/options.h"
 
 namespace foretoken {
 namespace {
 constexpr size_t kRoom = static_cast<size_t>(kDraftersAsked) * kMaxDraftNodes;
+
+/// Texts come from outside: of each position, what is read there is checked first.
+void requireDrafts(const ReplayText& text, int32_t position) {
+  const auto require = [](bool condition) {
+    if (!condition) throw Error("INVALID_ARGUMENT", "text does not hold the drafts that it lists");
+  };
+  const int32_t first = text.firstDraft[position], end = text.firstDraft[position + 1];
+  require(first >= 0 && first <= end && static_cast<size_t>(end) < text.drafts.size() / 2);
+  for (int32_t d = first; d < end; ++d) {
+    const int32_t drafter = text.drafts[2 * d], from = text.drafts[2 * d + 1], to = text.drafts[2 * d + 3];
+    require(drafter >= 0 && drafter < kDrafterCount && from >= 0 && from <= to);
+    require(static_cast<size_t>(to) <= text.nodes.size());
+    for (int32_t n = from; n < to; ++n) require((text.nodes[n] & 0x7f) <= n - from);
+  }
+}
 }  // namespace
 
 Replay::Replay() : planner_(kMaxDraftNodes), nodes_(kRoom), survival_(kRoom), selected_(kRoom), right_(kRoom) {}
 
 /// The drafts at a position as the planner wants them, of those who may draft.
 void Replay::load(const ReplayText& text, int32_t position, const Beliefs& beliefs) {
+  requireDrafts(text, position);
   entries_.clear();
   int used = 0;
   for (int32_t d = text.firstDraft[position]; d < text.firstDraft[position + 1]; ++d) {

@@ -26,7 +26,7 @@ class Replay {
   Replay();
   /// At most `rounds` rounds from `position` (tokens of the answer before it) on; appends what they would have told,
   /// without seconds, and returns where the next one begins. What comes later decides labels of unverified tokens at
-  /// once.
+  /// once. Throws Error where a text does not hold the drafts that it lists.
   int32_t run(const Policy& policy, const ReplayText& text, int32_t position, int32_t rounds, Outcomes& out);
 
  private:

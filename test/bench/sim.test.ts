@@ -1,12 +1,23 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { sim } from '../../bench/sim';
 import { decodeByController, decodeByTable, oracleSeconds, plainSeconds } from '../../bench/sim/decode';
 import { machines } from '../../bench/sim/machine';
+import { appendRecording, readRecordings } from '../../bench/sim/recording';
 import { longestRun, processes, synthesise, textOf } from '../../bench/sim/text';
 import { fixedPolicy } from '../../bench/common/fixed-policy';
 import { random } from '../../bench/common/stats';
+import { loadBinding } from '../../lib/binding';
+import { Controller } from '../../lib/controller/controller';
+import { Drafter } from '../../lib/native';
+import type { Recording } from '../../lib';
 import { prompts, tinyModel } from '../api/tiny';
 
 const tiny = tinyModel();
 const machine = machines['cpu'];
+const folder = mkdtempSync(join(tmpdir(), 'foretoken-sim-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 test.each(Object.keys(processes))('%s: no table is faster than the oracle, and each decodes every token', (name) => {
   const texts = synthesise(processes[name], 20, 64, random(1));
@@ -50,4 +61,57 @@ test('recorded answers are replayed: all verified, a run is as long as the recor
   runs.forEach((run, position) => expect(position + run).toBeLessThanOrEqual(tokens.length));
   const { rounds } = decodeByTable(machine, [text], fixedPolicy(40));
   expect(rounds).toBeLessThan(99);
+});
+
+test('recorded answers go to a file and are replayed from it as they were, by name', async () => {
+  const engine = await tiny.load();
+  const file = join(folder, 'answers.jsonl');
+  const recordings: Recording[] = [];
+  for (const prompt of prompts) {
+    const ask = { maxTokens: 100, ignoreEos: true, speculation: { record: true } };
+    const { recording } = await engine.generate(prompt, ask);
+    appendRecording(file, recordings.length < 4 ? 'first' : 'last', recording!);
+    recordings.push(recording!);
+  }
+  expect(readRecordings(file)).toEqual({
+    first: recordings.slice(0, 4).map(textOf),
+    last: recordings.slice(4).map(textOf),
+  });
+  const { summary, plot } = sim(file);
+  for (const name of ['first', 'h100.first', 'last', 'b200.b256.last']) {
+    expect(summary[`${name}.oracleSpeedup`]).toBeGreaterThanOrEqual(summary[`${name}.fixedSpeedup`]);
+    expect(summary[`${name}.oracleSpeedup`]).toBeGreaterThan(0.98 * summary[`${name}.speedup`]); // whose passes are noisy
+    expect(summary[`${name}.fixedSpeedup`]).toBeGreaterThanOrEqual(1);
+    expect(summary[`${name}.worstWindow`]).toBeCloseTo(summary[`${name}.speedup`], 1); // no more than 8 answers
+  }
+  expect(plot).toContain('first');
+});
+
+test("the head's drafts are left out of a replay", () => {
+  const file = join(folder, 'head.jsonl');
+  appendRecording(file, 'a', {
+    ...{
+      promptTokens: 3,
+      tokens: 4,
+      drafts: Int32Array.of(1, Drafter.head, 2, 1, Drafter.recall, 1, 2, Drafter.head, 1),
+    },
+    ...{ nodes: Uint8Array.of(128, 129, 128, 0), confidence: Float32Array.of(0.9, 0.8, 0.7, 0.6) },
+  });
+  const [text] = readRecordings(file)['a'];
+  expect(text).toMatchObject({ drafts: Int32Array.of(Drafter.recall, 0, 0, 1), nodes: Uint8Array.of(128) });
+  expect(longestRun(text, 1)).toBe(1);
+});
+
+test('a line that is no recorded answer is named, and drafts that a text does not hold are refused', () => {
+  const file = join(folder, 'wrong.jsonl');
+  writeFileSync(file, '{"tokens": 4}\n');
+  expect(() => readRecordings(file)).toThrow(/wrong\.jsonl, line 1,/);
+  const [text] = synthesise(processes['calibrated'], 1, 16, random(4));
+  const policy = new Controller(machine.profile).policy();
+  const replay = (change: Partial<typeof text>): unknown =>
+    loadBinding().replayRounds(policy, { ...text, ...change }, 3, 1);
+  expect(() => replay({ firstDraft: text.firstDraft.map(() => 100) })).toThrow('does not hold the drafts');
+  expect(() => replay({ drafts: text.drafts.map((value) => 50 * value) })).toThrow('does not hold the drafts');
+  expect(() => replay({ nodes: text.nodes.map(() => 127) })).toThrow('does not hold the drafts');
+  expect(() => replay({ nodes: text.nodes.slice(1) })).toThrow('does not hold the drafts');
 });
