@@ -1,10 +1,9 @@
 #include "bench/gpu/kernels.h"
 
-#include <cstring>
-#include <random>
 #include <string>
 
 #include "bench/gpu/device.cuh"
+#include "bench/gpu/random_codes.h"
 #include "bench/gpu/shapes.h"
 #include "cuda/gemm/skinny.h"
 
@@ -15,12 +14,7 @@ using namespace foretoken::cuda;
 
 /// Copies of a packed matrix of random codes, more of them than L2 holds.
 std::vector<DeviceArray<uint8_t>> randomMatrices(size_t bytes) {
-  std::mt19937_64 random(1);
-  std::vector<uint8_t> codes((bytes + 7) / 8 * 8);
-  for (size_t i = 0; i < codes.size(); i += 8) {
-    const uint64_t word = random() & 0x3f3f3f3f3f3f3f3full;  // small and finite in every format
-    std::memcpy(codes.data() + i, &word, 8);
-  }
+  const std::vector<uint8_t> codes = randomCodes(bytes);
   std::vector<DeviceArray<uint8_t>> copies;
   for (int left = copiesBeyondCache(bytes); left > 0; --left) copies.emplace_back(codes);
   return copies;

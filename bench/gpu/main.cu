@@ -9,6 +9,7 @@
 #include "bench/gpu/device.cuh"
 #include "bench/gpu/drawing.h"
 #include "bench/gpu/kernels.h"
+#include "bench/gpu/prefill.h"
 #include "bench/gpu/report.h"
 #include "bench/gpu/sanitize.h"
 #include "bench/gpu/step.h"
@@ -56,7 +57,7 @@ bool readOptions(int count, char** arguments, Options& options) {
 bool run(const std::string& part, const Options& options, double ceiling, Report& report) {
   if (part == "conformance") return conformance(report, options.executor, options.golden);
   if (part == "sanitize") return sanitize(), true;
-  if (part == "kernels") return kernels(report, ceiling), drawing(report);
+  if (part == "kernels") return kernels(report, ceiling), prefill(report), drawing(report);
   if (part == "step") return step(report, ceiling), true;
   if (part == "train") return training(report), true;
   std::fprintf(stderr, "there is no part '%s'\n", part.c_str());

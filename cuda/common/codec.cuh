@@ -83,6 +83,19 @@ __device__ __forceinline__ uint32_t encodeE4m3Pair(float low, float high) {
 #endif
 }
 
+/// Two numbers as e2m1 in the low byte, rounded to nearest even, at most 6.
+__device__ __forceinline__ uint32_t encodeE2m1Pair(float low, float high) {
+#if !defined(FORETOKEN_SIMT) && __CUDA_ARCH__ >= 1000
+  uint16_t codes;
+  asm("{.reg .b8 pair; cvt.rn.satfinite.e2m1x2.f32 pair, %1, %2; mov.b16 %0, {pair, 0};}"
+      : "=h"(codes)
+      : "f"(high), "f"(low));
+  return codes;
+#else
+  return floatToE2m1(low) | uint32_t{floatToE2m1(high)} << 4;
+#endif
+}
+
 /// The low or the high half of a pair, twice.
 __device__ __forceinline__ uint32_t spread(uint32_t pair, int half) {
   return __byte_perm(pair, 0, half == 0 ? 0x1010 : 0x3232);

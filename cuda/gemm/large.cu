@@ -18,10 +18,10 @@ cudaError_t multiplyLarge(const LargeWeights& weights, const LargeInputs& x, con
   if (error == cudaSuccess)
     error = makeTensorMap(wTiles, weights.codes, weights.rows, weights.cols, weights.pitch, kLargeTile);
   if (error != cudaSuccess) return error;
-  const int tiles = ceilDiv(x.tokens, kLargeTile) * ceilDiv(weights.rows, kLargeTile);
   if (unit == MatrixUnit::tcgen05)
-    return launch(tensorProduct<>, tiles, kTensorThreads, kTensorSharedBytes, stream, xTiles, wTiles, weights, x, out);
-  return launch(largeProduct<>, tiles, kLargeThreads, kLargeSharedBytes, stream, xTiles, wTiles, weights, x, out);
+    return launchTensorProduct(xTiles, wTiles, PromotedProduct{weights, x}, x.tokens, weights.rows, out, stream);
+  const int tiles = ceilDiv(x.tokens, kLargeTile) * ceilDiv(weights.rows, kLargeTile);
+  return launch(largeProduct<>, tiles, kLargeThreads, LargeRing<>::kBytes, stream, xTiles, wTiles, weights, x, out);
 }
 
 }  // namespace foretoken::cuda

@@ -20,17 +20,22 @@ namespace foretoken::cuda {
 constexpr int kLargeStages = 6;
 constexpr int kLargeThreads = 3 * kWarpgroup;
 constexpr int kLargeTileBytes = kLargeTile * kSwizzledRow;
-constexpr int kLargeStageBytes = 2 * kLargeTileBytes;
-constexpr size_t kLargeSharedBytes = kLargeStages * (kLargeStageBytes + 2 * sizeof(uint64_t));
 
-/// The ring of stages in dynamic shared memory: tiles of inputs and weights, then the barriers.
+/// The ring of stages in dynamic shared memory: tiles of inputs and weights with kScaleBytes of scales each, then the
+/// barriers.
+template <int kScaleBytes = 0>
 struct LargeRing {
+  static constexpr int kStageBytes = 2 * (kLargeTileBytes + kScaleBytes);
+  static constexpr size_t kBytes = kLargeStages * (kStageBytes + 2 * sizeof(uint64_t));
+  static_assert(kStageBytes % 1024 == 0, "swizzled tiles start at multiples of 1024");
   unsigned char* memory;
 
-  __device__ unsigned char* inputs(int stage) const { return memory + stage * kLargeStageBytes; }
+  __device__ unsigned char* inputs(int stage) const { return memory + stage * kStageBytes; }
   __device__ unsigned char* weights(int stage) const { return inputs(stage) + kLargeTileBytes; }
+  __device__ unsigned char* inputScales(int stage) const { return inputs(stage) + 2 * kLargeTileBytes; }
+  __device__ unsigned char* weightScales(int stage) const { return inputScales(stage) + kScaleBytes; }
   __device__ uint64_t* full(int stage) const {
-    return reinterpret_cast<uint64_t*>(memory + kLargeStages * kLargeStageBytes) + stage;
+    return reinterpret_cast<uint64_t*>(memory + kLargeStages * kStageBytes) + stage;
   }
   __device__ uint64_t* empty(int stage) const { return full(kLargeStages + stage); }
 
@@ -55,15 +60,17 @@ __device__ inline LargePlace largePlace(int number, int tokenTiles, int rowTiles
   return {(first + inside % wide) * kLargeTile, inside / wide * kLargeTile};
 }
 
-/// Fills the ring, one stage after another.
-__device__ inline void produceTiles(const LargeRing& ring, const TensorMap& x, const TensorMap& w,
-                                    const LargePlace& place, int blocks) {
+/// Fills the ring, one stage after another: `bytes` of tiles and of what loadMore(block, stage) copies beside them.
+template <class Ring, class LoadMore>
+__device__ void produceTiles(const Ring& ring, const TensorMap& x, const TensorMap& w, const LargePlace& place,
+                             int blocks, int bytes, LoadMore loadMore) {
   for (int block = 0; block < blocks; ++block) {
     const int stage = block % kLargeStages;
     waitFor(ring.empty(stage), (block / kLargeStages + 1) % 2);
-    arriveExpecting(ring.full(stage), kLargeStageBytes);
+    arriveExpecting(ring.full(stage), bytes);
     copyBox(ring.inputs(stage), x, block * kLargeTile, place.token, ring.full(stage));
     copyBox(ring.weights(stage), w, block * kLargeTile, place.row, ring.full(stage));
+    loadMore(block, stage);
   }
 }
 
@@ -77,7 +84,7 @@ struct LargeSums {
     return __ldg(x.scales + size_t(block) * x.tokens + min(token + 8 * half, x.tokens - 1));
   }
 
-  __device__ void consume(const LargeRing& ring, int group, const LargeWeights& weights, const LargeInputs& x,
+  __device__ void consume(const LargeRing<>& ring, int group, const LargeWeights& weights, const LargeInputs& x,
                           int row) {
     float d[64];
     for (int block = 0; block < x.blocks(); ++block) {
@@ -114,7 +121,7 @@ __global__ void __launch_bounds__(kLargeThreads, 1)
     largeProduct(const __grid_constant__ TensorMap xTiles, const __grid_constant__ TensorMap wTiles,
                  const LargeWeights weights, const LargeInputs x, const Output out) {
   if (!compiledFor(MatrixUnit::wgmma)) return;
-  const LargeRing ring{dynamicShared()};
+  const LargeRing<> ring{dynamicShared()};
   if (threadIdx.x == 0) ring.init(2 * kWarpgroup / kWarp);
   __syncthreads();
   const LargePlace place =
@@ -122,7 +129,8 @@ __global__ void __launch_bounds__(kLargeThreads, 1)
   const int group = static_cast<int>(threadIdx.x) / kWarpgroup - 1;
   if (group < 0) {
     giveRegisters<40>();
-    if (threadIdx.x == 0) produceTiles(ring, xTiles, wTiles, place, x.blocks());
+    if (threadIdx.x == 0)
+      produceTiles(ring, xTiles, wTiles, place, x.blocks(), LargeRing<>::kStageBytes, [](int, int) {});
   } else {
     takeRegisters<232>();
     const int thread = static_cast<int>(threadIdx.x) % kWarpgroup;

@@ -11,9 +11,9 @@ mutant(large products-not-awaited ${kernel} [[      waitProducts(d);
 mutant(large wrong-parity ${kernel} [[(block / kLargeStages + 1) % 2]] [[block / kLargeStages % 2]])
 mutant(large scale-of-other-half ${kernel} [=[scale[i / 2 % 2]]=] [=[scale[i / 4 % 2]]=])
 set(kernel cuda/gemm/large_tcgen05.cuh)
-mutant(large part-not-awaited ${kernel} [[      waitFor(parts.ready(part), block / kTensorParts % 2);
+mutant(large part-not-awaited ${kernel} [[      waitFor(parts.ready(part), run / Product::kParts % 2);
 ]] "")
-mutant(large part-overwritten ${kernel} [[    waitFor(parts.drained(part), (block / kTensorParts + 1) % 2);
+mutant(large part-overwritten ${kernel} [[    if (begin) waitFor(parts.drained(part), (block / run / Product::kParts + 1) % 2);
 ]] "")
 mutant(large ring-freed-by-wrong-commit ${kernel} [[    commitOrders(ring.empty(stage));
 ]] [[    arrive(ring.empty(stage));
