@@ -123,7 +123,10 @@ enum class Epilogue : uint8_t {
   store,   ///< out = W x
   add,     ///< out += W x
   swiglu,  ///< W holds gate and up rows interleaved (gate 0, up 0, gate 1, …): out[i] = silu(gate_i) * up_i
+  geglu,   ///< the same with gelu(gate_i), in GELU's tanh form
 };
+/// Whether two rows make one result.
+constexpr bool isGated(Epilogue epilogue) { return epilogue == Epilogue::swiglu || epilogue == Epilogue::geglu; }
 
 /// Part of the key of cached weights: raise it whenever `Backend::pack` would write other bytes for the same sources.
 constexpr int kPackingVersion = 1;

@@ -308,6 +308,7 @@ void CudaBackend::linear(const Pass& pass, const Matrix& w, const Tensor& in, co
   begin(pass);
   const Finish how = epilogue == Epilogue::add      ? Finish::add
                      : epilogue == Epilogue::swiglu ? Finish::swiglu
+                     : epilogue == Epilogue::geglu  ? Finish::geglu
                                                     : Finish::store;
   multiply(w, in, norm, eps, false, stepped(pass.rows), out, how);
 }

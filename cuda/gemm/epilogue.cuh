@@ -8,11 +8,20 @@ enum class Finish : uint8_t {
   store,   ///< out = W x
   add,     ///< out += W x
   swiglu,  ///< rows are gate 0, up 0, gate 1, up 1, …: out[i] = silu(gate_i) * up_i
+  geglu,   ///< the same with gelu(gate_i)
 };
+/// Whether two rows make one result.
+constexpr bool isGated(Finish how) { return how == Finish::swiglu || how == Finish::geglu; }
 
-__device__ __forceinline__ float silu(float x) { return __fdividef(x, 1.0f + __expf(-x)); }
+/// x / (1 + e^-z), z of the sign of x.
+__device__ __forceinline__ float timesSigmoid(float x, float z) { return __fdividef(x, 1.0f + __expf(-z)); }
+__device__ __forceinline__ float silu(float x) { return timesSigmoid(x, x); }
+/// x (1 + tanh(u)) / 2 with u = sqrt(2 / pi) (x + 0.044715 x^3), which is x / (1 + e^-2u).
+__device__ __forceinline__ float gelu(float x) {
+  return timesSigmoid(x, x * fmaf(x * x, 2 * 0.7978845608f * 0.044715f, 2 * 0.7978845608f));
+}
 
-/// Where results go: [tokens][rows], or [tokens][rows / 2] for swiglu.
+/// Where results go: [tokens][rows], or [tokens][rows / 2] where they are gated.
 struct Output {
   float* out;
   Finish how;
@@ -20,8 +29,8 @@ struct Output {
 
   /// Results of rows n and n + 1 (if there is one) of token m, n even.
   __device__ __forceinline__ void put(int m, int n, int rows, float first, float second) const {
-    if (how == Finish::swiglu) {
-      out[size_t(m) * (rows / 2) + n / 2] = silu(first) * second;
+    if (isGated(how)) {
+      out[size_t(m) * (rows / 2) + n / 2] = (how == Finish::geglu ? gelu(first) : silu(first)) * second;
       return;
     }
     float* at = out + size_t(m) * rows + n;

@@ -32,6 +32,7 @@ class Llama final : public Model {
   void forward(const Pass& pass, const Capture* capture) override {
     const float eps = config_.normEps;
     const Rope rope{config_.ropeFrequency, config_.ropeInterleaved};
+    const Epilogue gated = config_.gelu ? Epilogue::geglu : Epilogue::swiglu;
     backend_.embed(pass, *embedding_, *scratch_->hidden);
     keep(pass, capture, 0);
     for (int i = 0; i < config_.layers; ++i) {
@@ -39,7 +40,7 @@ class Llama final : public Model {
       backend_.linear(pass, *layer.qkv, *scratch_->hidden, layer.attentionNorm, eps, *scratch_->qkv, Epilogue::store);
       backend_.attention(pass, i, config_.heads, rope, *scratch_->qkv, *scratch_->attended);
       backend_.linear(pass, *layer.output, *scratch_->attended, nullptr, eps, *scratch_->hidden, Epilogue::add);
-      backend_.linear(pass, *layer.gateUp, *scratch_->hidden, layer.ffnNorm, eps, *scratch_->gated, Epilogue::swiglu);
+      backend_.linear(pass, *layer.gateUp, *scratch_->hidden, layer.ffnNorm, eps, *scratch_->gated, gated);
       backend_.linear(pass, *layer.down, *scratch_->gated, nullptr, eps, *scratch_->hidden, Epilogue::add);
       keep(pass, capture, i + 1);
     }
@@ -154,9 +155,12 @@ ModelConfig llamaConfig(const ModelSource& source) {
   if (source.gguf) return readGgufConfig(*source.gguf, "llama");
   const Json& json = source.config->root();
   const std::string activation = json.stringOr("hidden_act", "silu");
-  if (activation != "silu")
+  const bool gelu = activation == "gelu_pytorch_tanh";
+  if (activation != "silu" && !gelu)
     throw Error("UNSUPPORTED_ARCHITECTURE", "llama with activation '" + activation + "' (" + source.path + ")");
-  return readJsonConfig(*source.config);
+  ModelConfig config = readJsonConfig(*source.config);
+  config.gelu = gelu;
+  return config;
 }
 
 std::unique_ptr<Model> createLlama(const ModelConfig& config, Weights weights, Backend& backend,

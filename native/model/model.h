@@ -19,6 +19,7 @@ struct ModelConfig {
   std::vector<float> ropeFrequency;  ///< [headDim / 2], Llama 3 scaling already applied
   bool ropeInterleaved;              ///< layout of the file's q and k rows
   bool tiedHead;
+  bool gelu = false;  ///< what gates MLPs, in its tanh form, instead of SiLU
 };
 
 /// How far loading has come; `done` and `total` count weights, both 0 with a mere message. Called from the loading

@@ -45,6 +45,30 @@ void testGolden(const std::string& name, KvFormat kv) {
   }
 }
 
+/// The same checkpoint gated by GELU: both backends agree on what that changes.
+void testGelu() {
+  const TemporaryFolder folder;
+  const std::string path = folder.path() + "/model", silu = "\"hidden_act\": \"silu\"";
+  std::filesystem::copy(fixture("models/tied-f32"), path);
+  std::ostringstream text;
+  text << std::ifstream(path + "/config.json").rdbuf();
+  std::string config = text.str();
+  CHECK(config.find(silu) != std::string::npos);
+  config.replace(config.find(silu), silu.size(), "\"hidden_act\": \"gelu_pytorch_tanh\"");
+  std::ofstream(path + "/config.json") << config;
+
+  LoadedModel cpu(path, "f32"), device(path, "bf16", cudaBackend());
+  for (const GoldenPrompt& prompt : readGolden(fixture("models/tied-f32.golden"))) {
+    if (prompt.tokens.size() > 50) continue;
+    const std::vector<Logits> expected = cpu.feed(prompt.tokens, 24), got = device.feed(prompt.tokens, 24);
+    for (const auto& [position, gatedBySilu] : prompt.exact) {
+      const float tolerance = toleranceOf(KvFormat::bf16) * largest(expected[position]);
+      CHECK(largestDifference(got[position], expected[position]) < tolerance);
+      CHECK(largestDifference(expected[position], gatedBySilu) > tolerance);
+    }
+  }
+}
+
 // --- bits
 // --------------------------------------------------------------------------------------------------------------
 
@@ -145,6 +169,7 @@ int main() {
       testGolden(name, KvFormat::bf16);
       testGolden(name, KvFormat::fp8);
     }
+    testGelu();
     testBits("bf16", KvFormat::bf16);
     testBits("bf16", KvFormat::fp8);
     testSpeculation(nullptr);

@@ -66,7 +66,7 @@ struct Inputs {
 };
 
 std::vector<float> product(const Weights& weights, const Inputs& x, Finish how = Finish::store) {
-  std::vector<float> out(size_t(x.view.tokens) * (how == Finish::swiglu ? weights.rows / 2 : weights.rows), NAN);
+  std::vector<float> out(size_t(x.view.tokens) * (isGated(how) ? weights.rows / 2 : weights.rows), NAN);
   multiplyLarge(weights.view(), x.view, {out.data(), how}, nullptr);
   return out;
 }
@@ -140,7 +140,11 @@ void testFinish() {
   const Weights weights(random, Scales::rows, 26, 130);
   const Inputs x(normalFloats(random, 3 * 130), 3, 130);
   const auto stored = product(weights, x), gated = product(weights, x, Finish::swiglu);
-  for (size_t i = 0; i < gated.size(); ++i) CHECK(gated[i] == silu(stored[2 * i]) * stored[2 * i + 1]);
+  const auto other = product(weights, x, Finish::geglu);
+  for (size_t i = 0; i < gated.size(); ++i) {
+    CHECK(gated[i] == silu(stored[2 * i]) * stored[2 * i + 1]);
+    CHECK(other[i] == gelu(stored[2 * i]) * stored[2 * i + 1]);
+  }
 }
 
 /// Every tile is somebody's, once.

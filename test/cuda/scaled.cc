@@ -79,7 +79,7 @@ Rows quantized(ScaledKind kind, const std::vector<float>& in, int tokens, int co
 
 std::vector<float> product(Rows& weights, Rows& x, Finish how = Finish::store) {
   const int rows = weights.layout.count, tokens = x.layout.count;
-  std::vector<float> out(size_t(tokens) * (how == Finish::store ? rows : rows / 2), NAN);
+  std::vector<float> out(size_t(tokens) * (isGated(how) ? rows / 2 : rows), NAN);
   multiplyScaled(weights.layout.kind, weights.view(), x.view(), {out.data(), how}, nullptr);
   return out;
 }
@@ -190,7 +190,11 @@ void testFinish() {
   Rows weights = randomWeights(random, ScaledKind::nvfp4, 26, 130);
   Rows x = quantized(ScaledKind::nvfp4, normalFloats(random, 3 * 130), 3, 130);
   const auto stored = product(weights, x), gated = product(weights, x, Finish::swiglu);
-  for (size_t i = 0; i < gated.size(); ++i) CHECK(gated[i] == silu(stored[2 * i]) * stored[2 * i + 1]);
+  const auto other = product(weights, x, Finish::geglu);
+  for (size_t i = 0; i < gated.size(); ++i) {
+    CHECK(gated[i] == silu(stored[2 * i]) * stored[2 * i + 1]);
+    CHECK(other[i] == gelu(stored[2 * i]) * stored[2 * i + 1]);
+  }
 }
 
 /// Hopper has no such products.

@@ -87,7 +87,7 @@ std::vector<float> product(Matrix& matrix, const SkinnyPlan& plan, const std::ve
   x.fragments = fragments.data();
   x.factors = factors.data();
   prepareSkinny(matrix.layout.format, in.data(), x, nullptr);
-  std::vector<float> out(size_t(tokens) * (how == Finish::swiglu ? rows / 2 : rows), NAN);
+  std::vector<float> out(size_t(tokens) * (isGated(how) ? rows / 2 : rows), NAN);
   if (!before.empty()) out = before;
   multiplySkinny(matrix.layout.format, plan, matrix.weights(), x, {{out.data(), how}, sums.data()}, nullptr);
   return out;
@@ -201,6 +201,11 @@ void testDevices() {
   }
 }
 
+double activated(Finish how, double x) {
+  if (how == Finish::swiglu) return x / (1 + std::exp(-x));
+  return x / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+}
+
 void testFinish() {
   std::mt19937 random(12);
   Matrix matrix(random, SkinnyFormat::nvfp4, 46, 300);
@@ -209,9 +214,14 @@ void testFinish() {
     const SkinnyPlan plan = skinnyPlan(SkinnyFormat::nvfp4, 46, 300, tokens);
     const auto stored = product(matrix, plan, in, tokens),
                added = product(matrix, plan, in, tokens, Finish::add, before);
-    const auto gated = product(matrix, plan, in, tokens, Finish::swiglu);
     for (size_t i = 0; i < stored.size(); ++i) CHECK(added[i] == before[i] + stored[i]);
-    for (size_t i = 0; i < gated.size(); ++i) CHECK(gated[i] == silu(stored[2 * i]) * stored[2 * i + 1]);
+    for (const Finish how : {Finish::swiglu, Finish::geglu}) {
+      const auto gated = product(matrix, plan, in, tokens, how);
+      for (size_t i = 0; i < gated.size(); ++i) {
+        const double gate = stored[2 * i], up = stored[2 * i + 1];
+        CHECK(std::abs(gated[i] - activated(how, gate) * up) <= 1e-6 * std::abs(gate * up));
+      }
+    }
   }
 }
 

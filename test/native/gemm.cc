@@ -84,7 +84,7 @@ void testPathsAgree() {
     Packed w = randomPacked(random, threads, format, rows, cols);
     const auto in = randomRows(random, 20, cols), norm = randomRows(random, 1, cols);
     for (int count : {1, 3, 8, 20})
-      for (Epilogue epilogue : {Epilogue::store, Epilogue::add, Epilogue::swiglu}) {
+      for (Epilogue epilogue : {Epilogue::store, Epilogue::add, Epilogue::swiglu, Epilogue::geglu}) {
         const Call call{norm.data(), 1e-6f, epilogue};
         const auto portable = multiplied(kernels(Isa::portable), w, in.data(), count, call);
         if (isaAvailable(Isa::avx2)) CHECK(same(portable, multiplied(kernels(Isa::avx2), w, in.data(), count, call)));
@@ -141,6 +141,9 @@ void testExtremes() {
     }
 }
 
+double silu(double x) { return x / (1 + std::exp(-x)); }
+double gelu(double x) { return x / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }
+
 void testEpilogues() {
   std::mt19937 random(4);
   ThreadPool threads(1);
@@ -150,16 +153,19 @@ void testEpilogues() {
     const auto plain = multiplied(kernels(isa), w, in.data(), 6);
     std::vector<float> added(plain.size(), 2.5f);
     multiplyRows(kernels(isa), w, in.data(), 6, {nullptr, 0, Epilogue::add}, 1, added);
-    const auto gated = multiplied(kernels(isa), w, in.data(), 6, {nullptr, 0, Epilogue::swiglu});
     bool sums = true;
     for (size_t i = 0; i < plain.size(); ++i) sums = sums && added[i] == 2.5f + plain[i];
     CHECK(sums);
-    double worst = 0;
-    for (size_t i = 0; i < gated.size(); ++i) {
-      const double gate = plain[2 * i], up = plain[2 * i + 1];
-      worst = std::max(worst, std::abs(gated[i] - gate / (1 + std::exp(-gate)) * up) / (std::abs(gate * up) + 1e-9));
+    for (const Epilogue epilogue : {Epilogue::swiglu, Epilogue::geglu}) {
+      const auto gated = multiplied(kernels(isa), w, in.data(), 6, {nullptr, 0, epilogue});
+      double worst = 0;
+      for (size_t i = 0; i < gated.size(); ++i) {
+        const double gate = plain[2 * i], up = plain[2 * i + 1];
+        const double exact = (epilogue == Epilogue::swiglu ? silu(gate) : gelu(gate)) * up;
+        worst = std::max(worst, std::abs(gated[i] - exact) / (std::abs(gate * up) + 1e-9));
+      }
+      CHECK(worst < 1e-6);
     }
-    CHECK(worst < 1e-6);
   }
 }
 

@@ -16,7 +16,7 @@ using namespace foretoken::test;
 void testRows(const Kernels& path, Packed& w, const std::vector<float>& in, bool own) {
   constexpr int kRows = 33;
   const std::vector<float> norm(in.begin(), in.begin() + w.cols);
-  for (Epilogue epilogue : {Epilogue::store, Epilogue::swiglu}) {
+  for (Epilogue epilogue : {Epilogue::store, Epilogue::swiglu, Epilogue::geglu}) {
     const Call call{norm.data(), 1e-5f, epilogue};
     const auto all = multiplied(path, w, in.data(), kRows, call, 2);
     if (!own) CHECK(same(all, multiplied(portableKernels(), w, in.data(), kRows, call)));

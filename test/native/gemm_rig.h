@@ -89,7 +89,7 @@ inline void multiplyRows(const Kernels& kernels, Packed& w, const float* in, int
   Bytes prepared(kernels.preparedBytes(w.format, w.cols, count)), scratch(kernels.scratchBytes(count));
   for (int r = 0; r < count; ++r)
     kernels.prepare(w.format, in + r * w.cols, w.cols, call.norm, call.eps, prepared.data(), r);
-  const int64_t width = call.epilogue == Epilogue::swiglu ? w.rows / 2 : w.rows;
+  const int64_t width = isGated(call.epilogue) ? w.rows / 2 : w.rows;
   const Product product{w.format, layout, w.bytes.data(), prepared.data(), count, out.data(), width, call.epilogue};
   for (int t = 0; t < threads; ++t)
     kernels.multiply(product, layout.panels * t / threads, layout.panels * (t + 1) / threads, scratch.data());
@@ -97,7 +97,7 @@ inline void multiplyRows(const Kernels& kernels, Packed& w, const float* in, int
 
 inline std::vector<float> multiplied(const Kernels& kernels, Packed& w, const float* in, int count,
                                      const Call& call = {}, int threads = 1) {
-  std::vector<float> out(count * (call.epilogue == Epilogue::swiglu ? w.rows / 2 : w.rows));
+  std::vector<float> out(count * (isGated(call.epilogue) ? w.rows / 2 : w.rows));
   multiplyRows(kernels, w, in, count, call, threads, out);
   return out;
 }

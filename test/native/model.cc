@@ -114,6 +114,7 @@ void jsonThatLies(Backend& backend) {
   check("\"llama\"", "\"llama\"", "");
   check("\"llama\"", "\"gpt_oss\"", "UNSUPPORTED_ARCHITECTURE");
   check("\"hidden_act\": \"silu\"", "\"hidden_act\": \"gelu\"", "UNSUPPORTED_ARCHITECTURE");
+  check("\"hidden_act\": \"silu\"", "\"hidden_act\": \"gelu_pytorch_tanh\"", "");
   check("\"rope_type\": \"llama3\"", "\"rope_type\": \"yarn\"", "UNSUPPORTED_ARCHITECTURE");
   check("\"low_freq_factor\": 1.0", "\"low_freq_factor\": 4.0", "BAD_MODEL_CONFIG");
   check("\"factor\": 8.0", "\"factor\": 0", "BAD_MODEL_CONFIG");
