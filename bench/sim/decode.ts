@@ -1,6 +1,7 @@
 import { loadBinding } from '../../lib/binding';
 import { Controller, type RowOwner } from '../../lib/controller/controller';
 import { Drafter, roundFields, type NativeOutcomes, type NativePolicy, type NativeReplayText } from '../../lib/native';
+import { OpenLabels } from './labels';
 import { passSeconds, type Machine } from './machine';
 import { longestRun } from './text';
 
@@ -24,9 +25,12 @@ export function decodeByController(machine: Machine, texts: readonly NativeRepla
   const own = new Controller(machine.profile, { now: () => now * 1000 });
   let policy: NativePolicy = own.policy(owner.tenant);
   own.nextPolicies();
+  let labels = new OpenLabels();
   return decodeAll(texts, (text, position, answer) => {
+    if (position === 1) labels = new OpenLabels();
     const outcomes = binding.replayRounds(policy, text, position, 1);
     outcomes.steps[1] = answer; // a sequence of its own
+    labels.settle(outcomes, position, outcomes.position);
     const seconds = timeRounds(machine, outcomes, next);
     now += seconds;
     own.observe(outcomes, () => owner);

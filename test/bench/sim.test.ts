@@ -4,12 +4,14 @@ import { join } from 'node:path';
 import { sim } from '../../bench/sim';
 import { decodeByController, decodeByTable, oracleSeconds, plainSeconds } from '../../bench/sim/decode';
 import { machines } from '../../bench/sim/machine';
+import { OpenLabels } from '../../bench/sim/labels';
 import { appendRecording, readRecordings } from '../../bench/sim/recording';
 import { longestRun, processes, synthesise, textOf } from '../../bench/sim/text';
 import { fixedPolicy } from '../../bench/common/fixed-policy';
 import { random } from '../../bench/common/stats';
 import { loadBinding } from '../../lib/binding';
 import { Controller } from '../../lib/controller/controller';
+import { NodeOutcome, unpackNode } from '../../lib/controller/nodes';
 import { Drafter } from '../../lib/native';
 import type { Recording } from '../../lib';
 import { prompts, tinyModel } from '../api/tiny';
@@ -85,6 +87,33 @@ test('recorded answers go to a file and are replayed from it as they were, by na
     expect(summary[`${name}.worstWindow`]).toBeCloseTo(summary[`${name}.speedup`], 1); // no more than 8 answers
   }
   expect(plot).toContain('first');
+});
+
+test('of what was not verified the controller hears when the text decides it, no earlier, and all of it', () => {
+  const [text] = synthesise(processes['underconfident'], 1, 64, random(6));
+  const policy = new Controller(machine.profile).policy();
+  const labels = new OpenLabels();
+  let atOnce = 0;
+  let told = 0;
+  let late = 0;
+  for (let position = 1; position < 64;) {
+    const outcomes = loadBinding().replayRounds(policy, text, position, 1);
+    const of = (packed: number): boolean => unpackNode(packed).outcome === NodeOutcome.accepted;
+    atOnce += outcomes.draftOutcome.filter(of).length;
+    labels.settle(outcomes, position, outcomes.position);
+    told += outcomes.draftOutcome.filter(of).length;
+    expect(outcomes.steps[5]).toBe(outcomes.draftOutcome.length);
+    expect(outcomes.draftConfidence).toHaveLength(outcomes.draftOutcome.length);
+    for (const { shadow, age, depth } of Array.from(outcomes.draftOutcome, unpackNode)) {
+      if (!shadow) continue;
+      expect(position - age + depth).toBeLessThanOrEqual(outcomes.position);
+      if (age > 0) expect(position - age + depth).toBeGreaterThan(position);
+      late += age > 0 ? 1 : 0;
+    }
+    position = outcomes.position;
+  }
+  expect(late).toBeGreaterThan(10);
+  expect(told).toBe(atOnce);
 });
 
 test("the head's drafts are left out of a replay", () => {
