@@ -62,7 +62,9 @@ def vote(places, scores, text, limit):
 
 def main(folder, memory, out):
     data, stored = Data([folder]), load_file(memory)
-    text, keys = stored['tokens'], normalised(stored['keys'].astype(np.float32) + 1e-6)
+    codes = stored['keys'][:, :, None] >> np.array([0, 2, 4, 6]) & 3  # of two bits, see lib/speculators/packed-keys.ts
+    levels = np.array([-1.53, -0.46, 0.46, 1.53], np.float32)
+    text, keys = stored['tokens'], normalised(levels[codes].reshape(len(codes), -1))
     latest = index_by_token(text)
     late = data.parts[0][1][:, -576:].astype(np.float32)
     projected = directions(late)

@@ -3,9 +3,9 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageRoot } from '../binding';
 import { ForetokenError } from '../error';
-import { keyWidth } from '../native';
 import type { NativeEngine } from '../native';
 import { replaceFile } from '../replace-file';
+import { packKeys, packedKeyBytes, unpackKeys } from './packed-keys';
 
 /** Remembered text: tokens (-1 ends a document) and the key of each. */
 export interface Memory {
@@ -14,7 +14,7 @@ export interface Memory {
 }
 
 /** Raised whenever files of older versions would be misread: layout, projection or layer of the keys. */
-const format = 'foretoken memory 1';
+const format = 'foretoken memory 2';
 /** No header of ours comes near this. */
 const longestHeader = 1 << 16;
 
@@ -45,18 +45,19 @@ export async function loadMemory(native: NativeEngine, choice: string | boolean)
 }
 
 /**
- * Writes a memory as a safetensors file, whole or not at all.
+ * Writes a memory as a safetensors file, whole or not at all; of its keys two bits a number.
  *
  * @param sourceHash The model whose hidden states made the keys.
  * @throws ForetokenError WRITE_FAILED
  */
 export async function writeMemory(path: string, memory: Memory, sourceHash: string): Promise<void> {
-  const { tokens, keys } = memory;
+  const { tokens } = memory;
+  const keys = packKeys(memory.keys);
   const split = tokens.byteLength;
   const header = JSON.stringify({
     __metadata__: { format, model: sourceHash },
     tokens: { dtype: 'I32', shape: [tokens.length], data_offsets: [0, split] },
-    keys: { dtype: 'I8', shape: [tokens.length, keyWidth], data_offsets: [split, split + keys.byteLength] },
+    keys: { dtype: 'U8', shape: [tokens.length, packedKeyBytes], data_offsets: [split, split + keys.byteLength] },
   });
   const text = Buffer.from(header.padEnd(Math.ceil(header.length / 8) * 8));
   const length = Buffer.alloc(8);
@@ -92,7 +93,7 @@ export async function readMemory(path: string, sourceHash: string): Promise<Memo
   const split = start + count * 4;
   const tokens = new Int32Array(count);
   Buffer.from(tokens.buffer).set(bytes.subarray(start, split));
-  return { tokens, keys: new Int8Array(bytes.buffer, bytes.byteOffset + split, count * keyWidth) };
+  return { tokens, keys: unpackKeys(bytes.subarray(split)) };
 }
 
 /** Where the data starts, for how many tokens, and whose it is; every size is checked against the file's. */
@@ -108,14 +109,14 @@ function readHeader(path: string, bytes: Buffer): { start: number; count: number
   const { __metadata__: facts, tokens } = header ?? {};
   if (facts?.format !== format) throw invalid(path, `it is no '${format}' file`);
   const start = 8 + length;
-  const count = Math.floor((bytes.length - start) / (4 + keyWidth));
+  const count = Math.floor((bytes.length - start) / (4 + packedKeyBytes));
   const whole =
-    Array.isArray(tokens?.shape) && tokens.shape[0] === count && start + count * (4 + keyWidth) === bytes.length;
+    Array.isArray(tokens?.shape) && tokens.shape[0] === count && start + count * (4 + packedKeyBytes) === bytes.length;
   if (!whole || typeof facts.model !== 'string') throw invalid(path, 'it is not as long as its header says');
   return { start, count, model: facts.model };
 }
 
-function bytesOf(array: Int32Array | Int8Array): Uint8Array {
+function bytesOf(array: Int32Array | Uint8Array): Uint8Array {
   return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
 }
 

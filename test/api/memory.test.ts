@@ -49,16 +49,16 @@ test("learn: 'answer' keeps what the model wrote and nothing of the prompt; lear
   expect(await engine.exportMemory(join(folder, 'c.memory.safetensors'), 'c')).toBe(0);
 });
 
-test('what was written is read back to the byte', async () => {
+test('what was read is written and read back to the byte', async () => {
   const path = join(folder, 'bytes.memory.safetensors');
-  const memory = { tokens: Int32Array.from([5, 6, -1]), keys: Int8Array.from({ length: 192 }, (_, i) => i - 96) };
+  const memory = await readMemory(file, sourceHash);
   await writeMemory(path, memory, 'hash');
   expect(await readMemory(path, 'hash')).toEqual(memory);
 });
 
 test.each([
   ['cut short', (bytes: Buffer) => bytes.subarray(0, bytes.length - 1)],
-  ['too long', (bytes: Buffer) => Buffer.concat([bytes, Buffer.alloc(68)])],
+  ['too long', (bytes: Buffer) => Buffer.concat([bytes, Buffer.alloc(20)])],
   ['empty', () => Buffer.alloc(0)],
   ['with a header longer than itself', (bytes: Buffer) => Buffer.concat([Buffer.alloc(8, 0xff), bytes.subarray(8)])],
   ['with a header that is no JSON', (bytes: Buffer) => Buffer.concat([bytes.subarray(0, 8), Buffer.alloc(500, 0x7b)])],

@@ -12,7 +12,8 @@ async function save() {
     const write = (path) => writeFile(path, head);
     const { version } = await store.promote('a', { origin: 'learned', tenants: ['a'], evidence: { n }, write });
     process.stdout.write(`${JSON.stringify({ version, n })}\n`);
-    await store.saveMemory('a', { tokens: new Int32Array(64).fill(n), keys: new Int8Array(64 * 64).fill(n % 100) });
+    const keys = Int8Array.from({ length: 64 * 64 }, (_, i) => ((i + n) % 2 ? 16 : -16));
+    await store.saveMemory('a', { tokens: new Int32Array(64).fill(n), keys });
     process.stdout.write(`${JSON.stringify({ memory: n })}\n`);
   }
 }
