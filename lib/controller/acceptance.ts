@@ -161,7 +161,7 @@ function makeDrafterTable(counts: Counts, drafter: number): Float32Array {
       weight[bucket] = tried[row + bucket] + depthWeight;
       value[bucket] = (accepted[row + bucket] + depthWeight * pooled[bucket]) / weight[bucket];
     }
-    result.set(isotonic(value, weight), row);
+    result.set(isotonic(value, weight, value), row);
   }
   return result;
 }
