@@ -34,6 +34,8 @@ export interface NativeLoadOptions {
   maxSequences: number;
   /** Bytes for KV pages; 0 = enough for maxSequences full contexts, capped by what memory allows. */
   kvBytes: number;
+  /** 'bf16' or 'fp8'. */
+  kvFormat: string;
   /** false: the engine never drafts, keeps no text and computes no keys (the plain reference). */
   speculation: boolean;
   /** Bytes that remembered text, its indexes and keys may take together; a tenant may take a quarter of them. */
@@ -277,6 +279,8 @@ export interface NativeModelInfo {
   backend: string;
   /** Instruction set, or name of the CUDA device. */
   isa: string;
+  /** What keys and values are kept in: 'bf16' or 'fp8'. */
+  kvFormat: string;
   threads: number;
 }
 

@@ -53,22 +53,31 @@ struct Rope {
   bool interleaved;
 };
 
-/// Paged keys and values, bf16, of every layer. One slot holds one position of one sequence; slot = page * kPageSize +
+/// What keys and values are kept in. fp8: e4m3, with a power of two for each position, head and of K and V.
+enum class KvFormat : uint8_t { bf16, fp8 };
+
+/// Paged keys and values of every layer. One slot holds one position of one sequence; slot = page * kPageSize +
 /// offset. Besides K and V a slot may carry `sideBytes` bytes of whatever drafters keep of the position.
 struct KvShape {
   int layers, kvHeads, headDim, pages, sideBytes;
+  KvFormat format = KvFormat::bf16;
 };
 constexpr int kPageSize = 16;
 
 /// Numbers of a position's key: what the target made of it, small enough to keep beside every position.
 constexpr int kKeyWidth = 64;
 
-/// How a hidden state h becomes a key of int8: p[j] = sum over k of h[k] * signs[k][j], in order, over |h|, less
-/// centre[j]; key[j] = p[j] * 127 / |p|, rounded to the nearest even. A random projection keeps angles; what all states
-/// have in common is taken off. All zeros where h or p has no direction.
+/// Sums of a projection are made in so many parts.
+constexpr int kKeyParts = 16;
+
+/// How a hidden state h becomes a key of int8: p[j] = sum over k of h[k] * signs[k][j], over |h|, less centre[j];
+/// key[j] = p[j] * 127 / |p|, rounded to the nearest even. A random projection keeps angles; what all states have in
+/// common is taken off. All zeros where h or p has no direction. All backends give the same bits: the sum over k is
+/// that of kKeyParts parts, each of as many whole words of `signs` (the last ones of what is left), in order within a
+/// part and then part by part; squares are summed in sixteen lanes by index mod 16, the lanes in halves, then the rest.
 struct KeyProjection {
   /// [width of h / 32, rounded up][kKeyWidth]: bit 31 - k % 32 is set where signs[k] is -1, else it is 1. Products are
-  /// exact, so all paths give the same bits; and a pass, which leaves nothing in the caches, has few bytes to read.
+  /// exact; and a pass, which leaves nothing in the caches, has few bytes to read.
   const uint32_t* signs;
   const float* centre;  ///< [kKeyWidth]
 };
@@ -148,7 +157,7 @@ class Backend {
   // --- memory ------------------------------------------------------------------------------------------------------
   virtual std::unique_ptr<Tensor> tensor(int64_t rows, int64_t width) = 0;
   /// Allocates the KV pool (once per backend instance). Throws OUT_OF_MEMORY instead of letting the kernel kill the
-  /// process.
+  /// process, UNSUPPORTED_KV_FORMAT where this backend has no such format.
   virtual void allocateKv(const KvShape&) = 0;
   /// Copies slots (all layers, K, V and side bytes): an accepted branch moving to its place.
   virtual void copySlots(std::span<const int32_t> from, std::span<const int32_t> to) = 0;
@@ -183,6 +192,13 @@ class Backend {
   /// Draws a token for each row of `logits` named in `rows`.
   virtual void sample(const Tensor& logits, int vocabulary, std::span<const SampleRow> rows,
                       std::span<SampleResult> out) = 0;
+
+  // --- time ----------------------------------------------------------------------------------------------------------
+  // A backend may be done with an operation later than when the call returns.
+  /// Waits until all that was asked for is done: for whoever wants to know how long it took.
+  virtual void settle() {}
+  /// Of the seconds that the latest `sample` took, those in which it waited for operations before it.
+  virtual double waited() const { return 0; }
 };
 
 struct CpuOptions {

@@ -53,7 +53,7 @@ const defaults: NativeLoadOptions = {
   isa: '',
   contextLength: 2048,
   maxSequences: 1,
-  kvBytes: 0,
+  ...{ kvBytes: 0, kvFormat: 'bf16' },
   speculation: false,
   indexBytes: 256 << 20,
   cacheFolder: '',

@@ -17,7 +17,8 @@ class RandomModel {
  public:
   /// Layers take turns with the weights of the first `distinct`. Room for passes of `maxRows` rows behind `context`
   /// positions.
-  RandomModel(Backend& backend, const ModelShape& shape, Format format, int distinct, int context, int maxRows)
+  RandomModel(Backend& backend, const ModelShape& shape, KvFormat kv, Format format, int distinct, int context,
+              int maxRows)
       : backend_(backend), shape_(shape), context_(context), norm_(shape.width, 1.0f), results_(maxRows) {
     const int qkv = (shape.heads + 2 * shape.kvHeads) * shape.headDim, attended = shape.heads * shape.headDim;
     embedding_ = random(Format::bf16, shape.vocabulary, shape.width);
@@ -28,7 +29,7 @@ class RandomModel {
     attended_ = backend.tensor(maxRows, attended), inner_ = backend.tensor(maxRows, shape.inner);
     logits_ = backend.tensor(maxRows, shape.vocabulary);
     const int pages = (context + maxRows + kPageSize - 1) / kPageSize;
-    backend.allocateKv({shape.layers, shape.kvHeads, shape.headDim, pages, 0});
+    backend.allocateKv({shape.layers, shape.kvHeads, shape.headDim, pages, 0, kv});
     for (int i = 0; i < pages; ++i) pages_.push_back(i);
     for (int i = 0; i < shape.headDim / 2; ++i)
       frequency_.push_back(std::pow(500000.0f, -2.0f * static_cast<float>(i) / static_cast<float>(shape.headDim)));

@@ -34,8 +34,8 @@ void step(Report& report, double ceiling) {
   const std::pair<const char*, Format> formats[] = {{"fp8", Format::fp8}, {"nvfp4", Format::nvfp4}};
   double plainFp8 = 0;
   for (const auto& [name, format] : formats) {
-    cuda::CudaBackend backend({0, static_cast<int>(std::thread::hardware_concurrency()), cuda::KvFormat::bf16});
-    RandomModel model(backend, kLlama, format, kDistinct, kContext, kMaxRows);
+    cuda::CudaBackend backend({0, static_cast<int>(std::thread::hardware_concurrency())});
+    RandomModel model(backend, kLlama, KvFormat::bf16, format, kDistinct, kContext, kMaxRows);
     double one = 0;
     for (const int rows : {1, 2, 4, 8, 16, 32, 64}) {
       const double seconds = medianStep(model, rows);

@@ -1,6 +1,7 @@
 #include "cuda/backend/cuda_backend.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -97,7 +98,7 @@ void CudaBackend::allocateKv(const KvShape& shape) {
   if (shape.layers < 1 || shape.kvHeads < 1 || shape.pages < 1 || shape.sideBytes < 0)
     throw Error("INVALID_ARGUMENT", "a KV pool needs at least one layer, head and page");
   headBytes_ =
-      options_.kv == KvFormat::fp8 ? pageHeadBytes<Fp8Kv>(shape.headDim) : pageHeadBytes<Bf16Kv>(shape.headDim);
+      shape.format == KvFormat::fp8 ? pageHeadBytes<Fp8Kv>(shape.headDim) : pageHeadBytes<Bf16Kv>(shape.headDim);
   // In double: the product of sizes out of a file may overflow 64 bits.
   const double all = static_cast<double>(headBytes_) * shape.kvHeads * shape.layers * shape.pages;
   if (shape.pages > std::numeric_limits<int32_t>::max() / kPageSize || all > 1e15)
@@ -127,8 +128,8 @@ void CudaBackend::copySlots(std::span<const int32_t> from, std::span<const int32
   const CompactArgs args{layer(0), headBytes_ * kv_.kvHeads, moved_.as<int32_t>(), moved_.as<int32_t>() + from.size(),
                          static_cast<int>(from.size())};
   const dim3 grid(kv_.kvHeads, kv_.layers), block(kCompactThreads);
-  require(options_.kv == KvFormat::fp8 ? launch(compact<Fp8Kv>, grid, block, 0, stream_.get(), args)
-                                       : launch(compact<Bf16Kv>, grid, block, 0, stream_.get(), args),
+  require(kv_.format == KvFormat::fp8 ? launch(compact<Fp8Kv>, grid, block, 0, stream_.get(), args)
+                                      : launch(compact<Bf16Kv>, grid, block, 0, stream_.get(), args),
           "moving slots");
   if (kv_.sideBytes == 0) return;
   for (size_t i = 0; i < from.size(); ++i) std::memmove(side(to[i]), side(from[i]), kv_.sideBytes);
@@ -347,7 +348,7 @@ void CudaBackend::attend(const Pass& pass, int layerIndex, int heads, const Rope
 
 void CudaBackend::attention(const Pass& pass, int layerIndex, int heads, const Rope& rope, Tensor& qkv, Tensor& out) {
   begin(pass);
-  if (options_.kv == KvFormat::fp8)
+  if (kv_.format == KvFormat::fp8)
     attend<Fp8Kv>(pass, layerIndex, heads, rope, own(qkv).data(), own(out).data());
   else
     attend<Bf16Kv>(pass, layerIndex, heads, rope, own(qkv).data(), own(out).data());
@@ -355,7 +356,7 @@ void CudaBackend::attention(const Pass& pass, int layerIndex, int heads, const R
 
 void CudaBackend::writeKeys(const Pass& pass, int layerIndex, const Rope& rope, Tensor& kv) {
   begin(pass);
-  if (options_.kv == KvFormat::fp8)
+  if (kv_.format == KvFormat::fp8)
     append<Fp8Kv>(pass, layerIndex, 0, rope, own(kv).data());
   else
     append<Bf16Kv>(pass, layerIndex, 0, rope, own(kv).data());
@@ -395,9 +396,16 @@ void CudaBackend::addRows(const Tensor& in, std::span<const int32_t> row, Tensor
 
 void CudaBackend::sample(const Tensor& logits, int vocabulary, std::span<const SampleRow> rows,
                          std::span<SampleResult> out) {
+  const auto asked = std::chrono::steady_clock::now();
   issue();
-  sampler_.sample(own(logits).data(), logits.width(), vocabulary, rows, out, stream_);
+  passed_.record(stream_);
+  sampler_.ask(own(logits).data(), logits.width(), vocabulary, rows, stream_);
+  drawn_.record(stream_);
+  stream_.synchronise();
   waiting_ = false;
+  sampler_.take(rows, out);
+  const std::chrono::duration<double> all = std::chrono::steady_clock::now() - asked;
+  waited_ = std::max(0.0, all.count() - drawingSeconds());
 }
 
 }  // namespace foretoken::cuda

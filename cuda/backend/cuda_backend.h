@@ -21,13 +21,9 @@
 
 namespace foretoken::cuda {
 
-/// What keys and values are kept in.
-enum class KvFormat : uint8_t { bf16, fp8 };
-
 struct BackendOptions {
   int device = 0;
   int threads = 1;  ///< of the host, that pack weights
-  KvFormat kv = KvFormat::bf16;
 };
 
 class CudaBackend final : public Backend {
@@ -55,7 +51,11 @@ class CudaBackend final : public Backend {
   void writeKeys(const Pass&, int layer, const Rope&, Tensor& kv) override;
   void addRows(const Tensor& in, std::span<const int32_t> row, Tensor& out, int64_t first) override;
   void sample(const Tensor& logits, int vocabulary, std::span<const SampleRow>, std::span<SampleResult> out) override;
+  void settle() override { finish(); }
+  double waited() const override { return waited_; }
 
+  /// Of the latest `sample`: from where the stream had done all before it to where it had the tokens.
+  double drawingSeconds() const { return drawn_.since(passed_); }
   const GraphCache& graphs() const { return graphs_; }
   int64_t waits() const { return stream_.synchronised(); }
 
@@ -116,6 +116,8 @@ class CudaBackend final : public Backend {
   Upload moved_;
   std::map<const void*, Copy> copies_;
   Sampler sampler_;
+  Moment passed_, drawn_;  ///< of the latest `sample`
+  double waited_ = 0;
 };
 
 }  // namespace foretoken::cuda

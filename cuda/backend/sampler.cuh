@@ -20,30 +20,38 @@ extern template cudaError_t findLikeliest(const LikeliestArgs<float>&, int, cuda
 
 class Sampler {
  public:
-  /// Logits are [.][stride]. Waits for the tokens.
-  void sample(const float* logits, int64_t stride, int vocabulary, std::span<const SampleRow> rows,
-              std::span<SampleResult> out, Stream& stream) {
+  /// Logits are [.][stride]. The results are there when the stream has come to its end.
+  void ask(const float* logits, int64_t stride, int vocabulary, std::span<const SampleRow> rows, Stream& stream) {
     if (stride % kAligned != 0) logits = align(logits, stride, rows, stream);
     stride = roundUp(stride, kAligned);
     batch_.clear();
     for (const SampleRow& row : rows) batch_.add(row);
     send(stream);
     draw(logits, stride, vocabulary, stream);
-    int likeliestCount = -1;
-    for (const SampleRow& row : rows) likeliestCount = std::max(likeliestCount, std::min(row.logprobs, kMaxLogprobs));
-    if (likeliestCount >= 0) rankTokens(logits, stride, vocabulary, std::max(likeliestCount, 1), stream);
+    if (const int count = likeliestOf(rows); count > 0) rankTokens(logits, stride, vocabulary, count, stream);
     fetch(tokensOut_, drawn_, rows.size() * sizeof(int32_t), stream);
-    stream.synchronise();
+  }
+
+  /// What was asked for.
+  void take(std::span<const SampleRow> rows, std::span<SampleResult> out) const {
+    const int count = likeliestOf(rows);
     for (size_t i = 0; i < rows.size(); ++i) {
       out[i].token = tokensOut_.as<int32_t>()[i];
-      if (rows[i].logprobs >= 0)
-        takeLogprobs(i, std::max(likeliestCount, 1), std::min(rows[i].logprobs, kMaxLogprobs), out[i]);
+      if (rows[i].logprobs >= 0) takeLogprobs(i, count, std::min(rows[i].logprobs, kMaxLogprobs), out[i]);
     }
   }
 
  private:
   static constexpr int kLists = 5;
   static constexpr int64_t kAligned = 4;  ///< rows begin at multiples of so many logits
+
+  /// How many likeliest tokens of every row are ranked; 0 = nobody wants a log-probability.
+  static int likeliestOf(std::span<const SampleRow> rows) {
+    int count = 0;
+    for (const SampleRow& row : rows)
+      if (row.logprobs >= 0) count = std::max({count, 1, std::min(row.logprobs, kMaxLogprobs)});
+    return count;
+  }
 
   const float* align(const float* logits, int64_t width, std::span<const SampleRow> rows, Stream& stream) {
     int32_t last = 0;

@@ -155,6 +155,32 @@ class Event {
 #endif
 };
 
+/// A point in a stream, and when it was. On the executor a block takes a microsecond, whatever it does.
+class Moment {
+ public:
+#ifdef FORETOKEN_SIMT
+  void record(Stream&) { blocks_ = simt::blocksRun; }
+  double since(const Moment& earlier) const { return 1e-6 * static_cast<double>(blocks_ - earlier.blocks_); }
+
+ private:
+  uint64_t blocks_ = 0;
+#else
+  Moment() { require(cudaEventCreate(&event_), "creating an event"); }
+  Moment(const Moment&) = delete;
+  ~Moment() { cudaEventDestroy(event_); }
+  void record(Stream& stream) { require(cudaEventRecord(event_, stream.get()), "recording an event"); }
+  /// Seconds; both are in the past by now.
+  double since(const Moment& earlier) const {
+    float milliseconds = 0;
+    require(cudaEventElapsedTime(&milliseconds, earlier.event_, event_), "asking for a time");
+    return 1e-3 * milliseconds;
+  }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+#endif
+};
+
 /// Launches that are recorded once and repeated as one.
 class Graph {
  public:

@@ -21,6 +21,9 @@ inline void checkShape(dim3 grid, dim3 shape, size_t sharedBytes) {
     throw Failure(std::to_string(all) + " bytes of shared memory: a block has at most 232448");
 }
 
+/// Blocks of all launches so far: the executor's clock.
+inline uint64_t blocksRun = 0;
+
 /// Runs kernel(arguments...) to its end. Throws Failure.
 template <class Kernel, class... Arguments>
 void runGrid(Kernel kernel, dim3 grid, dim3 shape, size_t sharedBytes, Arguments... arguments) {
@@ -37,6 +40,7 @@ void runGrid(Kernel kernel, dim3 grid, dim3 shape, size_t sharedBytes, Arguments
     prepareSharedMemory(sharedBytes);
     Block running(schedule, number);
     running.run(body, shape);
+    ++blocksRun;
     if (!guardIntact()) throw Failure("written behind dynamic shared memory of block " + std::to_string(number));
   }
 }

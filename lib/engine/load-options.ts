@@ -1,3 +1,4 @@
+import { ForetokenError } from '../error';
 import type { NativeLoadOptions } from '../native';
 import type { DriftEvent, LearningEvent } from '../speculators/events';
 import { OptionReader, invalidOption } from './validate';
@@ -41,6 +42,12 @@ export interface LoadOptions {
   maxSequences?: number;
   /** Bytes for keys and values. Defaults to full contexts for all sequences, capped by what memory allows. */
   kvBytes?: number;
+  /**
+   * What keys and values are kept in: 'bf16', or 'fp8' in half the room, which with `backend: 'cuda'` alone exists (on the CPU loading fails
+   * with code `UNSUPPORTED_KV_FORMAT`). As with `weights`, another format is another model, whose tokens may differ; drafts change none of
+   * them either way. Defaults to `'bf16'`.
+   */
+  kvFormat?: 'bf16' | 'fp8';
   /**
    * Whether the engine may draft at all. With `false` it decodes plainly and remembers nothing; the text is the same.
    * Defaults to `true`.
@@ -99,7 +106,7 @@ export interface CheckedLoadOptions {
   logger: (line: string) => void;
 }
 
-/** Checks options of `Engine.load` and fills in the defaults. Throws INVALID_OPTION. */
+/** Checks options of `Engine.load` and fills in the defaults. Throws INVALID_OPTION, UNSUPPORTED_KV_FORMAT. */
 export function checkLoadOptions(options: LoadOptions | undefined): CheckedLoadOptions {
   const read = new OptionReader(options, 'options of Engine.load');
   const learn = read.boolean('learnHead', false);
@@ -112,6 +119,7 @@ export function checkLoadOptions(options: LoadOptions | undefined): CheckedLoadO
       contextLength: read.integer('contextLength', 0, 16, 1 << 24),
       maxSequences: read.integer('maxSequences', 8, 1, 64),
       kvBytes: read.integer('kvBytes', 0, 1),
+      kvFormat: read.oneOf('kvFormat', 'bf16', ['bf16', 'fp8'] as const),
       speculation: readSpeculation(read),
       indexBytes: read.integer('indexBytes', 256 << 20, 0),
       runAhead: read.integer('runAhead', 64, 1, 1 << 24),
@@ -127,6 +135,12 @@ export function checkLoadOptions(options: LoadOptions | undefined): CheckedLoadO
     logger: read.callback<(line: string) => void>('logger') ?? (() => undefined),
   };
   read.finish();
+  const { backend, kvFormat } = checked.native;
+  if (backend === 'cpu' && kvFormat !== 'bf16')
+    throw new ForetokenError(
+      'UNSUPPORTED_KV_FORMAT',
+      `kvFormat '${kvFormat}' needs backend 'cuda': the CPU keeps keys and values in bf16.`,
+    );
   return checked;
 }
 

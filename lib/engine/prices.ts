@@ -65,6 +65,7 @@ function keyOf(info: NativeModelInfo, headBytes: number): string {
     info.sourceHash,
     info.weightsDescription,
     info.isa,
+    info.kvFormat,
     info.threads,
     info.contextLength,
     headBytes,

@@ -6,6 +6,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "common/error.h"
+
 namespace foretoken::addon {
 namespace {
 
@@ -48,6 +50,12 @@ void requireFinite(const std::vector<float>& values, const char* name, const Nap
   throw invalidArgument(env, std::string("policy.") + name + " must hold finite numbers");
 }
 
+KvFormat kvFormat(const std::string& name) {
+  if (name == "fp8") return KvFormat::fp8;
+  if (name == "bf16") return KvFormat::bf16;
+  throw Error("INVALID_OPTION", "no format of keys and values is called " + name + ": there are bf16 and fp8");
+}
+
 }  // namespace
 
 LoadOptions loadOptions(const Fields& fields) {
@@ -63,6 +71,7 @@ LoadOptions loadOptions(const Fields& fields) {
   result.engine.contextLength = static_cast<int32_t>(fields.integer("contextLength", 0, 1 << 26));
   result.engine.maxSequences = static_cast<int32_t>(fields.integer("maxSequences", 1, 64));
   result.engine.kvBytes = static_cast<size_t>(fields.integer("kvBytes", 0, kMostBytes));
+  result.engine.kvFormat = kvFormat(fields.string("kvFormat"));
   result.engine.speculation = fields.boolean("speculation");
   result.engine.indexBytes = static_cast<size_t>(fields.integer("indexBytes", 0, kMostBytes));
   result.engine.runAhead = static_cast<int32_t>(fields.integer("runAhead", 1, 1 << 20));

@@ -124,6 +124,7 @@ Napi::Object EngineHandle::info(Napi::Env env) {
   result.Set("sourceHash", model.sourceHash());
   result.Set("backend", choice_.backend);
   result.Set("isa", choice_.processor());
+  result.Set("kvFormat", engine_->kvFormat() == KvFormat::fp8 ? "fp8" : "bf16");
   result.Set("threads", choice_.threadCount());
   return result;
 }

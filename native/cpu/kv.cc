@@ -21,6 +21,8 @@ void checkShape(const KvShape& s) {
   if (s.headDim < 32 || s.headDim > 256 || s.headDim % 16 != 0)
     throw Error("UNSUPPORTED_HEAD_DIM",
                 "head dimension " + std::to_string(s.headDim) + " is not a multiple of 16 between 32 and 256");
+  if (s.format != KvFormat::bf16)
+    throw Error("UNSUPPORTED_KV_FORMAT", "the CPU keeps keys and values in bf16 alone: load with backend 'cuda'");
   if (s.layers < 1 || s.kvHeads < 1 || s.pages < 1 || s.sideBytes < 0)
     throw Error("INVALID_ARGUMENT", "a KV pool needs at least one layer, head and page");
   // In double: the product of sizes out of a file may overflow 64 bits.

@@ -20,19 +20,25 @@ inline float squaredLength(const float* h, int64_t width) {
 inline void project(const float* h, int64_t width, const KeyProjection& projection, int8_t* key) {
   constexpr int kGroups = kKeyWidth / kLanes;
   V16 p[kGroups];
-  for (V16& part : p) part = broadcast(0.0f);
-  for (int64_t first = 0; first < width; first += 32) {
-    float words[kKeyWidth];
-    std::memcpy(words, projection.signs + first / 32 * kKeyWidth, sizeof words);
-    V16 signs[kGroups];
-    for (int i = 0; i < kGroups; ++i) signs[i] = load(words + i * kLanes);
-    for (int64_t k = first; k < width && k < first + 32; ++k) {
-      const V16 value = broadcast(h[k]);
-      for (int i = 0; i < kGroups; ++i) {
-        p[i] = add(p[i], turnSigns(value, signs[i]));
-        signs[i] = addWords(signs[i], signs[i]);  // the next number's sign comes to the top
+  for (V16& sum : p) sum = broadcast(0.0f);
+  const int64_t all = (width + 31) / 32, each = (all + kKeyParts - 1) / kKeyParts;
+  for (int64_t begin = 0; begin < all; begin += each) {
+    V16 part[kGroups];
+    for (V16& sum : part) sum = broadcast(0.0f);
+    for (int64_t word = begin; word < all && word < begin + each; ++word) {
+      float words[kKeyWidth];
+      std::memcpy(words, projection.signs + word * kKeyWidth, sizeof words);
+      V16 signs[kGroups];
+      for (int i = 0; i < kGroups; ++i) signs[i] = load(words + i * kLanes);
+      for (int64_t k = 32 * word; k < width && k < 32 * (word + 1); ++k) {
+        const V16 value = broadcast(h[k]);
+        for (int i = 0; i < kGroups; ++i) {
+          part[i] = add(part[i], turnSigns(value, signs[i]));
+          signs[i] = addWords(signs[i], signs[i]);  // the next number's sign comes to the top
+        }
       }
     }
+    for (int i = 0; i < kGroups; ++i) p[i] = add(p[i], part[i]);
   }
   const float length = __builtin_sqrtf(squaredLength(h, width));
   float direction[kKeyWidth];

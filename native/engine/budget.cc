@@ -24,7 +24,9 @@ int32_t contextLengthFor(const EngineOptions& options, const ModelConfig& config
 
 KvBudget kvBudget(const EngineOptions& options, const ModelConfig& config, size_t availableBytes) {
   const size_t layers = config.layers + (options.head ? options.head->shape().layers : 0);
-  const size_t slot = 4 * layers * config.kvHeads * config.headDim + options.sideBytes;
+  // A key and a value; in fp8 with a scale each.
+  const size_t head = options.kvFormat == KvFormat::fp8 ? 2 * (config.headDim + 1) : 4 * config.headDim;
+  const size_t slot = layers * config.kvHeads * head + options.sideBytes;
   const size_t page = slot * kPageSize;
   const int32_t context = contextLengthFor(options, config);
   const size_t onePages = (context + kPageSize - 1) / kPageSize;

@@ -55,7 +55,7 @@ EngineCore::EngineCore(Backend& backend, std::shared_ptr<Model> model, const Eng
   const ModelConfig& config = model_->config();
   const int headLayers = options_.head ? static_cast<int>(options_.head->shape().layers) : 0;
   backend.allocateKv({config.layers + headLayers, config.kvHeads, config.headDim,
-                      budget_.scratchPages + budget_.sequencePages, options_.sideBytes});
+                      budget_.scratchPages + budget_.sequencePages, options_.sideBytes, options_.kvFormat});
   active_.reserve(options_.maxSequences);
   entries_.reserve(options_.maxSequences);
   planEntries_.reserve(options_.maxSequences);

@@ -97,6 +97,7 @@ class EngineCore {
   bool drained() const { return active_.empty() && waiting_.empty(); }
   EngineCounters counters() const;
   int32_t contextLength() const { return contextLength_; }
+  KvFormat kvFormat() const { return options_.kvFormat; }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -145,7 +146,7 @@ class EngineCore {
   bool prefill();
   void planPrefill();
   bool startPrefill(Sequence& sequence);
-  void recordPrefill(Clock::time_point begin, Clock::time_point passed, Clock::time_point sampled);
+  void recordPrefill(Clock::time_point begin, Clock::time_point passed, Clock::time_point sampled, double waited);
 
   // round.cc
   bool decode(Model& weights);

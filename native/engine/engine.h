@@ -72,6 +72,7 @@ class Engine {
   const std::shared_ptr<const HeadWeights>& head() const { return head_; }
   Backend& backend() { return *backend_; }
   int32_t contextLength() const { return core_.contextLength(); }
+  KvFormat kvFormat() const { return core_.kvFormat(); }
 
  private:
   static constexpr int kBatches = 3;

@@ -6,6 +6,8 @@
 #include <span>
 #include <vector>
 
+#include "backend.h"
+
 namespace foretoken {
 
 class HeadWeights;
@@ -31,7 +33,8 @@ struct EngineOptions {
   int32_t contextLength = 0;  ///< tokens a sequence may hold; 0 = the model's own, at most 8192
   int32_t maxSequences = 8;   ///< sequences decoded together, 1..64
   size_t kvBytes = 0;         ///< bytes for KV pages; 0 = maxSequences full contexts, at most half of the free memory
-  bool speculation = true;    ///< false: never drafts, keeps no text and computes no keys
+  KvFormat kvFormat = KvFormat::bf16;       ///< what keys and values are kept in
+  bool speculation = true;                  ///< false: never drafts, keeps no text and computes no keys
   size_t indexBytes = 256 << 20;            ///< bytes that remembered text, its indexes and keys may take together
   size_t tenantIndexBytes = 0;              ///< … and of each tenant; 0 = a quarter of indexBytes
   int32_t runAhead = 64;                    ///< unconsumed tokens after which a sequence is paused

@@ -16,11 +16,16 @@ bool EngineCore::prefill() {
   try {
     runPass(std::any_of(prefillParts_.begin(), prefillParts_.end(),
                         [](const PrefillPart& part) { return part.sequence->drafts(); }));
+    // Where no token is wanted nobody would wait for the pass, and the next one would have its time as well.
+    if (sampleRows_.empty()) backend_.settle();
     const auto passed = Clock::now();
+    auto sampled = passed;
+    double waited = 0;
     if (!sampleRows_.empty()) {
       backend_.sample(model_->logits(), vocabulary_, sampleRows_, std::span(results_).first(sampleRows_.size()));
+      sampled = Clock::now(), waited = backend_.waited();
     }
-    recordPrefill(begin, passed, Clock::now());
+    recordPrefill(begin, passed, sampled, waited);
   } catch (const std::exception& error) {
     const auto* own = dynamic_cast<const Error*>(&error);
     for (const PrefillPart& part : prefillParts_)
@@ -70,7 +75,9 @@ bool EngineCore::startPrefill(Sequence& sequence) {
   return ensureRoom(sequence, sequence.length());
 }
 
-void EngineCore::recordPrefill(Clock::time_point begin, Clock::time_point passed, Clock::time_point sampled) {
+/// `waited`: of the seconds of sampling, those that were the pass's.
+void EngineCore::recordPrefill(Clock::time_point begin, Clock::time_point passed, Clock::time_point sampled,
+                               double waited) {
   const auto seconds = [](Clock::duration d) { return std::chrono::duration<double>(d).count(); };
   const auto round = static_cast<int32_t>(out_->rounds.size());
   for (const PrefillPart& part : prefillParts_) {
@@ -88,10 +95,11 @@ void EngineCore::recordPrefill(Clock::time_point begin, Clock::time_point passed
     out_->steps.push_back({round, sequence.id, offset, 1, static_cast<int32_t>(out_->draftOutcome.size()), 0, 0, 0});
     endIfComplete(sequence);
   }
-  const double pass = seconds(passed - begin), sample = seconds(sampled - passed);
+  const double sampling = seconds(sampled - passed), ofPass = std::min(waited, sampling);
   const auto rows = static_cast<double>(pass_.rows());
   out_->rounds.push_back({rows, static_cast<double>(prefillParts_.size()), static_cast<double>(pass_.contextTokens()),
-                          rows, 0, pass, sample, seconds(Clock::now() - sampled), 0});
+                          rows, 0, seconds(passed - begin) + ofPass, sampling - ofPass, seconds(Clock::now() - sampled),
+                          0});
   counters_.prefillSeconds += seconds(Clock::now() - begin);
   ++counters_.rounds;
 }

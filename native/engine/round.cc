@@ -36,10 +36,11 @@ bool EngineCore::decode(Model& weights) {
     prepareSampling();
     backend_.sample(model_->logits(), vocabulary_, sampleRows_, std::span(results_).first(sampleRows_.size()));
     const auto sampled = Clock::now();
+    const double sampling = secondsBetween(passed, sampled), waited = std::min(backend_.waited(), sampling);
     acceptAll();
     out_->rounds.push_back({static_cast<double>(pass_.rows()), static_cast<double>(entries_.size()),
                             static_cast<double>(pass_.contextTokens()), 0, secondsBetween(begin, drafted),
-                            secondsBetween(started, passed), secondsBetween(passed, sampled),
+                            secondsBetween(started, passed) + waited, sampling - waited,
                             secondsBetween(drafted, started) + secondsBetween(sampled, Clock::now()), headSeconds_});
   } catch (const std::exception& error) {
     const auto* own = dynamic_cast<const Error*>(&error);

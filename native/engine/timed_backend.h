@@ -83,6 +83,8 @@ class TimedBackend final : public Backend {
               std::span<SampleResult> out) override {
     timed("sample", nullptr, [&] { inner_->sample(logits, vocabulary, rows, out); });
   }
+  void settle() override { inner_->settle(); }
+  double waited() const override { return inner_->waited(); }
 
  private:
   template <typename Operation>
@@ -90,6 +92,7 @@ class TimedBackend final : public Backend {
     if (!timing_) return operation();
     const auto begin = std::chrono::steady_clock::now();
     operation();
+    inner_->settle();
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     OperationTime& time = entry(name, w);
     time.seconds += seconds.count();

@@ -47,6 +47,7 @@ test.each([
   [{ weights: 'int3' }, 'weights'],
   [{ threads: 0 }, 'threads'],
   [{ backend: 'tpu' }, 'Expected one of cpu, cuda for backend'],
+  [{ kvFormat: 'int4' }, 'Expected one of bf16, fp8 for kvFormat'],
   [{ contextLength: 'long' }, 'contextLength'],
   [{ speculation: 'on' }, 'speculation'],
   [{ wieghts: 'fp8' }, 'Unknown option wieghts'],
@@ -70,6 +71,11 @@ test("without a CUDA device backend 'cuda' is an error with a code, and the CPU 
   else expect((await load({ backend: 'cuda' })).model.backend).toBe('cuda');
   expect(await decode()).toBe(before);
   expect(engine.model.backend).toBe('cpu');
+});
+
+test('keys and values in fp8 are an error with a code on the CPU', async () => {
+  await expect(load({ kvFormat: 'fp8' })).rejects.toMatchObject({ code: 'UNSUPPORTED_KV_FORMAT' });
+  expect(engine.model.kvFormat).toBe('bf16');
 });
 
 test('a model that is not there, or is no model, is an error with a code', async () => {

@@ -2,6 +2,7 @@
 // the exact ones, a row's bits whatever it is computed with, and speculation that changes no token.
 #include <random>
 
+#include "engine/timed_backend.h"
 #include "test/cuda/backend_rig.h"
 #include "test/cuda/schedules.h"
 #include "test/native/model_rig.h"
@@ -11,7 +12,6 @@ namespace {
 using namespace foretoken;
 using namespace foretoken::test;
 using cuda::CudaBackend;
-using cuda::KvFormat;
 
 std::vector<int32_t> randomTokens(std::mt19937& random, int count, int vocabulary) {
   std::vector<int32_t> tokens(count);
@@ -34,7 +34,7 @@ bool sameToken(const Logits& got, const Logits& exact, float tolerance) {
 
 /// Logits of a checkpoint's prompts against those in its golden file, which were computed in double.
 void testGolden(const std::string& name, KvFormat kv) {
-  LoadedModel loaded(fixture("models/" + name), "bf16", cudaBackend(kv));
+  LoadedModel loaded(fixture("models/" + name), "bf16", cudaBackend(), 64, kv);
   for (const GoldenPrompt& prompt : readGolden(fixture("models/" + name + ".golden"))) {
     const std::vector<Logits> got = loaded.feed(prompt.tokens, 24);
     for (const auto& [position, exact] : prompt.exact) {
@@ -75,7 +75,7 @@ void testGelu() {
 /// Chunks of every kind, other pages and trees against one token at a time.
 void testBits(const std::string& weights, KvFormat kv) {
   std::mt19937 random(11);
-  LoadedModel loaded(fixture("models/tied-f16.gguf"), weights, cudaBackend(kv), 32);
+  LoadedModel loaded(fixture("models/tied-f16.gguf"), weights, cudaBackend(), 32, kv);
   const int length = longRun() ? 150 : 40, vocabulary = loaded.model->config().vocabulary;
   const std::vector<int32_t> tokens = randomTokens(random, length, vocabulary);
   const std::vector<Logits> oneByOne = loaded.feed(tokens, 1);
@@ -161,6 +161,39 @@ void testSpeculation(const HeadRig* head) {
   CHECK(drafting.drafted > 0);
 }
 
+// --- time
+// ------------------------------------------------------------------------------------------------------------
+
+/// `sample` waits for the pass, and says how long drawing alone took: the same after any pass, and little of it. On the
+/// executor blocks are counted. Who times operations waits for each.
+void testTimes() {
+  OnCuda engine(engineOptions(1), nullptr);
+  double drawing = 0;
+  for (const int context : {0, kContext - 1}) {
+    const uint64_t before = simt::blocksRun;
+    engine.core->runPasses(1, context, 1);
+    const double all = 1e-6 * static_cast<double>(simt::blocksRun - before);
+    const double drawn = cudaOf(*engine.backend).drawingSeconds();
+    CHECK(drawn > 0 && 10 * drawn < all && engine.backend->waited() > 0);
+    CHECK(drawing == 0 || drawn == drawing);
+    drawing = drawn;
+  }
+  TimedBackend timed(cudaBackend());
+  const CudaBackend& inner = cudaOf(timed.inner());
+  const auto rows = timed.tensor(3, 32), sum = timed.tensor(3, 32);
+  const std::vector<float> zeros(3 * 32);
+  for (Tensor* const t : {rows.get(), sum.get()}) timed.write(*t, zeros.data(), 3);
+  const std::vector<int32_t> list{0, 2};
+  timed.addRows(*rows, list, *sum, 0);
+  timed.settle();  // by now memory has grown
+  const int64_t waits = inner.waits();
+  timed.addRows(*rows, list, *sum, 0);
+  CHECK(inner.waits() == waits);
+  timed.start();
+  for (int i = 0; i < 5; ++i) timed.addRows(*rows, list, *sum, 0);
+  CHECK(inner.waits() >= waits + 5 && timed.stop().size() == 1);
+}
+
 }  // namespace
 
 int main() {
@@ -175,6 +208,7 @@ int main() {
     testSpeculation(nullptr);
     const HeadRig head("tied-f16.gguf");
     testSpeculation(&head);
+    testTimes();
   });
   return finish("backend");
 }

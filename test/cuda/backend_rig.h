@@ -17,8 +17,8 @@
 
 namespace foretoken::test {
 
-inline std::unique_ptr<Backend> cudaBackend(cuda::KvFormat kv = cuda::KvFormat::bf16) {
-  return std::make_unique<cuda::CudaBackend>(cuda::BackendOptions{0, 1, kv});
+inline std::unique_ptr<Backend> cudaBackend() {
+  return std::make_unique<cuda::CudaBackend>(cuda::BackendOptions{0, 1});
 }
 
 inline const cuda::CudaBackend& cudaOf(const Backend& backend) {
@@ -28,10 +28,10 @@ inline const cuda::CudaBackend& cudaOf(const Backend& backend) {
 /// An engine on the tiny model that HeadRig("tied-f16.gguf") is for.
 struct OnCuda : EngineRig {
   using Prepare = std::function<void(EngineOptions&, const Model&, Backend&)>;
-  OnCuda(EngineOptions options, cuda::KvFormat kv, const Prepare& prepare)
-      : EngineRig("bf16", std::move(options), prepare, cudaBackend(kv)) {}
-  OnCuda(EngineOptions options, const HeadRig* head, cuda::KvFormat kv = cuda::KvFormat::bf16)
-      : OnCuda(std::move(options), kv, [&](EngineOptions& engine, const Model& target, Backend& packing) {
+  OnCuda(EngineOptions options, const Prepare& prepare)
+      : EngineRig("bf16", std::move(options), prepare, cudaBackend()) {}
+  OnCuda(EngineOptions options, const HeadRig* head)
+      : OnCuda(std::move(options), [&](EngineOptions& engine, const Model& target, Backend& packing) {
           if (head) engine.head = std::make_shared<const HeadWeights>(head->source(), target, packing);
         }) {}
   void run() {

@@ -14,7 +14,6 @@ namespace {
 
 using namespace foretoken;
 using namespace foretoken::test;
-using cuda::KvFormat;
 using learn::Learner;
 using Texts = std::map<int32_t, std::vector<int32_t>>;
 
@@ -34,8 +33,14 @@ Request request(int32_t n, int32_t vocabulary) {
   return r;
 }
 
+EngineOptions optionsFor(int maxSequences, KvFormat kv) {
+  EngineOptions result = engineOptions(maxSequences);
+  result.kvFormat = kv;
+  return result;
+}
+
 Texts plainTexts(KvFormat kv) {
-  OnCuda plain(engineOptions(1), nullptr, kv);
+  OnCuda plain(optionsFor(1, kv), nullptr);
   for (int32_t n = 0; n < kRequests; ++n) {
     Request r = request(n, plain.model->config().vocabulary);
     r.speculate = false;
@@ -80,7 +85,7 @@ int64_t take(OnCuda& engine, const Turn& turn, const Texts& expected, const std:
 
 void testMemory(KvFormat kv) {
   const Texts expected = plainTexts(kv);
-  OnCuda engine(engineOptions(kRequests), nullptr, kv);
+  OnCuda engine(optionsFor(kRequests, kv), nullptr);
   const auto turn = [&](const Turn& t) {
     return take(engine, t, expected, {}, [&](int32_t n) { engine.core->finish(n, tokens()); });
   };
@@ -120,13 +125,13 @@ class Learning {
  public:
   explicit Learning(KvFormat kv)
       : expected_(plainTexts(kv)),
-        engine_(engineOptions(kRequests), kv, [&](EngineOptions& options, const Model& target, Backend& packing) {
+        engine_(optionsFor(kRequests, kv), [&](EngineOptions& options, const Model& target, Backend& packing) {
           const HeadSource source = head_.source();
           options.head = std::make_shared<const HeadWeights>(source, target, packing);
           train::LoadedHead file;
           file.weights = head_.weights, file.draft = source.draft, file.delta = source.delta;
           file.shape = source.shape, file.binding.fusedLayers = source.fusedLayers;
-          learner_ = std::make_unique<Learner>(std::move(file), options.head, cudaBackend(kv), "", learnerOptions());
+          learner_ = std::make_unique<Learner>(std::move(file), options.head, cudaBackend(), "", learnerOptions());
           options.textSink = learner_.get();
         }) {
     learner_->start(engine_.model,

@@ -1,11 +1,12 @@
-// Recall on the device: keys against a double reference, nearest places bit for bit those of the CPU's recall, votes
-// those of its tree.
+// Recall on the device: keys against a double reference and bit for bit those of the CPU, nearest places bit for bit
+// those of the CPU's recall, votes those of its tree.
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
 #include <numeric>
 
+#include "cpu/project.h"
 #include "cuda/recall/recall.cuh"
 #include "cuda/step/pass_words.h"
 #include "speculate/recall.h"
@@ -76,13 +77,18 @@ std::vector<double> exactKey(const Projected& p, int row, int width) {
 
 void testKeys() {
   std::mt19937 random(1);
-  for (const int width : {1, 31, 64, 100, 520, 2048}) {
+  for (const int width : {1, 31, 64, 100, 513, 520, 2048}) {
     const int rows = 3;
     Projected p = projectRandom(random, rows, width);
     const Projected given = p;
     run(p, width);
     for (int r = 0; r < rows; ++r) {
       const std::vector<double> exact = exactKey(given, r, width);
+      Key onCpu;
+      projectRow(selectIsa(""))(given.hidden.data() + r * width, width, {given.signs.data(), given.centre.data()},
+                                onCpu.data());
+      const int32_t first = p.slot[static_cast<size_t>(r)] * kSideBytes;
+      CHECK(std::equal(onCpu.begin(), onCpu.end(), p.side.begin() + first));
       for (int j = 0; j < kSideBytes; ++j) {
         const int8_t got = p.side[static_cast<size_t>(p.slot[static_cast<size_t>(r)] * kSideBytes + j)];
         CHECK(j < kKeyWidth ? std::abs(got - exact[static_cast<size_t>(j)]) < 0.501 : got == 99);

@@ -4,9 +4,9 @@ mutant(recall no-barrier-after-scores cuda/recall/nearest.cuh [[rankOf(a, query,
 ]])
 mutant(recall later-place-wins cuda/recall/nearest.cuh [[static_cast<uint32_t>(kMostPlaces - 1 - index);]]
   [[static_cast<uint32_t>(index);]])
-mutant(recall no-barrier-before-direction cuda/recall/project.cuh [[  if (j == 0) squares[part] = square;
+mutant(recall no-barrier-before-direction cuda/recall/project.cuh [[lanes[part] = lengthLane(h, a.width, part);
   __syncthreads();
-]] [[  if (j == 0) squares[part] = square;
+]] [[lanes[part] = lengthLane(h, a.width, part);
 ]])
 mutant(recall voters-stay cuda/recall/vote.cuh [[    if (members >> lane & 1) ++at;
 ]] "")

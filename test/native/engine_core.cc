@@ -66,6 +66,7 @@ struct Bench {
     for (const FinishedRecord& f : out.finished) finished[f.sequence] = f;
     for (const SequenceFailure& e : out.errors) errors[e.sequence] = e.code;
     rounds += static_cast<int64_t>(out.rounds.size());
+    times.insert(times.end(), out.rounds.begin(), out.rounds.end());
     out.clear();
     return worked;
   }
@@ -79,6 +80,7 @@ struct Bench {
   Outcomes out;
   int32_t lastId = 0;
   std::vector<StepRecord> steps;
+  std::vector<RoundRecord> times;
   std::map<int32_t, std::vector<int32_t>> got;
   std::map<int32_t, FinishedRecord> finished;
   std::map<int32_t, std::string> errors;
@@ -608,6 +610,25 @@ void pricesEveryWidth() {
   CHECK(bench.core.counters().pagesUsed == 0);
 }
 
+/// Where sampling had to wait for the pass, that time is the pass's; a chunk after which no token is drawn is waited
+/// for.
+void booksWaitingUnderThePass() {
+  for (const double waiting : {0.0, 1e9}) {
+    EngineOptions options = smallOptions();
+    options.prefillChunk = 16;
+    Bench bench(options);
+    bench.backend.waiting = waiting;
+    bench.submit(request(1, 20));  // a prompt of 40 tokens
+    bench.run();
+    int64_t prefills = 0;
+    for (const RoundRecord& round : bench.times) {
+      prefills += round.prefillRows > 0;
+      CHECK(round.passSeconds > 0 && (waiting > 0 ? round.sampleSeconds == 0 : round.sampleSeconds >= 0));
+    }
+    CHECK(prefills == 3 && bench.backend.settled == prefills - 1);
+  }
+}
+
 }  // namespace
 }  // namespace foretoken
 
@@ -636,5 +657,6 @@ int main() {
   capturesVerifiedRowsOnly();
   scoresText();
   pricesEveryWidth();
+  booksWaitingUnderThePass();
   return test::finish("engine_core");
 }

@@ -132,7 +132,11 @@ class FakeBackend final : public Backend {
     for (size_t i = 0; i < rows.size(); ++i)
       out[i] = fakeSample(values.data() + rows[i].logitRow * kFakeVocabulary, rows[i]);
   }
+  void settle() override { ++settled; }
+  double waited() const override { return waiting; }
 
+  double waiting = 0;   ///< what `waited` says
+  int64_t settled = 0;  ///< times
   std::vector<FakeSlot> slots;
   std::vector<uint8_t> sides;
   int sideBytes = 0;

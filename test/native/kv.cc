@@ -29,6 +29,7 @@ void testRefusals() {
   CHECK(codeOf({1, 1, 64, 2000000000, 0}) == "OUT_OF_MEMORY");
   CHECK(codeOf({2000000000, 2000000000, 64, 100000000, 0}) == "OUT_OF_MEMORY");
   CHECK(codeOf({1, 1, 64, 1 << 26, 2000000000}) == "OUT_OF_MEMORY");
+  CHECK(codeOf({1, 1, 64, 1, 0, KvFormat::fp8}) == "UNSUPPORTED_KV_FORMAT");
   CHECK(codeOf({0, 1, 64, 1, 0}) == "INVALID_ARGUMENT");
   CHECK(codeOf({1, 1, 64, 0, 0}) == "INVALID_ARGUMENT");
   CHECK(codeOf({1, 1, 64, 1, -1}) == "INVALID_ARGUMENT");

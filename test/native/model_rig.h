@@ -50,14 +50,15 @@ struct LoadedModel {
   LoadedModel(const std::string& path, const std::string& weights, const CpuOptions& cpu = {}, int pageCount = 64)
       : LoadedModel(path, weights, createCpuBackend(cpu), pageCount) {}
 
-  LoadedModel(const std::string& path, const std::string& weights, std::unique_ptr<Backend> own, int pageCount = 64)
+  LoadedModel(const std::string& path, const std::string& weights, std::unique_ptr<Backend> own, int pageCount = 64,
+              KvFormat kv = KvFormat::bf16)
       : backend(std::move(own)), pages(pageCount) {
     ModelOptions options;
     options.weights = weights;
     options.maxRows = options.maxLogitRows = 512;
     model = loadModel(path, *backend, options);
     const ModelConfig& config = model->config();
-    backend->allocateKv({config.layers, config.kvHeads, config.headDim, pages, 0});
+    backend->allocateKv({config.layers, config.kvHeads, config.headDim, pages, 0, kv});
   }
 
   /// Runs one pass over nodes of one sequence with this page table; logits of every row.
