@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FORETOKEN_CUDA_ABI_VERSION 2
+#define FORETOKEN_CUDA_ABI_VERSION 3
 
 #ifdef __cplusplus
 extern "C" {
@@ -40,6 +40,9 @@ void foretoken_cuda_axpy(int32_t index, float a, const float* x, float* y, size_
 /* A foretoken::Backend (native/backend.h) on device `index`, with so many threads of the host to pack weights; null
  * where that fails. Whoever asks deletes it. An object of C++ crosses here: addon and library are built together. */
 void* foretoken_cuda_create_backend(int32_t index, int32_t threads, foretoken_cuda_status* status);
+
+/* The same of a foretoken::learn::RowSteps (native/learn/row_steps.h), which works beside that backend. */
+void* foretoken_cuda_create_row_steps(int32_t index, foretoken_cuda_status* status);
 
 #ifdef __cplusplus
 }

@@ -1,20 +1,36 @@
-// The backend as the addon gets it.
+// What computes, as the addon gets it.
 #include <cstdio>
 #include <exception>
 
 #include "cuda/abi.h"
 #include "cuda/backend/cuda_backend.h"
+#include "cuda/train/device_rows.h"
 
-extern "C" __attribute__((visibility("default"))) void* foretoken_cuda_create_backend(int32_t device, int32_t threads,
-                                                                                      foretoken_cuda_status* status) {
+#define FORETOKEN_EXPORT extern "C" __attribute__((visibility("default")))
+
+namespace {
+
+/// What `make` gives; null where it throws.
+template <class Make>
+void* created(foretoken_cuda_status* status, const Make& make) {
   *status = {};
   try {
-    foretoken::Backend* const backend =
-        new foretoken::cuda::CudaBackend(foretoken::cuda::BackendOptions{device, threads});
-    return backend;
+    return make();
   } catch (const std::exception& error) {
     status->code = -1;
     std::snprintf(status->message, sizeof status->message, "%s", error.what());
     return nullptr;
   }
+}
+
+}  // namespace
+
+FORETOKEN_EXPORT void* foretoken_cuda_create_backend(int32_t device, int32_t threads, foretoken_cuda_status* status) {
+  return created(status, [&]() -> foretoken::Backend* {
+    return new foretoken::cuda::CudaBackend(foretoken::cuda::BackendOptions{device, threads});
+  });
+}
+
+FORETOKEN_EXPORT void* foretoken_cuda_create_row_steps(int32_t device, foretoken_cuda_status* status) {
+  return created(status, [&]() -> foretoken::learn::RowSteps* { return new foretoken::cuda::DeviceRowSteps(device); });
 }

@@ -93,14 +93,24 @@ using PinnedMemory = MemoryOf<Place::pinned>;
 /// Work in order.
 class Stream {
  public:
+  /// Where there is work of both, blocks of streams of high priority begin first.
+  enum class Priority : uint8_t { high, low };
+
 #ifdef FORETOKEN_SIMT
+  explicit Stream(Priority = Priority::high) {}
+  Stream(const Stream&) = delete;
   cudaStream_t get() const { return nullptr; }
   void copyIn(void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }
   void copyOut(void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }
   void clear(void* to, size_t bytes) { std::memset(to, 0, bytes); }
   void synchronise() { ++synchronised_; }
 #else
-  Stream() { require(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream"); }
+  explicit Stream(Priority priority = Priority::high) {
+    int least = 0, greatest = 0;
+    require(cudaDeviceGetStreamPriorityRange(&least, &greatest), "asking for priorities");
+    const int number = priority == Priority::high ? greatest : least;
+    require(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, number), "creating a stream");
+  }
   Stream(const Stream&) = delete;
   ~Stream() { cudaStreamDestroy(stream_); }
   cudaStream_t get() const { return stream_; }
@@ -133,6 +143,8 @@ inline void copyToDevice(void* to, const void* from, size_t bytes) {
   std::memcpy(to, from, bytes);
 #else
   require(cudaMemcpy(to, from, bytes, cudaMemcpyHostToDevice), "copying to the device");
+  // Few bytes of pageable memory may still be on their way, and other streams don't wait for them.
+  require(cudaStreamSynchronize(nullptr), "copying to the device");
 #endif
 }
 

@@ -13,6 +13,10 @@ std::unique_ptr<Backend> BackendChoice::create() const {
   return createCpuBackend({threads, isa});
 }
 
+std::unique_ptr<learn::RowSteps> BackendChoice::createRowSteps() const {
+  return backend == "cuda" ? learn::createCudaRowSteps(0) : nullptr;
+}
+
 std::string BackendChoice::processor() const {
   return backend == "cuda" ? cudaInfo().devices[0].name : name(selectIsa(isa));
 }

@@ -49,6 +49,7 @@ CudaLibrary load() {
   lookUp(handle, "foretoken_cuda_describe", library.describe);
   lookUp(handle, "foretoken_cuda_axpy", library.axpy);
   lookUp(handle, "foretoken_cuda_create_backend", library.createBackend);
+  lookUp(handle, "foretoken_cuda_create_row_steps", library.createRowSteps);
   return library;
 }
 

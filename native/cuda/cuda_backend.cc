@@ -1,17 +1,38 @@
-// The CUDA backend lives in libforetoken_cuda.so; this is the way to it.
+// The CUDA backend, and who moves rows beside it, live in libforetoken_cuda.so; this is the way to them.
 #include "backend.h"
 #include "common/cuda_library.h"
 #include "common/error.h"
+#include "learn/row_steps.h"
 
 namespace foretoken {
+namespace {
 
-std::unique_ptr<Backend> createCudaBackend(const CudaOptions& options) {
+/// What `create` makes, on a machine that can.
+template <class T, class Create>
+std::unique_ptr<T> fromLibrary(const char* what, const Create& create) {
   cudaInfo();  // throws where there is no device, or none that computes as it should
   foretoken_cuda_status status{};
-  void* const backend = CudaLibrary::open().createBackend(options.device, options.threads, &status);
-  if (backend == nullptr)
-    throw Error("CUDA_ERROR", std::string("CUDA failed while making a backend: ") + status.message);
-  return std::unique_ptr<Backend>(static_cast<Backend*>(backend));
+  void* const made = create(CudaLibrary::open(), &status);
+  if (made == nullptr)
+    throw Error("CUDA_ERROR", std::string("CUDA failed while making ") + what + ": " + status.message);
+  return std::unique_ptr<T>(static_cast<T*>(made));
 }
 
+}  // namespace
+
+std::unique_ptr<Backend> createCudaBackend(const CudaOptions& options) {
+  return fromLibrary<Backend>("a backend", [&](const CudaLibrary& library, foretoken_cuda_status* status) {
+    return library.createBackend(options.device, options.threads, status);
+  });
+}
+
+namespace learn {
+
+std::unique_ptr<RowSteps> createCudaRowSteps(int device) {
+  return fromLibrary<RowSteps>("a learner of rows", [&](const CudaLibrary& library, foretoken_cuda_status* status) {
+    return library.createRowSteps(device, status);
+  });
+}
+
+}  // namespace learn
 }  // namespace foretoken

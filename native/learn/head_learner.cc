@@ -17,12 +17,13 @@ constexpr uint64_t kJudging = 1, kPicking = 2, kPickingText = 3, kPlacing = 4;
 }  // namespace
 
 HeadLearner::HeadLearner(train::Ops& ops, train::BlockHead& head, const train::TargetTables& target,
-                         const OutputNorm& norm, const LearnOptions& options, Weights live)
+                         const OutputNorm& norm, const LearnOptions& options, Weights live, RowSteps* rowSteps)
     : ops_(ops),
       head_(head),
       target_(target),
       norm_(norm),
       options_(options),
+      rowSteps_(rowSteps),
       live_(std::move(live)),
       replay_(options.slotBytes, options.textBytes),
       patience_(options.textsPerCandidate) {}
@@ -104,7 +105,7 @@ void HeadLearner::dropCandidateInTime() {
 
 void HeadLearner::beginAgain() {
   weights_ = live_->weights;
-  rows_.emplace(ops_, head_, target_, options_.rows, *live_);
+  rows_.emplace(ops_, head_, target_, options_.rows, *live_, rowSteps_);
   sinceCandidate_ = 0;
 }
 

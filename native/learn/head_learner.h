@@ -35,9 +35,10 @@ class HeadLearner {
  public:
   using Weights = std::shared_ptr<const train::HeadNumbers>;
 
-  /// What it refers to outlives it. Learners may share `ops` and `head` if they take turns.
+  /// What it refers to outlives it. Learners may share `ops`, `head` and `rowSteps` (as in RowLearner) if they take
+  /// turns.
   HeadLearner(train::Ops& ops, train::BlockHead& head, const train::TargetTables& target, const OutputNorm& norm,
-              const LearnOptions& options, Weights live);
+              const LearnOptions& options, Weights live, RowSteps* rowSteps = nullptr);
 
   /// Judges the heads on a text, then keeps it to learn from. False where the text is not finite: it is dropped.
   bool take(VerifiedText text, Foreseen& foreseen);
@@ -87,6 +88,7 @@ class HeadLearner {
   const train::TargetTables& target_;
   const OutputNorm& norm_;
   const LearnOptions options_;
+  RowSteps* const rowSteps_;
   Weights live_, candidate_, previous_;
   int64_t candidateNumber_ = 0;
   train::Floats weights_;  ///< that rows move; empty before the first text

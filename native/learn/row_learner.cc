@@ -10,9 +10,8 @@ namespace {
 
 using train::Floats;
 
-/// Output rows that may be moved, and the least gradient of a logit that makes another one of them.
+/// Output rows that may be moved.
 constexpr int64_t kMostMoved = 2048;
-constexpr float kLeastGradient = 0.02f;
 /// Tokens that get a row at a time.
 constexpr size_t kMostRenewed = 256;
 /// Uses of all tokens after which they count half.
@@ -21,10 +20,11 @@ constexpr uint32_t kMemory = 1 << 15;
 }  // namespace
 
 RowLearner::RowLearner(train::Ops& ops, const train::BlockHead& head, const train::TargetTables& target,
-                       const RowOptions& options, const train::HeadNumbers& start)
+                       const RowOptions& options, const train::HeadNumbers& start, RowSteps* steps)
     : ops_(ops),
       target_(target),
       options_(options),
+      steps_(steps),
       width_(head.shape().width),
       rank_(head.shape().rank),
       before_(head.before()),
@@ -41,6 +41,7 @@ RowLearner::RowLearner(train::Ops& ops, const train::BlockHead& head, const trai
 }
 
 int64_t RowLearner::step(const SlotExamples& slots, Floats& weights) {
+  if (steps_) return stepElsewhere(slots, weights);
   int64_t skipped = 0;
   for (int64_t s = 0; s < slots.slots(); ++s) skipped += !stepSlot(slots, s, weights);
   return skipped;
@@ -76,7 +77,7 @@ bool RowLearner::stepSlot(const SlotExamples& slots, int64_t slot, Floats& weigh
   double ofLogits = 0, ofBefore = 0, length = 0;
   std::fill(gradient_.begin(), gradient_.end(), 0.0f);
   for (Listed& each : listed_) {
-    each.gradient = slots.weight[slot] * (each.gradient / sum - (isTruth(each) ? 1.0f : 0.0f));
+    each.gradient = formula::truthGradient(each.gradient / sum, isTruth(each), slots.weight[slot]);
     ofLogits += static_cast<double>(each.gradient) * each.gradient;
     for (int64_t r = 0; r < rank_; ++r) gradient_[r] += each.gradient * after[each.place * rank_ + r];
   }
@@ -87,8 +88,84 @@ bool RowLearner::stepSlot(const SlotExamples& slots, int64_t slot, Floats& weigh
   const double norm = std::sqrt(ofBefore + ofLogits * length);
   if (!std::isfinite(norm)) return false;
   if (options_.output > 0) moveOutput(truth);
-  if (options_.markov > 0) moveMarkov(before, after, static_cast<float>(std::min(1.0, options_.clip / (norm + 1e-6))));
+  if (options_.markov > 0)
+    moveMarkov(before, after, static_cast<float>(formula::clipScale(norm, double{options_.clip})));
   return true;
+}
+
+/// The slots that teach something: what came can be drafted and is listed.
+RowSlots RowLearner::slotsByRow(const SlotExamples& slots, Gathered& before, Gathered& rows) const {
+  const auto none = static_cast<int32_t>(draft_.size());
+  RowSlots out;
+  for (int64_t s = 0; s < slots.slots(); ++s) {
+    const int32_t* const listed = slots.listed.data() + s * SlotExamples::kListed;
+    const auto placeOf = [&](int64_t i) { return listed[i] < 0 ? none : place_[listed[i]]; };
+    const int32_t truth = place_[slots.truth[s]];
+    int32_t entries = 0, came = -1;
+    for (int64_t i = 0; i < SlotExamples::kListed; ++i) {
+      if (placeOf(i) != none && placeOf(i) == truth) came = entries;
+      entries += placeOf(i) != none;
+    }
+    if (came < 0) continue;
+    for (int64_t i = 0; i < SlotExamples::kListed; ++i) {
+      if (placeOf(i) == none) continue;
+      out.row.push_back(rows.of(placeOf(i)));
+      out.logit.push_back(slots.logit[s * SlotExamples::kListed + i]);
+    }
+    out.first.push_back(static_cast<int32_t>(out.row.size()));
+    out.before.push_back(before.of(place_[slots.previous[s]]));
+    out.truth.push_back(came);
+    out.rest.push_back(slots.rest[s]), out.weight.push_back(slots.weight[s]);
+    out.state.insert(out.state.end(), slots.state.begin() + s * width_, slots.state.begin() + (s + 1) * width_);
+  }
+  return out;
+}
+
+MovedRows RowLearner::gather(const Gathered& before, const Gathered& rows, const Floats& weights) {
+  MovedRows out{width_, rank_, {}, {}, Floats(rows.place.size() * width_), {}, 0};
+  out.room = static_cast<int32_t>(kMostMoved - static_cast<int64_t>(delta_.size()) / width_);
+  const auto append = [&](Floats& to, int64_t at) {
+    to.insert(to.end(), weights.begin() + at, weights.begin() + at + rank_);
+  };
+  for (const int32_t place : before.place) append(out.before, before_ + place * rank_);
+  for (size_t i = 0; i < rows.place.size(); ++i) {
+    append(out.after, after_ + rows.place[i] * rank_);
+    const float* const delta = deltaOf(rows.place[i]);
+    out.isMoved.push_back(delta != nullptr);
+    if (delta) std::copy_n(delta, width_, out.delta.begin() + static_cast<int64_t>(i) * width_);
+  }
+  return out;
+}
+
+void RowLearner::scatter(const MovedRows& moved, const Gathered& before, const Gathered& rows, Floats& weights) {
+  const auto replace = [&](const Floats& from, size_t i, int64_t at) {
+    std::copy_n(from.begin() + static_cast<int64_t>(i) * rank_, rank_, weights.begin() + at);
+  };
+  for (size_t i = 0; i < before.place.size(); ++i) replace(moved.before, i, before_ + before.place[i] * rank_);
+  for (size_t i = 0; i < rows.place.size(); ++i) {
+    const int32_t place = rows.place[i];
+    replace(moved.after, i, after_ + place * rank_);
+    if (!moved.isMoved[i]) continue;
+    std::copy_n(moved.delta.begin() + static_cast<int64_t>(i) * width_, width_, deltaFor(place));
+  }
+}
+
+int64_t RowLearner::stepElsewhere(const SlotExamples& slots, Floats& weights) {
+  Gathered before(draft_.size() + 1), rows(draft_.size());
+  const RowSlots byRow = slotsByRow(slots, before, rows);
+  MovedRows moved = gather(before, rows, weights);
+  const int64_t skipped = steps_->step(byRow, moved, options_);
+  scatter(moved, before, rows, weights);
+  return skipped;
+}
+
+/// The row that is added to this output row, 0 if it is new.
+float* RowLearner::deltaFor(int32_t place) {
+  if (deltaAt_[place] < 0) {
+    deltaAt_[place] = static_cast<int64_t>(delta_.size()) / width_;
+    delta_.resize(delta_.size() + width_);
+  }
+  return deltaOf(place);
 }
 
 void RowLearner::moveMarkov(float* before, float* after, float scale) {
@@ -103,13 +180,9 @@ void RowLearner::moveOutput(int32_t truth) {
   if (!(squares > 0)) return;
   const formula::Momentum step{.rate = options_.output / squares, .momentum = 0, .decay = 0};
   for (const Listed& each : listed_) {
-    if (deltaAt_[each.place] < 0) {
-      const bool worth = each.place == truth || std::abs(each.gradient) >= kLeastGradient;
-      if (!worth || static_cast<int64_t>(delta_.size()) >= kMostMoved * width_) continue;
-      deltaAt_[each.place] = static_cast<int64_t>(delta_.size()) / width_;
-      delta_.resize(delta_.size() + width_);
-    }
-    ops_.kernels().sgd(step, each.gradient, state_.data(), width_, deltaOf(each.place), velocity_.data());
+    const bool hasRoom = static_cast<int64_t>(delta_.size()) < kMostMoved * width_;
+    if (!deltaOf(each.place) && !(hasRoom && formula::isWorthARow(each.gradient, each.place == truth))) continue;
+    ops_.kernels().sgd(step, each.gradient, state_.data(), width_, deltaFor(each.place), velocity_.data());
   }
 }
 

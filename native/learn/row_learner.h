@@ -14,22 +14,17 @@
 #include <span>
 #include <vector>
 
+#include "learn/row_steps.h"
 #include "learn/slot_examples.h"
 #include "train/block_head.h"
 
 namespace foretoken::learn {
 
-struct RowOptions {
-  float markov = 0.01f, output = 0.02f;  ///< rates; 0 = these rows stay as they are
-  float clip = 1;                        ///< largest norm of a slot's gradient of Markov rows
-  uint32_t often = 4;                    ///< uses of a token that earn it a row
-};
-
 class RowLearner {
  public:
-  /// What it refers to outlives it.
+  /// What it refers to outlives it. `steps`: who takes them; null = the CPU, here.
   RowLearner(train::Ops& ops, const train::BlockHead& head, const train::TargetTables& target,
-             const RowOptions& options, const train::HeadNumbers& start);
+             const RowOptions& options, const train::HeadNumbers& start, RowSteps* steps = nullptr);
 
   /// Takes one step for each slot, moving Markov rows in `weights`; returns how many were skipped as not finite.
   int64_t step(const SlotExamples& slots, train::Floats& weights);
@@ -50,15 +45,31 @@ class RowLearner {
     float logit, gradient;
   };
 
+  /// Rows that slots name, as they are gathered: the first so many are numbered in order of first use.
+  struct Gathered {
+    explicit Gathered(size_t places) : number(places, -1) {}
+    std::vector<int32_t> number, place;
+    int32_t of(int32_t which) {
+      if (number[which] < 0) number[which] = static_cast<int32_t>(place.size()), place.push_back(which);
+      return number[which];
+    }
+  };
+
+  int64_t stepElsewhere(const SlotExamples& slots, train::Floats& weights);
+  RowSlots slotsByRow(const SlotExamples& slots, Gathered& before, Gathered& rows) const;
+  MovedRows gather(const Gathered& before, const Gathered& rows, const train::Floats& weights);
+  void scatter(const MovedRows& moved, const Gathered& before, const Gathered& rows, train::Floats& weights);
   bool stepSlot(const SlotExamples& slots, int64_t slot, train::Floats& weights);
   void list(const SlotExamples& slots, int64_t slot, const float* before, const float* after);
   void moveMarkov(float* before, float* after, float scale);
   void moveOutput(int32_t truth);
+  float* deltaFor(int32_t place);
   float* deltaOf(int32_t place) { return deltaAt_[place] < 0 ? nullptr : delta_.data() + deltaAt_[place] * width_; }
 
   train::Ops& ops_;
   const train::TargetTables& target_;
   const RowOptions options_;
+  RowSteps* const steps_;
   const int64_t width_, rank_, before_, after_;
   std::vector<int32_t> draft_, place_;
   train::Floats delta_;           ///< rows that are added to output rows

@@ -62,7 +62,27 @@ FORETOKEN_FORMULA T rejectionGradient(T q, T p, T falling) {
   return q * (falling - (q < p ? T(1) : T(0)));
 }
 
+// --- rows that learn from what came
+
+/// d (-log share of what came) / d logit, where `share` is the softmax's of this logit.
+template <class T>
+FORETOKEN_FORMULA T truthGradient(T share, bool came, T weight) {
+  return weight * (share - (came ? T(1) : T(0)));
+}
+/// Whether a logit's gradient is enough for a row that is not moved yet to be moved.
+template <class T>
+FORETOKEN_FORMULA bool isWorthARow(T gradient, bool came) {
+  return came || (gradient < 0 ? -gradient : gradient) >= T(0.02f);
+}
+
 // --- optimisers
+
+/// What a gradient of this norm is multiplied by, so that none is above `most`.
+template <class T>
+FORETOKEN_FORMULA T clipScale(T norm, T most) {
+  const T scale = most / (norm + T(1e-6));
+  return scale < T(1) ? scale : T(1);
+}
 
 struct AdamW {
   float rate, beta1, beta2, epsilon, decay;

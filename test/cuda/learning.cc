@@ -6,6 +6,7 @@
 #include <numeric>
 #include <thread>
 
+#include "cuda/train/device_rows.cu"
 #include "learn/learner.h"
 #include "test/cuda/backend_rig.h"
 #include "test/cuda/schedules.h"
@@ -131,7 +132,8 @@ class Learning {
           train::LoadedHead file;
           file.weights = head_.weights, file.draft = source.draft, file.delta = source.delta;
           file.shape = source.shape, file.binding.fusedLayers = source.fusedLayers;
-          learner_ = std::make_unique<Learner>(std::move(file), options.head, cudaBackend(), "", learnerOptions());
+          learner_ =
+              std::make_unique<Learner>(std::move(file), options.head, cudaBackend(), "", learnerOptions(), rowSteps());
           options.textSink = learner_.get();
         }) {
     learner_->start(engine_.model,
@@ -166,6 +168,10 @@ class Learning {
   static constexpr int64_t kStepsPerText = 64;
 
  private:
+  /// In the long form rows are moved on the device as well.
+  static std::unique_ptr<learn::RowSteps> rowSteps() {
+    return longRun() ? std::make_unique<cuda::DeviceRowSteps>(0) : nullptr;
+  }
   static learn::LearnerOptions learnerOptions() {
     learn::LearnerOptions options;
     options.stepsPerText = kStepsPerText;
