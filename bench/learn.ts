@@ -39,7 +39,7 @@ type Streams = Map<string, { messages: ChatMessage[] }[]>;
  * requests learning without a static memory has taken less time than plain decoding and stays so; `mixed.worstWindow` static over learned
  * in the worst 8 requests in a row, in modelled time; `idle.<stream>.learnedOverStatic` with a pause after each learned answer as long as
  * the answer took (`idle`); `<stream>.weightsOnlyOverStatic` and, with such pauses, `idle.<stream>.weightsOnlyOverStatic` the head's
- * weights alone, no memory and no other drafter, where there is a head (`idle`); `calibration.ece`; `mismatches` tokens that differ from plain decoding.
+ * weights alone, no memory and no other drafter, where there is a head (`idle`); `calibration.ece`, in tokens, and `calibration.seconds`; `mismatches` tokens that differ from plain decoding.
  *
  * @returns The report and a plot of acceptance length against requests.
  */
@@ -60,7 +60,9 @@ export async function learn(options: BenchOptions, folder: string, engines: Lear
     for (const engine of [engines.fast, engines.day0]) engine.forget({ tenant: name });
   }
   const report = summarise(answered);
-  report.summary['calibration.ece'] = engines.fast.stats().calibrationError;
+  const stats = engines.fast.stats();
+  report.summary['calibration.ece'] = stats.calibrationError;
+  report.summary['calibration.seconds'] = stats.calibrationSeconds;
   if (options.idle) {
     Object.assign(report.summary, await idle(streams, engines.fast, bar));
     if (weights) Object.assign(report.summary, await weightsOnly(streams, engines.day0, bar));
@@ -236,7 +238,7 @@ function show({ rows, summary }: Report): void {
   tableOf(columns, rows);
   say(
     `last quarter of each narrow stream, all of mixed; modelled, worst 8: each pass at its median cost; ` +
-      `calibration error ${summary['calibration.ece'].toFixed(3)}; mismatches ${summary['mismatches']}`,
+      `calibration error ${summary['calibration.ece'].toFixed(3)} of tokens, ${summary['calibration.seconds'].toFixed(3)} of seconds; mismatches ${summary['mismatches']}`,
   );
   for (const name of names) {
     const gain = summary[`idle.${name}.learnedOverStatic`];

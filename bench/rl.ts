@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { Controller } from '../lib/controller/controller';
-import { Engine, type WeightTensor } from '../lib/index';
+import { Engine, type EngineStats, type WeightTensor } from '../lib/index';
 import { cacheFolder } from '../lib/models/cache';
 import { writeTinyModel } from '../lib/models/tiny-model';
 import { Learn, drafterCount, type NativePolicy, type NativeTensor } from '../lib/native';
@@ -62,8 +62,11 @@ interface Step {
  * (learns from every rollout, keeps its memory through all updates) and `ceiling` (its memory is made anew in every step: the rollouts of
  * the step before, read with the weights of this one).
  *
- * Summary, `<model>.heldShare`: what `carried` has over `static` of what `ceiling` has over it, over the last third of the steps;
- * `<model>.overPlain`: plain seconds over those of the engine that learns, all steps; `<model>.klPerStep`: mean divergence a token of
+ * Summary, over the last third of the steps, `<model>.staticTau`, `<model>.carriedTau` and `<model>.ceilingTau`, tokens a pass, and
+ * `<model>.heldShare`: what `carried` has over `static` of what `ceiling` has over it; where `ceiling` is not a hundredth above `static`
+ * there is nothing to hold, and it is 1 where `carried` is not below `static`, else 0. Over all steps,
+ * `<model>.overPlain`: plain seconds over those of the engine that learns; `<model>.roundsOverPlain`: the same of its rounds alone, at
+ * prices measured in the same rounds, on which other work of the machine weighs less; `<model>.drafted`: tokens drafted for each that came; `<model>.klPerStep`: mean divergence a token of
  * one step's weights from the next; `mismatches`: tokens that differ from plain decoding.
  *
  * @returns The report and a plot of tokens a pass against steps.
@@ -72,8 +75,8 @@ export async function rl(options: BenchOptions, folder: string): Promise<Report>
   const report: Report = { suite: 'rl', summary: { mismatches: 0 }, rows: [] };
   const curves: Line[] = [];
   for (const task of [await tinyTask(options, folder), await modelTask(options, folder)]) {
-    const taken = await run(task, options);
-    summarise(report, task.name, taken);
+    const { taken, rounds } = await run(task, options);
+    summarise(report, task.name, taken, rounds);
     for (const arm of ['carried', 'static', 'ceiling'] as const)
       curves.push({
         name: `${task.name}, ${arm}`,
@@ -89,6 +92,9 @@ export async function rl(options: BenchOptions, folder: string): Promise<Report>
   for (const [key, value] of Object.entries(report.summary)) say(`${key} ${figure(value)}`);
   return report;
 }
+
+/** What the engine that learns says of its rounds. */
+type Rounds = Pick<EngineStats, 'tokens' | 'drafted' | 'speedup'>;
 
 /** stories260K where it lies beside the data, else the tiny random model; prompts are beginnings of what it says by itself. */
 async function tinyTask(options: BenchOptions, folder: string): Promise<Task> {
@@ -169,7 +175,7 @@ function native(tensors: WeightTensor[]): NativeTensor[] {
   }));
 }
 
-async function run(task: Task, options: BenchOptions): Promise<Step[]> {
+async function run(task: Task, options: BenchOptions): Promise<{ taken: Step[]; rounds: Rounds }> {
   const arms = await Arms.load(task, options.threads);
   const policy = new Policy(task.path);
   const taken: Step[] = [];
@@ -192,11 +198,11 @@ async function run(task: Task, options: BenchOptions): Promise<Step[]> {
         ceiling: await counted(arms.ceiling, task, step, step === 0),
       });
     }
+    return { taken, rounds: arms.learning.stats() };
   } finally {
     progressDone();
     await arms.close();
   }
-  return taken;
 }
 
 /** Moves the policy and with it all engines; the divergence a token of the new weights from the old, over what those said. */
@@ -262,7 +268,13 @@ function tau(rollouts: Rollout[]): number {
   return sum(rollouts.map(({ tokens }) => tokens.length - 1)) / sum(rollouts.map(({ rounds }) => rounds));
 }
 
-function summarise(report: Report, model: string, all: Step[]): void {
+/** A share of what there is to be had; see {@link rl} for where that is nothing. */
+export function heldShare(statics: number, carried: number, ceiling: number): number {
+  if (ceiling >= 1.01 * statics) return (carried - statics) / (ceiling - statics);
+  return carried >= statics ? 1 : 0;
+}
+
+function summarise(report: Report, model: string, all: Step[], rounds: Rounds): void {
   const { summary } = report;
   all.forEach((step, index) => {
     for (const arm of ['learning', 'static', 'carried', 'ceiling'] as const)
@@ -276,7 +288,10 @@ function summarise(report: Report, model: string, all: Step[]): void {
   const moved = all.slice(1);
   const last = moved.slice(-Math.ceil(moved.length / 3));
   const of = (arm: 'static' | 'carried' | 'ceiling'): number => tau(last.flatMap((step) => step[arm]));
-  summary[`${model}.heldShare`] = (of('carried') - of('static')) / (of('ceiling') - of('static'));
+  for (const arm of ['static', 'carried', 'ceiling'] as const) summary[`${model}.${arm}Tau`] = of(arm);
+  summary[`${model}.heldShare`] = heldShare(of('static'), of('carried'), of('ceiling'));
   summary[`${model}.overPlain`] = sum(all.map((step) => step.plainSeconds)) / sum(all.map((step) => step.seconds));
+  summary[`${model}.roundsOverPlain`] = rounds.speedup;
+  summary[`${model}.drafted`] = rounds.drafted / rounds.tokens;
   summary[`${model}.klPerStep`] = sum(moved.map(({ kl }) => kl)) / moved.length;
 }

@@ -184,6 +184,8 @@ export interface NativeOutcomes {
    * entry in `errors`, also one that was ended by `finish` (reason cancelled), even if nobody waits for it any more.
    */
   finished: Int32Array;
+  /** askFields integers per draft of the head of which the text by now says what asking for it brought. */
+  asks: Int32Array;
   /** Drafts of sequences that record, as soon as the text decides them; there where there are any. */
   recorded?: NativeRecorded;
   /** Errors of single sequences. */
@@ -200,14 +202,19 @@ export interface NativeRecorded {
 }
 /**
  * rows, sequences, contextTokens, prefillRows, draftSeconds, passSeconds, sampleSeconds, otherSeconds; then headSeconds, a part of
- * draftSeconds.
+ * draftSeconds, and positions whose keys and values the head made in them.
  */
-export const roundFields = 9;
+export const roundFields = 10;
 /**
  * round, sequence, tokenOffset, tokenCount, draftOffset, draftCount, accepted, drafter; then 1 + the index of the others' promise where
- * the head was asked (0 = it was not), and the nanoseconds that its draft promised to save, its own not counted.
+ * the head was asked (0 = it was not).
  */
-export const stepFields = 10;
+export const stepFields = 9;
+/**
+ * The step whose tokens decide it, of the same sequence; the index of the others' promise when the head was asked; and the plan with its
+ * draft less the plan without it: millionths of a token promised, tokens that the text says, nanoseconds of the pass (but for the head's own).
+ */
+export const askFields = 5;
 
 export enum FinishReason {
   stop = 0,

@@ -10,7 +10,7 @@ export class Beliefs {
   /** How often drafts are accepted. */
   readonly acceptance = new AcceptanceModel();
   /** Whether the head's drafts are worth asking for. */
-  readonly asking = new Asking();
+  asking = new Asking();
   /** Whether drafters are left alone. */
   readonly rest = new Rest();
   /** Whether drafters fail more often than they used to. */
@@ -27,12 +27,17 @@ export class Beliefs {
     this.#atRest[Drafter.prediction] = allowed[Drafter.prediction];
   }
 
-  /** The table as of now; `headSeconds`: of a draft of the head. */
-  table(headSeconds: number): NativeBeliefs {
+  /** Forgets whether the head's drafts are worth asking for: they are another head's from now on. */
+  askAnew(): void {
+    this.asking = new Asking();
+  }
+
+  /** The table as of now; `headPrice`: of a draft of the head, in passes of one row. */
+  table(headPrice: number): NativeBeliefs {
     return {
       acceptance: this.acceptance.table(),
       allowed: this.rest.resting ? this.#atRest : this.#allowed,
-      askEvery: this.asking.table(headSeconds),
+      askEvery: this.asking.table(headPrice),
     };
   }
 }

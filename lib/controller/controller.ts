@@ -1,4 +1,4 @@
-import { Drafter, drafterCount, roundFields, stepFields } from '../native';
+import { Drafter, askFields, drafterCount, roundFields, stepFields } from '../native';
 import type { NativeBeliefs, NativeOutcomes, NativePolicy, NativePrices } from '../native';
 import { bucketOf, cellOf } from './acceptance';
 import type { RowKind } from './acceptance';
@@ -147,12 +147,12 @@ export class Controller {
     const prices = this.#prices();
     const policies: TenantPolicy[] = this.#dropped.splice(0).map((tenant) => ({ tenant, policy: undefined }));
     if (this.#sent === undefined || pricesDiffer(this.#sent, prices)) {
-      this.#common.sent ??= this.#common.table(this.#cost.draftSeconds[Drafter.head]);
+      this.#common.sent ??= this.#common.table(this.#headPrice());
       policies.push({ tenant: undefined, policy: { ...prices, ...this.#common.sent } });
     }
     for (const tenant of this.#news) {
       const own = this.#beliefs.get(tenant);
-      const table = own?.table(this.#cost.draftSeconds[Drafter.head]);
+      const table = own?.table(this.#headPrice());
       if (!table || !beliefsDiffer(own!.sent ?? this.#common.sent!, table)) continue;
       own!.sent = table;
       policies.push({ tenant, policy: { ...prices, ...table } });
@@ -167,7 +167,7 @@ export class Controller {
   policy(tenant?: string): NativePolicy {
     this.#look();
     const own = tenant === undefined ? undefined : this.#beliefs.get(tenant);
-    return { ...this.#prices(), ...(own ?? this.#common).table(this.#cost.draftSeconds[Drafter.head]) };
+    return { ...this.#prices(), ...(own ?? this.#common).table(this.#headPrice()) };
   }
 
   /** Forgets what is believed of a tenant's drafts; undefined = of everybody's. */
@@ -175,6 +175,17 @@ export class Controller {
     this.#look();
     if (tenant === undefined) this.#beliefs.clear();
     else this.#beliefs.delete(tenant);
+  }
+
+  /** A draft of the head in passes of one row. */
+  #headPrice(): number {
+    return this.#cost.draftSeconds[Drafter.head] / this.#cost.roundSeconds(1, middlingContext);
+  }
+
+  /** A tenant's drafts come from another head: what asking brought has to be seen anew. */
+  headChanged(tenant: string): void {
+    this.#look();
+    this.#beliefs.get(tenant)?.askAnew();
   }
 
   #prices(): NativePrices {
@@ -204,6 +215,18 @@ export class Controller {
       while (step < steps.length && steps[step] === round) step += stepFields;
       this.#observeRound(crossing, round, first, step);
     }
+    this.#observeAsks(crossing);
+  }
+
+  #observeAsks({ outcomes, owners }: Crossing): void {
+    const plainSeconds = this.#cost.roundSeconds(1, middlingContext);
+    for (let i = 0; i < outcomes.asks.length; i += askFields) {
+      const [step, bucket, promised, tokens, nanoseconds] = outcomes.asks.subarray(i, i + askFields);
+      const owner = owners[step];
+      if (!owner) continue;
+      const passes = (nanoseconds * 1e-9) / plainSeconds;
+      this.#beliefsOf(owner.tenant).asking.observe(bucket, { promised: promised * 1e-6, tokens, passes });
+    }
   }
 
   #observeRound({ outcomes, owners }: Crossing, round: number, from: number, to: number): void {
@@ -218,16 +241,12 @@ export class Controller {
     let isChosen = false; // who records drafts and verifies nothing: that is nobody's choice
     for (let i = from; i < to; i += stepFields) {
       const step = outcomes.steps.subarray(i, i + stepFields);
-      const [, , , tokenCount, draftOffset, draftCount, accepted, drafter, promise, gain] = step;
+      const [, , , tokenCount, draftOffset, draftCount, , drafter, promise] = step;
       const owner = owners[i / stepFields];
       isChosen ||= owner !== undefined;
       const own = owner && this.#beliefsOf(owner.tenant);
       const verified = this.#expect(own, outcomes, draftOffset, draftCount);
-      if (promise > 0) {
-        asked += 1;
-        own?.asking.observe(promise - 1, gain * 1e-9);
-        if ((drafter as Drafter) === Drafter.head) own?.asking.observeDraft(verified.accepted, accepted);
-      }
+      if (promise > 0) asked += 1;
       entry.emitted += tokenCount;
       entry.drafted += verified.count;
       entry.expected += 1 + verified.accepted;
@@ -236,14 +255,20 @@ export class Controller {
         this.#learn(own, outcomes, owner.kind, draftOffset, draftCount);
         this.#watchDrift(own, owner.tenant, outcomes, step);
       }
-      if (decodes) own?.rest.observe(plainSeconds * tokenCount - price, drafting, plainSeconds * tokenCount);
+      if (!decodes || !own) continue;
+      own.rest.observe(plainSeconds * tokenCount - price, drafting, plainSeconds * tokenCount);
+      own.asking.observeRound((price + drafting) / this.#cost.roundSeconds(1, middlingContext), tokenCount);
     }
+    if (this.#measured) this.#cost.observePrompts(times.prefillRows, decodes ? sequences : 0);
     if (!decodes) return;
     const seconds = times.draftSeconds + times.passSeconds + times.sampleSeconds + times.otherSeconds;
     if (isChosen) this.#ledger.add({ ...entry, sequences, seconds, plainSeconds: plainSeconds * entry.emitted });
     if (!this.#measured) return;
+    const { draftSeconds } = this.#cost;
+    const promised = sequences * (price + draftSeconds[Drafter.blend]) + asked * draftSeconds[Drafter.head];
+    if (isChosen) this.#calibration.addRound(entry.expected / sequences, entry.emitted / sequences, promised, seconds);
     this.#cost.observe(times, entry.drafter);
-    if (asked > 0) this.#cost.observeHead(times.headSeconds, asked);
+    if (asked > 0) this.#cost.observeHead(times, asked);
   }
 
   /** Seconds of a round, as they were measured or as its price says. */
@@ -255,7 +280,7 @@ export class Controller {
       ...times,
       draftSeconds: times.sequences * (draftSeconds[Drafter.suffix] + draftSeconds[Drafter.recall]),
       passSeconds: this.#cost.roundSeconds(times.rows, times.contextTokens),
-      ...{ sampleSeconds: 0, otherSeconds: 0, headSeconds: 0 },
+      ...{ sampleSeconds: 0, otherSeconds: 0, headSeconds: 0, headContext: 0 },
     };
   }
 
@@ -347,6 +372,7 @@ function readRound(rounds: Float64Array, round: number): RoundTimes & { prefillR
     sampleSeconds: rounds[at + 6],
     otherSeconds: rounds[at + 7],
     headSeconds: rounds[at + 8],
+    headContext: rounds[at + 9],
   };
 }
 

@@ -24,6 +24,8 @@ export interface RoundTimes {
   otherSeconds: number;
   /** Of `draftSeconds`, those of the head. */
   headSeconds: number;
+  /** Positions whose keys and values the head made in `headSeconds`. */
+  headContext: number;
 }
 
 /** Tokens of context that a price without a context is for. */
@@ -39,6 +41,10 @@ const slowestRate = 1 / 48;
 /** How much the profile's price of context counts, and over how many rounds the one that was measured since goes. */
 const contextWeight = 64 * middlingContext ** 2;
 const contextMemory = 1024;
+/** Positions of context that a draft of the head has to catch up on where the round before asked as well, at most. */
+const fewPositions = 8;
+/** Rounds of sequences over which it is kept how many rows of prompts there are for each. */
+const promptRounds = 1024;
 /** Rounds of a width before its means say what is usual. */
 const usualAfter = 8;
 
@@ -62,6 +68,7 @@ export class CostModel {
   #overhead = 0;
   #overheadSeen = 0;
   readonly #draft: Float64Array;
+  readonly #head: HeadPrice;
 
   /**
    * @param maxRows Rows to have prices for; beyond the profile the curve goes on with the slope of its second half.
@@ -75,6 +82,7 @@ export class CostModel {
     this.#seen = new Float64Array(maxRows);
     this.#usage = new Float64Array(maxRows);
     this.#draft = Float64Array.from(profile.draftSeconds);
+    this.#head = new HeadPrice(this.#draft[Drafter.head]);
   }
 
   /** How much slower than its profile the machine runs now: 1 = as fast. */
@@ -92,8 +100,9 @@ export class CostModel {
     return this.#perContextToken.value * this.slowdown;
   }
 
-  /** Seconds of one draft call by drafter id. */
+  /** Seconds of one draft call by drafter id; of the head's, which is a pass of its own, at the machine's present speed. */
   get draftSeconds(): Float64Array {
+    this.#draft[Drafter.head] = this.#head.price * this.slowdown;
     return this.#draft;
   }
 
@@ -121,10 +130,13 @@ export class CostModel {
   }
 
   /** Takes the seconds of a round's drafts from the head, for so many sequences. */
-  observeHead(seconds: number, asked: number): void {
-    const price = this.#draft[Drafter.head];
-    const perDraft = Math.min(seconds / asked, 2 * price || Infinity); // an outlier cannot move it far
-    this.#draft[Drafter.head] += slowestRate * (perDraft - price);
+  observeHead({ headSeconds, headContext }: RoundTimes, asked: number): void {
+    this.#head.observe(headSeconds / this.slowdown, asked, headContext);
+  }
+
+  /** Takes the rows of prompts and the sequences that a round decoded: the head makes keys of prompts, too. */
+  observePrompts(promptRows: number, sequences: number): void {
+    this.#head.observePrompts(promptRows, sequences);
   }
 
   /** Seconds of a pass of 1..maxRows rows (index = rows - 1) at an empty context: never falling. */
@@ -139,7 +151,7 @@ export class CostModel {
   /** Seconds of a whole round of one sequence with so many tokens from the head, at a middling context; 0 = plain decoding. */
   draftedRoundSeconds(drafted: number): number {
     const rows = 1 + drafted;
-    return this.roundSeconds(rows, rows * middlingContext) + (drafted > 0 ? this.#draft[Drafter.head] : 0);
+    return this.roundSeconds(rows, rows * middlingContext) + (drafted > 0 ? this.draftSeconds[Drafter.head] : 0);
   }
 
   /** Seconds of a whole round of so many rows but for drafting; one row a sequence is plain decoding. */
@@ -229,6 +241,43 @@ class ContextPrice {
     const surprise = Math.min(most, Math.max(-most, slower - this.#value * longer));
     this.#spread += longer * longer - (this.#spread - contextWeight) / contextMemory;
     this.#value = Math.max(0, this.#value + (surprise * longer) / this.#spread);
+  }
+}
+
+/**
+ * What a draft of the head takes where it is asked in every round: one that follows a draft of the round before, and the keys of a prompt
+ * spread over the rounds of its answer. Where it is asked now and then, a draft has to catch up on more; that is priced by the position,
+ * or what is asked rarely would look dear for being asked rarely.
+ */
+class HeadPrice {
+  #draft: number;
+  #perPosition = 0;
+  #catchingUp = 0;
+  #promptRows = 0;
+  #rounds = promptRounds;
+
+  constructor(initial: number) {
+    this.#draft = initial;
+  }
+
+  get price(): number {
+    return this.#draft + (this.#perPosition * this.#promptRows) / this.#rounds;
+  }
+
+  observe(seconds: number, asked: number, positions: number): void {
+    if (positions <= fewPositions * asked) {
+      const perDraft = Math.min(seconds / asked, 2 * this.#draft || Infinity); // an outlier cannot move it far
+      this.#draft += slowestRate * (perDraft - this.#draft);
+      return;
+    }
+    const more = Math.max(0, seconds - this.#draft * asked) / positions;
+    const perPosition = Math.min(more, 2 * this.#perPosition || Infinity);
+    this.#perPosition += Math.max(1 / ++this.#catchingUp, slowestRate) * (perPosition - this.#perPosition);
+  }
+
+  observePrompts(promptRows: number, sequences: number): void {
+    this.#promptRows += promptRows - (this.#promptRows * sequences) / promptRounds;
+    this.#rounds += sequences - (this.#rounds * sequences) / promptRounds;
   }
 }
 

@@ -50,6 +50,7 @@ function explainAcceptance(controller: Controller): string[] {
 /** Where asking the head pays, by what the other drafters promise: all tenants together. */
 function explainAsking({ beliefs, cost }: Controller): string[] {
   const price = cost.draftSeconds[Drafter.head];
+  const pass = cost.roundSeconds(1, middlingContext);
   const lines: string[] = [];
   for (let bucket = 0; bucket < promiseBuckets; ++bucket) {
     let asked = 0;
@@ -59,14 +60,15 @@ function explainAsking({ beliefs, cost }: Controller): string[] {
       saved += asking.askedAt(bucket) * asking.gainOf(bucket);
     }
     if (asked === 0) continue;
-    const gain = saved / asked;
+    const gain = (saved / asked) * pass;
     const from = (bucket / 4).toFixed(2);
     lines.push(
-      `  others promise ${from}+: asked ${asked} times, saved ${milliseconds(gain)} a time` +
+      `  others promise ${from}+: asked ${asked} times, saves ${milliseconds(gain)} a time` +
         (gain > price ? '' : ', not worth it'),
     );
   }
-  return lines.length > 0 ? [`A draft of the head costs ${milliseconds(price)}:`, ...lines] : [];
+  if (lines.length === 0) return [];
+  return [`A draft of the head costs ${milliseconds(price)}, a pass of one row ${milliseconds(pass)}:`, ...lines];
 }
 
 function explainChoices(controller: Controller): string[] {

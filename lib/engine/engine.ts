@@ -101,6 +101,7 @@ export class Engine {
       store: keepLearned ? new SpeculatorStore(source.cacheFolder, native.info().sourceHash) : undefined,
       price: (drafted) => controller.cost.draftedRoundSeconds(drafted),
       onEvent,
+      onHead: (learner) => controller.headChanged(learner),
     });
   }
 
@@ -234,6 +235,7 @@ export class Engine {
       roundSeconds: ledger?.total.seconds ?? native.decodeSeconds,
       plainSeconds: ledger?.total.plainSeconds ?? native.decodeSeconds,
       calibrationError: this.#controller?.calibration.error ?? 0,
+      calibrationSeconds: this.#controller?.calibration.secondsError ?? 0,
       tenants: this.#tenants.toObject(),
     };
   }

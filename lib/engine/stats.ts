@@ -22,6 +22,8 @@ export interface EngineStats extends NativeStats {
   plainSeconds: number;
   /** Expected calibration error of drafted tokens' chances: 0 = accepted exactly as often as the controller had believed. */
   calibrationError: number;
+  /** By how much rounds take other seconds a token than promised, as a share: by the tokens expected, weighted by seconds. */
+  calibrationSeconds: number;
   /** By tenant; the busiest of late, at most 1000. */
   tenants: Record<string, TenantStats>;
 }

@@ -22,6 +22,8 @@ export interface LearningOptions {
   /** What rounds cost now. */
   price: RoundPrice;
   onEvent: (event: LearningEvent) => void;
+  /** Another head drafts for a tenant from now on. */
+  onHead: (tenant: string) => void;
 }
 
 /** How learning stands with one tenant. */
@@ -153,6 +155,7 @@ export class Learning {
     const { done } = await this.native.decide(tenant, harmful ? 'harmful' : kind, candidate);
     if (!done) return;
     if (kind === 'discard') return this.#tell('discarded', tenant, evidence);
+    this.options.onHead(tenant);
     state.version = await this.#keep(tenant, state, kind, evidence);
     this.#tell(kind === 'promote' ? 'promoted' : 'rolledBack', tenant, evidence);
   }

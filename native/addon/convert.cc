@@ -147,7 +147,7 @@ static Napi::Object recordedToJs(Napi::Env env, const Outcomes& batch) {
 Napi::Object toJs(Napi::Env env, const Outcomes& batch) {
   auto result = Napi::Object::New(env);
   Arrays arrays(env, bytesOf(batch.rounds, batch.steps, batch.tokens, batch.draftConfidence, batch.draftOutcome,
-                             batch.logprobs, batch.finished));
+                             batch.logprobs, batch.finished, batch.asks));
   result.Set("rounds", arrays.add<Napi::Float64Array>(batch.rounds));
   result.Set("steps", arrays.add<Napi::Int32Array>(batch.steps));
   result.Set("tokens", arrays.add<Napi::Int32Array>(batch.tokens));
@@ -155,6 +155,7 @@ Napi::Object toJs(Napi::Env env, const Outcomes& batch) {
   result.Set("draftOutcome", arrays.add<Napi::Int32Array>(batch.draftOutcome));
   result.Set("logprobs", arrays.add<Napi::Float32Array>(batch.logprobs));
   result.Set("finished", arrays.add<Napi::Int32Array>(batch.finished));
+  result.Set("asks", arrays.add<Napi::Int32Array>(batch.asks));
   if (!batch.recorded.empty()) result.Set("recorded", recordedToJs(env, batch));
   auto errors = Napi::Array::New(env, batch.errors.size());
   for (uint32_t i = 0; i < batch.errors.size(); ++i) {

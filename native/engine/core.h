@@ -119,7 +119,7 @@ class EngineCore {
     std::array<Draft, kDraftersAsked> drafts;  ///< drafts[best] is the one that may go into the pass
     int best;
     Planner::Promise promise;  ///< of drafts[best]
-    int32_t asked, headGain;   ///< as in StepRecord
+    int32_t asked;             ///< as in StepRecord
     int32_t passSequence;
     int32_t rootRow;
     std::array<int32_t, kMaxDraftNodes> row;  ///< of each node of drafts[best]; -1 = not in the pass
@@ -177,6 +177,7 @@ class EngineCore {
   void recordStep(Entry& entry, int32_t tokenOffset);
   int32_t recordNodes(Sequence& sequence, const Draft& draft, const int32_t* row, std::span<const int32_t> emitted);
   void recordUnverified(Sequence& sequence, int32_t start);
+  void recordAsks(Sequence& sequence);
   void reportRecorded(Sequence& sequence, bool ended);
 
   // measure.cc
@@ -228,7 +229,7 @@ class EngineCore {
   std::vector<Draft*> asked_;  ///< where the drafts of asks_ are
   std::vector<Entry*> askers_;
   std::shared_ptr<const HeadWeights> commonHead_;  ///< of all tenants that have none of their own
-  double headSeconds_ = 0;                         ///< of this round
+  double headSeconds_ = 0, headContext_ = 0;       ///< of this round, as in RoundRecord
   std::vector<std::unique_ptr<Entry>> entryPool_;
   std::vector<Entry*> entries_;
   std::vector<PlanEntry> planEntries_;

@@ -9,6 +9,7 @@ void Outcomes::clear() {
   draftConfidence.clear();
   draftOutcome.clear();
   logprobs.clear();
+  asks.clear();
   recorded.clear();
   recordedNodes.clear();
   recordedConfidence.clear();
@@ -22,6 +23,7 @@ void Outcomes::reserve(size_t tokenCount, size_t nodeCount) {
   tokens.reserve(tokenCount);
   draftConfidence.reserve(nodeCount);
   draftOutcome.reserve(nodeCount);
+  asks.reserve(tokenCount);
   finished.reserve(64);
 }
 

@@ -9,24 +9,35 @@
 
 namespace foretoken {
 
-constexpr int kRoundFields = 9;
-constexpr int kStepFields = 10;
+constexpr int kRoundFields = 10;
+constexpr int kStepFields = 9;
+constexpr int kAskFields = 5;
 constexpr int kFinishedFields = 3;
 
 /// Per round: what the pass was and where its seconds went.
 struct RoundRecord {
   double rows, sequences, contextTokens, prefillRows, draftSeconds, passSeconds, sampleSeconds, otherSeconds;
   double headSeconds;  ///< of draftSeconds
+  double headContext;  ///< positions whose keys and values the head made in them
 };
 static_assert(sizeof(RoundRecord) == kRoundFields * sizeof(double));
 
 /// Per sequence and round: which parts of the tables below are its own.
 struct StepRecord {
   int32_t round, sequence, tokenOffset, tokenCount, draftOffset, draftCount, accepted, drafter;
-  int32_t asked = 0;     ///< 1 + the index of the others' promise (Policy::askEvery) where the head was asked, else 0
-  int32_t headGain = 0;  ///< nanoseconds that its draft then promised to save, its own not counted
+  int32_t asked = 0;  ///< 1 + the index of the others' promise (Policy::askEvery) where the head was asked, else 0
 };
 static_assert(sizeof(StepRecord) == kStepFields * sizeof(int32_t));
+
+/// What asking the head once brought, now that the text says it: its plan less the one without it (OpenAsks).
+struct AskRecord {
+  int32_t step;      ///< the step whose tokens decide it, of the same sequence
+  int32_t bucket;    ///< of the others' promise
+  int32_t promised;  ///< millionths of a token
+  int32_t tokens;
+  int32_t nanoseconds;  ///< of the pass, at present prices; the head's own not counted
+};
+static_assert(sizeof(AskRecord) == kAskFields * sizeof(int32_t));
 
 struct FinishedRecord {
   int32_t sequence, reason, cachedPromptTokens;
@@ -66,6 +77,7 @@ struct Outcomes {
   std::vector<int32_t> draftOutcome;
   std::vector<float>
       logprobs;  ///< in the order of `tokens`, for requests that asked: logprob, then n x (token, logprob)
+  std::vector<AskRecord> asks;
   std::vector<RecordedDraft> recorded;
   std::vector<uint8_t> recordedNodes;  ///< 1 + the parent's place in the draft (0 = none) | right << 7
   std::vector<float> recordedConfidence;

@@ -41,7 +41,8 @@ bool EngineCore::decode(Model& weights) {
     out_->rounds.push_back({static_cast<double>(pass_.rows()), static_cast<double>(entries_.size()),
                             static_cast<double>(pass_.contextTokens()), 0, secondsBetween(begin, drafted),
                             secondsBetween(started, passed) + waited, sampling - waited,
-                            secondsBetween(drafted, started) + secondsBetween(sampled, Clock::now()), headSeconds_});
+                            secondsBetween(drafted, started) + secondsBetween(sampled, Clock::now()), headSeconds_,
+                            headContext_});
   } catch (const std::exception& error) {
     const auto* own = dynamic_cast<const Error*>(&error);
     for (Entry* entry : entries_) {
@@ -73,12 +74,12 @@ void EngineCore::draft() {
   for (Entry* entry : entries_) {
     for (Draft& draft : entry->drafts) draft.count = 0;
     entry->best = 0;
-    entry->asked = entry->headGain = 0;
+    entry->asked = 0;
     const Sequence& sequence = *entry->sequence;
     if (sequence.drafts() && sequence.draftDepth() >= 1) askDrafters(*entry);
   }
   for (Entry* entry : entries_) chooseDraft(*entry);
-  headSeconds_ = 0;
+  headSeconds_ = headContext_ = 0;
   if (head_) askHead();
 }
 
@@ -157,7 +158,10 @@ void EngineCore::askHead() {
     std::erase_if(askers_, [&](const Entry* entry) { return headOf(*entry) == head; });
     head_->swap(head);
     head_->draft(*model_, asks_);
-    for (size_t a = 0; a < asks_.size(); ++a) asked_[a]->count = asks_[a].count;
+    for (size_t a = 0; a < asks_.size(); ++a) {
+      asked_[a]->count = asks_[a].count;
+      headContext_ += asks_[a].context;
+    }
     counters_.headDrafts += static_cast<int64_t>(asks_.size());
   }
   headSeconds_ = secondsBetween(begin, Clock::now());
@@ -200,15 +204,26 @@ void EngineCore::addAsk(Entry& entry, Draft& draft) {
                    std::span(draft.nodes).first(nodesFor(sequence))});
 }
 
-/// Its time is spent: from here on its draft counts like any other.
+/// Its time is spent, like that of the others: from here on its draft counts like any other. Where it is not preferred,
+/// both plans are one.
 void EngineCore::considerHead(Entry& entry) {
-  Draft& draft = entry.drafts[kHead];
-  if (draft.count == 0) return;
-  const Planner::Promise promise = planner_.promise(prices_, planEntry(entry, draft), kMaxDraftRows);
-  const double saved = promise.tokens / entry.promise.rate() - promise.seconds;
-  if (!(saved > 0)) return;
-  entry.headGain = static_cast<int32_t>(std::min(saved * 1e9, 2e9));
-  entry.best = static_cast<int>(kHead);
+  Draft &draft = entry.drafts[kHead], &others = entry.chosen();
+  const OpenAsks::Plan without{std::span(others.nodes).first(others.count), others.selected.data()};
+  OpenAsks::Plan with = without;
+  Planner::Promise promise = entry.promise;
+  if (draft.count > 0) {
+    promise = planner_.promise(prices_, planEntry(entry, draft), kMaxDraftRows);
+    if (others.count > 0) promise.seconds += prices_.draftSeconds[static_cast<int>(others.drafter)];
+    if (promise.rate() > entry.promise.rate()) {
+      with = {std::span(draft.nodes).first(draft.count), draft.selected.data()};
+      entry.best = static_cast<int>(kHead);
+    } else {
+      promise = entry.promise;
+    }
+  }
+  const OpenAsks::Ask ask{entry.asked - 1, promise.tokens - entry.promise.tokens,
+                          promise.seconds - entry.promise.seconds};
+  entry.sequence->openAsks().add(ask, entry.sequence->length(), with, without);
 }
 
 /// Chooses the nodes of all sequences' best drafts that are worth their rows.
@@ -299,7 +314,7 @@ void EngineCore::accept(Entry& entry) {
     verified(sequence, row);
     const int32_t token = results_[row].token;
     emit(sequence, results_[row]);
-    if (sequence.isStop(token) || sequence.length() >= sequence.limit) break;
+    if (sequence.isComplete()) break;
     node = acceptedChild(entry, node, token);
     if (node < 0 || !commit(sequence, entry.row[node])) break;
     row = entry.row[node];
@@ -344,12 +359,15 @@ void EngineCore::recordStep(Entry& entry, int32_t tokenOffset) {
     verified |=
         chosen && std::any_of(entry.row.begin(), entry.row.begin() + draft.count, [](int32_t row) { return row >= 0; });
   }
-  if (entry.sequence->drafts()) recordUnverified(*entry.sequence, start);
+  if (entry.sequence->drafts()) {
+    recordUnverified(*entry.sequence, start);
+    recordAsks(*entry.sequence);
+  }
   if (entry.sequence->recorder) reportRecorded(*entry.sequence, /*ended=*/false);
   const auto count = static_cast<int32_t>(out_->draftOutcome.size()) - draftOffset;
   const auto drafter = static_cast<int32_t>(verified ? entry.chosen().drafter : DrafterId::none);
   out_->steps.push_back({static_cast<int32_t>(out_->rounds.size()), entry.sequence->id, tokenOffset, emittedCount,
-                         draftOffset, count, accepted, drafter, entry.asked, entry.headGain});
+                         draftOffset, count, accepted, drafter, entry.asked});
 }
 
 /// Says of every verified node what became of it, and keeps the others that may come true yet (`row` null or -1) until
@@ -399,6 +417,18 @@ void EngineCore::recordUnverified(Sequence& sequence, int32_t start) {
     const NodeOutcome outcome = label.right ? NodeOutcome::accepted : NodeOutcome::rejected;
     out_->draftConfidence.push_back(label.confidence);
     out_->draftOutcome.push_back(packShadow(label.depth, outcome, label.drafter, start - label.start));
+  });
+}
+
+/// Says of rounds in which the head was asked, of this one and of earlier ones, what that brought, as far as the text
+/// says it by now.
+void EngineCore::recordAsks(Sequence& sequence) {
+  const auto inUnits = [](double value, double unit) {
+    return static_cast<int32_t>(std::clamp(value * unit, -2e9, 2e9));
+  };
+  sequence.openAsks().settle(sequence.tokens, sequence.isComplete(), [&](const OpenAsks::Ask& ask, int32_t tokens) {
+    out_->asks.push_back({static_cast<int32_t>(out_->steps.size()), ask.bucket, inUnits(ask.promised, 1e6), tokens,
+                          inUnits(ask.seconds, 1e9)});
   });
 }
 

@@ -12,6 +12,7 @@
 #include "speculate/adversarial.h"
 #include "speculate/library.h"
 #include "speculate/memory.h"
+#include "speculate/open_asks.h"
 #include "speculate/open_drafts.h"
 #include "speculate/prediction.h"
 #include "speculate/recall.h"
@@ -35,6 +36,8 @@ class Sequence {
   /// Deepest draft worth verifying: the round also emits the token after it.
   int32_t draftDepth() const;
   bool isStop(int32_t token) const;
+  /// Its last token says that it ends.
+  bool isComplete() const { return isStop(tokens.back()) || length() >= limit; }
   const std::string& learner() const { return request.learner.empty() ? request.tenant : request.learner; }
 
   /// Connects the drafters with what the session and the tenant remember and with the static memory (each may be null).
@@ -47,6 +50,8 @@ class Sequence {
   void learn(int32_t position, const int8_t* key) { own_->setKey(position, key); }
   /// What was drafted and not verified; of a sequence that drafts.
   OpenDrafts& openDrafts() { return *open_; }
+  /// Rounds in which the head was asked; of a sequence that drafts.
+  OpenAsks& openAsks() { return *asks_; }
   size_t indexBytes() const { return own_ ? own_->bytes() : 0; }
   /// Keys of computed positions; null if it has no drafters.
   const TextSegment* text() const { return own_.get(); }
@@ -79,6 +84,7 @@ class Sequence {
   int32_t indexed_ = 0;
   std::unique_ptr<TextSegment> own_;
   std::unique_ptr<OpenDrafts> open_;
+  std::unique_ptr<OpenAsks> asks_;
   std::unique_ptr<SuffixDrafter> suffix_;
   std::unique_ptr<RecallDrafter> recall_;
   std::unique_ptr<PredictionDrafter> prediction_;

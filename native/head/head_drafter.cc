@@ -122,7 +122,10 @@ void HeadDrafter::computeContext(const Model& target, std::span<HeadAsk> asks) {
     context_.addInPlace(0, 0, position, ask.table->slot(position), false);
   };
   begin();
-  for (const HeadAsk& ask : asks) add(ask, static_cast<int32_t>(ask.tokens.size()) - 2);
+  for (HeadAsk& ask : asks) {
+    add(ask, static_cast<int32_t>(ask.tokens.size()) - 2);
+    ask.context = 1;
+  }
   bool anchors = true;
   const auto run = [&] {
     runContext();
@@ -136,6 +139,7 @@ void HeadDrafter::computeContext(const Model& target, std::span<HeadAsk> asks) {
       if (mark(ask.table->slot(p)) == serial) continue;
       if (context_.rows() == kContextRows) run(), begin();
       add(ask, p);
+      ++ask.context;
     }
     *ask.known = {serial, anchor + 1};
   }

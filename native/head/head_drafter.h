@@ -38,7 +38,8 @@ struct HeadAsk {
   HeadProgress* known;              ///< in `table`; nothing for a new one
   int32_t maxDepth;                 ///< at least 1
   std::span<DraftNode> out;
-  int count = 0;  ///< nodes written to `out`
+  int count = 0;    ///< nodes written to `out`
+  int context = 0;  ///< positions whose keys and values were made
 };
 
 class HeadDrafter {

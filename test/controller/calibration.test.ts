@@ -25,3 +25,17 @@ test('certainty has a bin too', () => {
   calibration.add(0, false);
   expect(calibration.error).toBe(0);
 });
+
+test('rounds that take what was promised for the tokens that came have no error, whatever came in each', () => {
+  const calibration = new Calibration();
+  expect(calibration.secondsError).toBe(0);
+  for (let i = 0; i < 40; ++i) calibration.addRound(1.5, i % 2 ? 1 : 2, 3e-3, 3e-3);
+  expect(calibration.secondsError).toBeCloseTo(0, 9);
+});
+
+test('the error in seconds is that of tokens promised too dear or too cheap, weighted by seconds', () => {
+  const calibration = new Calibration();
+  for (let i = 0; i < 10; ++i) calibration.addRound(1, 1, 1e-3, 1e-3);
+  for (let i = 0; i < 10; ++i) calibration.addRound(3, 2, 3e-3, 3e-3); // promised 1 ms a token, took 1.5
+  expect(calibration.secondsError).toBeCloseTo(10 / 40, 9);
+});

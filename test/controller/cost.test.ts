@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { CostModel } from '../../lib/controller/cost';
 import type { Profile, RoundTimes } from '../../lib/controller/cost';
+import { Drafter } from '../../lib/native';
 import { random } from './world';
 
 /** One row 3 ms, flat to 8 rows, a knee, flat to 16. */
@@ -13,7 +14,7 @@ const profile: Profile = {
 };
 
 function round(rows: number, passSeconds: number, contextTokens = 0): RoundTimes {
-  const rest = { draftSeconds: 1e-6, sampleSeconds: 0, otherSeconds: 1e-5, headSeconds: 0 };
+  const rest = { draftSeconds: 1e-6, sampleSeconds: 0, otherSeconds: 1e-5, headSeconds: 0, headContext: 0 };
   return { rows, sequences: 1, contextTokens, passSeconds, ...rest };
 }
 
@@ -98,4 +99,18 @@ test('never falls with rows and stays positive and finite, whatever is measured'
       expect(table.every((price, i) => i === 0 || price >= table[i - 1])).toBe(true);
     }),
   );
+});
+
+test('a draft of the head that catches up on a text is no dearer draft, but prompts are part of the price', () => {
+  const cost = new CostModel(profile, 16);
+  const asked = (positions: number): RoundTimes => ({
+    ...round(1, 3e-3),
+    headSeconds: 3e-4 + positions * 1e-5,
+    headContext: positions,
+  });
+  for (let i = 0; i < 300; ++i) cost.observeHead(asked(i % 3 === 0 ? 200 : 2), 1);
+  expect(cost.draftSeconds[Drafter.head]).toBeCloseTo(3.2e-4, 5);
+  for (let i = 0; i < 3000; ++i) cost.observePrompts(i % 50 === 0 ? 500 : 0, 1);
+  expect(cost.draftSeconds[Drafter.head]).toBeGreaterThan(3.9e-4);
+  expect(cost.draftSeconds[Drafter.head]).toBeLessThan(4.5e-4);
 });

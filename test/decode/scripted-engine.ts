@@ -17,7 +17,7 @@ export interface ScriptStep {
 /** Packs rounds and steps as the engine thread sends them. */
 export function outcomes(
   steps: ScriptStep[],
-  rest: { rounds?: number[][]; finished?: number[]; errors?: NativeOutcomes['errors'] } = {},
+  rest: { rounds?: number[][]; finished?: number[]; asks?: number[]; errors?: NativeOutcomes['errors'] } = {},
 ): NativeOutcomes {
   const tokens: number[] = [];
   const confidence: number[] = [];
@@ -43,6 +43,7 @@ export function outcomes(
     draftOutcome: Int32Array.from(outcome),
     logprobs: Float32Array.from(steps.flatMap((step) => step.logprobs ?? [])),
     finished: Int32Array.from(rest.finished ?? []),
+    asks: Int32Array.from(rest.asks ?? []),
     errors: rest.errors ?? [],
   };
 }

@@ -60,22 +60,31 @@ function learning(
   recorder: Recorder,
   store?: SpeculatorStore,
   weights = 'auto',
-): { learning: Learning; events: LearningEvent[] } {
+): { learning: Learning; events: LearningEvent[]; changed: string[] } {
   const events: LearningEvent[] = [];
-  const options = { heads: true, weights, store, price, onEvent: (event: LearningEvent) => void events.push(event) };
-  return { learning: new Learning(recorder.engine, options), events };
+  const changed: string[] = [];
+  const options = {
+    heads: true,
+    weights,
+    store,
+    price,
+    onEvent: (event: LearningEvent) => void events.push(event),
+    onHead: (tenant: string) => void changed.push(tenant),
+  };
+  return { learning: new Learning(recorder.engine, options), events, changed };
 }
 
 const kinds = (events: LearningEvent[]): string[] => events.map(({ kind, tenant }) => `${tenant} ${kind}`);
 test('a better candidate is promoted once, kept on disk with its evidence, and found again', async () => {
   const recorder = new Recorder();
   const store = new SpeculatorStore(folder(), model);
-  const { learning: own, events } = learning(recorder, store);
+  const { learning: own, events, changed } = learning(recorder, store);
   await own.open('a');
   recorder.candidates.set('a', 1);
   for (let i = 0; i < 100; ++i) own.judge(judged('a', 1, 2));
   await own.close();
   expect(kinds(events)).toEqual(['a candidate', 'a promoted']);
+  expect(changed).toEqual(['a']);
   expect(events[1].version).toBe(1);
   expect(events[1].evidence['lowerBound']).toBeGreaterThanOrEqual(0);
   const { versions, live } = await store.manifest('a');
