@@ -181,7 +181,8 @@ const Beliefs& EngineCore::beliefsOf(const Entry& entry) const {
   return own ? *own : commonBeliefs_;
 }
 
-/// Whether asking the head is worth its time here, by what the others promise.
+/// Whether asking the head is worth its time here, by what the others promise; of a request that leaves the choice to
+/// nobody but the head it always is.
 bool EngineCore::isHeadAsked(Entry& entry) {
   const Sequence& sequence = *entry.sequence;
   if (!sequence.drafts() || sequence.draftDepth() < 1) return false;
@@ -190,7 +191,7 @@ bool EngineCore::isHeadAsked(Entry& entry) {
   const Beliefs& beliefs = beliefsOf(entry);
   const int bucket = promiseBucket(entry.promise.tokens - 1);
   int32_t& since = tenants_[sequence.owner].sinceAsked[bucket];
-  if (beliefs.askEvery[bucket] == 0 || ++since < beliefs.askEvery[bucket]) return false;
+  if (!sequence.isForHeadAlone() && (beliefs.askEvery[bucket] == 0 || ++since < beliefs.askEvery[bucket])) return false;
   since = 0;
   entry.asked = 1 + bucket;
   return true;
@@ -221,6 +222,7 @@ void EngineCore::considerHead(Entry& entry) {
       promise = entry.promise;
     }
   }
+  if (entry.sequence->isForHeadAlone()) return;  // nobody asked what that is worth
   const OpenAsks::Ask ask{entry.asked - 1, promise.tokens - entry.promise.tokens,
                           promise.seconds - entry.promise.seconds};
   entry.sequence->openAsks().add(ask, entry.sequence->length(), with, without);

@@ -38,6 +38,8 @@ class Sequence {
   bool isStop(int32_t token) const;
   /// Its last token says that it ends.
   bool isComplete() const { return isStop(tokens.back()) || length() >= limit; }
+  /// Whether nobody but the head may draft.
+  bool isForHeadAlone() const { return request.drafters == 1u << static_cast<int>(DrafterId::head); }
   const std::string& learner() const { return request.learner.empty() ? request.tenant : request.learner; }
 
   /// Connects the drafters with what the session and the tenant remember and with the static memory (each may be null).

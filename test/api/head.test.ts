@@ -43,7 +43,7 @@ test('without a head nobody asks one, and another format of the same weights tak
   expect(without.stats()).toMatchObject({ headBytes: 0, headDrafts: 0 });
   expect((await tiny.load()).stats().headBytes).toBe(0); // none ships for this model
   const fp8 = await tiny.load({ head, weights: 'fp8' });
-  for (const prompt of prompts) await fp8.generate(prompt, request);
+  for (const prompt of prompts) await fp8.generate(prompt, { ...request, speculation: { speculator: 'head' } });
   expect(fp8.stats().headDrafts).toBeGreaterThan(0);
 });
 
