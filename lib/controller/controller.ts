@@ -208,25 +208,24 @@ export class Controller {
   }
 
   #observeCrossing(crossing: Crossing): void {
-    const { rounds, steps } = crossing.outcomes;
+    const { rounds, steps, asks } = crossing.outcomes;
     let step = 0;
+    let ask = 0;
     for (let round = 0; round * roundFields < rounds.length; ++round) {
       const first = step;
       while (step < steps.length && steps[step] === round) step += stepFields;
       this.#observeRound(crossing, round, first, step);
+      // Round by round, for crossings hold more or fewer of them as time would have it.
+      for (; ask < asks.length && asks[ask] * stepFields < step; ask += askFields) this.#observeAsk(crossing, ask);
     }
-    this.#observeAsks(crossing);
   }
 
-  #observeAsks({ outcomes, owners }: Crossing): void {
-    const plainSeconds = this.#cost.roundSeconds(1, middlingContext);
-    for (let i = 0; i < outcomes.asks.length; i += askFields) {
-      const [step, bucket, promised, tokens, nanoseconds] = outcomes.asks.subarray(i, i + askFields);
-      const owner = owners[step];
-      if (!owner) continue;
-      const passes = (nanoseconds * 1e-9) / plainSeconds;
-      this.#beliefsOf(owner.tenant).asking.observe(bucket, { promised: promised * 1e-6, tokens, passes });
-    }
+  #observeAsk({ outcomes, owners }: Crossing, at: number): void {
+    const [step, bucket, promised, tokens, nanoseconds] = outcomes.asks.subarray(at, at + askFields);
+    const owner = owners[step];
+    if (!owner) return;
+    const passes = (nanoseconds * 1e-9) / this.#cost.roundSeconds(1, middlingContext);
+    this.#beliefsOf(owner.tenant).asking.observe(bucket, { promised: promised * 1e-6, tokens, passes });
   }
 
   #observeRound({ outcomes, owners }: Crossing, round: number, from: number, to: number): void {
