@@ -244,6 +244,8 @@ export interface NativeStats {
   staticMemoryBytes: number;
   /** Bytes of the draft head in memory; 0 = there is none. */
   headBytes: number;
+  /** Bytes of heads that draft for one tenant each, but for what they share with that one. */
+  tenantHeadBytes: number;
   /** Drafts that the head was asked for, each counted for one sequence, and the seconds they took together. */
   headDrafts: number;
   headSeconds: number;

@@ -178,6 +178,7 @@ Napi::Object EngineHandle::stats(Napi::Env env) {
   set("indexBytes", static_cast<double>(counters.indexBytes));
   set("staticMemoryBytes", static_cast<double>(counters.staticMemoryBytes));
   set("headBytes", static_cast<double>(counters.headBytes));
+  set("tenantHeadBytes", static_cast<double>(counters.tenantHeadBytes));
   set("headDrafts", static_cast<double>(counters.headDrafts));
   set("headSeconds", counters.headSeconds);
   const learn::LearnerCounters learning = learner_ ? learner_->counters() : learn::LearnerCounters{};

@@ -200,6 +200,8 @@ EngineCounters EngineCore::counters() const {
   result.pagesCached = pool_.cached();
   result.indexBytes = static_cast<int64_t>(library_.bytes());
   result.headBytes = commonHead_ ? static_cast<int64_t>(commonHead_->bytes()) : 0;
+  for (const Tenant& tenant : tenants_)
+    if (tenant.head) result.tenantHeadBytes += static_cast<int64_t>(tenant.head->bytesBeside(*commonHead_));
   result.staticMemoryBytes = staticMemory_ ? static_cast<int64_t>(staticMemory_->bytes()) : 0;
   return result;
 }

@@ -47,6 +47,7 @@ struct EngineCounters {
   int32_t weightsVersion = 0, weightsHeld = 1;  ///< updates so far; versions that somebody still decodes with
   int64_t indexBytes = 0, staticMemoryBytes = 0;
   int64_t headBytes = 0, headDrafts = 0;  ///< of its weights; times that a sequence asked it
+  int64_t tenantHeadBytes = 0;            ///< of heads that draft for one tenant, but for what they share with it
   double prefillSeconds = 0, decodeSeconds = 0, headSeconds = 0;
 };
 

@@ -75,6 +75,32 @@ class Tensors {
 
 std::string layerName(int64_t l, const char* part) { return "layers." + std::to_string(l) + "." + part; }
 
+/// In the order of HeadWeights::kJoinToken and so on.
+std::shared_ptr<const MatrixSet> packedLayers(const BlockHeadShape& shape, const Tensors& tensors, Backend& packing,
+                                              Format format) {
+  const int64_t width = shape.width, inner = shape.inner, queries = shape.heads.queries * shape.heads.width,
+                keys = shape.heads.keys * shape.heads.width;
+  auto matrices = std::make_shared<MatrixSet>();
+  matrices->add(format, width, width, tensors.columns("join.weight", 0, width));
+  matrices->add(format, width, width, tensors.columns("join.weight", width, width));
+  matrices->add(format, width, width, tensors("inject.weight"));
+  std::vector<float> masks(width);
+  const std::vector<float> others = tensors("mask");
+  masks.insert(masks.end(), others.begin(), others.end());
+  matrices->add(Format::f32, shape.slots, width, std::move(masks));
+  for (int64_t l = 0; l < shape.layers; ++l) {
+    matrices->add(format, queries + 2 * keys, width,
+                  tensors.stacked({layerName(l, "attention.q.weight"), layerName(l, "attention.k.weight"),
+                                   layerName(l, "attention.v.weight")}));
+    matrices->add(format, width, queries, tensors(layerName(l, "attention.o.weight")));
+    matrices->add(format, 2 * inner, width,
+                  tensors.interleaved(layerName(l, "mlp.gate.weight"), layerName(l, "mlp.up.weight")));
+    matrices->add(format, width, inner, tensors(layerName(l, "mlp.down.weight")));
+  }
+  matrices->pack(packing);
+  return matrices;
+}
+
 void requireFit(const HeadSource& source, const ModelConfig& config, const Parameters& layout) {
   const BlockHeadShape& s = source.shape;
   const auto refuse = [](const std::string& why) {
@@ -170,48 +196,44 @@ HeadContext::HeadContext(const HeadSource& source, const Parameters& layout, Bac
 }
 
 HeadWeights::HeadWeights(const HeadSource& source, const Model& target, Backend& packing, const HeadFormats& formats,
-                         std::shared_ptr<const HeadContext> context)
-    : context_(std::move(context)), outputFormat_(formats.output) {
+                         HeadParts shared)
+    : parts_(std::move(shared)), outputFormat_(formats.output) {
   const BlockHeadShape& shape = source.shape;
   const Parameters layout = BlockHead(shape).parameters();
   requireFit(source, target.config(), layout);
-  if (!context_) context_ = std::make_shared<const HeadContext>(source, layout, packing, formats.own);
+  if (!parts_.context) parts_.context = std::make_shared<const HeadContext>(source, layout, packing, formats.own);
   const Tensors tensors(source, layout);
-  const int64_t width = shape.width, inner = shape.inner, queries = shape.heads.queries * shape.heads.width,
-                keys = shape.heads.keys * shape.heads.width;
+  const int64_t width = shape.width;
   auto own = std::make_shared<Own>();
   own->shape = shape, own->fusedLayers = source.fusedLayers, own->draft = source.draft, own->delta = source.delta;
   own->place = train::placesOf(source.draft, target.config().vocabulary);
   own->tokenNorm = tensors("token_norm.weight"), own->outputNorm = tensors("output_norm.weight");
   own->before = tensors("before.weight"), own->after = tensors("after");
-  MatrixSet& matrices = own->matrices;
-  own->joinToken = matrices.add(formats.own, width, width, tensors.columns("join.weight", 0, width));
-  own->joinFeature = matrices.add(formats.own, width, width, tensors.columns("join.weight", width, width));
-  own->inject = matrices.add(formats.own, width, width, tensors("inject.weight"));
-  std::vector<float> masks(width);
-  const std::vector<float> others = tensors("mask");
-  masks.insert(masks.end(), others.begin(), others.end());
-  own->masks = matrices.add(Format::f32, shape.slots, width, std::move(masks));
-  const int first = own->masks + 1;
-  for (int64_t l = 0; l < shape.layers; ++l) {
+  if (!parts_.layers) parts_.layers = packedLayers(shape, tensors, packing, formats.own);
+  for (int l = 0; l < static_cast<int>(shape.layers); ++l) {
     own->layerNorms.push_back(tensors(layerName(l, "attention_norm.weight")));
     own->layerNorms.push_back(tensors(layerName(l, "mlp_norm.weight")));
-    matrices.add(formats.own, queries + 2 * keys, width,
-                 tensors.stacked({layerName(l, "attention.q.weight"), layerName(l, "attention.k.weight"),
-                                  layerName(l, "attention.v.weight")}));
-    matrices.add(formats.own, width, queries, tensors(layerName(l, "attention.o.weight")));
-    matrices.add(formats.own, 2 * inner, width,
-                 tensors.interleaved(layerName(l, "mlp.gate.weight"), layerName(l, "mlp.up.weight")));
-    matrices.add(formats.own, width, inner, tensors(layerName(l, "mlp.down.weight")));
   }
-  matrices.pack(packing);
   for (int l = 0; l < static_cast<int>(shape.layers); ++l) {
-    const auto matrix = [&](int part) { return &matrices[first + 4 * l + part]; };
+    const auto matrix = [&](int part) { return &(*parts_.layers)[kBlockMatrices + 4 * l + part]; };
     own->layers.push_back(
         {own->layerNorms[2 * l].data(), own->layerNorms[2 * l + 1].data(), matrix(0), matrix(1), matrix(2), matrix(3)});
   }
   own_ = std::move(own);
-  output_ = outputOf(target, packing);
+  if (!parts_.output) parts_.output = outputOf(target, packing);
+}
+
+size_t HeadWeights::bytes() const {
+  return parts_.layers->bytes() + parts_.output->bytes() + parts_.context->bytes() +
+         (own_->before.size() + own_->after.size()) * sizeof(float);
+}
+
+size_t HeadWeights::bytesBeside(const HeadWeights& other) const {
+  size_t shared = 0;
+  if (parts_.context == other.parts_.context) shared += parts_.context->bytes();
+  if (parts_.layers == other.parts_.layers) shared += parts_.layers->bytes();
+  if (parts_.output == other.parts_.output) shared += parts_.output->bytes();
+  return bytes() - shared;
 }
 
 std::shared_ptr<const MatrixSet> HeadWeights::outputOf(const Model& target, Backend& packing) const {
@@ -227,7 +249,7 @@ std::shared_ptr<const MatrixSet> HeadWeights::outputOf(const Model& target, Back
 
 std::shared_ptr<const HeadWeights> HeadWeights::updated(const Model& target, Backend& packing) const {
   std::shared_ptr<HeadWeights> result(new HeadWeights(*this));
-  result->output_ = outputOf(target, packing);
+  result->parts_.output = outputOf(target, packing);
   return result;
 }
 

@@ -78,42 +78,54 @@ class HeadContext {
   MatrixSet matrices_;
 };
 
+/// Packed parts that a head has in common with another one, which differs in the rest alone; null = of its own.
+struct HeadParts {
+  std::shared_ptr<const HeadContext> context;
+  std::shared_ptr<const MatrixSet> layers;  ///< and what blocks begin with
+  std::shared_ptr<const MatrixSet> output;  ///< rows over the draft vocabulary
+};
+
 class HeadWeights {
  public:
+  /// Places in HeadParts::layers: what blocks begin with, then four matrices a layer.
+  static constexpr int kJoinToken = 0, kJoinFeature = 1, kInject = 2, kMasks = 3, kBlockMatrices = 4;
   struct Layer {
     const float *attentionNorm, *mlpNorm;
     const Matrix *qkv, *output, *gateUp, *down;
   };
 
-  /// `packing` may be another backend than the one that decodes, of the same kind. `context`: of a head that differs
-  /// from this one in other weights alone; null = of its own. Throws HEAD_MISMATCH where the head does not fit the
+  /// `packing` may be another backend than the one that decodes, of the same kind. `shared`: parts of a head for the
+  /// same target, whose numbers there are those of `source`. Throws HEAD_MISMATCH where the head does not fit the
   /// target.
   HeadWeights(const HeadSource& source, const Model& target, Backend& packing, const HeadFormats& formats = {},
-              std::shared_ptr<const HeadContext> context = nullptr);
+              HeadParts shared = {});
   /// The same head for a target whose weights alone are others: it shares all but the rows over its vocabulary, which
   /// are those of the target and what the head adds to them.
   std::shared_ptr<const HeadWeights> updated(const Model& target, Backend& packing) const;
 
   const train::BlockHeadShape& shape() const { return own_->shape; }
   const std::vector<int>& fusedLayers() const { return own_->fusedLayers; }
-  const std::shared_ptr<const HeadContext>& context() const { return context_; }
+  const std::shared_ptr<const HeadContext>& context() const { return parts_.context; }
+  const HeadParts& parts() const { return parts_; }
   /// The token of a draft index, and the other way round: shape().vocabulary for tokens that it has none for.
   int32_t token(int32_t index) const { return own_->draft[index]; }
   int32_t place(int32_t token) const { return own_->place[token]; }
 
   const float* tokenNorm() const { return own_->tokenNorm.data(); }
-  const Matrix& joinToken() const { return own_->matrices[own_->joinToken]; }
-  const Matrix& joinFeature() const { return own_->matrices[own_->joinFeature]; }
-  const Matrix& inject() const { return own_->matrices[own_->inject]; }
+  const Matrix& joinToken() const { return (*parts_.layers)[kJoinToken]; }
+  const Matrix& joinFeature() const { return (*parts_.layers)[kJoinFeature]; }
+  const Matrix& inject() const { return (*parts_.layers)[kInject]; }
   /// Row s for slot s; the first one is 0.
-  const Matrix& masks() const { return own_->matrices[own_->masks]; }
+  const Matrix& masks() const { return (*parts_.layers)[kMasks]; }
   const std::vector<Layer>& layers() const { return own_->layers; }
   const float* outputNorm() const { return own_->outputNorm.data(); }
-  const Matrix& output() const { return (*output_)[0]; }
+  const Matrix& output() const { return (*parts_.output)[0]; }
   /// The Markov term of draft index `next` after draft index `previous`.
   float markov(int32_t previous, int32_t next) const;
-  /// Packed bytes, the context's included.
-  size_t bytes() const { return own_->matrices.bytes() + output_->bytes() + context_->bytes(); }
+  /// Bytes of its packed parts and Markov rows.
+  size_t bytes() const;
+  /// … less those of parts that it shares with another head.
+  size_t bytesBeside(const HeadWeights& other) const;
 
  private:
   /// All that does not depend on the target's weights.
@@ -124,8 +136,6 @@ class HeadWeights {
     train::OutputDelta delta;
     std::vector<float> tokenNorm, outputNorm, before, after;
     std::vector<std::vector<float>> layerNorms;  ///< attention, MLP, attention, …
-    MatrixSet matrices;
-    int joinToken, joinFeature, inject, masks;
     std::vector<Layer> layers;
   };
 
@@ -133,8 +143,7 @@ class HeadWeights {
   std::shared_ptr<const MatrixSet> outputOf(const Model& target, Backend& packing) const;
 
   std::shared_ptr<const Own> own_;
-  std::shared_ptr<const HeadContext> context_;
-  std::shared_ptr<const MatrixSet> output_;
+  HeadParts parts_;
   Format outputFormat_;
 };
 

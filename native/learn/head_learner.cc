@@ -24,6 +24,7 @@ HeadLearner::HeadLearner(train::Ops& ops, train::BlockHead& head, const train::T
       norm_(norm),
       options_(options),
       rowSteps_(rowSteps),
+      start_(live),
       live_(std::move(live)),
       replay_(options.slotBytes, options.textBytes),
       patience_(options.textsPerCandidate) {}
@@ -148,6 +149,13 @@ void HeadLearner::offer(train::HeadNumbers candidate) {
   ++candidateNumber_;
   judged_ = 0;
   ofLayers_ = false;
+}
+
+size_t HeadLearner::bytes() const {
+  size_t floats = weights_.size();
+  for (const Weights& head : {live_, candidate_, previous_})
+    if (head && head != start_) floats += head->weights.size() + head->delta.row.size();
+  return replay_.bytes() + (layers_ ? layers_->bytes() : 0) + floats * sizeof(float);
 }
 
 void HeadLearner::promote() {

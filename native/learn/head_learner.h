@@ -69,7 +69,8 @@ class HeadLearner {
   int64_t steps() const { return steps_; }
   int64_t layerSteps() const { return layerSteps_; }
   int64_t skipped() const { return skipped_; }
-  size_t bytes() const { return replay_.bytes() + (layers_ ? layers_->bytes() : 0); }
+  /// Of texts, of what learns, and of heads but for the one that it began with.
+  size_t bytes() const;
   const Replay& replay() const { return replay_; }
 
  private:
@@ -89,6 +90,7 @@ class HeadLearner {
   const OutputNorm& norm_;
   const LearnOptions options_;
   RowSteps* const rowSteps_;
+  const Weights start_;
   Weights live_, candidate_, previous_;
   int64_t candidateNumber_ = 0;
   train::Floats weights_;  ///< that rows move; empty before the first text

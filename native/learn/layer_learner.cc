@@ -29,9 +29,7 @@ LayerLearner::LayerLearner(train::Ops& ops, train::BlockHead& head, const train:
       target_(target),
       norm_(norm),
       options_(options),
-      tables_(target),
       weights_(start.weights),
-      gradient_(start.weights.size()),
       optimiser_(ops, head.parameters(), layerRules(head.parameters()), options.optimiser) {
   setRows(start);
 }
@@ -40,32 +38,42 @@ void LayerLearner::setRows(const train::HeadNumbers& head) {
   delta_ = head.delta;
   // The Markov term's rows are all that lies behind the layers.
   std::copy(head.weights.begin() + head_.before(), head.weights.end(), weights_.begin() + head_.before());
-  tables_.draft = head.draft;
-  tables_.place = train::placesOf(head.draft, static_cast<int64_t>(target_.place.size()));
-  own_ = head.draft == target_.draft ? train::Floats{} : target_.rowsOf(head.draft);
-  tables_.output = own_.empty() ? target_.output : own_;
-  const int64_t width = head_.shape().width;
-  for (size_t i = 0; i < delta_.place.size(); ++i)
-    for (int64_t c = 0; c < width; ++c) tables_.output[delta_.place[i] * width + c] += delta_.row[i * width + c];
+  draft_ = head.draft;
 }
 
+/// The target's tables for the head's draft vocabulary; what it adds to output rows is not in them.
+train::TargetTables LayerLearner::ownTables() const {
+  return {.embedding = target_.embedding,
+          .draft = draft_,
+          .place = train::placesOf(draft_, static_cast<int64_t>(target_.place.size())),
+          .output = target_.rowsOf(draft_),
+          .rowsOf = target_.rowsOf};
+}
+
+/// Tables and gradient, forty megabytes that any step makes anew, are there for its fifth of a second alone: tenants
+/// that learn are several, and mostly wait.
 bool LayerLearner::step(const VerifiedText& text, double noise) {
   train::TrainSequence sequence;
   expand(text, head_.shape().fused, norm_, sequence);
   const train::LabelledBlocks batch = blocksInAnswer(head_.shape(), sequence, options_.anchors, noise);
   if (batch.blocks.anchors() == 0) return true;
-  const train::Floats& rows = own_.empty() ? target_.output : own_;
-  const train::Labels labels{.state = batch.state.data(), .output = rows.data(), .width = head_.shape().width};
-  std::fill(gradient_.begin(), gradient_.end(), 0.0f);
-  head_.train({ops_, weights_.data(), gradient_.data()}, tables_, batch.blocks, labels, {}, batch.weight.data());
-  return !optimiser_.step(options_.rate, gradient_.data(), weights_.data()).skipped;
+  const int64_t width = head_.shape().width;
+  const train::TargetTables own = draft_ == target_.draft ? train::TargetTables{} : ownTables();
+  const train::TargetTables& still = own.draft.empty() ? target_ : own;
+  train::TargetTables moved = still;
+  for (size_t i = 0; i < delta_.place.size(); ++i)
+    for (int64_t c = 0; c < width; ++c) moved.output[delta_.place[i] * width + c] += delta_.row[i * width + c];
+  train::Floats gradient(weights_.size());
+  const train::Labels labels{.state = batch.state.data(), .output = still.output.data(), .width = width};
+  head_.train({ops_, weights_.data(), gradient.data()}, moved, batch.blocks, labels, {}, batch.weight.data());
+  return !optimiser_.step(options_.rate, gradient.data(), weights_.data()).skipped;
 }
 
-train::HeadNumbers LayerLearner::numbers() const { return {weights_, tables_.draft, delta_}; }
+train::HeadNumbers LayerLearner::numbers() const { return {weights_, draft_, delta_}; }
 
 size_t LayerLearner::bytes() const {
-  return (weights_.size() + gradient_.size() + optimiser_.moments().size() + tables_.output.size() + own_.size()) *
-         sizeof(float);
+  return (weights_.size() + optimiser_.moments().size()) * sizeof(float) + draft_.size() * sizeof(int32_t) +
+         (delta_.row.size() + delta_.place.size()) * sizeof(float);
 }
 
 }  // namespace foretoken::learn

@@ -31,15 +31,16 @@ class LayerLearner {
   size_t bytes() const;
 
  private:
+  train::TargetTables ownTables() const;
+
   train::Ops& ops_;
   train::BlockHead& head_;
   const train::TargetTables& target_;
   const OutputNorm& norm_;
   const LayerOptions options_;
-  train::TargetTables tables_;  ///< the target's, with the head's draft vocabulary and what it adds to output rows
-  train::Floats own_;           ///< the target's rows of that draft vocabulary; empty = as in `target_`
+  std::vector<int32_t> draft_;  ///< the head's, and what it adds to the target's output rows
   train::OutputDelta delta_;
-  train::Floats weights_, gradient_;
+  train::Floats weights_;
   train::Optimiser optimiser_;
 };
 

@@ -22,10 +22,18 @@ float Schedule::at(int64_t step) const {
 }
 
 Optimiser::Optimiser(Ops& ops, const Parameters& parameters, std::vector<Rule> rules, OptimiserOptions options)
-    : ops_(ops), parameters_(parameters), rules_(std::move(rules)), options_(options), moments_(2 * parameters.size()) {
+    : ops_(ops), parameters_(parameters), rules_(std::move(rules)), options_(options) {
   for (size_t i = 0; i < rules_.size(); ++i)
     if (rules_[i] == Rule::muon && !parameters.all()[i].isMatrix())
       throw Error("SHAPE_MISMATCH", "Muon moves matrices; " + parameters.all()[i].name + " is a vector");
+  const auto& all = parameters.all();
+  int64_t moving = 0;
+  for (size_t i = 0; i < rules_.size(); ++i) {
+    first_.push_back(moving);
+    const int64_t end = i + 1 < all.size() ? all[i + 1].offset : parameters.size();
+    if (rules_[i] != Rule::frozen) moving += end - all[i].offset;  // with what lies between it and the next one
+  }
+  moments_.resize(2 * moving);
 }
 
 double Optimiser::squares(const float* x, int64_t count) {
@@ -56,17 +64,19 @@ StepReport Optimiser::step(float rate, const float* gradient, float* weight) {
   const float scale = static_cast<float>(std::min(1.0, options_.clip / (report.norm + 1e-6)));
   for (size_t i = 0; i < rules_.size(); ++i) {
     const Parameter& p = parameters_.all()[i];
+    float* const moment = moments_.data() + first_[i];
     switch (rules_[i]) {
       case Rule::frozen: break;
-      case Rule::sgd: sgd(p, rate, scale, gradient, weight); break;
-      case Rule::adamw: adamw(p, rate, scale, gradient, weight); break;
-      case Rule::muon: muon(p, rate, scale, gradient, weight); break;
+      case Rule::sgd: sgd(p, moment, rate, scale, gradient, weight); break;
+      case Rule::adamw: adamw(p, moment, rate, scale, gradient, weight); break;
+      case Rule::muon: muon(p, moment, rate, scale, gradient, weight); break;
     }
   }
   return report;
 }
 
-void Optimiser::adamw(const Parameter& p, float rate, float scale, const float* gradient, float* weight) {
+void Optimiser::adamw(const Parameter& p, float* moment, float rate, float scale, const float* gradient,
+                      float* weight) {
   const double steps = static_cast<double>(steps_);
   const formula::AdamW step{.rate = rate,
                             .beta1 = options_.beta1,
@@ -75,24 +85,24 @@ void Optimiser::adamw(const Parameter& p, float rate, float scale, const float* 
                             .decay = options_.decay,
                             .correction1 = static_cast<float>(1 - std::pow(options_.beta1, steps)),
                             .correction2 = static_cast<float>(1 - std::pow(options_.beta2, steps))};
-  float* const square = moments_.data() + parameters_.size();
+  float* const square = moment + moments_.size() / 2;
   ops_.threads().run(p.size(), [&](int64_t begin, int64_t end, int) {
     const int64_t at = p.offset + begin;
-    ops_.kernels().adamw(step, scale, gradient + at, end - begin, weight + at, moments_.data() + at, square + at);
+    ops_.kernels().adamw(step, scale, gradient + at, end - begin, weight + at, moment + begin, square + begin);
   });
 }
 
-void Optimiser::sgd(const Parameter& p, float rate, float scale, const float* gradient, float* weight) {
+void Optimiser::sgd(const Parameter& p, float* moment, float rate, float scale, const float* gradient, float* weight) {
   const formula::Momentum step{.rate = rate, .momentum = options_.momentum, .decay = options_.decay};
   ops_.threads().run(p.size(), [&](int64_t begin, int64_t end, int) {
     const int64_t at = p.offset + begin;
-    ops_.kernels().sgd(step, scale, gradient + at, end - begin, weight + at, moments_.data() + at);
+    ops_.kernels().sgd(step, scale, gradient + at, end - begin, weight + at, moment + begin);
   });
 }
 
-void Optimiser::muon(const Parameter& p, float rate, float scale, const float* gradient, float* weight) {
+void Optimiser::muon(const Parameter& p, float* moment, float rate, float scale, const float* gradient, float* weight) {
   float* const w = weight + p.offset;
-  float* const m = moments_.data() + p.offset;
+  float* const m = moment;
   const float* const g = gradient + p.offset;
   const float momentum = options_.momentum;
   x_.resize(p.size());

@@ -43,7 +43,7 @@ class Optimiser {
 
   StepReport step(float rate, const float* gradient, float* weight);
 
-  /// Everything that a checkpoint has to keep beside the weights: first moments, then second moments.
+  /// Everything that a checkpoint has to keep beside the weights: first moments, then second moments, of what moves.
   std::span<float> moments() { return moments_; }
   std::span<const float> moments() const { return moments_; }
   /// Steps taken, which AdamW corrects its moments by.
@@ -52,15 +52,16 @@ class Optimiser {
 
  private:
   double squares(const float* x, int64_t count);
-  void adamw(const Parameter&, float rate, float scale, const float* gradient, float* weight);
-  void sgd(const Parameter&, float rate, float scale, const float* gradient, float* weight);
-  void muon(const Parameter&, float rate, float scale, const float* gradient, float* weight);
+  void adamw(const Parameter&, float* moment, float rate, float scale, const float* gradient, float* weight);
+  void sgd(const Parameter&, float* moment, float rate, float scale, const float* gradient, float* weight);
+  void muon(const Parameter&, float* moment, float rate, float scale, const float* gradient, float* weight);
   void orthogonalise(int64_t rows, int64_t columns);
 
   Ops& ops_;
   const Parameters& parameters_;
   std::vector<Rule> rules_;
   OptimiserOptions options_;
+  std::vector<int64_t> first_;  ///< where the first moments of each tensor begin; frozen ones have none
   std::vector<float> moments_;
   std::vector<double> partial_;
   std::vector<float> x_, y_, a_, b_;  ///< of Muon

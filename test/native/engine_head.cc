@@ -183,7 +183,7 @@ void testSharedHead(const HeadRig& rig) {
     if (isShared)
       drafting.core->setHead(
           &team, std::make_shared<const HeadWeights>(source, *drafting.model, *drafting.backend, HeadFormats{},
-                                                     drafting.core->head()->head().context()));
+                                                     HeadParts{.context = drafting.core->head()->head().context()}));
     if (forget) drafting.core->forget(&team, nullptr);
     Request r = request(4, drafting.model->config().vocabulary);
     r.tenant = tenant, r.learner = learner;

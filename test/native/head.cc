@@ -179,11 +179,49 @@ void testSwaps() {
   const HeadRig otherRig("tied-f16.gguf", 7);
   other.weights = otherRig.weights;
   const auto changed = std::make_shared<const HeadWeights>(other, *drafting.model, *drafting.backend, HeadFormats{},
-                                                           drafting.head->context());
+                                                           HeadParts{.context = drafting.head->context()});
   CHECK(changed->context() == drafting.head->context());
   drafting.drafter->requireRoom(*changed);
   drafting.drafter->swap(changed);
   CHECK(!sameNodes(draft(), first));
+}
+
+/// A head that moved some parts alone drafts from the others' parts what it drafts from copies of its own.
+void testSharedParts() {
+  HeadRig rig("tied-f16.gguf");
+  const HeadRig otherRig("tied-f16.gguf", 7);
+  Drafting drafting(rig, "tied-f16.gguf", "auto", {});
+  Text text(2, rig.target.config().vocabulary);
+  drafting.compute(text.tokens, text.table);
+  const auto draftsOf = [&](std::shared_ptr<const HeadWeights> head) {
+    drafting.drafter->swap(std::move(head));
+    HeadAsk ask = text.ask(kText);
+    drafting.drafter->draft(*drafting.model, {&ask, 1});
+    return std::vector<DraftNode>(text.nodes.begin(), text.nodes.begin() + ask.count);
+  };
+  const auto packed = [&](const HeadSource& source, HeadParts shared) {
+    return std::make_shared<const HeadWeights>(source, *drafting.model, *drafting.backend, HeadFormats{},
+                                               std::move(shared));
+  };
+  const std::shared_ptr<const HeadWeights> base = drafting.head;
+  const std::vector<DraftNode> before = draftsOf(base);
+  const auto markov = static_cast<size_t>(train::BlockHead(rig.shape).before());
+  Floats moved = rig.weights;
+  HeadSource rows = rig.source();
+  std::copy(otherRig.weights.begin() + markov, otherRig.weights.end(), moved.begin() + markov);
+  rows.weights = moved, rows.delta = otherRig.delta;
+  const auto own = packed(rows, {}), sharing = packed(rows, {base->context(), base->parts().layers, nullptr});
+  const std::vector<DraftNode> byRows = draftsOf(own);
+  CHECK(sameNodes(draftsOf(sharing), byRows) && !sameNodes(byRows, before));
+  CHECK(own->bytesBeside(*base) == own->bytes() && sharing->bytes() == own->bytes());
+  CHECK(sharing->bytesBeside(*base) == own->bytes() - base->parts().layers->bytes() - base->context()->bytes());
+  Floats turned = otherRig.weights;
+  HeadSource layers = rig.source();
+  std::copy(rig.weights.begin() + markov, rig.weights.end(), turned.begin() + markov);
+  layers.weights = turned;
+  const auto byLayers = draftsOf(packed(layers, {}));
+  CHECK(sameNodes(draftsOf(packed(layers, {nullptr, nullptr, base->parts().output})), byLayers));
+  CHECK(!sameNodes(byLayers, before) && sameNodes(draftsOf(base), before));
 }
 
 void testRefusals() {
@@ -215,6 +253,7 @@ int main() {
   CHECK(agreement("tied-f16.gguf", {}) > 0.75);
   testCompany();
   testSwaps();
+  testSharedParts();
   testRefusals();
   return finish("head");
 }
