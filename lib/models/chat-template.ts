@@ -2,9 +2,9 @@ import { createContext, Script } from 'node:vm';
 import { ForetokenError } from '../error';
 import { LibraryTemplate } from './huggingface';
 
-/** Limits on templates: they come with files from strangers. */
+/** Limits on templates: they come with files from strangers. The time is the clock's, on a machine that may be busy otherwise. */
 const MAX_TEMPLATE = 1 << 20;
-const MAX_RENDER_MS = 2_000;
+const MAX_RENDER_MS = 10_000;
 
 /** One message of a conversation; templates may look at fields beyond these. */
 export interface ChatMessage {

@@ -99,7 +99,7 @@ void EngineCore::recordPrefill(Clock::time_point begin, Clock::time_point passed
   const auto rows = static_cast<double>(pass_.rows());
   out_->rounds.push_back({rows, static_cast<double>(prefillParts_.size()), static_cast<double>(pass_.contextTokens()),
                           rows, 0, seconds(passed - begin) + ofPass, sampling - ofPass, seconds(Clock::now() - sampled),
-                          0});
+                          0, 0});
   counters_.prefillSeconds += seconds(Clock::now() - begin);
   ++counters_.rounds;
 }

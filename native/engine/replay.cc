@@ -67,7 +67,7 @@ int32_t Replay::run(const Policy& policy, const ReplayText& text, int32_t positi
                          static_cast<int32_t>(drafted > 0 ? plan.drafter : DrafterId::none)});
     double context = rows * (text.promptTokens + position);
     for (size_t n = 0; n < plan.nodes.size(); ++n) context += plan.selected[n] ? plan.nodes[n].depth : 0;
-    out.rounds.push_back({rows, 1, context, 0, 0, 0, 0, 0, 0});
+    out.rounds.push_back({rows, 1, context, 0, 0, 0, 0, 0, 0, 0});
     position += emitted;
   }
   return position;

@@ -117,6 +117,7 @@ void RecallDrafter::search(std::span<const int32_t> context, const int8_t* query
   int left = kRecallScan - neighbours_.search(*sources_.own, context, query, kRecallScan);
   for (const TextSource* source : sources_.shared) {
     if (source == nullptr) continue;
+    if (source == sources_.shared.back()) left = kRecallScan;  // a tenant that has learned much does not crowd it out
     for (const TextSegment* segment : source->segments()) {
       if (segment->hasKeys()) left -= neighbours_.search(*segment, context, query, left);
     }

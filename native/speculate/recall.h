@@ -20,8 +20,9 @@
 
 namespace foretoken {
 
-/// Places with the token in question that are compared for one draft, latest first, the sequence's own text before its
-/// session's and its tenant's: bounds the time of a lookup.
+/// Places with the token in question that are compared for one draft, latest first: as many of the sequence's own text,
+/// its session's and its tenant's together, in this order, and as many of the static memory. Bounds the time of a
+/// lookup.
 constexpr int kRecallScan = 1024;
 /// Nearest places that vote.
 constexpr int kRecallVoters = 32;

@@ -10,6 +10,7 @@
 
 #include "check.h"
 #include "speculate/library.h"
+#include "speculate/memory.h"
 
 namespace foretoken {
 namespace {
@@ -190,6 +191,32 @@ void scansTheLatestFirst() {
   for (const Neighbour& n : neighbours.best()) CHECK(n.place >= text.size() - 500);
 }
 
+/// However much a tenant says, what ships is looked through as well.
+void tenantsDoNotCrowdOutWhatShips() {
+  Random random{std::mt19937(12)};
+  TextLibrary library(64 << 20, 16 << 20, true);
+  const Key state = random.key();
+  MemoryImage image;
+  for (const int32_t token : {5, 7, 42, 43, kBorder}) image.tokens.push_back(token);
+  for (int i = 0; i < 5; ++i) image.keys.insert(image.keys.end(), state.begin(), state.end());
+  const StaticMemory shipped(image, 100);
+  TextSegment said(4 * kRecallScan, true);
+  while (said.room() > 0) append(said, 7, random.key());
+  library.add(*library.shelf("a", ""), std::vector<int32_t>(said.data(), said.data() + said.size()), {&said});
+  TextSegment own(4, true);
+  own.setKey(0, state.data());
+  own.append(5);
+  own.append(7);
+  RecallDrafter drafter(&own);
+  const auto ofTenant = library.shelf("a", "");
+  drafter.share(nullptr, ofTenant.get(), &shipped);
+  std::array<DraftNode, 8> nodes;
+  const std::vector<int32_t> asked = {5, 7};
+  const int count = drafter.draft({asked, 0, 4}, nodes);
+  CHECK(std::any_of(nodes.begin(), nodes.begin() + count,
+                    [](const DraftNode& node) { return node.depth == 1 && node.token == 42; }));
+}
+
 void tenantsAreApart() {
   Random random{std::mt19937(8)};
   TextLibrary library(64 << 20, 16 << 20, true);
@@ -306,6 +333,7 @@ int main() {
   knowsNothingWithoutKeys();
   knownTwiceVotesOnce();
   scansTheLatestFirst();
+  tenantsDoNotCrowdOutWhatShips();
   tenantsAreApart();
   usefulTextStays();
   printsItsCost();
