@@ -1,7 +1,6 @@
 import { loadBinding } from '../../lib/binding';
 import { Controller, type RowOwner } from '../../lib/controller/controller';
 import { Drafter, roundFields, type NativeOutcomes, type NativePolicy, type NativeReplayText } from '../../lib/native';
-import { sum } from '../common/stats';
 import { OpenLabels } from './labels';
 import { passSeconds, type Machine } from './machine';
 import { longestRun } from './text';
@@ -32,7 +31,7 @@ export function decodeByController(machine: Machine, texts: readonly NativeRepla
     const outcomes = binding.replayRounds(policy, text, position, 1);
     outcomes.steps[1] = answer; // a sequence of its own
     labels.settle(outcomes, position, outcomes.position);
-    const seconds = timeRounds(machine, policy, outcomes, next);
+    const seconds = timeRounds(machine, outcomes, next);
     now += seconds;
     own.observe(outcomes, () => owner);
     for (const { tenant, policy: sent } of own.nextPolicies()) {
@@ -48,7 +47,7 @@ export function decodeByTable(machine: Machine, texts: readonly NativeReplayText
   const binding = loadBinding();
   return decodeAll(texts, (text, position) => {
     const outcomes = binding.replayRounds(policy, text, position, 1 << 20);
-    return { outcomes, seconds: timeRounds(machine, policy, outcomes, () => 0.5) };
+    return { outcomes, seconds: timeRounds(machine, outcomes, () => 0.5) };
   });
 }
 
@@ -77,18 +76,11 @@ function decodeAll(texts: readonly NativeReplayText[], run: Run): Decoded {
 }
 
 /** Fills in what the rounds of a replay took; returns the seconds of all. */
-function timeRounds(
-  machine: Machine,
-  { allowed }: NativePolicy,
-  { rounds }: NativeOutcomes,
-  next: () => number,
-): number {
-  const asked = [Drafter.suffix, Drafter.recall].filter((drafter) => allowed[drafter]);
-  const drafting = sum(asked.map((drafter) => machine.profile.draftSeconds[drafter]));
+function timeRounds(machine: Machine, { rounds }: NativeOutcomes, next: () => number): number {
   let seconds = 0;
   for (let at = 0; at < rounds.length; at += roundFields) {
     const pass = passSeconds(machine, rounds[at], rounds[at + 2]) * (1 + noise * (2 * next() - 1));
-    rounds[at + 4] = drafting;
+    rounds[at + 4] = machine.profile.draftSeconds[Drafter.suffix] + machine.profile.draftSeconds[Drafter.recall];
     rounds[at + 5] = pass;
     rounds[at + 7] = machine.overheadSeconds;
     seconds += pass + rounds[at + 4] + machine.overheadSeconds;

@@ -5,9 +5,7 @@ const firstRest = 256;
 const longestRest = 4096;
 const longer = 4;
 /** Drafters that take less than this share of plain decoding's time may always be asked: what they say teaches what to expect. */
-const negligible = 0.01;
-/** Trials that take no more than this share are no reason for longer rests: the text may change. */
-const trialsShare = 0.002;
+const negligible = 0.1;
 
 /**
  * Whether asking drafters pays at all. Where a pass is so short that their answers take longer than they save, as with tiny models,
@@ -50,8 +48,7 @@ export class Rest {
       this.#length = firstRest;
     } else {
       this.#left = this.#length;
-      const enough = (trial * this.#spent) / (trialsShare * this.#plain);
-      this.#length = Math.min(longestRest, Math.max(firstRest, enough), longer * this.#length);
+      this.#length = Math.min(longestRest, longer * this.#length);
     }
     this.#rounds = this.#saved = this.#spent = this.#plain = 0;
   }
