@@ -7,10 +7,15 @@
 // stages; ready[p] tells that part p has its sums, drained[p] that all eight warps have read them.
 //
 // A Product says what is multiplied:
-//   kScaleBytes, kParts, kScaleColumns    scales of an operand in a stage, parts of sums, columns for scales behind
-//   them tokens(), rows(), stages(), run()     run: stages whose sums are one stageBytes(), loadScales(…) what a stage
-//   of the ring takes, besides the tiles orderStage(…)                         lets the products of a stage be added to
-//   d, or begin it scale(token, row, run), rowFactor(n)  what sums of a run and results of a row are multiplied by
+//   kScaleBytes            scales of an operand in a stage
+//   kParts, kScaleColumns  parts of sums, and columns for scales behind them
+//   tokens(), rows()       of the results
+//   stages(), run()        stages in all, and those whose sums are one
+//   stageBytes()           what a stage of the ring takes
+//   loadScales(...)        copies what it has besides the tiles
+//   orderStage(...)        lets the products of a stage be added to d, or begin it
+//   scale(token, row, run) what sums of a run are multiplied by
+//   rowFactor(n)           what results of a row are multiplied by
 #pragma once
 #include "cuda/common/tensor.cuh"
 #include "cuda/gemm/large.cuh"

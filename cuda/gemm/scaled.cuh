@@ -1,8 +1,8 @@
 // The product for prefill with scales that the matrix unit multiplies, on the skeleton of large_tcgen05.cuh.
 // Unconfirmed: it has run on the executor only.
 //
-//   out[m][n] = factor of x[m] * factor of W[n] * sum over groups g of columns of (scale of x[m], g) (scale of W[n], g)
-//   d_g d_g       = sum over the columns k of g of code of x[m][k] * code of W[n][k]
+//   out[m][n] = factor of x[m] * factor of W[n] * sum over groups g of (scale of x[m], g) (scale of W[n], g) d_g
+//   d_g       = sum over the columns k of g of code of x[m][k] * code of W[n][k]
 //
 //              codes of x, of W     columns of g     scales     factors
 //   nvfp4      e2m1, e2m1           16               e4m3       of rows of both

@@ -10,14 +10,14 @@
 #pragma once
 #include "cuda/common/half.cuh"
 #include "cuda/common/reduce.cuh"
+#include "learn/row_steps.h"
 #include "train/formulas.h"
 
 namespace foretoken::cuda {
 
 constexpr int kRowStepThreads = 256;
 constexpr int kRowStepWarps = kRowStepThreads / kWarp;
-/// Entries of a slot at most.
-constexpr int kMostEntries = 32;
+using learn::kMostEntries;
 /// Numbers of delta rows that one multiprocessor surely reads twice and writes once in 150 µs.
 constexpr int64_t kNumbersPerRowSlice = int64_t{1} << 19;
 

@@ -177,15 +177,15 @@ export class Controller {
     else this.#beliefs.delete(tenant);
   }
 
-  /** A draft of the head in passes of one row. */
-  #headPrice(): number {
-    return this.#cost.draftSeconds[Drafter.head] / this.#cost.roundSeconds(1, middlingContext);
-  }
-
   /** A tenant's drafts come from another head: what asking brought has to be seen anew. */
   headChanged(tenant: string): void {
     this.#look();
     this.#beliefs.get(tenant)?.askAnew();
+  }
+
+  /** A draft of the head in passes of one row. */
+  #headPrice(): number {
+    return this.#cost.draftSeconds[Drafter.head] / this.#cost.plainRoundSeconds;
   }
 
   #prices(): NativePrices {
@@ -224,7 +224,7 @@ export class Controller {
     const [step, bucket, promised, tokens, nanoseconds] = outcomes.asks.subarray(at, at + askFields);
     const owner = owners[step];
     if (!owner) return;
-    const passes = (nanoseconds * 1e-9) / this.#cost.roundSeconds(1, middlingContext);
+    const passes = (nanoseconds * 1e-9) / this.#cost.plainRoundSeconds;
     this.#beliefsOf(owner.tenant).asking.observe(bucket, { promised: promised * 1e-6, tokens, passes });
   }
 
@@ -256,7 +256,7 @@ export class Controller {
       }
       if (!decodes || !own) continue;
       own.rest.observe(plainSeconds * tokenCount - price, drafting, plainSeconds * tokenCount);
-      own.asking.observeRound((price + drafting) / this.#cost.roundSeconds(1, middlingContext), tokenCount);
+      own.asking.observeRound((price + drafting) / this.#cost.plainRoundSeconds, tokenCount);
     }
     if (this.#measured) this.#cost.observePrompts(times.prefillRows, decodes ? sequences : 0);
     if (!decodes) return;

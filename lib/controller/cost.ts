@@ -154,6 +154,11 @@ export class CostModel {
     return this.roundSeconds(rows, rows * middlingContext) + (drafted > 0 ? this.draftSeconds[Drafter.head] : 0);
   }
 
+  /** Seconds of a round of plain decoding, one sequence at a middling context. */
+  get plainRoundSeconds(): number {
+    return this.roundSeconds(1, middlingContext);
+  }
+
   /** Seconds of a whole round of so many rows but for drafting; one row a sequence is plain decoding. */
   roundSeconds(rows: number, contextTokens: number): number {
     const index = Math.min(rows, this.maxRows) - 1;

@@ -50,7 +50,7 @@ function explainAcceptance(controller: Controller): string[] {
 /** Where asking the head pays, by what the other drafters promise: all tenants together. */
 function explainAsking({ beliefs, cost, ledger }: Controller): string[] {
   const price = cost.draftSeconds[Drafter.head];
-  const pass = cost.roundSeconds(1, middlingContext);
+  const pass = cost.plainRoundSeconds;
   const lines: string[] = [];
   for (let bucket = 0; bucket < promiseBuckets; ++bucket) {
     let asked = 0;

@@ -15,13 +15,20 @@ const largeOf = Uint8Array.from({ length: 256 }, (_, byte) => {
   return [0, 2, 4, 6].filter((shift) => isLarge((byte >> shift) & 3)).length;
 });
 
+/** What {@link numbersOf} has made. */
+const made: Int32Array[] = [];
+
 /** The four numbers of each byte as they lie in memory, by how many of the key's numbers are large: so that all keys are equally long. */
-const numbersOf = Array.from({ length: keyWidth + 1 }, (_, count) => {
+function numbersOf(count: number): Int32Array {
+  return (made[count] ??= makeNumbers(count));
+}
+
+function makeNumbers(count: number): Int32Array {
   const scale = norm / Math.sqrt((keyWidth - count) * small ** 2 + count * large ** 2);
   const levels = [-large, -small, small, large].map((level) => Math.round(level * scale));
   const numbers = Int8Array.from({ length: 4 * 256 }, (_, i) => levels[((i >> 2) >> (2 * (i & 3))) & 3]);
   return new Int32Array(numbers.buffer);
-});
+}
 
 /**
  * Keys in two bits a number instead of eight: below or above 0, by less or more than one deviation, which is about what four levels can
@@ -51,7 +58,7 @@ export function unpackKeys(packed: Uint8Array): Int8Array {
       any |= packed[i];
     }
     if (any === 0) continue;
-    const numbers = numbersOf[count];
+    const numbers = numbersOf(count);
     for (let i = key; i < key + packedKeyBytes; i++) keys[i] = numbers[packed[i]];
   }
   return new Int8Array(keys.buffer);

@@ -264,14 +264,14 @@ bool Learner::sharesContext(const train::Floats& weights) const {
 std::shared_ptr<const HeadWeights> Learner::packed(const train::BlockHeadShape& shape, const train::HeadNumbers& head) {
   const HeadSource source{shape, file_.binding.fusedLayers, head.draft, head.weights, head.delta};
   HeadParts shared;
-  if (!(shape == file_.shape))
-    return std::make_shared<const HeadWeights>(source, *target_, *packing_, HeadFormats{}, std::move(shared));
-  if (sharesContext(head.weights)) shared.context = base_->context();
-  if (std::equal(head.weights.begin(), head.weights.begin() + head_.before(), start_->weights.begin()))
-    shared.layers = base_->parts().layers;
-  const train::OutputDelta& common = start_->delta;
-  if (head.draft == start_->draft && head.delta.place == common.place && head.delta.row == common.row)
-    shared.output = base_->parts().output;
+  if (shape == file_.shape) {
+    if (sharesContext(head.weights)) shared.context = base_->context();
+    if (std::equal(head.weights.begin(), head.weights.begin() + head_.before(), start_->weights.begin()))
+      shared.layers = base_->parts().layers;
+    const train::OutputDelta& common = start_->delta;
+    if (head.draft == start_->draft && head.delta.place == common.place && head.delta.row == common.row)
+      shared.output = base_->parts().output;
+  }
   return std::make_shared<const HeadWeights>(source, *target_, *packing_, HeadFormats{}, std::move(shared));
 }
 

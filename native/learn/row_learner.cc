@@ -95,6 +95,7 @@ bool RowLearner::stepSlot(const SlotExamples& slots, int64_t slot, Floats& weigh
 
 /// The slots that teach something: what came can be drafted and is listed.
 RowSlots RowLearner::slotsByRow(const SlotExamples& slots, Gathered& before, Gathered& rows) const {
+  static_assert(SlotExamples::kListed <= kMostEntries);
   const auto none = static_cast<int32_t>(draft_.size());
   RowSlots out;
   for (int64_t s = 0; s < slots.slots(); ++s) {

@@ -13,6 +13,9 @@ struct RowOptions {
   uint32_t often = 4;                    ///< uses of a token that earn it a row
 };
 
+/// Rows that a slot lists at most.
+constexpr int kMostEntries = 32;
+
 /// Slots in order, each with the rows that it lists: entries [first[s], first[s + 1]) of `row` and `logit`.
 struct RowSlots {
   std::vector<int32_t> first{0}, row;

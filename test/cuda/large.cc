@@ -4,16 +4,11 @@
 
 #include "cuda/gemm/large.cu"
 #include "quant/float_codecs.h"
-#include "test/cuda/schedules.h"
-#include "test/native/check.h"
+#include "test/cuda/prefill_rig.h"
 
 namespace foretoken::test {
 
 using namespace foretoken::cuda;
-
-struct Shape {
-  int tokens, rows, cols;
-};
 
 enum class Scales { blocks, rows };
 
@@ -71,23 +66,6 @@ std::vector<float> product(const Weights& weights, const Inputs& x, Finish how =
   return out;
 }
 
-double worstError(const Weights& weights, const Inputs& x, const std::vector<float>& out) {
-  double worst = 0;
-  for (int m = 0; m < x.view.tokens; ++m) {
-    for (int n = 0; n < weights.rows; ++n) {
-      double sum = 0, magnitude = 1e-30;
-      for (int col = 0; col < weights.cols; ++col) {
-        const double part = weights.value(n, col) * x.value(m, col);
-        sum += part;
-        magnitude += std::abs(part);
-      }
-      const double error = std::abs(out[size_t(m) * weights.rows + n] - sum) / magnitude;
-      worst = error <= worst ? worst : error;  // a NaN stays
-    }
-  }
-  return worst;
-}
-
 void testQuantization() {
   std::mt19937 random(1);
   auto in = normalFloats(random, 3 * 300);
@@ -110,41 +88,26 @@ void testReference(const Shape& shape, Scales scales, int seeds) {
   std::mt19937 random(shape.tokens + shape.rows + shape.cols);
   const Weights weights(random, scales, shape.rows, shape.cols);
   const Inputs x(normalFloats(random, size_t(shape.tokens) * shape.cols), shape.tokens, shape.cols);
-  std::vector<float> first;
-  forEachSchedule(seeds, [&] {
-    const auto out = product(weights, x);
-    if (first.empty()) {
-      CHECK(worstError(weights, x, out) < 1e-6);
-      first = out;
-    }
-    CHECK(out == first);
-  });
+  checkReference([](const Weights& w, const Inputs& in) { return product(w, in); }, weights, x, shape, seeds);
 }
 
 void testRowInvariance() {
+  constexpr int kCols = 400, kRows = 40;
   std::mt19937 random(3);
-  const Weights weights(random, Scales::blocks, 40, 400);
-  const auto in = normalFloats(random, 131 * 400);
-  const auto all = product(weights, Inputs(in, 131, 400));
-  for (const int tokens : {1, 64, 129}) {
-    const auto some = product(weights, Inputs(in, tokens, 400));
-    CHECK(std::equal(some.begin(), some.end(), all.begin()));
-  }
-  const std::vector<float> last(in.begin() + 130 * 400, in.end());
-  const auto alone = product(weights, Inputs(last, 1, 400));
-  CHECK(std::equal(alone.begin(), alone.end(), all.begin() + 130 * 40));
+  const Weights weights(random, Scales::blocks, kRows, kCols);
+  const auto in = normalFloats(random, 131 * kCols);
+  checkRowInvariance(
+      [&](int first, int tokens) {
+        return product(weights, Inputs({in.begin() + first * kCols, in.end()}, tokens, kCols));
+      },
+      kRows);
 }
 
 void testFinish() {
   std::mt19937 random(4);
   const Weights weights(random, Scales::rows, 26, 130);
   const Inputs x(normalFloats(random, 3 * 130), 3, 130);
-  const auto stored = product(weights, x), gated = product(weights, x, Finish::swiglu);
-  const auto other = product(weights, x, Finish::geglu);
-  for (size_t i = 0; i < gated.size(); ++i) {
-    CHECK(gated[i] == silu(stored[2 * i]) * stored[2 * i + 1]);
-    CHECK(other[i] == gelu(stored[2 * i]) * stored[2 * i + 1]);
-  }
+  checkGated([&](Finish how) { return product(weights, x, how); });
 }
 
 /// Every tile is somebody's, once.

@@ -5,18 +5,13 @@
 
 #include "cuda/gemm/scaled.cu"
 #include "quant/float_codecs.h"
-#include "test/cuda/schedules.h"
-#include "test/native/check.h"
+#include "test/cuda/prefill_rig.h"
 
 namespace foretoken::test {
 
 using namespace foretoken::cuda;
 
 constexpr ScaledKind kKinds[] = {ScaledKind::nvfp4, ScaledKind::mxfp4, ScaledKind::mxfp8};
-
-struct Shape {
-  int tokens, rows, cols;
-};
 
 double scaleValue(ScaledKind kind, uint8_t code) {
   return kind == ScaledKind::nvfp4 ? e4m3ToFloat(code) : e8m0ToFloat(code);
@@ -84,24 +79,6 @@ std::vector<float> product(Rows& weights, Rows& x, Finish how = Finish::store) {
   return out;
 }
 
-double worstError(const Rows& weights, const Rows& x, const std::vector<float>& out) {
-  const int rows = weights.layout.count, cols = weights.layout.cols;
-  double worst = 0;
-  for (int m = 0; m < x.layout.count; ++m) {
-    for (int n = 0; n < rows; ++n) {
-      double sum = 0, magnitude = 1e-30;
-      for (int col = 0; col < cols; ++col) {
-        const double part = weights.value(n, col) * x.value(m, col);
-        sum += part;
-        magnitude += std::abs(part);
-      }
-      const double error = std::abs(out[size_t(m) * rows + n] - sum) / magnitude;
-      worst = error <= worst ? worst : error;  // a NaN stays
-    }
-  }
-  return worst;
-}
-
 /// Rows of normal numbers, some much greater than others, one group of zeros, one of small numbers, one row of zeros.
 std::vector<float> mixedInputs(std::mt19937& random, int tokens, int cols) {
   auto in = normalFloats(random, size_t(tokens) * cols);
@@ -156,15 +133,7 @@ void testReference(ScaledKind kind, const Shape& shape, int seeds) {
   std::mt19937 random(shape.tokens + shape.rows + shape.cols);
   Rows weights = randomWeights(random, kind, shape.rows, shape.cols);
   Rows x = quantized(kind, mixedInputs(random, shape.tokens, shape.cols), shape.tokens, shape.cols);
-  std::vector<float> first;
-  forEachSchedule(seeds, [&] {
-    const auto out = product(weights, x);
-    if (first.empty()) {
-      CHECK(worstError(weights, x, out) < 1e-6);
-      first = out;
-    }
-    CHECK(out == first);
-  });
+  checkReference([](Rows& w, Rows& in) { return product(w, in); }, weights, x, shape, seeds);
 }
 
 void testRowInvariance(ScaledKind kind) {
@@ -172,29 +141,19 @@ void testRowInvariance(ScaledKind kind) {
   std::mt19937 random(3);
   Rows weights = randomWeights(random, kind, kRows, kCols);
   const auto in = normalFloats(random, 131 * kCols);
-  const auto of = [&](int first, int tokens) {
-    Rows x = quantized(kind, {in.begin() + first * kCols, in.begin() + (first + tokens) * kCols}, tokens, kCols);
-    return product(weights, x);
-  };
-  const auto all = of(0, 131);
-  for (const int tokens : {1, 64, 129}) {
-    const auto some = of(0, tokens);
-    CHECK(std::equal(some.begin(), some.end(), all.begin()));
-  }
-  const auto alone = of(130, 1);
-  CHECK(std::equal(alone.begin(), alone.end(), all.begin() + 130 * kRows));
+  checkRowInvariance(
+      [&](int first, int tokens) {
+        Rows x = quantized(kind, {in.begin() + first * kCols, in.begin() + (first + tokens) * kCols}, tokens, kCols);
+        return product(weights, x);
+      },
+      kRows);
 }
 
 void testFinish() {
   std::mt19937 random(4);
   Rows weights = randomWeights(random, ScaledKind::nvfp4, 26, 130);
   Rows x = quantized(ScaledKind::nvfp4, normalFloats(random, 3 * 130), 3, 130);
-  const auto stored = product(weights, x), gated = product(weights, x, Finish::swiglu);
-  const auto other = product(weights, x, Finish::geglu);
-  for (size_t i = 0; i < gated.size(); ++i) {
-    CHECK(gated[i] == silu(stored[2 * i]) * stored[2 * i + 1]);
-    CHECK(other[i] == gelu(stored[2 * i]) * stored[2 * i + 1]);
-  }
+  checkGated([&](Finish how) { return product(weights, x, how); });
 }
 
 /// Hopper has no such products.
