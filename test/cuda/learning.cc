@@ -19,15 +19,14 @@ using learn::Learner;
 using Texts = std::map<int32_t, std::vector<int32_t>>;
 
 constexpr int32_t kRequests = 4;
-
-int32_t tokens() { return longRun() ? 40 : 16; }
+constexpr int32_t kTokens = 16;  ///< a request; a longer text of a random model repeats itself, and is no news later
 
 /// Greedy, sampled, and with penalties; longer than a page.
 Request request(int32_t n, int32_t vocabulary) {
   Request r;
   r.tenant = "a";
   for (int32_t i = 0; i < 19 + n; ++i) r.prompt.push_back((n * 31 + i % (5 + n)) % vocabulary);
-  r.maxTokens = tokens();
+  r.maxTokens = kTokens;
   r.seed = static_cast<uint64_t>(n);
   if (n > 0) r.temperature = 0.7f, r.topK = n == 1 ? 20 : 0, r.topP = n == 2 ? 0.9f : 1;
   if (n == 3) r.temperature = 0, r.repetitionPenalty = 1.2f;
@@ -88,14 +87,14 @@ void testMemory(KvFormat kv) {
   const Texts expected = plainTexts(kv);
   OnCuda engine(optionsFor(kRequests, kv), nullptr);
   const auto turn = [&](const Turn& t) {
-    return take(engine, t, expected, {}, [&](int32_t n) { engine.core->finish(n, tokens()); });
+    return take(engine, t, expected, {}, [&](int32_t n) { engine.core->finish(n, kTokens); });
   };
   const int64_t first = turn({DrafterId::recall});
   CHECK(engine.cached == 0);
   const int64_t second = turn({DrafterId::recall});
-  CHECK(second > first + tokens() && engine.cached > 0);  // from what the first ones left, keys and pages
-  CHECK(turn({DrafterId::suffix}) > first + tokens());
-  CHECK(turn({DrafterId::blend}) > first + tokens());
+  CHECK(second > first + kTokens && engine.cached > 0);  // from what the first ones left, keys and pages
+  CHECK(turn({DrafterId::suffix}) > first + kTokens);
+  CHECK(turn({DrafterId::blend}) > first + kTokens);
   CHECK(turn({DrafterId::recall, false}) == first);
   // Another tenant sees nothing of it, and leaves nothing to this one.
   CHECK(turn({DrafterId::recall, true, "b"}) == first && engine.cached == 0);
@@ -145,7 +144,7 @@ class Learning {
 
   int64_t take(const Turn& turn, const std::function<void(int)>& during = {}) {
     const int64_t accepted = ::take(engine_, turn, expected_, during, [&](int32_t n) {
-      engine_.core->finish(n, tokens());
+      engine_.core->finish(n, kTokens);
       texts_ += turn.learning;
       awaitLearner();
     });
@@ -207,7 +206,7 @@ void testHead(KvFormat kv) {
   learning.setHead(rows);
   const int64_t ofRows = learning.take({DrafterId::head});
   const int64_t ofNone = learning.take({DrafterId::head, false});  // the common head
-  CHECK(ofRows > ofNone + tokens() / 2);
+  CHECK(ofRows > ofNone + kTokens / 2);
   // By now layers have learned, too, under these rows.
   const auto layers = learning.decide(Learner::Decision::promote, 3);
   CHECK(layers && layers->context() == rows->context());
