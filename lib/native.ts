@@ -152,7 +152,7 @@ export interface NativeBeliefs {
  */
 export interface NativePolicy extends NativePrices, NativeBeliefs {}
 /** Bytes of the key of a position, native/backend.h kKeyWidth. */
-export const keyWidth = 64;
+export const packedKeyBytes = 16;
 export const policyDepths = 8;
 export const policyBuckets = 16;
 export const drafterCount = 7;
@@ -329,14 +329,14 @@ export interface NativeEngine {
   /** Teacher-forced logits for tests and `bench quality`: log-probabilities of tokens[i + 1] after tokens[..i], and the argmax. */
   score(tokens: Int32Array): Promise<{ logprob: Float32Array; argmax: Int32Array }>;
   /**
-   * What sequences submitted from now on may also draft from, of no tenant: tokens (-1 ends a document) and {@link keyWidth} bytes of
+   * What sequences submitted from now on may also draft from, of no tenant: tokens (-1 ends a document) and {@link packedKeyBytes} of
    * key for each. Empty = nothing.
    */
-  setStaticMemory(tokens: Int32Array, keys: Int8Array): Promise<unknown>;
+  setStaticMemory(tokens: Int32Array, keys: Uint8Array): Promise<unknown>;
   /** A tenant remembers this too, laid out like that. Throws INVALID_ARGUMENT. */
-  restoreMemory(tenant: string, tokens: Int32Array, keys: Int8Array): Promise<unknown>;
+  restoreMemory(tenant: string, tokens: Int32Array, keys: Uint8Array): Promise<unknown>;
   /** All that a tenant remembers beyond its sessions, laid out like that. */
-  memoryOf(tenant: string): Promise<{ tokens: Int32Array; keys: Int8Array }>;
+  memoryOf(tenant: string): Promise<{ tokens: Int32Array; keys: Uint8Array }>;
   /**
    * Swaps weights between two rounds once those of `source` are read, checked and packed; until then nothing changes, and an error
    * leaves everything as it was. `source`: a path, or tensors, whose data is copied before this returns. Sequences that have begun

@@ -62,7 +62,7 @@ def vote(places, scores, text, limit):
 
 def main(folder, memory, out):
     data, stored = Data([folder]), load_file(memory)
-    codes = stored['keys'][:, :, None] >> np.array([0, 2, 4, 6]) & 3  # of two bits, see lib/speculators/packed-keys.ts
+    codes = stored['keys'][:, :, None] >> np.array([0, 2, 4, 6]) & 3  # of two bits, see native/speculate/packed_key.h
     levels = np.array([-1.53, -0.46, 0.46, 1.53], np.float32)
     text, keys = stored['tokens'], normalised(levels[codes].reshape(len(codes), -1))
     latest = index_by_token(text)

@@ -3,14 +3,14 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageRoot } from '../binding';
 import { ForetokenError } from '../error';
+import { packedKeyBytes } from '../native';
 import type { NativeEngine } from '../native';
 import { replaceFile } from '../replace-file';
-import { packKeys, packedKeyBytes, unpackKeys } from './packed-keys';
 
-/** Remembered text: tokens (-1 ends a document) and the key of each. */
+/** Remembered text: tokens (-1 ends a document) and {@link packedKeyBytes} of key for each. */
 export interface Memory {
   tokens: Int32Array;
-  keys: Int8Array;
+  keys: Uint8Array;
 }
 
 /** Raised whenever files of older versions would be misread: layout, projection or layer of the keys. */
@@ -45,14 +45,13 @@ export async function loadMemory(native: NativeEngine, choice: string | boolean)
 }
 
 /**
- * Writes a memory as a safetensors file, whole or not at all; of its keys two bits a number.
+ * Writes a memory as a safetensors file, whole or not at all.
  *
  * @param sourceHash The model whose hidden states made the keys.
  * @throws ForetokenError WRITE_FAILED
  */
 export async function writeMemory(path: string, memory: Memory, sourceHash: string): Promise<void> {
-  const { tokens } = memory;
-  const keys = packKeys(memory.keys);
+  const { tokens, keys } = memory;
   const split = tokens.byteLength;
   const header = JSON.stringify({
     __metadata__: { format, model: sourceHash },
@@ -93,7 +92,7 @@ export async function readMemory(path: string, sourceHash: string): Promise<Memo
   const split = start + count * 4;
   const tokens = new Int32Array(count);
   Buffer.from(tokens.buffer).set(bytes.subarray(start, split));
-  return { tokens, keys: unpackKeys(bytes.subarray(split)) };
+  return { tokens, keys: new Uint8Array(bytes.buffer, bytes.byteOffset + split, count * packedKeyBytes) };
 }
 
 /** Where the data starts, for how many tokens, and whose it is; every size is checked against the file's. */

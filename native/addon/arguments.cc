@@ -161,10 +161,10 @@ std::vector<int32_t> int32sArgument(const Napi::CallbackInfo& call, size_t index
   return result;
 }
 
-std::vector<int8_t> int8sArgument(const Napi::CallbackInfo& call, size_t index, const char* name) {
+std::vector<uint8_t> bytesArgument(const Napi::CallbackInfo& call, size_t index, const char* name) {
   bool good;
-  auto result = copyTyped<int8_t>(call[index], napi_int8_array, &good);
-  if (!good) throw invalidArgument(call.Env(), std::string(name) + " must be an Int8Array");
+  auto result = copyTyped<uint8_t>(call[index], napi_uint8_array, &good);
+  if (!good) throw invalidArgument(call.Env(), std::string(name) + " must be a Uint8Array");
   return result;
 }
 
@@ -174,8 +174,8 @@ Napi::Float32Array toJs(Napi::Env env, const std::vector<float>& values) {
 Napi::Int32Array toJs(Napi::Env env, const std::vector<int32_t>& values) {
   return copyToJs<Napi::Int32Array>(env, values);
 }
-Napi::Int8Array toJs(Napi::Env env, const std::vector<int8_t>& values) {
-  return copyToJs<Napi::Int8Array>(env, values);
+Napi::Uint8Array toJs(Napi::Env env, const std::vector<uint8_t>& values) {
+  return copyToJs<Napi::Uint8Array>(env, values);
 }
 Napi::Float64Array toJs(Napi::Env env, const std::vector<double>& values) {
   return copyToJs<Napi::Float64Array>(env, values);

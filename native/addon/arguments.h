@@ -53,12 +53,12 @@ bool booleanArgument(const Napi::CallbackInfo& call, size_t index, const char* n
 std::string stringArgument(const Napi::CallbackInfo& call, size_t index, const char* name);
 Napi::Function functionArgument(const Napi::CallbackInfo& call, size_t index, const char* name);
 std::vector<int32_t> int32sArgument(const Napi::CallbackInfo& call, size_t index, const char* name);
-std::vector<int8_t> int8sArgument(const Napi::CallbackInfo& call, size_t index, const char* name);
+std::vector<uint8_t> bytesArgument(const Napi::CallbackInfo& call, size_t index, const char* name);
 
 /// Copies into a new typed array.
 Napi::Float32Array toJs(Napi::Env env, const std::vector<float>& values);
 Napi::Int32Array toJs(Napi::Env env, const std::vector<int32_t>& values);
-Napi::Int8Array toJs(Napi::Env env, const std::vector<int8_t>& values);
+Napi::Uint8Array toJs(Napi::Env env, const std::vector<uint8_t>& values);
 Napi::Float64Array toJs(Napi::Env env, const std::vector<double>& values);
 
 }  // namespace foretoken::addon

@@ -88,12 +88,12 @@ Napi::Value score(const Napi::CallbackInfo& call) {
 }
 
 Napi::Value setStaticMemory(const Napi::CallbackInfo& call) {
-  return self(call).setStaticMemory(call.Env(), {int32sArgument(call, 0, "tokens"), int8sArgument(call, 1, "keys")});
+  return self(call).setStaticMemory(call.Env(), {int32sArgument(call, 0, "tokens"), bytesArgument(call, 1, "keys")});
 }
 
 Napi::Value restoreMemory(const Napi::CallbackInfo& call) {
   return self(call).restoreMemory(call.Env(), stringArgument(call, 0, "tenant"),
-                                  {int32sArgument(call, 1, "tokens"), int8sArgument(call, 2, "keys")});
+                                  {int32sArgument(call, 1, "tokens"), bytesArgument(call, 2, "keys")});
 }
 
 Napi::Value memoryOf(const Napi::CallbackInfo& call) {

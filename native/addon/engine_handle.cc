@@ -331,16 +331,11 @@ void EngineHandle::watchLearning(Napi::Function onJudged) {
 void EngineHandle::tellJudged(Napi::Env env, const learn::Judged& judged) {
   if (!engine_ || closing_) return;
   const Napi::HandleScope scope(env);
-  const auto bytes = [&](const std::vector<uint8_t>& values) {
-    auto result = Napi::Uint8Array::New(env, values.size());
-    std::copy(values.begin(), values.end(), result.Data());
-    return result;
-  };
   auto result = Napi::Object::New(env);
   result.Set("tenant", judged.tenant);
-  result.Set("live", bytes(judged.foreseen.live));
-  result.Set("candidate", bytes(judged.foreseen.candidate));
-  result.Set("previous", bytes(judged.foreseen.previous));
+  result.Set("live", toJs(env, judged.foreseen.live));
+  result.Set("candidate", toJs(env, judged.foreseen.candidate));
+  result.Set("previous", toJs(env, judged.foreseen.previous));
   result.Set("candidateNumber", static_cast<double>(judged.foreseen.candidateNumber));
   result.Set("slots", static_cast<double>(judged.foreseen.slots));
   try {

@@ -108,7 +108,7 @@ float EngineCore::timePass(const PageTable& table, int context, int rows) {
 /// Drafts from a text of a thousand tokens over an alphabet so small that matches abound.
 float EngineCore::timeDraft(DrafterId which) const {
   constexpr int kLength = 1024, kCalls = 32;
-  TextSegment text(kLength, /*keys=*/true);
+  TextSegment text(kLength, KeyForm::whole);
   std::vector<int32_t> tokens;
   std::array<int8_t, kKeyWidth> key;
   uint32_t state = 1;

@@ -16,7 +16,7 @@ Sequence::Sequence(int32_t id, Request r, int32_t contextLength, int32_t vocabul
   tokens = request.prompt;
   tokens.reserve(limit);
   if (!drafts || !request.speculate) return;
-  own_ = std::make_unique<TextSegment>(limit, /*keys=*/true);
+  own_ = std::make_unique<TextSegment>(limit, KeyForm::whole);
   open_ = std::make_unique<OpenDrafts>(std::min(request.maxLookahead, kMaxDraftNodes), kDraftersAsked * kMaxDraftNodes);
   asks_ = std::make_unique<OpenAsks>(std::min(request.maxLookahead, kMaxDraftNodes), 2 * kMaxDraftNodes);
   if (request.record) recorder = std::make_unique<Recorder>(request.maxLookahead);

@@ -203,7 +203,6 @@ HeadWeights::HeadWeights(const HeadSource& source, const Model& target, Backend&
   requireFit(source, target.config(), layout);
   if (!parts_.context) parts_.context = std::make_shared<const HeadContext>(source, layout, packing, formats.own);
   const Tensors tensors(source, layout);
-  const int64_t width = shape.width;
   auto own = std::make_shared<Own>();
   own->shape = shape, own->fusedLayers = source.fusedLayers, own->draft = source.draft, own->delta = source.delta;
   own->place = train::placesOf(source.draft, target.config().vocabulary);

@@ -6,13 +6,15 @@
 namespace foretoken {
 
 /// out[i] = query · keys[i] over kKeyWidth int8 numbers between -127 and 127, for i < count.
-using DotKeys = void (*)(const int8_t* query, const int8_t* const* keys, int count, int32_t* out);
+struct KeyDots {
+  void (*whole)(const int8_t* query, const int8_t* const* keys, int count, int32_t* out);
+  /// Of what packed keys (packed_key.h) stand for.
+  void (*packed)(const int8_t* query, const uint8_t* const* keys, int count, int32_t* out);
+};
 
 /// The paths that this CPU can run, best first.
-std::span<const DotKeys> dotKeysPaths();
+std::span<const KeyDots> keyDotsPaths();
 
-void dotKeysPortable(const int8_t* query, const int8_t* const* keys, int count, int32_t* out);
-void dotKeysAvx2(const int8_t* query, const int8_t* const* keys, int count, int32_t* out);
-void dotKeysAvx512(const int8_t* query, const int8_t* const* keys, int count, int32_t* out);
+extern const KeyDots kKeyDotsPortable, kKeyDotsAvx2, kKeyDotsAvx512;
 
 }  // namespace foretoken

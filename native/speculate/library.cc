@@ -60,7 +60,7 @@ void TextShelf::add(std::span<const int32_t> document, KeyedBy keys) {
     TextSegment& text = roomyText();
     const size_t part = std::min<size_t>(document.size() - at, text.room() - 1);
     for (const size_t end = at + part; at < end; ++at) {
-      if (keys.text && keys_) text.setKey(text.size(), keys.text->key(keys.first + static_cast<int32_t>(at)));
+      if (keys.text && keys_) text.setKey(text.size(), keys.text->key(keys.first + static_cast<int32_t>(at)).data());
       text.append(document[at]);
     }
     text.endDocument();
@@ -76,7 +76,8 @@ TextSegment& TextShelf::roomyText() {
   if (oldestFirst_.empty() || oldestFirst_.back()->text.room() < 2) {
     const int32_t last = oldestFirst_.empty() ? kFirstSegment / 2 : oldestFirst_.back()->text.size();
     const int32_t capacity = std::clamp(2 * last, kFirstSegment, kLargestSegment);
-    oldestFirst_.push_back(std::make_unique<Volume>(Volume{TextSegment(capacity, keys_), {}}));
+    oldestFirst_.push_back(
+        std::make_unique<Volume>(Volume{TextSegment(capacity, keys_ ? KeyForm::whole : KeyForm::none), {}}));
     bytes_ += oldestFirst_.back()->bytes();
     if (oldestFirst_.size() > kMostSegments) dropOldest();
     relist();
@@ -103,7 +104,7 @@ void TextShelf::carryOver(const TextSegment& from, TextSegment& to) {
     if (needed > room) continue;
     overPassages(from, praise, [&](int32_t begin, int32_t end) {
       for (int32_t at = begin; at < end; ++at) {
-        to.setKey(to.size(), from.key(at));
+        to.setKey(to.size(), from.key(at).data());
         to.append(from.data()[at]);
       }
       to.endDocument();
@@ -174,8 +175,10 @@ MemoryImage TextLibrary::image(const std::string& tenant) const {
   for (auto text = newestFirst.rbegin(); text != newestFirst.rend(); ++text) {
     if (!(*text)->hasKeys()) continue;
     image.tokens.insert(image.tokens.end(), (*text)->data(), (*text)->data() + (*text)->size());
+    const size_t begin = image.keys.size();
+    image.keys.resize(image.tokens.size() * kPackedKeyBytes);
     for (int32_t i = 0; i < (*text)->size(); ++i)
-      image.keys.insert(image.keys.end(), (*text)->key(i), (*text)->key(i) + kKeyWidth);
+      packKey((*text)->key(i).data(), image.keys.data() + begin + static_cast<size_t>(i) * kPackedKeyBytes);
   }
   return image;
 }

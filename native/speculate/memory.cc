@@ -7,10 +7,10 @@
 namespace foretoken {
 
 StaticMemory::StaticMemory(const MemoryImage& image, int32_t vocabulary)
-    : text_(static_cast<int32_t>(image.tokens.size()) + 1, /*keys=*/true) {
-  if (image.keys.size() != image.tokens.size() * kKeyWidth)
+    : text_(static_cast<int32_t>(image.tokens.size()) + 1, KeyForm::packed) {
+  if (image.keys.size() != image.tokens.size() * kPackedKeyBytes)
     throw Error("INVALID_ARGUMENT", "a memory of " + std::to_string(image.tokens.size()) + " tokens needs " +
-                                        std::to_string(image.tokens.size() * kKeyWidth) + " bytes of keys, got " +
+                                        std::to_string(image.tokens.size() * kPackedKeyBytes) + " bytes of keys, got " +
                                         std::to_string(image.keys.size()));
   for (size_t i = 0; i < image.tokens.size(); ++i) {
     const int32_t token = image.tokens[i];
@@ -21,7 +21,7 @@ StaticMemory::StaticMemory(const MemoryImage& image, int32_t vocabulary)
     if (token < 0 || token >= vocabulary)
       throw Error("INVALID_ARGUMENT",
                   "token " + std::to_string(token) + " of the memory is not in the vocabulary: it is another model's");
-    text_.setKey(text_.size(), image.keys.data() + i * kKeyWidth);
+    text_.setPackedKey(text_.size(), image.keys.data() + i * kPackedKeyBytes);
     text_.append(token);
   }
 }

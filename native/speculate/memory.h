@@ -8,10 +8,10 @@
 
 namespace foretoken {
 
-/// Documents one after another, each ended by kBorder (votes.h); keys [tokens][kKeyWidth].
+/// Documents one after another, each ended by kBorder (votes.h); keys [tokens][kPackedKeyBytes].
 struct MemoryImage {
   std::vector<int32_t> tokens;
-  std::vector<int8_t> keys;
+  std::vector<uint8_t> keys;
 };
 
 /// Text that was known before any traffic, such as what ships with a model: of no tenant, never changed and never

@@ -1,14 +1,12 @@
 #include "speculate/recall.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "speculate/recall_score.h"
 
 namespace foretoken {
 namespace {
 
-constexpr int kBatch = 64;       ///< keys that are fetched together
 constexpr int kVotersAgain = 8;  ///< asked by letters where a draft ran out of voters
 
 /// Fits through 72,000 nodes drafted along 67 greedy answers of the default model to prompts like those that its head
@@ -33,26 +31,22 @@ int sameTokensBefore(const int32_t* text, int32_t place, std::span<const int32_t
 }  // namespace
 
 int Neighbours::search(const TextSegment& segment, std::span<const int32_t> context, const int8_t* query, int scan) {
-  static const DotKeys dotKeys = dotKeysPaths().front();
-  std::array<int32_t, kBatch> places, dots;
-  std::array<const int8_t*, kBatch> keys;
+  std::array<int32_t, kDotsAtOnce> places, dots;
   const int32_t* text = segment.data();
   int looked = 0;
   for (int32_t place = segment.latest(context.back()); place >= 0 && looked < scan;) {
     int fetched = 0;  // all at once: one wait for memory instead of one a key
-    for (; place >= 0 && fetched < kBatch && looked < scan; place = segment.before(place), ++looked) {
+    for (; place >= 0 && fetched < kDotsAtOnce && looked < scan; place = segment.before(place), ++looked) {
       if (place == 0 || place + 1 >= segment.size()) continue;
-      __builtin_prefetch(segment.key(place - 1));
+      segment.prefetchKey(place - 1);
       __builtin_prefetch(text + place);
       places[fetched++] = place;
     }
     int count = 0;
     for (int i = 0; i < fetched; ++i) {
-      if (text[places[i]] != context.back()) continue;
-      keys[count] = segment.key(places[i] - 1);
-      places[count++] = places[i];
+      if (text[places[i]] == context.back()) places[count++] = places[i];
     }
-    dotKeys(query, keys.data(), count, dots.data());
+    segment.dotsBefore({places.data(), static_cast<size_t>(count)}, query, dots.data());
     for (int i = 0; i < count; ++i) {
       if (dots[i] <= 0) continue;
       offer({&segment, places[i], recallScore(dots[i], sameTokensBefore(text, places[i], context))});
@@ -72,11 +66,11 @@ void Neighbours::offer(const Neighbour& neighbour) {
 
 /// The same text is often known twice, to the session and to the tenant: it votes once.
 bool Neighbours::isRepeated(const Neighbour& neighbour) const {
-  const int8_t* key = neighbour.segment->key(neighbour.place - 1);
+  const auto keyOf = [](const Neighbour& n) { return n.segment->key(n.place - 1); };
   const int32_t next = neighbour.segment->data()[neighbour.place + 1];
   return std::any_of(best().begin(), best().end(), [&](const Neighbour& other) {
     return other.score == neighbour.score && other.segment->data()[other.place + 1] == next &&
-           std::memcmp(other.segment->key(other.place - 1), key, kKeyWidth) == 0;
+           keyOf(other) == keyOf(neighbour);
   });
 }
 
@@ -86,7 +80,7 @@ int RecallDrafter::draft(const DraftInput& input, std::span<DraftNode> out) {
   const auto last = static_cast<int32_t>(input.tokens.size()) - 1;
   if (last < 1 || !sources_.own->hasKeys()) return 0;
   praise(input.tokens);
-  search(input.tokens, sources_.own->key(last - 1));
+  search(input.tokens, sources_.own->key(last - 1).data());
   tree_.clear();
   Voters voters = tree_.room(kRecallVoters);
   for (const Neighbour& n : neighbours_.best()) {

@@ -12,7 +12,6 @@
 #include <cstdint>
 #include <span>
 
-#include "speculate/dot.h"
 #include "speculate/drafter.h"
 #include "speculate/segment.h"
 #include "speculate/suffix.h"

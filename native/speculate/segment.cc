@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "speculate/dot.h"
+
 namespace foretoken {
 namespace {
 
@@ -15,20 +17,20 @@ uint32_t mix(uint32_t hash, int32_t token) {
 
 }  // namespace
 
-TextSegment::TextSegment(int32_t capacity, bool keys)
+TextSegment::TextSegment(int32_t capacity, KeyForm keys)
     : capacity_(capacity),
       mask_(std::bit_ceil(static_cast<uint32_t>(std::max(capacity, 16))) - 1),
       tokens_(capacity),
-      keys_(keys ? capacity : 0),
-      praise_(keys ? capacity : 0) {
+      keys_(keys == KeyForm::whole ? capacity : 0),
+      packed_(keys == KeyForm::packed ? capacity : 0),
+      praise_(keys == KeyForm::none ? 0 : capacity) {
   for (auto& heads : heads_) heads.resize(mask_ + 1);
   for (auto& links : links_) links.resize(capacity);
 }
 
-size_t TextSegment::bytesFor(int32_t capacity, bool keys) {
-  const size_t heads = std::bit_ceil(static_cast<uint32_t>(std::max(capacity, 16)));
-  return sizeof(int32_t) * (capacity + kSuffixOrders.size() * (capacity + heads)) +
-         (keys ? (sizeof(Key) + 1) * static_cast<size_t>(capacity) : 0);
+size_t TextSegment::bytes() const {
+  return sizeof(int32_t) * (capacity_ + kSuffixOrders.size() * (capacity_ + mask_ + size_t{1})) +
+         sizeof(WholeKey) * keys_.size() + sizeof(PackedKey) * packed_.size() + praise_.size();
 }
 
 void TextSegment::append(int32_t token) {
@@ -54,6 +56,20 @@ void TextSegment::endDocument() {
 
 void TextSegment::setKey(int32_t position, const int8_t* key) {
   if (position < static_cast<int32_t>(keys_.size())) std::copy_n(key, kKeyWidth, keys_[position].begin());
+}
+
+void TextSegment::setPackedKey(int32_t position, const uint8_t* key) {
+  if (position < static_cast<int32_t>(packed_.size())) std::copy_n(key, kPackedKeyBytes, packed_[position].begin());
+}
+
+void TextSegment::dotsBefore(std::span<const int32_t> places, const int8_t* query, int32_t* out) const {
+  static const KeyDots dots = keyDotsPaths().front();
+  const auto over = [&](const auto& keys, auto dot) {
+    std::array<decltype(keys[0].data()), kDotsAtOnce> pointers;
+    for (size_t i = 0; i < places.size(); ++i) pointers[i] = keys[places[i] - 1].data();
+    dot(query, pointers.data(), static_cast<int>(places.size()), out);
+  };
+  keys_.empty() ? over(packed_, dots.packed) : over(keys_, dots.whole);
 }
 
 int32_t TextSegment::latest(int32_t token) const { return heads_[0][mix(0, token) & mask_] - 1; }

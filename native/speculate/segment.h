@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "backend.h"
+#include "speculate/packed_key.h"
 #include "speculate/votes.h"
 
 namespace foretoken {
@@ -20,27 +21,39 @@ namespace foretoken {
 constexpr std::array<int, 5> kSuffixOrders = {1, 2, 3, 5, 8};
 /// Matches are compared backwards up to this many tokens.
 constexpr int kSuffixMaxMatch = 32;
+/// Keys that one call compares.
+constexpr int kDotsAtOnce = 64;
+
+/// How a segment keeps the keys of its positions.
+enum class KeyForm { none, whole, packed };
 
 class TextSegment {
  public:
-  /// Room for `capacity` tokens, with a key for each if `keys`.
-  explicit TextSegment(int32_t capacity, bool keys = false);
-  static size_t bytesFor(int32_t capacity, bool keys);
+  /// Room for `capacity` tokens and their keys.
+  explicit TextSegment(int32_t capacity, KeyForm keys = KeyForm::none);
 
   /// Appends a token. Beyond the capacity nothing is stored.
   void append(int32_t token);
   /// Marks a border that no match crosses: the end of a document.
   void endDocument();
-  /// Stores the key [kKeyWidth] of a position, which may be one that is still to be appended.
+  /// Stores the key [kKeyWidth] of a position, which may be one that is still to be appended. Only of KeyForm::whole.
   void setKey(int32_t position, const int8_t* key);
+  /// The same of KeyForm::packed, with a key [kPackedKeyBytes].
+  void setPackedKey(int32_t position, const uint8_t* key);
   int32_t room() const { return capacity_ - size_; }
   int32_t size() const { return size_; }
   /// The stored text; voters point into it.
   const int32_t* data() const { return tokens_.data(); }
-  bool hasKeys() const { return !keys_.empty(); }
+  bool hasKeys() const { return !praise_.empty(); }
   /// Key of a position; all zeros where none was set. Only where hasKeys().
-  const int8_t* key(int32_t position) const { return keys_[position].data(); }
-  size_t bytes() const { return bytesFor(capacity_, hasKeys()); }
+  Key key(int32_t position) const { return keys_.empty() ? unpackKey(packed_[position].data()) : Key(keys_[position]); }
+  /// Asks the cache for what dots() will read of a position.
+  void prefetchKey(int32_t position) const {
+    __builtin_prefetch(keys_.empty() ? static_cast<const void*>(&packed_[position]) : &keys_[position]);
+  }
+  /// out[i] = query · key(places[i] - 1), for at most kDotsAtOnce places.
+  void dotsBefore(std::span<const int32_t> places, const int8_t* query, int32_t* out) const;
+  size_t bytes() const;
 
   /// Counts that the text behind a place went on as the target did: what decides whether it outlives its segment. Kept
   /// by those who read, hence const; up to 255. Only where hasKeys().
@@ -57,7 +70,8 @@ class TextSegment {
   int32_t before(int32_t place) const { return links_[0][place] - 1; }
 
  private:
-  struct alignas(64) Key : std::array<int8_t, kKeyWidth> {};
+  struct alignas(64) WholeKey : Key {};
+  using PackedKey = std::array<uint8_t, kPackedKeyBytes>;
 
   int32_t capacity_;
   uint32_t mask_;
@@ -66,7 +80,8 @@ class TextSegment {
   std::vector<int32_t> tokens_;
   std::array<std::vector<int32_t>, kSuffixOrders.size()> heads_;  ///< position + 1, 0 = none
   std::array<std::vector<int32_t>, kSuffixOrders.size()> links_;  ///< position + 1 of the previous one in the bucket
-  std::vector<Key> keys_;
+  std::vector<WholeKey> keys_;
+  std::vector<PackedKey> packed_;
   mutable std::vector<uint8_t> praise_;
 };
 

@@ -70,14 +70,14 @@ test.each([
 
 test("another model's memory is refused, and so is one that is not there", async () => {
   const path = join(folder, 'other.memory.safetensors');
-  await writeMemory(path, { tokens: Int32Array.from([1, -1]), keys: new Int8Array(128) }, 'another hash');
+  await writeMemory(path, { tokens: Int32Array.from([1, -1]), keys: new Uint8Array(32) }, 'another hash');
   await expect(load({ memory: path })).rejects.toMatchObject({ code: 'MEMORY_MISMATCH' });
   await expect(load({ memory: join(folder, 'nowhere') })).rejects.toMatchObject({ code: 'MEMORY_INVALID' });
 });
 
 test('a token outside of the vocabulary is refused', async () => {
   const path = join(folder, 'large.memory.safetensors');
-  await writeMemory(path, { tokens: Int32Array.from([1 << 30, -1]), keys: new Int8Array(128) }, sourceHash);
+  await writeMemory(path, { tokens: Int32Array.from([1 << 30, -1]), keys: new Uint8Array(32) }, sourceHash);
   await expect(load({ memory: path })).rejects.toMatchObject({ code: 'MEMORY_INVALID' });
 });
 

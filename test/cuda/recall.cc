@@ -16,8 +16,6 @@
 namespace foretoken::test {
 namespace {
 
-using Key = std::array<int8_t, kKeyWidth>;
-
 // --- keys ------------------------------------------------------------------------------------------------------------
 
 struct Projected {
@@ -132,7 +130,7 @@ Texts randomTexts(std::mt19937& random, int count, int length) {
   };
   for (auto& entry : common) entry = any();
   for (int t = 0; t < count; ++t) {
-    TextSegment segment(length, true);
+    TextSegment segment(length, KeyForm::whole);
     texts.token.push_back(kBorder);
     texts.key.resize(texts.token.size() * kKeyWidth);
     texts.begin.push_back(static_cast<int32_t>(texts.token.size()));
@@ -185,7 +183,7 @@ void testNearest() {
       int left = kRecallScan;
       for (const TextSegment& segment : texts.segments)
         left -= neighbours.search(segment, {texts.segments[0].data(), static_cast<size_t>(at) + 1},
-                                  texts.segments[0].key(at - 1), left);
+                                  texts.segments[0].key(at - 1).data(), left);
       int n = q * cuda::kVoters;
       for (const Neighbour& neighbour : neighbours.best()) {
         const auto t = static_cast<size_t>(neighbour.segment - texts.segments.data());

@@ -3,19 +3,17 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 #include <map>
 #include <numeric>
 #include <random>
 
 #include "check.h"
+#include "speculate/dot.h"
 #include "speculate/library.h"
 #include "speculate/memory.h"
 
 namespace foretoken {
 namespace {
-
-using Key = std::array<int8_t, kKeyWidth>;
 
 struct Random {
   std::mt19937 engine;
@@ -33,8 +31,17 @@ Key near(const Key& key, Random& random, int blur) {
   return result;
 }
 
+using PackedKey = std::array<uint8_t, kPackedKeyBytes>;
+
+PackedKey packed(const Key& key) {
+  PackedKey result;
+  packKey(key.data(), result.data());
+  return result;
+}
+
 void append(TextSegment& text, int32_t token, const Key& key) {
   text.setKey(text.size(), key.data());
+  text.setPackedKey(text.size(), packed(key).data());
   text.append(token);
 }
 
@@ -61,19 +68,30 @@ void pathsAgree() {
   }
   keys[0].fill(-127);
   keys[1].fill(127);
-  for (const DotKeys path : dotKeysPaths()) {
+  std::vector<PackedKey> packedKeys(keys.size());
+  std::vector<const uint8_t*> packedPointers;
+  for (PackedKey& key : packedKeys) {
+    for (uint8_t& byte : key) byte = static_cast<uint8_t>(random.below(256));
+    packedPointers.push_back(key.data());
+  }
+  packedKeys[0].fill(0);
+  packedKeys[1].fill(0xaa);
+  const auto count = static_cast<int>(keys.size());
+  for (const KeyDots& path : keyDotsPaths()) {
     for (int q = 0; q < 20; ++q) {
       std::vector<int32_t> dots(keys.size());
-      path(keys[q].data(), pointers.data(), static_cast<int>(keys.size()), dots.data());
-      for (size_t i = 0; i < keys.size(); ++i) CHECK(dots[i] == dotOf(keys[q].data(), keys[i].data()));
+      path.whole(keys[q].data(), pointers.data(), count, dots.data());
+      for (int i = 0; i < count; ++i) CHECK(dots[i] == dotOf(keys[q].data(), keys[i].data()));
+      path.packed(keys[q].data(), packedPointers.data(), count, dots.data());
+      for (int i = 0; i < count; ++i) CHECK(dots[i] == dotOf(keys[q].data(), unpackKey(packedKeys[i].data()).data()));
     }
   }
 }
 
 /// The best places, against a look at every place there is.
-void findsTheNearest() {
+void findsTheNearest(KeyForm form) {
   Random random{std::mt19937(2)};
-  TextSegment text(4000, true);
+  TextSegment text(4000, form);
   for (int i = 0; i < 4000; ++i) append(text, random.below(40), random.key());
   for (int round = 0; round < 50; ++round) {
     const Key query = random.key();
@@ -81,7 +99,7 @@ void findsTheNearest() {
     std::vector<float> expected;
     for (int place = 1; place + 1 < text.size(); ++place) {
       if (text.data()[place] != context.back()) continue;
-      const int32_t dot = dotOf(query.data(), text.key(place - 1));
+      const int32_t dot = dotOf(query.data(), text.key(place - 1).data());
       int same = 0;
       while (same < 2 && same < place && text.data()[place - 1 - same] == context[1 - same]) ++same;
       if (dot > 0) expected.push_back(static_cast<float>(dot) / (127.0f * 127.0f) + 0.04f * static_cast<float>(same));
@@ -99,7 +117,7 @@ void findsTheNearest() {
 void meaningDecides() {
   Random random{std::mt19937(3)};
   const Key one = random.key(), other = random.key();
-  TextSegment own(200, true);
+  TextSegment own(200, KeyForm::whole);
   for (int i = 0; i < 6; ++i) {
     const bool first = i % 2 == 0;
     append(own, 100 + i, near(first ? one : other, random, 3));
@@ -124,7 +142,7 @@ void meaningDecides() {
 void votesAreCounted() {
   Random random{std::mt19937(4)};
   const Key query = random.key();
-  TextSegment own(200, true);
+  TextSegment own(200, KeyForm::whole);
   for (int i = 0; i < 8; ++i) {
     append(own, 50 + i, near(query, random, i < 5 ? 2 : 14));
     append(own, 7, random.key());
@@ -144,7 +162,7 @@ void votesAreCounted() {
 void goesRoundALoop() {
   Random random{std::mt19937(5)};
   std::array<Key, 3> states = {random.key(), random.key(), random.key()};
-  TextSegment own(100, true);
+  TextSegment own(100, KeyForm::whole);
   std::vector<int32_t> tokens;
   for (int i = 0; i < 18; ++i) {
     append(own, 7 + i % 3, near(states[i % 3], random, 1));
@@ -157,7 +175,7 @@ void goesRoundALoop() {
 }
 
 void knowsNothingWithoutKeys() {
-  TextSegment own(20, true), keyless(20);
+  TextSegment own(20, KeyForm::whole), keyless(20);
   std::vector<int32_t> tokens = {1, 2, 3, 1, 2, 3, 1, 2};
   for (const int32_t token : tokens) own.append(token), keyless.append(token);
   std::array<DraftNode, 4> nodes;
@@ -169,20 +187,20 @@ void knowsNothingWithoutKeys() {
 /// Text that the session and the tenant both hold votes once.
 void knownTwiceVotesOnce() {
   Random random{std::mt19937(6)};
-  TextSegment text(20, true);
+  TextSegment text(20, KeyForm::whole);
   for (const int32_t token : {5, 7, 8, 9}) append(text, token, random.key());
   Neighbours once, twice;
   const std::vector<int32_t> context = {5, 7};
-  once.search(text, context, text.key(0), 100);
+  once.search(text, context, text.key(0).data(), 100);
   const TextSegment copy = text;
-  twice.search(text, context, text.key(0), 100);
-  twice.search(copy, context, text.key(0), 100);
+  twice.search(text, context, text.key(0).data(), 100);
+  twice.search(copy, context, text.key(0).data(), 100);
   CHECK(once.best().size() == 1 && twice.best().size() == 1);
 }
 
 void scansTheLatestFirst() {
   Random random{std::mt19937(7)};
-  TextSegment text(3 * kRecallScan, true);
+  TextSegment text(3 * kRecallScan, KeyForm::whole);
   while (text.room() > 0) append(text, 7, random.key());
   Neighbours neighbours;
   const std::vector<int32_t> context = {1, 7};
@@ -198,12 +216,13 @@ void tenantsDoNotCrowdOutWhatShips() {
   const Key state = random.key();
   MemoryImage image;
   for (const int32_t token : {5, 7, 42, 43, kBorder}) image.tokens.push_back(token);
-  for (int i = 0; i < 5; ++i) image.keys.insert(image.keys.end(), state.begin(), state.end());
+  const PackedKey key = packed(state);
+  for (int i = 0; i < 5; ++i) image.keys.insert(image.keys.end(), key.begin(), key.end());
   const StaticMemory shipped(image, 100);
-  TextSegment said(4 * kRecallScan, true);
+  TextSegment said(4 * kRecallScan, KeyForm::whole);
   while (said.room() > 0) append(said, 7, random.key());
   library.add(*library.shelf("a", ""), std::vector<int32_t>(said.data(), said.data() + said.size()), {&said});
-  TextSegment own(4, true);
+  TextSegment own(4, KeyForm::whole);
   own.setKey(0, state.data());
   own.append(5);
   own.append(7);
@@ -220,13 +239,13 @@ void tenantsDoNotCrowdOutWhatShips() {
 void tenantsAreApart() {
   Random random{std::mt19937(8)};
   TextLibrary library(64 << 20, 16 << 20, true);
-  TextSegment said(20, true);
+  TextSegment said(20, KeyForm::whole);
   for (const int32_t token : {5, 7, 11, 12, 13, 14}) append(said, token, random.key());
   const std::vector<int32_t> document(said.data(), said.data() + said.size()), asked = {5, 7};
   library.add(*library.shelf("a", "s"), document, {&said});
   const auto drafted = [&](const char* tenant, const char* session) {
-    TextSegment own(4, true);
-    own.setKey(0, said.key(0));
+    TextSegment own(4, KeyForm::whole);
+    own.setKey(0, said.key(0).data());
     own.append(5);
     own.append(7);
     RecallDrafter drafter(&own);
@@ -250,12 +269,12 @@ void usefulTextStays() {
   const auto shelf = library.shelf("a", "");
   std::map<int32_t, Key> states;
   const auto shelve = [&](std::vector<int32_t> document) {
-    TextSegment keys(static_cast<int32_t>(document.size()), true);
+    TextSegment keys(static_cast<int32_t>(document.size()), KeyForm::whole);
     for (const int32_t token : document) append(keys, token, states.try_emplace(token, random.key()).first->second);
     library.add(*shelf, document, {&keys});
   };
   const auto drafted = [&](int32_t first) {
-    TextSegment own(8, true);
+    TextSegment own(8, KeyForm::whole);
     std::vector<int32_t> tokens = {first, first + 1};
     append(own, first, states.at(first));
     append(own, first + 1, states.at(first + 1));
@@ -285,7 +304,7 @@ void usefulTextStays() {
 }
 
 /// 32 segments of 32 k entries, tokens as frequent as words are: printed, not asserted.
-void printsItsCost() {
+void printsItsCost(KeyForm form) {
   Random random{std::mt19937(9)};
   Shelf shelf;
   std::vector<std::unique_ptr<TextSegment>> segments;
@@ -295,7 +314,7 @@ void printsItsCost() {
   };
   Key key = random.key();
   for (int s = 0; s < 32; ++s) {
-    segments.push_back(std::make_unique<TextSegment>(32768, true));
+    segments.push_back(std::make_unique<TextSegment>(32768, form));
     while (segments.back()->room() > 0) {
       key[random.below(kKeyWidth)] = static_cast<int8_t>(random.below(60) - 30);
       append(*segments.back(), word(), key);
@@ -304,7 +323,7 @@ void printsItsCost() {
   }
   std::vector<double> micros;
   std::array<DraftNode, 48> nodes;
-  TextSegment own(2002, true);
+  TextSegment own(2002, KeyForm::whole);
   std::vector<int32_t> tokens;
   for (int i = 0; i < 2000; ++i) {
     tokens.push_back(word());
@@ -316,8 +335,8 @@ void printsItsCost() {
     micros.push_back(std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin).count());
   }
   std::sort(micros.begin(), micros.end());
-  std::printf("a draft over 1,048,576 entries: median %.1f us, 90 %% %.1f us, 99 %% %.1f us\n", micros[1000],
-              micros[1800], micros[1980]);
+  std::printf("a draft over 1,048,576 entries, keys %s: median %.1f us, 90 %% %.1f us, 99 %% %.1f us\n",
+              form == KeyForm::packed ? "packed" : "whole", micros[1000], micros[1800], micros[1980]);
 }
 
 }  // namespace
@@ -326,7 +345,8 @@ void printsItsCost() {
 int main() {
   using namespace foretoken;
   pathsAgree();
-  findsTheNearest();
+  findsTheNearest(KeyForm::whole);
+  findsTheNearest(KeyForm::packed);
   meaningDecides();
   votesAreCounted();
   goesRoundALoop();
@@ -336,6 +356,7 @@ int main() {
   tenantsDoNotCrowdOutWhatShips();
   tenantsAreApart();
   usefulTextStays();
-  printsItsCost();
+  printsItsCost(KeyForm::whole);
+  printsItsCost(KeyForm::packed);
   return test::finish("recall");
 }

@@ -28,7 +28,7 @@ class Recorder {
       this.asked.push(`${tenant} ${again ? 'judge' : 'adopt'} ${path.replace(/.*head-/, '')}`);
       return Promise.resolve();
     },
-    memoryOf: () => Promise.resolve({ tokens: Int32Array.from([1, -1]), keys: new Int8Array(128) }),
+    memoryOf: () => Promise.resolve({ tokens: Int32Array.from([1, -1]), keys: new Uint8Array(32) }),
     restoreMemory: (tenant: string, tokens: Int32Array) => {
       this.asked.push(`${tenant} restore ${tokens.length}`);
       return Promise.resolve();
@@ -182,7 +182,7 @@ test('forgetting a tenant drops what was kept, and a decision on its way comes t
   const store = new SpeculatorStore(folder(), model);
   const { learning: own, events } = learning(recorder, store);
   recorder.candidates.set('a', 1);
-  await store.saveMemory('a', { tokens: Int32Array.from([1, -1]), keys: new Int8Array(128) });
+  await store.saveMemory('a', { tokens: Int32Array.from([1, -1]), keys: new Uint8Array(32) });
   for (let i = 0; i < 100; ++i) own.judge(judged('a', 1, 2));
   own.forget('a');
   await own.close();

@@ -69,7 +69,7 @@ test('versions are bounded, and neither the live one nor its parent is dropped',
 });
 
 test('forgetting a tenant drops its memory, its versions, and versions of others that it fed', async () => {
-  const memory = { tokens: Int32Array.from([1, 2, -1]), keys: new Int8Array(192) };
+  const memory = { tokens: Int32Array.from([1, 2, -1]), keys: new Uint8Array(48) };
   await store().saveMemory('a', memory);
   await store().saveMemory('b', memory);
   await promote('a', 'of a');
