@@ -1,11 +1,13 @@
 /** Rounds after which a trial is judged. */
 const trial = 64;
-/** Rounds of a rest: the first one, the longest, and how much longer the next one is. */
+/** Rounds of a rest at least: the first one, the longest, and how much longer the next one is. */
 const firstRest = 256;
 const longestRest = 4096;
 const longer = 4;
 /** Drafters that take less than this share of plain decoding's time may always be asked: what they say teaches what to expect. */
 const negligible = 0.1;
+/** What trials may lose of plain decoding's time. */
+const affordable = 0.01;
 
 /**
  * Whether asking drafters pays at all. Where a pass is so short that their answers take longer than they save, as with tiny models,
@@ -13,6 +15,8 @@ const negligible = 0.1;
  */
 export class Rest {
   #left = 0;
+  /** Seconds that the last trial has lost and the rest has not made up for. */
+  #owed = 0;
   #length = firstRest;
   #rounds = 0;
   #saved = 0;
@@ -21,7 +25,7 @@ export class Rest {
 
   /** Whether drafters are left alone now. */
   get resting(): boolean {
-    return this.#left > 0;
+    return this.#left > 0 || this.#owed > 0;
   }
 
   /**
@@ -32,22 +36,28 @@ export class Rest {
    * @param plain Seconds of plain decoding for its tokens.
    */
   observe(saved: number, spent: number, plain: number): void {
+    const counted = Math.min(spent, plain); // one interruption by other work is no reason
     if (this.resting) {
+      // The engine goes by the table it has: many short rounds still ask before it hears of the rest.
+      const lost = spent > negligible * plain ? counted - saved : 0;
+      this.#owed += lost - affordable * plain;
       this.#left -= 1;
       return;
     }
     this.#saved += saved;
-    this.#spent += Math.min(spent, plain); // one interruption by other work is no reason
+    this.#spent += counted;
     this.#plain += plain;
     this.#rounds += 1;
     if (this.#rounds === trial) this.#judge();
   }
 
   #judge(): void {
+    this.#owed = 0;
     if (this.#spent <= negligible * this.#plain || this.#spent <= this.#saved) {
       this.#length = firstRest;
     } else {
       this.#left = this.#length;
+      this.#owed = this.#spent - this.#saved;
       this.#length = Math.min(longestRest, longer * this.#length);
     }
     this.#rounds = this.#saved = this.#spent = this.#plain = 0;

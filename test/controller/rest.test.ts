@@ -16,6 +16,20 @@ test('drafters that take longer than they save are asked less and less', () => {
   expect(drafted(rest, 20_000, 0.1, 0.5)).toBeLessThan(400);
 });
 
+test('short rounds that still ask when the engine has not heard of the rest count as part of the trial', () => {
+  const rest = new Rest();
+  const late = 400;
+  let lost = 0;
+  let since = Infinity; // the rest began, in rounds
+  for (let i = 0; i < 400_000; ++i) {
+    since = rest.resting ? since + 1 : 0;
+    const asked = since < late;
+    if (asked) lost += 0.9;
+    rest.observe(asked ? 0.1 : 0, asked ? 1 : 0.01, 1);
+  }
+  expect(lost / 400_000).toBeLessThan(0.012);
+});
+
 test('drafters that save more, or cost next to nothing, are always asked', () => {
   expect(drafted(new Rest(), 5000, 0.6, 0.5)).toBe(5000);
   expect(drafted(new Rest(), 5000, -0.01, 0.02)).toBe(5000);
