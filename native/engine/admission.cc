@@ -146,8 +146,25 @@ void EngineCore::remember(Sequence& sequence, std::span<const int32_t> kept) {
 
 int32_t EngineCore::tenantNumber(const std::string& tenant) {
   const auto [known, isNew] = tenantNumbers_.emplace(tenant, static_cast<int32_t>(tenants_.size()));
-  if (isNew) tenants_.emplace_back();
+  if (isNew && freeTenants_.empty()) tenants_.emplace_back();
+  if (isNew && !freeTenants_.empty()) known->second = freeTenants_.back(), freeTenants_.pop_back();
   return known->second;
+}
+
+/// Names that nothing here belongs to go: no request, no page of KV, no head, no beliefs. Their numbers are given
+/// again.
+void EngineCore::dropIdleTenants() {
+  std::vector<bool> kept(tenants_.size());
+  pool_.markTenants(kept);
+  for (const auto& [id, sequence] : sequences_) kept[sequence->tenant] = kept[sequence->owner] = true;
+  std::erase_if(tenantNumbers_, [&](const auto& entry) {
+    Tenant& tenant = tenants_[entry.second];
+    if (kept[entry.second] || tenant.head || tenant.beliefs) return false;
+    tenant = {};
+    freeTenants_.push_back(entry.second);
+    return true;
+  });
+  manyTenants_ = std::max(kFewestTenants, 2 * tenantNumbers_.size());
 }
 
 }  // namespace foretoken

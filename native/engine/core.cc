@@ -87,6 +87,7 @@ EngineCore::~EngineCore() = default;
 void EngineCore::submit(std::unique_ptr<Sequence> sequence) {
   const Request& request = sequence->request;
   const std::string& learner = sequence->learner();
+  if (tenantNumbers_.size() >= manyTenants_) dropIdleTenants();
   sequence->tenant = tenantNumber(request.tenant);
   sequence->owner = tenantNumber(learner);
   if (sequence->drafts()) {
@@ -199,6 +200,7 @@ EngineCounters EngineCore::counters() const {
   result.pagesUsed = pool_.used();
   result.pagesCached = pool_.cached();
   result.indexBytes = static_cast<int64_t>(library_.bytes());
+  result.tenants = static_cast<int32_t>(tenantNumbers_.size());
   result.headBytes = commonHead_ ? static_cast<int64_t>(commonHead_->bytes()) : 0;
   for (const Tenant& tenant : tenants_)
     if (tenant.head) result.tenantHeadBytes += static_cast<int64_t>(tenant.head->bytesBeside(*commonHead_));

@@ -43,6 +43,7 @@ struct Score {
 struct EngineCounters {
   int64_t rounds = 0;
   int32_t active = 0, waiting = 0;
+  int32_t tenants = 0;  ///< that something here belongs to, and some that nothing does
   int32_t pagesTotal = 0, pagesUsed = 0, pagesCached = 0;
   int32_t weightsVersion = 0, weightsHeld = 1;  ///< updates so far; versions that somebody still decodes with
   int64_t indexBytes = 0, staticMemoryBytes = 0;
@@ -105,6 +106,7 @@ class EngineCore {
   /// Those that are asked for a draft when the policy decides.
   static constexpr std::array<DrafterId, kDraftersAsked> kAsked = {
       DrafterId::suffix, DrafterId::recall, DrafterId::prediction, DrafterId::blend, DrafterId::head};
+  static constexpr size_t kFewestTenants = 64;
   static constexpr size_t kSuffix = 0, kRecall = 1, kBlend = 3, kHead = 4;
   /// What was drafted for one sequence of the round.
   struct Draft {
@@ -142,6 +144,7 @@ class EngineCore {
   void remember(Sequence& sequence, std::span<const int32_t> kept);
   void teach(const Sequence& sequence, int32_t kept);
   int32_t tenantNumber(const std::string& tenant);
+  void dropIdleTenants();
 
   // prefill.cc
   bool prefill();
@@ -221,8 +224,10 @@ class EngineCore {
     std::array<int32_t, kPromiseBuckets> sinceAsked{};  ///< drafts of the others since the head was asked
   };
   std::unordered_map<std::string, int32_t> tenantNumbers_;
-  std::vector<Tenant> tenants_;  ///< by number
-  bool admissible_ = false;      ///< something changed since admit() last gave up
+  std::vector<Tenant> tenants_;          ///< by number
+  std::vector<int32_t> freeTenants_;     ///< numbers that nobody has
+  size_t manyTenants_ = kFewestTenants;  ///< so many names make it worth while to look who has nothing here
+  bool admissible_ = false;              ///< something changed since admit() last gave up
 
   // Workspace of a round.
   std::optional<HeadDrafter> head_;

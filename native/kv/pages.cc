@@ -84,6 +84,11 @@ void PagePool::forget(int32_t tenant) {
   }
 }
 
+void PagePool::markTenants(std::vector<bool>& marked) const {
+  for (const Entry& entry : entries_)
+    if (entry.serial != 0) marked[entry.tenant] = true;
+}
+
 int32_t* PagePool::bucket(int32_t tenant, ChainSerial parent, const int32_t* tokens) {
   uint64_t hash = mix(static_cast<uint64_t>(tenant), parent);
   for (int i = 0; i < kPageSize; ++i) hash = mix(hash, static_cast<uint32_t>(tokens[i]));

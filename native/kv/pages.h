@@ -45,6 +45,9 @@ class PagePool {
   /// Forgets every enrolled page of a tenant (-1 = of all). Pages in use stay with their sequences.
   void forget(int32_t tenant);
 
+  /// Marks the tenants whose pages are enrolled, by number.
+  void markTenants(std::vector<bool>& marked) const;
+
   int32_t total() const { return static_cast<int32_t>(entries_.size()); }
   /// Pages that running sequences hold.
   int32_t used() const { return used_; }

@@ -468,6 +468,31 @@ void tenantsDraftAsIfAlone() {
   CHECK(run(false) == run(true));
 }
 
+/// Names that nothing belongs to are not kept, and whoever gets the number of one gets nothing else of it.
+void forgetsNamesOfTenantsThatHaveNothing() {
+  EngineOptions options = smallOptions();
+  options.maxSequences = 1;
+  options.kvBytes = size_t{4 + kKeyWidth} * kPageSize * (kContext / kPageSize + kMaxDraftRows / kPageSize + 4);
+  Bench bench(options);
+  const std::string believer = "believer";
+  bench.core.setPolicy(&believer, Policy{});
+  Request r = request(1, 2);
+  r.learn = Learn::nothing;
+  int32_t most = 0;
+  for (int n = 0; n < 10000; ++n) {
+    r.tenant = std::to_string(n);
+    const int32_t id = bench.submit(r);
+    bench.run();
+    bench.core.finish(id, 2);
+    CHECK(bench.finished.at(id).cachedPromptTokens == 0);
+    most = std::max(most, bench.core.counters().tenants);
+  }
+  CHECK(most < 100);
+  const int32_t before = bench.core.counters().tenants;
+  bench.core.setPolicy(&believer, Policy{});
+  CHECK(bench.core.counters().tenants == before);
+}
+
 void sharesPrefixesOfKeptTokensOnly() {
   Bench bench;
   Request first = request(1, 50);
@@ -650,6 +675,7 @@ int main() {
   recallsByKeys();
   draftsFromNothingLearned();
   tenantsDraftAsIfAlone();
+  forgetsNamesOfTenantsThatHaveNothing();
   sharesPrefixesOfKeptTokensOnly();
   learnsKeptTokensOnly();
   survivesAFailingPass();
