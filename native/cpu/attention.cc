@@ -187,18 +187,18 @@ void Attention::planItems(int heads, int kvHeads) {
 }
 
 void Attention::prepareRows(const AttentionJob& job) {
-  const int heads = job.heads + 2 * job.kvHeads;
-  const auto share = [&](int64_t first, int64_t last) {
-    for (int64_t i = first; i < last;) {
-      const int row = static_cast<int>(i / heads), begin = static_cast<int>(i % heads);
-      const int end = static_cast<int>(std::min<int64_t>(heads, begin + last - i));
-      kernels_.prepare(job, row, begin, end);
-      i += end - begin;
+  const int rows = job.pass->rows, heads = job.heads + 2 * job.kvHeads;
+  if (rows <= kSerialRows) {
+    for (int row = 0; row < rows; ++row) kernels_.prepare(job, row, 0, heads);
+    return;
+  }
+  // A head's keys of neighbouring positions share cache lines: one thread writes them.
+  threads_.run(int64_t{divideUp(rows, kPageSize)} * heads, [&](int64_t first, int64_t last, int) {
+    for (int64_t i = first; i < last; ++i) {
+      const int head = static_cast<int>(i % heads), begin = static_cast<int>(i / heads) * kPageSize;
+      for (int row = begin; row < std::min(rows, begin + kPageSize); ++row) kernels_.prepare(job, row, head, head + 1);
     }
-  };
-  const int64_t all = int64_t{job.pass->rows} * heads;
-  if (job.pass->rows <= kSerialRows) return share(0, all);
-  threads_.run(all, [&](int64_t first, int64_t last, int) { share(first, last); });
+  });
 }
 
 void Attention::attendItems(const AttentionJob& job, int thread) {
