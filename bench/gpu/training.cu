@@ -60,8 +60,8 @@ void step(Report& out) {
   const DeviceArray<cuda::Clip> clip(std::vector<cuda::Clip>{{1, 1, 1}});
   const cuda::StepArgs a{gradient.get(), weight.get(), rounded.get(), mean.get(), square.get(), kWeights};
   const formula::AdamW rule{1e-4f, 0.9f, 0.95f, 1e-8f, 0, 0.1f, 0.05f};
-  report(out, "adamw", static_cast<size_t>(cuda::ceilDiv(kWeights, cuda::kStepSlice)), [&](size_t i) {
-    return cuda::launchStep(cuda::adamwStep, a, rule, static_cast<int64_t>(i) * cuda::kStepSlice, clip.get(), nullptr);
+  report(out, "adamw", static_cast<size_t>(cuda::ceilDiv(kWeights, cuda::kElementSlice)), [&](size_t i) {
+    return cuda::launchStep(cuda::adamwStep, a, rule, static_cast<int64_t>(i) * cuda::kElementSlice, clip.get(), nullptr);
   });
 }
 

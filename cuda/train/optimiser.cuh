@@ -4,16 +4,14 @@
 #pragma once
 #include "cuda/common/half.cuh"
 #include "cuda/common/reduce.cuh"
+#include "cuda/train/elements.cuh"
 #include "train/formulas.h"
 
 namespace foretoken::cuda {
 
 constexpr int kStepThreads = 256;
-/// Numbers whose squares one block sums, and those that one block moves.
+/// Numbers whose squares one block sums.
 constexpr int kNormPiece = 16384;
-constexpr int kStepPiece = 4 * kStepThreads;
-/// Numbers that a launch moves: 64 MB go through memory, 30 bytes a number.
-constexpr int64_t kStepSlice = int64_t{2} << 20;
 
 /// What clipping makes of the gradient.
 struct Clip {
@@ -62,23 +60,19 @@ template <class Step>
 __device__ void stepPiece(const StepArgs& a, int64_t first, const Clip* clip, Step step) {
   if (!clip->finite) return;
   const float scale = clip->scale;
-  const int64_t begin = first + static_cast<int64_t>(blockIdx.x) * kStepPiece + threadIdx.x;
-#pragma unroll
-  for (int n = 0; n < kStepPiece / kStepThreads; ++n) {
-    const int64_t i = begin + n * kStepThreads;
-    if (i >= a.count) continue;
+  overPiece(first, a.count, [&](int64_t i) {
     step(scale * a.gradient[i], i);
     if (a.rounded) a.rounded[i] = fromFloat(Bf16(), a.weight[i]);
-  }
+  });
 }
 
-static __global__ void __launch_bounds__(kStepThreads)
+static __global__ void __launch_bounds__(kPieceThreads)
     adamwStep(StepArgs a, formula::AdamW rule, int64_t first, const Clip* clip) {
   stepPiece(a, first, clip,
             [&](float gradient, int64_t i) { formula::adamw(rule, gradient, a.weight[i], a.mean[i], a.square[i]); });
 }
 
-static __global__ void __launch_bounds__(kStepThreads)
+static __global__ void __launch_bounds__(kPieceThreads)
     sgdStep(StepArgs a, formula::Momentum rule, int64_t first, const Clip* clip) {
   stepPiece(a, first, clip, [&](float gradient, int64_t i) { formula::sgd(rule, gradient, a.weight[i], a.mean[i]); });
 }
@@ -87,10 +81,8 @@ static __global__ void __launch_bounds__(kStepThreads)
 template <class Kernel, class Rule>
 cudaError_t launchStep(Kernel kernel, const StepArgs& a, const Rule& rule, int64_t first, const Clip* clip,
                        cudaStream_t stream) {
-  const int64_t count = a.count - first < kStepSlice ? a.count - first : kStepSlice;
-  if (count <= 0) return cudaSuccess;
-  return launch(kernel, dim3(static_cast<unsigned>(ceilDiv(count, int64_t{kStepPiece}))), dim3(kStepThreads), 0, stream,
-                a, rule, first, clip);
+  if (first >= a.count) return cudaSuccess;
+  return launch(kernel, pieceGrid(first, a.count), dim3(kPieceThreads), 0, stream, a, rule, first, clip);
 }
 
 }  // namespace foretoken::cuda

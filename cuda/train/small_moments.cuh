@@ -65,7 +65,7 @@ static __global__ void __launch_bounds__(kMomentBlock)
 /// The part of a step's launches from number `first` (a multiple of kMomentBlock) on.
 inline cudaError_t launchSmallStep(const StepArgs& a, const SmallMoments& moments, const formula::AdamW& rule,
                                    uint64_t seed, int64_t first, const Clip* clip, cudaStream_t stream) {
-  const int64_t count = a.count - first < kStepSlice ? a.count - first : kStepSlice;
+  const int64_t count = a.count - first < kElementSlice ? a.count - first : kElementSlice;
   if (count <= 0) return cudaSuccess;
   return launch(smallAdamwStep, dim3(static_cast<unsigned>(ceilDiv(count, int64_t{kMomentBlock}))), dim3(kMomentBlock),
                 0, stream, a, moments, rule, seed, first / kMomentBlock, clip);

@@ -43,6 +43,22 @@ FORETOKEN_FORMULA T swigluUpGradient(T gate, T s, T dy) {
   return dy * gate * s;
 }
 
+/// A pair of numbers after a turn by an angle: (a cos - b sin, b cos + a sin). The gradient turns back: minus the sine.
+template <class T>
+FORETOKEN_FORMULA T turnedFirst(T a, T b, T cosine, T sine) {
+  return a * cosine - b * sine;
+}
+template <class T>
+FORETOKEN_FORMULA T turnedSecond(T a, T b, T cosine, T sine) {
+  return b * cosine + a * sine;
+}
+
+/// dL / d score of a key with softmax weight p, where dp = dout value and `along` = dout out.
+template <class T>
+FORETOKEN_FORMULA T scoreGradient(T p, T dp, T along) {
+  return p * (dp - along);
+}
+
 // --- loss against the target's probability p of a token, where the draft's is q = softmax(logits)
 
 /// A token's part of KL(p || q): p (log p - log q), and 0 where the target has nothing.

@@ -83,8 +83,8 @@ inline void rotate(float* x, int64_t heads, int64_t width, const float* cosine, 
   for (int64_t h = 0; h < heads; ++h, x += width)
     for (int64_t i = 0; i < half; ++i) {
       const float a = x[i], b = x[i + half], s = sign * sine[i];
-      x[i] = a * cosine[i] - b * s;
-      x[i + half] = b * cosine[i] + a * s;
+      x[i] = formula::turnedFirst(a, b, cosine[i], s);
+      x[i + half] = formula::turnedSecond(a, b, cosine[i], s);
     }
 }
 

@@ -462,13 +462,13 @@ void testSmallMomentsMove() {
 /// Slices of a large tensor are the whole.
 void testStepSlices() {
   StepArgs a{};
-  a.count = 2 * kStepSlice + 3;
+  a.count = 2 * kElementSlice + 3;
   std::mt19937 random(9);
   std::vector<float> gradient(at(a.count), 0.5f), weight(at(a.count), 1), mean(at(a.count));
   a.gradient = gradient.data(), a.weight = weight.data(), a.mean = mean.data();
   const Clip clip{1, 1, 1};
-  launchStep(sgdStep, a, formula::Momentum{1, 0, 0}, 2 * kStepSlice, &clip, nullptr);
-  for (int64_t i = 2 * kStepSlice - 9; i < a.count; ++i) CHECK(weight[at(i)] == (i < 2 * kStepSlice ? 1 : 0.5f));
+  launchStep(sgdStep, a, formula::Momentum{1, 0, 0}, 2 * kElementSlice, &clip, nullptr);
+  for (int64_t i = 2 * kElementSlice - 9; i < a.count; ++i) CHECK(weight[at(i)] == (i < 2 * kElementSlice ? 1 : 0.5f));
 }
 
 }  // namespace
