@@ -25,45 +25,47 @@ export function decodeByController(machine: Machine, texts: readonly NativeRepla
   const own = new Controller(machine.profile, { now: () => now * 1000 });
   let policy: NativePolicy = own.policy(owner.tenant);
   own.nextPolicies();
-  let labels = new OpenLabels();
-  return decodeAll(texts, (text, position, answer) => {
-    if (position === 1) labels = new OpenLabels();
-    const outcomes = binding.replayRounds(policy, text, position, 1);
-    outcomes.steps[1] = answer; // a sequence of its own
-    labels.settle(outcomes, position, outcomes.position);
-    const seconds = timeRounds(machine, outcomes, next);
-    now += seconds;
-    own.observe(outcomes, () => owner);
-    for (const { tenant, policy: sent } of own.nextPolicies()) {
-      const { acceptance, allowed, askEvery } = policy;
-      if (sent) policy = tenant === undefined ? { ...sent, acceptance, allowed, askEvery } : sent;
-    }
-    return { outcomes, seconds };
+  return decodeAll(texts, (text, answer) => {
+    const labels = new OpenLabels();
+    return (position) => {
+      const outcomes = binding.replayRounds(policy, text, position, 1);
+      outcomes.steps[1] = answer; // a sequence of its own
+      labels.settle(outcomes, position, outcomes.position);
+      const seconds = timeRounds(machine, outcomes, next);
+      now += seconds;
+      own.observe(outcomes, () => owner);
+      for (const { tenant, policy: sent } of own.nextPolicies()) {
+        const { acceptance, allowed, askEvery } = policy;
+        if (sent) policy = tenant === undefined ? { ...sent, acceptance, allowed, askEvery } : sent;
+      }
+      return { outcomes, seconds };
+    };
   });
 }
 
 /** The same with a table that never changes. */
 export function decodeByTable(machine: Machine, texts: readonly NativeReplayText[], policy: NativePolicy): Decoded {
   const binding = loadBinding();
-  return decodeAll(texts, (text, position) => {
+  return decodeAll(texts, (text) => (position) => {
     const outcomes = binding.replayRounds(policy, text, position, 1 << 20);
     return { outcomes, seconds: timeRounds(machine, outcomes, () => 0.5) };
   });
 }
 
-type Run = (
-  text: NativeReplayText,
-  position: number,
-  answer: number,
-) => { outcomes: NativeOutcomes & { position: number }; seconds: number };
+/** Decodes on from a position of a text. */
+type Run = (position: number) => { outcomes: NativeOutcomes & { position: number }; seconds: number };
 
-function decodeAll(texts: readonly NativeReplayText[], run: Run): Decoded {
+function decodeAll(
+  texts: readonly NativeReplayText[],
+  begin: (text: NativeReplayText, answer: number) => Run,
+): Decoded {
   const result: Decoded = { seconds: 0, tokens: 0, rounds: 0, answers: [] };
   for (const [answer, text] of texts.entries()) {
     const end = text.firstDraft.length - 1;
+    const run = begin(text, answer);
     let seconds = 0;
     for (let position = 1; position < end;) {
-      const part = run(text, position, answer);
+      const part = run(position);
       seconds += part.seconds;
       result.rounds += part.outcomes.rounds.length / roundFields;
       position = part.outcomes.position;

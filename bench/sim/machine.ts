@@ -1,4 +1,7 @@
 import type { Profile } from '../../lib/controller/cost';
+import { cards, type LinearFormat } from '../roofline/cards';
+import { models } from '../roofline/models';
+import { stepSeconds } from '../roofline/step';
 
 /** What passes of one sequence cost somewhere. */
 export interface Machine {
@@ -27,32 +30,30 @@ function measuredSeconds(rows: number): number {
   return (fast + ((slow - fast) * (rows - left)) / Math.max(1, right - left)) / 1000;
 }
 
-/** A model of 8 B parameters whose weights are read once a pass. */
-const parameters = 8e9;
+const context = 256;
 
-/**
- * A pass by its roof: weights are read at a bandwidth that kernels reach, or multiplied at a rate that they reach, whichever takes longer; so
- * many sequences decode together, all of them verifying as much, and share the pass.
- */
-function roof(bytes: number, bandwidth: number, flops: number, batch: number): (rows: number) => number {
-  return (rows) => Math.max((parameters * bytes) / bandwidth, (2 * parameters * rows * batch) / flops) + 3e-4;
+/** A step of `bench roofline`'s 8 B model on one card; so many sequences decode together, all verify as much, and each pays for the pass. */
+function roof(card: string, format: LinearFormat, batch: number): Machine {
+  const seconds = (rows: number, at = context): number =>
+    stepSeconds(models['llama-3-8b'], { card: cards[card], gpus: 1, format, batch, rows, context: at });
+  return machine(seconds, (seconds(1, 2 * context) - seconds(1)) / context);
 }
 
 function machine(seconds: (rows: number) => number, secondsPerContextToken: number): Machine {
   const passSeconds = Array.from({ length: 64 }, (_, i) => seconds(i + 1));
-  return { profile: { passSeconds, context: 256, secondsPerContextToken, draftSeconds }, overheadSeconds: 5e-5 };
+  return { profile: { passSeconds, context, secondsPerContextToken, draftSeconds }, overheadSeconds: 5e-5 };
 }
 
 /**
- * `cpu` as it was measured; the others are roofs of an 8 B model, fp8 on H100 (85 % of 3.35 TB/s, 60 % of 1.98 PFLOP/s) and nvfp4 on B200
- * (60 % of 8 TB/s, 50 % of 9 PFLOP/s), alone and with 256 sequences, where arithmetic begins to bind.
+ * `cpu` as it was measured; the others by the cost model of `bench roofline`, fp8 on H100 and nvfp4 on B200, alone and with 256 sequences,
+ * where arithmetic begins to bind.
  */
 export const machines: Record<string, Machine> = {
   cpu: machine(measuredSeconds, 3e-7),
-  h100: machine(roof(1, 0.85 * 3.35e12, 0.6 * 1.98e15, 1), 4e-8),
-  'h100.b256': machine(roof(1, 0.85 * 3.35e12, 0.6 * 1.98e15, 256), 4e-8),
-  b200: machine(roof(0.5625, 0.6 * 8e12, 0.5 * 9e15, 1), 2e-8),
-  'b200.b256': machine(roof(0.5625, 0.6 * 8e12, 0.5 * 9e15, 256), 2e-8),
+  h100: roof('h100', 'fp8', 1),
+  'h100.b256': roof('h100', 'fp8', 256),
+  b200: roof('b200', 'nvfp4', 1),
+  'b200.b256': roof('b200', 'nvfp4', 256),
 };
 
 /** What a pass takes, noise left out. */
