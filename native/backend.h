@@ -156,6 +156,8 @@ class Backend {
 
   // --- memory ------------------------------------------------------------------------------------------------------
   virtual std::unique_ptr<Tensor> tensor(int64_t rows, int64_t width) = 0;
+  /// Bytes that are left where keys and values lie.
+  virtual size_t memoryLeft() const = 0;
   /// Allocates the KV pool (once per backend instance). Throws OUT_OF_MEMORY instead of letting the kernel kill the
   /// process, UNSUPPORTED_KV_FORMAT where this backend has no such format.
   virtual void allocateKv(const KvShape&) = 0;

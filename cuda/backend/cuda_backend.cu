@@ -90,6 +90,11 @@ void* CudaBackend::scratch(DeviceMemory& memory, size_t bytes) {
   return memory.data();
 }
 
+size_t CudaBackend::memoryLeft() const {
+  useDevice(options_.device);
+  return deviceMemoryLeft();
+}
+
 void CudaBackend::allocateKv(const KvShape& shape) {
   if (pool_.size() > 0) throw Error("INVALID_ARGUMENT", "the KV pool of this backend is allocated already");
   if (shape.headDim < 32 || shape.headDim > kMaxHeadDim || shape.headDim % kBlockDims != 0)

@@ -35,6 +35,7 @@ class CudaBackend final : public Backend {
   void pack(Format, std::span<const MatrixSource>, bool interleave, uint8_t* out) override;
   std::unique_ptr<Matrix> matrix(Format, int64_t rows, int64_t cols, const uint8_t* packed) override;
   std::unique_ptr<Tensor> tensor(int64_t rows, int64_t width) override;
+  size_t memoryLeft() const override;
   void allocateKv(const KvShape&) override;
   void copySlots(std::span<const int32_t> from, std::span<const int32_t> to) override;
   uint8_t* side(int32_t slot) override;

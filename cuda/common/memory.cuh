@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "common/error.h"
+#include "common/memory.h"
 #include "cuda/common/device.cuh"
 
 namespace foretoken::cuda {
@@ -22,6 +23,17 @@ inline void require(cudaError_t error, const char* during) {
   const std::string why = std::string(cudaGetErrorName(error)) + ", " + cudaGetErrorString(error);
 #endif
   throw Error("CUDA_ERROR", std::string("CUDA failed while ") + during + ": " + why);
+}
+
+/// Bytes of the present device that nobody has taken.
+inline size_t deviceMemoryLeft() {
+#ifdef FORETOKEN_SIMT
+  return availableMemory();
+#else
+  size_t left = 0, all = 0;
+  require(cudaMemGetInfo(&left, &all), "asking for memory");
+  return left;
+#endif
 }
 
 /// Where memory lies.

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "common/error.h"
+#include "common/memory.h"
 #include "cpu/cpu_backend.h"
 #include "quant/float_codecs.h"
 #include "quant/quantize.h"
@@ -15,6 +16,8 @@ namespace {
 constexpr size_t kSerialCopies = 2;
 
 }  // namespace
+
+size_t CpuBackend::memoryLeft() const { return availableMemory(); }
 
 void CpuBackend::allocateKv(const KvShape& shape) {
   if (!attention_) attention_ = std::make_shared<CpuAttention>(isa_, threads_);

@@ -49,6 +49,7 @@ class CpuBackend final : public Backend {
   void addRows(const Tensor& in, std::span<const int32_t> row, Tensor& out, int64_t first) override;
 
   // Defined in attention's, kv's and sample's files.
+  size_t memoryLeft() const override;
   void allocateKv(const KvShape&) override;
   void copySlots(std::span<const int32_t> from, std::span<const int32_t> to) override;
   uint8_t* side(int32_t slot) override;

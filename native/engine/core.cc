@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "common/error.h"
-#include "common/memory.h"
 #include "learn/verified_text.h"
 
 namespace foretoken {
@@ -42,7 +41,7 @@ EngineCore::EngineCore(Backend& backend, std::shared_ptr<Model> model, const Eng
       options_(checked(options)),
       vocabulary_(model_->config().vocabulary),
       contextLength_(contextLengthFor(options_, model_->config())),
-      budget_(kvBudget(options_, model_->config(), availableMemory())),
+      budget_(kvBudget(options_, model_->config(), backend.memoryLeft())),
       pool_(budget_.scratchPages, budget_.sequencePages),
       library_(options_.indexBytes, options_.tenantIndexBytes, /*keys=*/true),
       recordersBeliefs_(everybodyDraftsInVain()),

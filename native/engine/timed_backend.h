@@ -45,6 +45,7 @@ class TimedBackend final : public Backend {
     return inner_->matrix(format, rows, cols, packed);
   }
   std::unique_ptr<Tensor> tensor(int64_t rows, int64_t width) override { return inner_->tensor(rows, width); }
+  size_t memoryLeft() const override { return inner_->memoryLeft(); }
   void allocateKv(const KvShape& shape) override { inner_->allocateKv(shape); }
   void copySlots(std::span<const int32_t> from, std::span<const int32_t> to) override { inner_->copySlots(from, to); }
   uint8_t* side(int32_t slot) override { return inner_->side(slot); }

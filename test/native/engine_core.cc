@@ -571,6 +571,21 @@ void preemptsAndRecovers() {
   CHECK(codeOf([&] { Bench tooSmall(options); }) == "OUT_OF_MEMORY");
 }
 
+/// Pages for all sequences want more than half of what the backend has left: they get that half, or none do.
+void keepsToTheBackendsMemory() {
+  const size_t page = static_cast<size_t>(4 + kKeyWidth) * kPageSize;
+  const int32_t least = kContext / kPageSize + kMaxDraftRows / kPageSize;
+  test::FakeBackend backend;
+  const auto pagesWith = [&](size_t left) {
+    backend.left = left;
+    EngineCore core(backend, std::make_shared<test::FakeModel>(backend, kContext), smallOptions());
+    return static_cast<int32_t>(backend.slots.size()) / kPageSize;
+  };
+  const int32_t wanted = pagesWith(size_t{1} << 40);
+  CHECK(wanted > least && pagesWith(2 * page * (wanted - 1)) == wanted - 1 && pagesWith(2 * page * least) == least);
+  CHECK(codeOf([&] { pagesWith(2 * page * least - 1); }) == "OUT_OF_MEMORY");
+}
+
 struct Recorder final : CaptureSink {
   void verified(int32_t sequence, int32_t position, int32_t token, std::span<const float* const> hidden) override {
     seen[sequence][position] = {token, {hidden[0], hidden[0] + 4}, {hidden[1], hidden[1] + 4}};
@@ -680,6 +695,7 @@ int main() {
   learnsKeptTokensOnly();
   survivesAFailingPass();
   preemptsAndRecovers();
+  keepsToTheBackendsMemory();
   capturesVerifiedRowsOnly();
   scoresText();
   pricesEveryWidth();

@@ -97,6 +97,7 @@ class FakeBackend final : public Backend {
   std::unique_ptr<Tensor> tensor(int64_t rows, int64_t width) override {
     return std::make_unique<FakeTensor>(rows, width);
   }
+  size_t memoryLeft() const override { return left; }
   void allocateKv(const KvShape& shape) override {
     slots.resize(static_cast<size_t>(shape.pages) * kPageSize);
     sideBytes = shape.sideBytes;
@@ -135,8 +136,9 @@ class FakeBackend final : public Backend {
   void settle() override { ++settled; }
   double waited() const override { return waiting; }
 
-  double waiting = 0;   ///< what `waited` says
-  int64_t settled = 0;  ///< times
+  size_t left = size_t{1} << 30;  ///< what `memoryLeft` says
+  double waiting = 0;             ///< what `waited` says
+  int64_t settled = 0;            ///< times
   std::vector<FakeSlot> slots;
   std::vector<uint8_t> sides;
   int sideBytes = 0;
