@@ -206,7 +206,11 @@ void EngineCore::addAsk(Entry& entry, Draft& draft) {
 }
 
 /// Its time is spent, like that of the others: from here on its draft counts like any other. Where it is not preferred,
-/// both plans are one.
+/// both plans are one. Both are made as if the sequence had the pass to itself. Beside others a row costs what the pass
+/// that all share takes more for it: less below a knee of the price, more beyond. So with several sequences both plans
+/// are wider or narrower than what plan() will let through, and the seconds that asking is charged are those of one
+/// sequence alone; tokens are counted along the text either way. It can cost time that asking does not return, or leave
+/// a gain; the draft that goes into the pass is planned with all of them in view.
 void EngineCore::considerHead(Entry& entry) {
   Draft &draft = entry.drafts[kHead], &others = entry.chosen();
   const OpenAsks::Plan without{std::span(others.nodes).first(others.count), others.selected.data()};
