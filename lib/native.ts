@@ -313,14 +313,14 @@ export interface NativeEngine {
   /** Forgets what was learned: a session's index, a tenant's index and KV prefixes, or with neither everything. */
   forget(what: { tenant?: string; session?: string }): void;
   /**
-   * Seconds of passes of 1..rows rows at a context, and of a draft call: for the controller's first prices. Runs on the
-   * engine thread between rounds.
+   * Seconds of passes of 1..rows rows at a context, of a draft call, and of each position that the head catches up on: for the
+   * controller's first prices. Runs on the engine thread between rounds.
    */
   profile(
     rows: number,
     context: number,
     repeats: number,
-  ): Promise<{ passSeconds: Float32Array; draftSeconds: Float32Array }>;
+  ): Promise<{ passSeconds: Float32Array; draftSeconds: Float32Array; headPositionSeconds: number }>;
   /**
    * Where the seconds of passes go: `repeats` passes of `rows` rows at a context, all calls of an operation together, in order of
    * first use. For `bench decode --profile`.

@@ -10,6 +10,8 @@ export interface Profile {
   secondsPerContextToken: number;
   /** Seconds of one draft call by drafter id. */
   draftSeconds: readonly number[];
+  /** Seconds of the head for each position that it catches up on, such as those of a prompt; where there is a head. */
+  headPositionSeconds?: number;
 }
 
 /** One round as the engine timed it. */
@@ -45,6 +47,8 @@ const contextMemory = 1024;
 const fewPositions = 8;
 /** Rounds of sequences over which it is kept how many rows of prompts there are for each. */
 const promptRounds = 1024;
+/** Rounds that a first prompt is spread over at least. */
+const fewestRounds = 64;
 /** Rounds of a width before its means say what is usual. */
 const usualAfter = 8;
 
@@ -82,7 +86,7 @@ export class CostModel {
     this.#seen = new Float64Array(maxRows);
     this.#usage = new Float64Array(maxRows);
     this.#draft = Float64Array.from(profile.draftSeconds);
-    this.#head = new HeadPrice(this.#draft[Drafter.head]);
+    this.#head = new HeadPrice(this.#draft[Drafter.head], profile.headPositionSeconds ?? 0);
   }
 
   /** How much slower than its profile the machine runs now: 1 = as fast. */
@@ -256,17 +260,19 @@ class ContextPrice {
  */
 class HeadPrice {
   #draft: number;
-  #perPosition = 0;
-  #catchingUp = 0;
+  #perPosition: number;
+  #catchingUp: number;
   #promptRows = 0;
-  #rounds = promptRounds;
+  #rounds = 0;
 
-  constructor(initial: number) {
-    this.#draft = initial;
+  constructor(draft: number, perPosition: number) {
+    this.#draft = draft;
+    this.#perPosition = perPosition;
+    this.#catchingUp = perPosition > 0 ? 1 : 0;
   }
 
   get price(): number {
-    return this.#draft + (this.#perPosition * this.#promptRows) / this.#rounds;
+    return this.#draft + (this.#perPosition * this.#promptRows) / Math.max(fewestRounds, this.#rounds);
   }
 
   observe(seconds: number, asked: number, positions: number): void {

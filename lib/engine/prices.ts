@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
-import type { Profile } from '../controller/cost';
-import { drafterCount } from '../native';
+import { middlingContext, type Profile } from '../controller/cost';
+import { Drafter, drafterCount } from '../native';
 import type { NativeEngine, NativeModelInfo } from '../native';
 import { replaceFile } from '../replace-file';
 
@@ -16,7 +16,7 @@ const contextRows = 4;
 const checkedRows = 8;
 const fasterBy = 0.85;
 /** Part of the file's name: another way of measuring must not read old files. */
-const version = 3;
+const version = 4;
 
 /**
  * What passes of this model cost on this machine: from the cache folder if they were measured before, else measured now
@@ -39,16 +39,24 @@ export async function loadProfile(native: NativeEngine, folder: string | undefin
 async function measure(native: NativeEngine, contextLength: number): Promise<Profile> {
   const short = Math.min(128, contextLength >> 2);
   const long = Math.min(1024, contextLength - contextRows);
-  const { passSeconds, draftSeconds } = await native.profile(Math.min(rows, contextLength >> 1), short, repeats);
+  const { passSeconds, draftSeconds, headPositionSeconds } = await native.profile(
+    Math.min(rows, contextLength >> 1),
+    short,
+    repeats,
+  );
   const far = await native.profile(contextRows, long, repeats);
   const added = (width: number): number => {
     return (far.passSeconds[width - 1] - passSeconds[width - 1]) / (width * Math.max(1, long - short));
   };
+  // The head attends to the context as the target does, so its draft is priced where one is of middling length.
+  const perToken = Math.max(0, far.draftSeconds[Drafter.head] - draftSeconds[Drafter.head]) / Math.max(1, long - short);
+  draftSeconds[Drafter.head] += perToken * Math.max(0, Math.min(middlingContext, long) - short);
   return {
     passSeconds: Array.from(passSeconds),
     context: short,
     secondsPerContextToken: Math.max(0, (added(1) + added(contextRows)) / 2),
     draftSeconds: Array.from(draftSeconds),
+    headPositionSeconds,
   };
 }
 
@@ -86,7 +94,8 @@ async function readProfile(path: string): Promise<Profile | undefined> {
 }
 
 function isProfile(profile: Profile | null): profile is Profile {
-  const { passSeconds, context, secondsPerContextToken, draftSeconds } = profile ?? ({} as Partial<Profile>);
+  const { passSeconds, context, secondsPerContextToken, draftSeconds, headPositionSeconds } =
+    profile ?? ({} as Partial<Profile>);
   const nonNegative = (value: unknown): boolean => typeof value === 'number' && value >= 0 && Number.isFinite(value);
   return (
     Array.isArray(passSeconds) &&
@@ -94,6 +103,7 @@ function isProfile(profile: Profile | null): profile is Profile {
     passSeconds.every((seconds) => nonNegative(seconds) && seconds > 0) &&
     nonNegative(context) &&
     nonNegative(secondsPerContextToken) &&
+    nonNegative(headPositionSeconds) &&
     Array.isArray(draftSeconds) &&
     draftSeconds.length === drafterCount &&
     draftSeconds.every(nonNegative)

@@ -231,6 +231,7 @@ Napi::Promise EngineHandle::profile(Napi::Env env, int rows, int context, int re
         auto result = Napi::Object::New(jsEnv);
         result.Set("passSeconds", toJs(jsEnv, profile.passSeconds));
         result.Set("draftSeconds", toJs(jsEnv, profile.draftSeconds));
+        result.Set("headPositionSeconds", profile.headPositionSeconds);
         return result;
       });
 }

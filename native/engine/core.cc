@@ -211,7 +211,8 @@ EngineCounters EngineCore::counters() const {
 /// Side bytes are written by the host before the pass begins, so that nobody has to wait for it.
 void EngineCore::runPass(bool keys) {
   const Pass& pass = pass_.finish();
-  if (head_) head_->written(pass);
+  if (head_)
+    for (int row = 0; row < pass.rows; ++row) head_->written(pass.slot[row]);
   if (!keys && keys_)
     for (int row = 0; row < pass.rows; ++row) std::fill_n(backend_.side(pass.slot[row]), kKeyWidth, uint8_t{0});
   capture_.projection = keys && keys_ ? &keys_->projection() : nullptr;

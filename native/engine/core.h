@@ -32,6 +32,7 @@ namespace foretoken {
 struct Profile {
   std::vector<float> passSeconds;   ///< [rows - 1], with sampling
   std::vector<float> draftSeconds;  ///< by drafter id
+  float headPositionSeconds = 0;    ///< of the head's keys, for each position that it catches up on beyond the usual
 };
 
 /// Teacher-forced results for tokens[1..].
@@ -188,7 +189,7 @@ class EngineCore {
   float timePass(const PageTable& table, int context, int rows);
   void centreKeys();
   float timeDraft(DrafterId which) const;
-  float timeHead(const PageTable& table, int context);
+  float timeHead(const PageTable& table, int context, int known);
 
   // core.cc
   void runPass(bool keys);

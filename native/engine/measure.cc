@@ -10,6 +10,8 @@ namespace foretoken {
 namespace {
 
 constexpr int kMeasuredSingly = 16;  ///< every width up to here is measured, then some, and the rest interpolated
+constexpr int kUsual = 2;            ///< positions that a draft of the head makes keys of where it is always asked
+constexpr int kMany = 64;            ///< those of a piece of a prompt
 
 /// Pages for the length of a job.
 class BorrowedPages {
@@ -67,17 +69,22 @@ Profile EngineCore::profile(int rows, int context, int repeats) {
   Profile result{std::vector<float>(rows, std::numeric_limits<float>::infinity()),
                  std::vector<float>(kDrafterCount, 0)};
   const std::vector<int> widths = measuredWidths(rows);
-  float head = head_ && context > 1 ? std::numeric_limits<float>::infinity() : 0;
+  const int positions = head_ ? std::max(0, context - 1) : 0;
+  const int usual = std::min(kUsual, positions), many = std::min(kMany, positions);
+  float head = positions > 0 ? std::numeric_limits<float>::infinity() : 0, further = head;
   for (int repeat = 0; repeat < std::max(repeats, 1); ++repeat) {
     for (const int width : widths) {
       float& best = result.passSeconds[width - 1];
       best = std::min(best, timePass(pages.table(), context, width));
     }
-    if (head > 0) head = std::min(head, timeHead(pages.table(), context));
+    if (positions == 0) continue;
+    head = std::min(head, timeHead(pages.table(), context, positions - usual));
+    further = std::min(further, timeHead(pages.table(), context, positions - many));
   }
   interpolate(widths, result.passSeconds);
   const float suffix = timeDraft(DrafterId::suffix), recall = timeDraft(DrafterId::recall);
   result.draftSeconds = {0, suffix, suffix, suffix, recall, head, recall + suffix};
+  result.headPositionSeconds = std::max(0.0f, further - head) / static_cast<float>(std::max(1, many - usual));
   return result;
 }
 
@@ -130,12 +137,14 @@ float EngineCore::timeDraft(DrafterId which) const {
   return std::chrono::duration<float>(Clock::now() - begin).count() / kCalls;
 }
 
-/// One draft right after a pass, as in a round: its weights are no longer near.
-float EngineCore::timeHead(const PageTable& table, int context) {
+/// One draft that knows the keys of so many positions. Those of the usual number right after a pass, as in a round: its
+/// weights are no longer near.
+float EngineCore::timeHead(const PageTable& table, int context, int known) {
   const std::vector<int32_t> tokens(context, 0);
   std::array<DraftNode, kMaxDraftNodes> nodes;
-  HeadProgress known{head_->head().context()->serial(), context - 2};
-  HeadAsk ask{tokens, &table, &known, kMaxDraftNodes, nodes};
+  HeadProgress progress{head_->head().context()->serial(), known};
+  HeadAsk ask{tokens, &table, &progress, kMaxDraftNodes, nodes};
+  for (int p = known; p < context; ++p) head_->written(table.slot(p));
   const auto begin = Clock::now();
   head_->draft(*versions_.back(), {&ask, 1});
   return std::chrono::duration<float>(Clock::now() - begin).count();

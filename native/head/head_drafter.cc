@@ -80,10 +80,6 @@ void HeadDrafter::setMark(int32_t slot, uint32_t serial) {
   std::memcpy(backend_.side(slot) + kHeadMark, &serial, sizeof serial);
 }
 
-void HeadDrafter::written(const Pass& pass) {
-  for (int r = 0; r < pass.rows; ++r) setMark(pass.slot[r], 0);
-}
-
 int HeadDrafter::slotsOf(const HeadAsk& ask) const {
   return static_cast<int>(std::min<int64_t>(ask.maxDepth, head_->shape().slots));
 }

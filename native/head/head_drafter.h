@@ -55,8 +55,8 @@ class HeadDrafter {
   /// From the next draft on.
   void swap(std::shared_ptr<const HeadWeights> head) { head_ = std::move(head); }
 
-  /// A pass of the target writes these slots: what a head made of them is void.
-  void written(const Pass& pass);
+  /// The target writes this slot: what a head made of it is void.
+  void written(int32_t slot) { setMark(slot, 0); }
   /// Drafts for sequences that `target` computes. Allocates nothing.
   void draft(const Model& target, std::span<HeadAsk> asks);
 

@@ -101,6 +101,15 @@ test('never falls with rows and stays positive and finite, whatever is measured'
   );
 });
 
+test('prompts are part of what the head costs before it has been asked', () => {
+  const draftSeconds = profile.draftSeconds.map((seconds, drafter) => (drafter === Drafter.head ? 3e-4 : seconds));
+  const cost = new CostModel({ ...profile, draftSeconds, headPositionSeconds: 1e-5 }, 16);
+  expect(cost.draftSeconds[Drafter.head]).toBeCloseTo(3e-4, 8);
+  for (let i = 0; i < 100; ++i) cost.observePrompts(i === 0 ? 500 : 0, 1);
+  expect(cost.draftSeconds[Drafter.head]).toBeGreaterThan(3.4e-4); // 500 positions over 100 rounds
+  expect(cost.draftSeconds[Drafter.head]).toBeLessThan(3.6e-4);
+});
+
 test('a draft of the head that catches up on a text is no dearer draft, but prompts are part of the price', () => {
   const cost = new CostModel(profile, 16);
   const asked = (positions: number): RoundTimes => ({

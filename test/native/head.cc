@@ -38,7 +38,8 @@ struct Drafting {
       pass.addInPlace(sequence, tokens[p], p, table.slot(p), false);
     const Capture capture{.keptLayers = head->fusedLayers(), .keptOffset = kHeadFeatures};
     model->forward(pass.finish(), &capture);
-    drafter->written(pass.finish());
+    const Pass& written = pass.finish();
+    for (int r = 0; r < written.rows; ++r) drafter->written(written.slot[r]);
   }
 
   std::unique_ptr<Backend> backend;
