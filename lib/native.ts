@@ -300,6 +300,11 @@ export interface NativeEngine {
   /** Tells the engine that `count` tokens of the sequence in all were consumed (back-pressure). Never blocks. */
   consumed(sequence: number, count: number): void;
   /**
+   * Nobody waits for the tokens of the sequence one by one: while that is true of all that run, up to 16 rounds or 10 ms come in one
+   * crossing, but for first tokens and ends.
+   */
+  unread(sequence: number): void;
+  /**
    * Ends a sequence: JavaScript keeps its first `keep` tokens. What was decoded beyond is cut: never counted, never in an index,
    * its KV never reused. Also the acknowledgement after `finished` (with keep = all tokens it kept): until then the sequence's
    * pages are held. A second call, or an unknown sequence, is ignored.

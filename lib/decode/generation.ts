@@ -34,6 +34,8 @@ export interface GenerationRequest {
 export interface GenerationControl {
   /** The consumer has taken `count` tokens in all. */
   consumed(count: number): void;
+  /** Nobody waits for tokens one by one. */
+  unread(): void;
   /** The sequence ends here with its first `keep` tokens. */
   finish(keep: number): void;
 }
@@ -179,6 +181,7 @@ export class Generation {
   /** From now on nobody holds the sequence back: every token counts as consumed when it arrives. */
   drain(): void {
     this.#draining = true;
+    if (this.#request.stop.length === 0) this.#control.unread(); // what follows a stop string is decoded in vain
     this.#acknowledge();
   }
 

@@ -8,7 +8,7 @@ import type { GenerationRequest, TextSource } from './generation';
 import type { FinishReason } from './result';
 
 /** The part of the native engine that the loop drives. */
-export type SequenceEngine = Pick<NativeEngine, 'submit' | 'consumed' | 'finish'>;
+export type SequenceEngine = Pick<NativeEngine, 'submit' | 'consumed' | 'unread' | 'finish'>;
 
 const finishReasons: Record<number, FinishReason> = {
   [NativeFinish.stop]: 'stop',
@@ -68,6 +68,7 @@ export class DecodeLoop {
     const sequence = submit(engine, native);
     const control = {
       consumed: (count: number) => engine.consumed(sequence, count),
+      unread: () => engine.unread(sequence),
       finish: (keep: number) => engine.finish(sequence, keep),
     };
     const generation = new Generation(request, text, control, site);

@@ -43,6 +43,11 @@ Napi::Value consumed(const Napi::CallbackInfo& call) {
   return call.Env().Undefined();
 }
 
+Napi::Value unread(const Napi::CallbackInfo& call) {
+  self(call).unread(sequenceArgument(call));
+  return call.Env().Undefined();
+}
+
 Napi::Value finish(const Napi::CallbackInfo& call) {
   self(call).finish(sequenceArgument(call), countArgument(call, 1, "keep"));
   return call.Env().Undefined();
@@ -140,6 +145,7 @@ Napi::Object engineObject(Napi::Env env, const SharedHandle& handle) {
   addMethod<info>(object, "info");
   addMethod<submit>(object, "submit");
   addMethod<consumed>(object, "consumed");
+  addMethod<unread>(object, "unread");
   addMethod<finish>(object, "finish");
   addMethod<setPolicy>(object, "setPolicy");
   addMethod<dropPolicy>(object, "dropPolicy");

@@ -142,6 +142,10 @@ void EngineHandle::consumed(int32_t sequence, int32_t count) {
   if (engine_) engine_->consumed(sequence, count);
 }
 
+void EngineHandle::unread(int32_t sequence) {
+  if (engine_) engine_->unread(sequence);
+}
+
 void EngineHandle::finish(int32_t sequence, int32_t keep) {
   ledger_.finish(sequence, keep);
   if (engine_) engine_->finish(sequence, keep);

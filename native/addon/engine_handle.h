@@ -46,6 +46,7 @@ class EngineHandle final : public OutcomeSink {
   Napi::Object info(Napi::Env env);
   int32_t submit(Napi::Env env, Request request);
   void consumed(int32_t sequence, int32_t count);
+  void unread(int32_t sequence);
   void finish(int32_t sequence, int32_t keep);
   void setPolicy(const std::string* tenant, Policy policy);
   void dropPolicy(const std::string& tenant);

@@ -106,6 +106,14 @@ void EngineCore::consumed(int32_t id, int32_t count) {
   admissible_ = true;  // a paused sequence may have been waiting for this
 }
 
+void EngineCore::unread(int32_t id) {
+  if (const auto found = sequences_.find(id); found != sequences_.end()) found->second->isRead = false;
+}
+
+bool EngineCore::isRead() const {
+  return std::any_of(active_.begin(), active_.end(), [](const Sequence* sequence) { return sequence->isRead; });
+}
+
 void EngineCore::finish(int32_t id, int32_t keep) {
   const auto found = sequences_.find(id);
   if (found == sequences_.end()) return;

@@ -65,6 +65,10 @@ class EngineCore {
   void submit(std::unique_ptr<Sequence> sequence);
   void consumed(int32_t id, int32_t count);
   void finish(int32_t id, int32_t keep);
+  /// Nobody waits for the tokens of a sequence one by one.
+  void unread(int32_t id);
+  /// Whether somebody waits for tokens of a sequence that runs, one by one.
+  bool isRead() const;
   /// What rounds cost, and what drafts are worth where a tenant's text is decoded, or (tenant null) for all who have no
   /// beliefs of their own.
   void setPolicy(const std::string* tenant, const Policy& policy);

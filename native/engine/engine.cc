@@ -3,6 +3,15 @@
 #include "common/error.h"
 
 namespace foretoken {
+namespace {
+
+/// Rounds that nobody waits for are delivered together: the thread that takes them competes with passes, and costs more
+/// for being woken than for the rounds. Policy looks at what came no more often than that, and few enough rounds fit
+/// into what a sequence may run ahead.
+constexpr std::chrono::milliseconds kTogether{10};
+constexpr size_t kRoundsTogether = 16;
+
+}  // namespace
 
 Engine::Engine(std::unique_ptr<Backend> backend, std::shared_ptr<Model> model, const EngineOptions& options,
                OutcomeSink* sink)
@@ -45,6 +54,10 @@ void Engine::consumed(int32_t sequence, int32_t count) {
 
 void Engine::finish(int32_t sequence, int32_t keep) {
   post([this, sequence, keep] { core_.finish(sequence, keep); });
+}
+
+void Engine::unread(int32_t sequence) {
+  post([this, sequence] { core_.unread(sequence); });
 }
 
 void Engine::setPolicy(const std::string* tenant, Policy policy) {
@@ -174,7 +187,7 @@ void Engine::run() {
     runCommands();
     if (stop_) return;
     const bool worked = core_.step();
-    publish();
+    if (!worked || isDue()) publish();
     if (worked) continue;
     publishCounters();
     if (closing_ && core_.drained() && current_->empty()) break;
@@ -210,12 +223,19 @@ Outcomes* Engine::freeBatch() {
   return nullptr;
 }
 
+/// Whether somebody waits for what the batch holds, or it has held rounds for long enough.
+bool Engine::isDue() const {
+  return core_.isRead() || current_->isUrgent() || current_->rounds.size() >= kRoundsTogether ||
+         std::chrono::steady_clock::now() - delivered_ >= kTogether;
+}
+
 /// Hands the batch out if there is another to write to.
 void Engine::publish() {
   if (current_->empty()) return;
   Outcomes* next = freeBatch();
   if (next == nullptr) return;
   current_->lent.store(true);
+  delivered_ = std::chrono::steady_clock::now();
   sink_->deliver(current_);
   next->clear();
   current_ = next;

@@ -6,6 +6,7 @@
 #pragma once
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <functional>
 #include <memory>
@@ -40,6 +41,9 @@ class Engine {
   int32_t submit(Request request);
   void consumed(int32_t sequence, int32_t count);
   void finish(int32_t sequence, int32_t keep);
+  /// Nobody waits for the tokens of a sequence one by one: while that is true of all that run, rounds are delivered
+  /// some milliseconds' worth at a time, but for first tokens and ends.
+  void unread(int32_t sequence);
   void setPolicy(const std::string* tenant, Policy policy);
   void dropPolicy(const std::string& tenant);
   /// Swaps a draft head between two rounds, see EngineCore; may be called on any thread. Throws NO_HEAD where the
@@ -85,6 +89,7 @@ class Engine {
   void runCommands();
   void waitForWork();
   Outcomes* freeBatch();
+  bool isDue() const;
   void publish();
   void publishCounters();
 
@@ -99,6 +104,7 @@ class Engine {
 
   std::array<Outcomes, kBatches> batches_;
   Outcomes* current_ = &batches_[0];
+  std::chrono::steady_clock::time_point delivered_;  ///< the latest batch
   bool closing_ = false;
   std::function<void()> done_;
 

@@ -1,6 +1,13 @@
 #include "engine/outcomes.h"
 
+#include <algorithm>
+
 namespace foretoken {
+
+bool Outcomes::isUrgent() const {
+  return !finished.empty() || !errors.empty() ||
+         std::any_of(rounds.begin(), rounds.end(), [](const RoundRecord& round) { return round.prefillRows > 0; });
+}
 
 void Outcomes::clear() {
   rounds.clear();

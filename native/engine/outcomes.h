@@ -85,6 +85,8 @@ struct Outcomes {
   std::vector<SequenceFailure> errors;
   std::atomic<bool> lent{false};
 
+  /// Whether it says that a sequence has begun or ended.
+  bool isUrgent() const;
   bool empty() const { return rounds.empty() && finished.empty() && errors.empty(); }
   void clear();
   void reserve(size_t tokenCount, size_t nodeCount);

@@ -77,6 +77,7 @@ class Sequence {
   int32_t owner = -1;                  ///< … and of the learner
   int32_t cachedPromptTokens = -1;     ///< found in the prefix cache at the first admission
   int32_t consumed = 0;                ///< tokens the caller has taken
+  bool isRead = true;                  ///< somebody waits for every token, not for the whole text
   bool remembered = true;              ///< may enter prefix cache and indexes when it ends
   std::unique_ptr<Recorder> recorder;  ///< of a request that records
   std::shared_ptr<TextShelf> sessionShelf, tenantShelf;

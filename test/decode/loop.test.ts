@@ -72,9 +72,16 @@ test('tokens count as consumed only when the consumer takes them, or at once whe
   const result = whole.stream.result;
   await new Promise(setImmediate);
   whole.loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes('abc') }]));
-  expect(whole.engine.told).toEqual(['consumed 1 0', 'consumed 1 3']);
+  expect(whole.engine.told).toEqual(['unread 1', 'consumed 1 0', 'consumed 1 3']);
   whole.loop.onOutcomes(outcomes([], { finished: [1, 1, 0] }));
   expect(await result).toMatchObject({ text: 'abc', finishReason: 'length' });
+});
+
+test('who waits for a stop string gets every round, read or not', async () => {
+  const whole = begin({ stop: ['END'] });
+  void whole.stream.result;
+  await new Promise(setImmediate);
+  expect(whole.engine.told).toEqual(['consumed 1 0']);
 });
 
 test('a stop string ends the answer at once: what the engine ran ahead is never shown or counted', async () => {
@@ -241,5 +248,5 @@ test('draining lifts back-pressure and waits for every request', async () => {
   expect(drained).toBe(false);
   loop.onOutcomes(outcomes([], { finished: [1, 1, 0] }));
   await waiting;
-  expect(engine.told).toEqual(['consumed 1 2', 'consumed 1 4', 'finish 1 4']);
+  expect(engine.told).toEqual(['unread 1', 'consumed 1 2', 'consumed 1 4', 'finish 1 4']);
 });

@@ -61,6 +61,10 @@ export class ScriptedEngine implements SequenceEngine {
     this.told.push(`consumed ${sequence} ${count}`);
   }
 
+  unread(sequence: number): void {
+    this.told.push(`unread ${sequence}`);
+  }
+
   finish(sequence: number, keep: number): void {
     this.told.push(`finish ${sequence} ${keep}`);
   }

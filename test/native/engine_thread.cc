@@ -115,6 +115,24 @@ void doesNotWaitForTheReceiver() {
   CHECK(batches <= 4);
 }
 
+/// Rounds of a text that nobody reads as it comes are delivered together, but for its beginning and its end.
+void deliversUnreadRoundsTogether() {
+  Caller caller(1000);
+  Request r = request(0);
+  r.maxTokens = 240;
+  const int32_t id = caller.engine->submit(r);
+  caller.engine->unread(id);
+  int batches = 0;
+  size_t first = 0;
+  while (caller.finished == 0) {
+    if (!caller.read(true)) continue;
+    if (++batches == 1) first = caller.got[id].size();
+  }
+  CHECK(caller.got[id] == fakeDecode(r, 256));
+  CHECK(first >= 1 && first <= 2);
+  CHECK(batches <= 40);
+}
+
 void answersJobsBetweenRounds() {
   Caller caller(1000);
   caller.engine->submit(request(3));
@@ -171,6 +189,7 @@ int main() {
   using namespace foretoken;
   answersManyRequests();
   doesNotWaitForTheReceiver();
+  deliversUnreadRoundsTogether();
   answersJobsBetweenRounds();
   closesWhenDone();
   canBeDestroyedAtAnyTime();
