@@ -31,8 +31,9 @@ interface Counts {
   /** [drafter][bucket], all depths */
   bucketTried: Float64Array;
   bucketAccepted: Float64Array;
-  /** By drafter: its part of the policy's table, undefined where that is stale. */
-  tables: (Float32Array | undefined)[];
+  /** As the engine's policy wants it; by drafter: 1 = something was learned since its part was made. */
+  table: Float32Array;
+  stale: Uint8Array;
 }
 
 /**
@@ -56,7 +57,7 @@ export class AcceptanceModel {
     const counts = this.#counts[kind];
     count(counts.tried, counts.accepted, cellOf(drafter, depth, bucket), accepted, cellMemory);
     count(counts.bucketTried, counts.bucketAccepted, drafter * policyBuckets + bucket, accepted, bucketMemory);
-    counts.tables[drafter] = undefined;
+    counts.stale[drafter] = 1;
   }
 
   /** Counts a round of a sequence of this kind: the table leans to what is decoded now. */
@@ -70,17 +71,12 @@ export class AcceptanceModel {
 
   /** [drafter][depth][bucket], as the engine's policy wants it. */
   table(): Float32Array {
-    const result = new Float32Array(cells);
+    const result = upToDate(this.#counts.greedy).slice();
     const total = this.#recent.greedy + this.#recent.sampled;
     const sampled = total > 0 ? this.#recent.sampled / total : 0;
-    for (let drafter = 1; drafter < drafterCount; ++drafter) {
-      const greedyTable = drafterTable(this.#counts.greedy, drafter);
-      const from = cellOf(drafter, 1, 0);
-      result.set(greedyTable, from);
-      if (sampled === 0) continue;
-      const sampledTable = drafterTable(this.#counts.sampled, drafter);
-      for (let i = 0; i < drafterCells; ++i) result[from + i] += sampled * (sampledTable[i] - greedyTable[i]);
-    }
+    if (sampled === 0) return result;
+    const other = upToDate(this.#counts.sampled);
+    for (let i = 0; i < cells; ++i) result[i] += sampled * (other[i] - result[i]);
     return result;
   }
 
@@ -99,8 +95,8 @@ export class AcceptanceModel {
 
   #fade(): void {
     this.#sinceFade = 0;
-    for (const { tables, tried, accepted, bucketTried, bucketAccepted } of Object.values(this.#counts)) {
-      tables.fill(undefined);
+    for (const { stale, tried, accepted, bucketTried, bucketAccepted } of Object.values(this.#counts)) {
+      stale.fill(1);
       for (const values of [tried, accepted, bucketTried, bucketAccepted])
         for (let i = 0; i < values.length; ++i) values[i] *= fade;
     }
@@ -139,50 +135,60 @@ const priors: Record<RowKind, Partial<Record<Drafter, readonly [number, number]>
   },
 };
 
-function prior(kind: RowKind, drafter: number, bucket: number): number {
-  const [first, second] = priors[kind][drafter as Drafter] ?? [0.05, 0];
-  return Math.min(0.98, Math.max(0.01, first + (second * (bucket + 0.5)) / policyBuckets));
+/** [drafter][bucket] of each kind. */
+const priorChances: Record<RowKind, Float64Array> = { greedy: chancesOf('greedy'), sampled: chancesOf('sampled') };
+
+function chancesOf(kind: RowKind): Float64Array {
+  return Float64Array.from({ length: drafterCount * policyBuckets }, (_, at) => {
+    const [first, second] = priors[kind][Math.floor(at / policyBuckets) as Drafter] ?? [0.05, 0];
+    return Math.min(0.98, Math.max(0.01, first + (second * ((at % policyBuckets) + 0.5)) / policyBuckets));
+  });
 }
 
-function drafterTable(counts: Counts, drafter: number): Float32Array {
-  return (counts.tables[drafter] ??= makeDrafterTable(counts, drafter));
+/** Work space of a table: one row of buckets, of all depths together and of one. */
+const chances = new Float64Array(policyBuckets);
+const value = new Float64Array(policyBuckets);
+const weight = new Float64Array(policyBuckets);
+
+/** The table of one kind of row, after what was learned since it was made. */
+function upToDate(counts: Counts): Float32Array {
+  for (let drafter = 1; drafter < drafterCount; ++drafter) {
+    if (counts.stale[drafter] === 0) continue;
+    counts.stale[drafter] = 0;
+    makeDrafterTable(counts, drafter);
+  }
+  return counts.table;
 }
 
-function makeDrafterTable(counts: Counts, drafter: number): Float32Array {
+function makeDrafterTable(counts: Counts, drafter: number): void {
+  const { tried, accepted, table } = counts;
   const from = cellOf(drafter, 1, 0);
-  const tried = counts.tried.subarray(from, from + drafterCells);
-  const accepted = counts.accepted.subarray(from, from + drafterCells);
-  const pooled = bucketChances(counts, drafter);
-  const result = new Float32Array(drafterCells);
-  const weight = new Float64Array(policyBuckets);
-  const value = new Float64Array(policyBuckets);
-  for (let row = 0; row < drafterCells; row += policyBuckets) {
+  pool(counts, drafter);
+  for (let row = from; row < from + drafterCells; row += policyBuckets) {
     for (let bucket = 0; bucket < policyBuckets; ++bucket) {
       weight[bucket] = tried[row + bucket] + depthWeight;
-      value[bucket] = (accepted[row + bucket] + depthWeight * pooled[bucket]) / weight[bucket];
+      value[bucket] = (accepted[row + bucket] + depthWeight * chances[bucket]) / weight[bucket];
     }
-    result.set(isotonic(value, weight, value), row);
+    table.set(isotonic(value, weight, value), row);
   }
-  return result;
 }
 
-/** The chance of each confidence bucket over all depths, held to the prior as far as the drafter as a whole keeps it. */
-function bucketChances(counts: Counts, drafter: number): Float64Array {
+/** Puts into `chances` that of each confidence bucket over all depths, held to the prior as far as the drafter as a whole keeps it. */
+function pool(counts: Counts, drafter: number): void {
   const from = drafter * policyBuckets;
+  const { bucketTried, bucketAccepted } = counts;
+  const prior = priorChances[counts.kind];
   let promised = trustWeight;
   let kept = trustWeight;
-  for (let bucket = 0; bucket < policyBuckets; ++bucket) {
-    promised += counts.bucketTried[from + bucket] * prior(counts.kind, drafter, bucket);
-    kept += counts.bucketAccepted[from + bucket];
+  for (let at = from; at < from + policyBuckets; ++at) {
+    promised += bucketTried[at] * prior[at];
+    kept += bucketAccepted[at];
   }
   const trust = Math.min(1, kept / promised);
-  const chances = new Float64Array(policyBuckets);
   for (let bucket = 0; bucket < policyBuckets; ++bucket) {
-    const believed = priorWeight * trust * prior(counts.kind, drafter, bucket);
-    chances[bucket] =
-      (counts.bucketAccepted[from + bucket] + believed) / (counts.bucketTried[from + bucket] + priorWeight);
+    const at = from + bucket;
+    chances[bucket] = (bucketAccepted[at] + priorWeight * trust * prior[at]) / (bucketTried[at] + priorWeight);
   }
-  return chances;
 }
 
 /** Counts one event; where `memory` events are counted already, the older ones fade. */
@@ -202,6 +208,7 @@ function emptyCounts(kind: RowKind): Counts {
     accepted: new Float64Array(cells),
     bucketTried: new Float64Array(drafterCount * policyBuckets),
     bucketAccepted: new Float64Array(drafterCount * policyBuckets),
-    tables: [],
+    table: new Float32Array(cells),
+    stale: new Uint8Array(drafterCount).fill(1),
   };
 }

@@ -85,12 +85,16 @@ export class Asking {
    * @param price What one of its drafts takes, in passes of one row.
    */
   table(price: number): Int32Array {
-    return Int32Array.from({ length: promiseBuckets }, (_, bucket) => {
-      const gain = this.gainOf(bucket);
-      if (gain > price) return 1;
-      const short = gain > 0 ? Math.ceil(2 * Math.log2(price / gain)) : rarestDoublings;
-      return trialEvery * 2 ** Math.min(short, rarestDoublings);
-    });
+    const every = new Int32Array(promiseBuckets);
+    for (let bucket = 0; bucket < promiseBuckets; ++bucket) every[bucket] = this.#everyAt(bucket, price);
+    return every;
+  }
+
+  #everyAt(bucket: number, price: number): number {
+    const gain = this.gainOf(bucket);
+    if (gain > price) return 1;
+    const short = gain > 0 ? Math.ceil(2 * Math.log2(price / gain)) : rarestDoublings;
+    return trialEvery * 2 ** Math.min(short, rarestDoublings);
   }
 
   /** The share of what was promised that came. */

@@ -189,11 +189,11 @@ export class Controller {
   }
 
   #prices(): NativePrices {
-    const draftSeconds = Float32Array.from(this.#cost.draftSeconds);
+    const draftSeconds = new Float32Array(this.#cost.draftSeconds);
     draftSeconds[Drafter.head] = 0; // it is spent before anything is planned: whether to ask is decided before
     return {
       rowBudget: this.rowBudget,
-      passSeconds: Float32Array.from(this.#cost.table()),
+      passSeconds: new Float32Array(this.#cost.table()),
       secondsPerContextToken: this.#cost.secondsPerContextToken,
       overheadSeconds: this.#cost.overheadSeconds,
       draftSeconds,
@@ -385,7 +385,8 @@ export function pricesDiffer(a: NativePrices, b: NativePrices): boolean {
 }
 
 function beliefsDiffer(a: NativeBeliefs, b: NativeBeliefs): boolean {
-  if (a.allowed !== b.allowed || a.askEvery.some((every, i) => every !== b.askEvery[i])) return true;
+  if (a.allowed !== b.allowed) return true;
+  for (let i = 0; i < b.askEvery.length; ++i) if (a.askEvery[i] !== b.askEvery[i]) return true;
   for (let i = 0; i < b.acceptance.length; ++i)
     if (Math.abs(b.acceptance[i] - a.acceptance[i]) > chanceStep) return true;
   return false;

@@ -66,6 +66,9 @@ export class CostModel {
   readonly #correction: Float64Array;
   readonly #seen: Float64Array;
   readonly #usage: Float64Array;
+  /** What a table is made from. */
+  readonly #values: Float64Array;
+  readonly #weights: Float64Array;
   readonly #recent = new Float64Array(scaleWindow);
   #recentCount = 0;
   #scale = 0;
@@ -85,6 +88,8 @@ export class CostModel {
     this.#correction = new Float64Array(maxRows);
     this.#seen = new Float64Array(maxRows);
     this.#usage = new Float64Array(maxRows);
+    this.#values = new Float64Array(maxRows);
+    this.#weights = new Float64Array(maxRows);
     this.#draft = Float64Array.from(profile.draftSeconds);
     this.#head = new HeadPrice(this.#draft[Drafter.head], profile.headPositionSeconds ?? 0);
   }
@@ -145,11 +150,12 @@ export class CostModel {
 
   /** Seconds of a pass of 1..maxRows rows (index = rows - 1) at an empty context: never falling. */
   table(): Float64Array {
-    const values = this.#base.map((_, i) => this.#passSeconds(i, 0));
-    return isotonic(
-      values,
-      this.#seen.map((count) => 1 + Math.min(count, 64)),
-    );
+    const { secondsPerContextToken } = this;
+    for (let i = 0; i < this.maxRows; ++i) {
+      this.#values[i] = this.#passSeconds(i, 0, secondsPerContextToken);
+      this.#weights[i] = 1 + Math.min(this.#seen[i], 64);
+    }
+    return isotonic(this.#values, this.#weights);
   }
 
   /** Seconds of a whole round of one sequence with so many tokens from the head, at a middling context; 0 = plain decoding. */
@@ -166,12 +172,12 @@ export class CostModel {
   /** Seconds of a whole round of so many rows but for drafting; one row a sequence is plain decoding. */
   roundSeconds(rows: number, contextTokens: number): number {
     const index = Math.min(rows, this.maxRows) - 1;
-    return this.#passSeconds(index, contextTokens) + this.#overhead;
+    return this.#passSeconds(index, contextTokens, this.secondsPerContextToken) + this.#overhead;
   }
 
-  #passSeconds(index: number, contextTokens: number): number {
+  #passSeconds(index: number, contextTokens: number, perContextToken: number): number {
     const usual = this.#base[index] * Math.exp(this.#scale + this.#correction[index]);
-    return this.#priceOf(index, usual, this.secondsPerContextToken, contextTokens);
+    return this.#priceOf(index, usual, perContextToken, contextTokens);
   }
 
   /** A pass at another context than the one that `usual` is for; never less than a quarter of that. */
