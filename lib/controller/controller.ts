@@ -9,6 +9,8 @@ import type { Profile, RoundTimes } from './cost';
 import type { DriftFinding } from './drift';
 import { Ledger } from './ledger';
 import { NodeOutcome, unpackNode } from './nodes';
+import { readStep } from './steps';
+import type { StepRecord } from './steps';
 
 /** Fixed facts that the controller works with. */
 export interface ControllerOptions {
@@ -221,11 +223,12 @@ export class Controller {
   }
 
   #observeAsk({ outcomes, owners }: Crossing, at: number): void {
-    const [step, bucket, promised, tokens, nanoseconds] = outcomes.asks.subarray(at, at + askFields);
-    const owner = owners[step];
+    const { asks } = outcomes;
+    const owner = owners[asks[at]];
     if (!owner) return;
-    const passes = (nanoseconds * 1e-9) / this.#cost.plainRoundSeconds;
-    this.#beliefsOf(owner.tenant).asking.observe(bucket, { promised: promised * 1e-6, tokens, passes });
+    const passes = (asks[at + 4] * 1e-9) / this.#cost.plainRoundSeconds;
+    const ask = { promised: asks[at + 2] * 1e-6, tokens: asks[at + 3], passes };
+    this.#beliefsOf(owner.tenant).asking.observe(asks[at + 1], ask);
   }
 
   #observeRound({ outcomes, owners }: Crossing, round: number, from: number, to: number): void {
@@ -239,19 +242,19 @@ export class Controller {
     let asked = 0;
     let isChosen = false; // who records drafts and verifies nothing: that is nobody's choice
     for (let i = from; i < to; i += stepFields) {
-      const step = outcomes.steps.subarray(i, i + stepFields);
-      const [, , , tokenCount, draftOffset, draftCount, , drafter, promise] = step;
+      const step = readStep(outcomes.steps, i);
+      const { tokenCount } = step;
       const owner = owners[i / stepFields];
       isChosen ||= owner !== undefined;
       const own = owner && this.#beliefsOf(owner.tenant);
-      const verified = this.#expect(own, outcomes, draftOffset, draftCount);
-      if (promise > 0) asked += 1;
+      const verified = this.#expect(own, outcomes, step);
+      if (step.asked > 0) asked += 1;
       entry.emitted += tokenCount;
       entry.drafted += verified.count;
       entry.expected += 1 + verified.accepted;
-      if (verified.count > 0) entry.drafter = drafter;
+      if (verified.count > 0) entry.drafter = step.drafter;
       if (own && owner.kind) {
-        this.#learn(own, outcomes, owner.kind, draftOffset, draftCount);
+        this.#learn(own, outcomes, owner.kind, step);
         this.#watchDrift(own, owner.tenant, outcomes, step);
       }
       if (!decodes || !own) continue;
@@ -304,12 +307,11 @@ export class Controller {
   #expect(
     own: Beliefs | undefined,
     outcomes: NativeOutcomes,
-    offset: number,
-    count: number,
+    { draftOffset, draftCount }: StepRecord,
   ): { count: number; accepted: number } {
     const chances: number[] = [1];
     let verified = 0;
-    for (let at = offset; at < offset + count; ++at) {
+    for (let at = draftOffset; at < draftOffset + draftCount; ++at) {
       const { depth, shadow, drafter } = unpackNode(outcomes.draftOutcome[at]);
       if (shadow) continue;
       verified += 1;
@@ -324,9 +326,9 @@ export class Controller {
     return { count: verified, accepted };
   }
 
-  #learn(own: Beliefs, outcomes: NativeOutcomes, kind: RowKind, offset: number, count: number): void {
+  #learn(own: Beliefs, outcomes: NativeOutcomes, kind: RowKind, { draftOffset, draftCount }: StepRecord): void {
     own.acceptance.see(kind);
-    for (let at = offset; at < offset + count; ++at) {
+    for (let at = draftOffset; at < draftOffset + draftCount; ++at) {
       const { depth, outcome, shadow, drafter } = unpackNode(outcomes.draftOutcome[at]);
       if (outcome === NodeOutcome.unreached) continue;
       const accepted = outcome === NodeOutcome.accepted;
@@ -337,10 +339,10 @@ export class Controller {
   }
 
   /** First tokens are decided in the round that drafts them, whatever it verifies. */
-  #watchDrift(own: Beliefs, tenant: string, outcomes: NativeOutcomes, step: Int32Array): void {
-    const [, sequence, , , offset, count] = step;
-    if (count === 0 || !own.drift.begin(sequence)) return;
-    for (let at = offset; at < offset + count; ++at) {
+  #watchDrift(own: Beliefs, tenant: string, outcomes: NativeOutcomes, step: StepRecord): void {
+    const { sequence, draftOffset, draftCount } = step;
+    if (draftCount === 0 || !own.drift.begin(sequence)) return;
+    for (let at = draftOffset; at < draftOffset + draftCount; ++at) {
       const { depth, outcome, drafter } = unpackNode(outcomes.draftOutcome[at]);
       if (depth !== 1) continue;
       own.drift.add(drafter, outcomes.draftConfidence[at], outcome === NodeOutcome.accepted);

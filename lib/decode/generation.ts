@@ -233,18 +233,18 @@ export class Generation {
     } else {
       this.#decodeRounds += 1;
     }
-    const count = { drafted: 0, accepted: 0, rejected: 0 };
+    let drafted = 0;
+    let accepted = 0;
     for (const packed of step.draftOutcome) {
       const { shadow, outcome } = unpackNode(packed);
       if (shadow) continue;
-      count.drafted += 1;
-      if (outcome === NodeOutcome.accepted) count.accepted += 1;
-      if (outcome === NodeOutcome.rejected) count.rejected += 1;
+      drafted += 1;
+      if (outcome === NodeOutcome.accepted) accepted += 1;
+      if (outcome === NodeOutcome.rejected) this.#rejected += 1;
     }
-    if (count.drafted > 0) this.#draftedRounds += 1;
-    this.#drafted += count.drafted;
-    this.#accepted += Math.min(count.accepted, kept);
-    this.#rejected += count.rejected;
+    if (drafted > 0) this.#draftedRounds += 1;
+    this.#drafted += drafted;
+    this.#accepted += Math.min(accepted, kept);
     this.#traces?.add(step, before, kept);
   }
 

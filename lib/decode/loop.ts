@@ -1,4 +1,5 @@
 import type { RowOwner } from '../controller/controller';
+import { readStep } from '../controller/steps';
 import { ForetokenError } from '../error';
 import { FinishReason as NativeFinish, roundFields, stepFields } from '../native';
 import type { NativeEngine, NativeOutcomes, NativeRecorded, NativeRequest } from '../native';
@@ -9,6 +10,10 @@ import type { FinishReason } from './result';
 
 /** The part of the native engine that the loop drives. */
 export type SequenceEngine = Pick<NativeEngine, 'submit' | 'consumed' | 'unread' | 'finish'>;
+
+/** Most steps have none: a view of nothing is not made again for each. */
+const noNumbers = new Float32Array(0);
+const noNodes = new Int32Array(0);
 
 const finishReasons: Record<number, FinishReason> = {
   [NativeFinish.stop]: 'stop',
@@ -103,13 +108,10 @@ export class DecodeLoop {
 
   #acceptSteps(outcomes: NativeOutcomes): Set<Generation> {
     const woken = new Set<Generation>();
-    const { steps, tokens, draftConfidence, draftOutcome } = outcomes;
+    const { steps, tokens, draftConfidence, draftOutcome, logprobs } = outcomes;
     let logprobOffset = 0;
     for (let i = 0; i < steps.length; i += stepFields) {
-      const [round, sequence, tokenOffset, tokenCount, draftOffset, draftCount, , drafter] = steps.subarray(
-        i,
-        i + stepFields,
-      );
+      const { round, sequence, tokenOffset, tokenCount, draftOffset, draftCount, drafter } = readStep(steps, i);
       const generation = this.#running.get(sequence);
       // A request that was aborted is forgotten here, but what it asked for still shapes the crossing.
       const alternatives = this.#logprobs.get(sequence) ?? -1;
@@ -117,9 +119,9 @@ export class DecodeLoop {
       generation?.accept({
         tokens: tokens.subarray(tokenOffset, tokenOffset + tokenCount),
         drafter,
-        draftConfidence: draftConfidence.subarray(draftOffset, draftOffset + draftCount),
-        draftOutcome: draftOutcome.subarray(draftOffset, draftOffset + draftCount),
-        logprobs: outcomes.logprobs.subarray(logprobOffset, logprobOffset + logprobCount),
+        draftConfidence: draftCount > 0 ? draftConfidence.subarray(draftOffset, draftOffset + draftCount) : noNumbers,
+        draftOutcome: draftCount > 0 ? draftOutcome.subarray(draftOffset, draftOffset + draftCount) : noNodes,
+        logprobs: logprobCount > 0 ? logprobs.subarray(logprobOffset, logprobOffset + logprobCount) : noNumbers,
         seconds: roundSeconds(outcomes.rounds, round * roundFields),
       });
       logprobOffset += logprobCount;
