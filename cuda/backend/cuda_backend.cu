@@ -167,7 +167,9 @@ void CudaBackend::write(Tensor& tensor, const float* values, int64_t rows) {
 template <class T>
 const T* CudaBackend::onDevice(const T* values, size_t count) {
   const size_t bytes = count * sizeof(T);
+  if (copies_.size() >= manyCopies_ && !copies_.contains(values)) dropOldCopies();
   Copy& copy = copies_[values];
+  copy.used = ++uses_;
   const auto* const raw = reinterpret_cast<const uint8_t*>(values);
   if (copy.host.size() != bytes || std::memcmp(copy.host.data(), raw, bytes) != 0) {
     if (copy.device.size() != bytes) scratch(copy.device, bytes);
@@ -176,6 +178,18 @@ const T* CudaBackend::onDevice(const T* values, size_t count) {
     stream_.copyIn(copy.device.data(), copy.host.data(), bytes);
   }
   return copy.device.as<const T>();
+}
+
+/// Copies that were not used while all others could have been many times: what they are of is no longer there, such as
+/// norms of a head that was swapped out, or it is copied again.
+void CudaBackend::dropOldCopies() {
+  constexpr uint64_t kManyTimes = 16;
+  issue();
+  finish();
+  graphs_.clear();
+  const uint64_t recent = kManyTimes * copies_.size();
+  std::erase_if(copies_, [&](const auto& entry) { return entry.second.used + recent < uses_; });
+  manyCopies_ = std::max(kFewestCopies, 2 * copies_.size());
 }
 
 // --- the pass at hand ------------------------------------------------------------------------------------------------

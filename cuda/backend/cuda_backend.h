@@ -59,12 +59,14 @@ class CudaBackend final : public Backend {
   double drawingSeconds() const { return drawn_.since(passed_); }
   const GraphCache& graphs() const { return graphs_; }
   int64_t waits() const { return stream_.synchronised(); }
+  size_t copies() const { return copies_.size(); }
 
  private:
   /// Memory of the host that a kernel reads, kept on the device as long as it says the same.
   struct Copy {
     std::vector<uint8_t> host;
     DeviceMemory device;
+    uint64_t used = 0;  ///< the use of any copy that was its last
   };
 
   void begin(const Pass&);
@@ -79,6 +81,7 @@ class CudaBackend final : public Backend {
   void note(const Launch&);
   template <class T>
   const T* onDevice(const T* values, size_t count);
+  void dropOldCopies();
   void* scratch(DeviceMemory&, size_t bytes);
   const int32_t* passWords() const { return upload_.as<int32_t>(); }
   KvPages layer(int index) const;
@@ -93,6 +96,7 @@ class CudaBackend final : public Backend {
   /// Blocks that a multiprocessor should have to work on, and what partial results may take for that.
   static constexpr int kBlocksEach = 2;
   static constexpr size_t kMostPartialBytes = 64 << 20;
+  static constexpr size_t kFewestCopies = 64;
 
   const BackendOptions options_;
   const int multiprocessors_;
@@ -116,6 +120,8 @@ class CudaBackend final : public Backend {
   PinnedMemory sides_;
   Upload moved_;
   std::map<const void*, Copy> copies_;
+  size_t manyCopies_ = kFewestCopies;  ///< so many make it worth while to look for those of heads that are gone
+  uint64_t uses_ = 0;                  ///< of copies
   Sampler sampler_;
   Moment passed_, drawn_;  ///< of the latest `sample`
   double waited_ = 0;

@@ -194,6 +194,30 @@ void testTimes() {
   CHECK(inner.waits() >= waits + 5 && timed.stop().size() == 1);
 }
 
+/// Norms that a head brings are on the device as long as it is used, and not much longer.
+void testCopiesOfTheGone() {
+  constexpr int kWidth = 32, kHeads = 200, kRounds = 30;
+  const auto own = cudaBackend();
+  Backend& backend = *own;
+  MatrixSet set;
+  set.add(Format::bf16, kWidth, kWidth, std::vector<float>(kWidth * kWidth, 1.0f));
+  set.pack(backend);
+  const auto in = backend.tensor(1, kWidth), out = backend.tensor(1, kWidth);
+  std::vector<float> norms(4 * kHeads + kWidth, 1.0f), ones(kWidth, 1.0f);
+  backend.write(*in, ones.data(), 1);
+  Pass pass;
+  pass.rows = 1;
+  size_t most = 0;
+  const float* const first = norms.data();
+  for (int head = 1; head <= kHeads; ++head) {
+    for (int round = 0; round < kRounds; ++round)
+      backend.linear(pass, set[0], *in, round == 0 ? first + 4 * head : first, 1e-5f, *out, Epilogue::store);
+    most = std::max(most, cudaOf(backend).copies());
+  }
+  CHECK(most < 100);
+  CHECK(std::abs(backend.read(*out, 1)[0] - kWidth) < 0.5f);
+}
+
 }  // namespace
 
 int main() {
@@ -209,6 +233,7 @@ int main() {
     const HeadRig head("tied-f16.gguf");
     testSpeculation(&head);
     testTimes();
+    testCopiesOfTheGone();
   });
   return finish("backend");
 }
