@@ -102,7 +102,8 @@ test('never falls with rows and stays positive and finite, whatever is measured'
 });
 
 test('prompts are part of what the head costs before it has been asked', () => {
-  const draftSeconds = profile.draftSeconds.map((seconds, drafter) => (drafter === Drafter.head ? 3e-4 : seconds));
+  const draftSeconds = [...profile.draftSeconds];
+  draftSeconds[Drafter.head] = 3e-4;
   const cost = new CostModel({ ...profile, draftSeconds, headPositionSeconds: 1e-5 }, 16);
   expect(cost.draftSeconds[Drafter.head]).toBeCloseTo(3e-4, 8);
   for (let i = 0; i < 100; ++i) cost.observePrompts(i === 0 ? 500 : 0, 1);
