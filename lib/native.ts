@@ -137,6 +137,12 @@ export interface NativeBeliefs {
    * `policyDepths` depths (the last one stands for all deeper) and `policyBuckets` equal buckets of confidence 0..1.
    */
   acceptance: Float32Array;
+  /**
+   * A text may be easier or harder to draft than those that `acceptance` is made of: drafter by drafter, chances are multiplied by
+   * (kept + tableWeight) / (promised + tableWeight), where `promised` is what `acceptance` said of the sequence's drafted tokens that its text
+   * has decided by now, `kept` how many of them came, both fading round by round. 0 = the table's word is final.
+   */
+  tableWeight: number;
   /** [drafter] 1 = may draft. */
   allowed: Uint8Array;
   /**
@@ -168,6 +174,8 @@ export interface NativeOutcomes {
   tokens: Int32Array;
   /** Per drafted node: confidence; its part is named by a step. */
   draftConfidence: Float32Array;
+  /** Per drafted node: the chance that the plan gave it, its prefix accepted; of shadow nodes 0. */
+  draftChance: Float32Array;
   /**
    * Per drafted node, packed: depth (1 = first) in bits 0..7, outcome in bits 8..15 (0 rejected, 1 accepted, 2 never reached), shadow
    * in bit 16, age in bits 17..23, drafter in bits 24..31. A shadow node was drafted but not verified, because the policy left it out or
@@ -207,9 +215,9 @@ export interface NativeRecorded {
 export const roundFields = 10;
 /**
  * round, sequence, tokenOffset, tokenCount, draftOffset, draftCount, accepted, drafter; then 1 + the index of the others' promise where
- * the head was asked (0 = it was not).
+ * the head was asked (0 = it was not); then how many of the verified nodes the plan expected to be accepted, in millionths.
  */
-export const stepFields = 9;
+export const stepFields = 10;
 /**
  * The step whose tokens decide it, of the same sequence; the index of the others' promise when the head was asked; and the plan with its
  * draft less the plan without it: millionths of a token promised, tokens that the text says, nanoseconds of the pass (but for the head's own).
@@ -550,18 +558,19 @@ export interface NativeReplayText {
   confidence: Float32Array;
 }
 
-export interface Binding {
+export interface NativeReplay {
+  /** Goes to a text, whose first token came with the prompt's pass. */
+  begin(text: NativeReplayText): void;
   /**
-   * At most `rounds` rounds as the engine would choose them with this policy along a text whose drafts are known, from a position on:
-   * what they would have told, all seconds 0, and where the next one begins. What comes later decides at once of what was not verified.
-   * For simulating policies; the head takes no part.
+   * At most `rounds` rounds more as the engine would run them with this policy: what they would have told, all seconds 0, and how many tokens
+   * of the answer there are now.
    */
-  replayRounds(
-    policy: NativePolicy,
-    text: NativeReplayText,
-    position: number,
-    rounds: number,
-  ): NativeOutcomes & { position: number };
+  run(policy: NativePolicy, rounds: number): NativeOutcomes & { position: number };
+}
+
+export interface Binding {
+  /** Texts decoded without a model, for simulating policies; the head takes no part. */
+  createReplay(): NativeReplay;
   readGgufMetadata(path: string): Record<string, GgufValue>;
   /** The tensors of a GGUF file or a safetensors folder, in the file's order. */
   readTensors(path: string): TensorDescription[];

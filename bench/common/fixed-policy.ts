@@ -6,5 +6,5 @@ export function fixedPolicy(lookahead: number): NativePolicy {
   const passSeconds = Array.from({ length: 1 + lookahead }, () => 1);
   const draftSeconds = Array.from({ length: drafterCount }, () => 0);
   const profile = { passSeconds, context: 0, secondsPerContextToken: 0, draftSeconds };
-  return new Controller(profile, { rowBudget: 1 + lookahead }).policy();
+  return { ...new Controller(profile, { rowBudget: 1 + lookahead }).policy(), tableWeight: 0 };
 }

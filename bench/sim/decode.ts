@@ -1,7 +1,13 @@
 import { loadBinding } from '../../lib/binding';
 import { Controller, type RowOwner } from '../../lib/controller/controller';
-import { Drafter, roundFields, type NativeOutcomes, type NativePolicy, type NativeReplayText } from '../../lib/native';
-import { OpenLabels } from './labels';
+import {
+  Drafter,
+  roundFields,
+  type NativeOutcomes,
+  type NativePolicy,
+  type NativeReplay,
+  type NativeReplayText,
+} from '../../lib/native';
 import { passSeconds, type Machine } from './machine';
 import { longestRun } from './text';
 
@@ -20,52 +26,46 @@ const noise = 0.05;
 
 /** Decodes texts one after the other by the controller and the engine's planner, on a clock that goes as the machine does. */
 export function decodeByController(machine: Machine, texts: readonly NativeReplayText[], next: () => number): Decoded {
-  const binding = loadBinding();
   let now = 0;
   const own = new Controller(machine.profile, { now: () => now * 1000 });
   let policy: NativePolicy = own.policy(owner.tenant);
   own.nextPolicies();
-  return decodeAll(texts, (text, answer) => {
-    const labels = new OpenLabels();
-    return (position) => {
-      const outcomes = binding.replayRounds(policy, text, position, 1);
-      outcomes.steps[1] = answer; // a sequence of its own
-      labels.settle(outcomes, position, outcomes.position);
-      const seconds = timeRounds(machine, outcomes, next);
-      now += seconds;
-      own.observe(outcomes, () => owner);
-      for (const { tenant, policy: sent } of own.nextPolicies()) {
-        const { acceptance, allowed, askEvery } = policy;
-        if (sent) policy = tenant === undefined ? { ...sent, acceptance, allowed, askEvery } : sent;
-      }
-      return { outcomes, seconds };
-    };
+  return decodeAll(texts, (replay, answer) => {
+    const outcomes = replay.run(policy, 1);
+    outcomes.steps[1] = answer; // a sequence of its own
+    const seconds = timeRounds(machine, outcomes, next);
+    now += seconds;
+    own.observe(outcomes, () => owner);
+    for (const { tenant, policy: sent } of own.nextPolicies()) {
+      const { acceptance, tableWeight, allowed, askEvery } = policy;
+      if (sent) policy = tenant === undefined ? { ...sent, acceptance, tableWeight, allowed, askEvery } : sent;
+    }
+    return { outcomes, seconds };
   });
 }
 
 /** The same with a table that never changes. */
 export function decodeByTable(machine: Machine, texts: readonly NativeReplayText[], policy: NativePolicy): Decoded {
-  const binding = loadBinding();
-  return decodeAll(texts, (text) => (position) => {
-    const outcomes = binding.replayRounds(policy, text, position, 1 << 20);
+  return decodeAll(texts, (replay) => {
+    const outcomes = replay.run(policy, 1 << 20);
     return { outcomes, seconds: timeRounds(machine, outcomes, () => 0.5) };
   });
 }
 
-/** Decodes on from a position of a text. */
-type Run = (position: number) => { outcomes: NativeOutcomes & { position: number }; seconds: number };
+type Run = (
+  replay: NativeReplay,
+  answer: number,
+) => { outcomes: NativeOutcomes & { position: number }; seconds: number };
 
-function decodeAll(
-  texts: readonly NativeReplayText[],
-  begin: (text: NativeReplayText, answer: number) => Run,
-): Decoded {
+function decodeAll(texts: readonly NativeReplayText[], run: Run): Decoded {
   const result: Decoded = { seconds: 0, tokens: 0, rounds: 0, answers: [] };
+  const replay = loadBinding().createReplay();
   for (const [answer, text] of texts.entries()) {
+    replay.begin(text);
     const end = text.firstDraft.length - 1;
-    const run = begin(text, answer);
     let seconds = 0;
     for (let position = 1; position < end;) {
-      const part = run(position);
+      const part = run(replay, answer);
       seconds += part.seconds;
       result.rounds += part.outcomes.rounds.length / roundFields;
       position = part.outcomes.position;

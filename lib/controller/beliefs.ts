@@ -5,6 +5,12 @@ import { Asking } from './asking';
 import { Drift } from './drift';
 import { Rest } from './rest';
 
+/**
+ * Accepted tokens that the table counts for against what a request's own text shows. On eight recorded streams of `bench drift` the mean
+ * regret over the best fixed lookahead's is 0.794 with 30, 60 or 120, and 0.801 without.
+ */
+const tableWeight = 60;
+
 /** What one tenant's rounds have taught of drafts: nothing of it ever says anything about another tenant's. */
 export class Beliefs {
   /** How often drafts are accepted. */
@@ -36,6 +42,7 @@ export class Beliefs {
   table(headPrice: number): NativeBeliefs {
     return {
       acceptance: this.acceptance.table(),
+      tableWeight,
       allowed: this.rest.resting ? this.#atRest : this.#allowed,
       askEvery: this.asking.table(headPrice),
     };

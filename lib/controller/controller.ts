@@ -1,6 +1,5 @@
 import { Drafter, askFields, drafterCount, roundFields, stepFields } from '../native';
 import type { NativeBeliefs, NativeOutcomes, NativePolicy, NativePrices } from '../native';
-import { bucketOf, cellOf } from './acceptance';
 import type { RowKind } from './acceptance';
 import { Beliefs } from './beliefs';
 import { Calibration } from './calibration';
@@ -247,12 +246,12 @@ export class Controller {
       const owner = owners[i / stepFields];
       isChosen ||= owner !== undefined;
       const own = owner && this.#beliefsOf(owner.tenant);
-      const verified = this.#expect(own, outcomes, step);
+      const verified = countVerified(outcomes.draftOutcome, step);
       if (step.asked > 0) asked += 1;
       entry.emitted += tokenCount;
-      entry.drafted += verified.count;
-      entry.expected += 1 + verified.accepted;
-      if (verified.count > 0) entry.drafter = step.drafter;
+      entry.drafted += verified;
+      entry.expected += 1 + step.expected * 1e-6;
+      if (verified > 0) entry.drafter = step.drafter;
       if (own && owner.kind) {
         this.#learn(own, outcomes, owner.kind, step);
         this.#watchDrift(own, owner.tenant, outcomes, step);
@@ -300,32 +299,6 @@ export class Controller {
     return own;
   }
 
-  /**
-   * How many nodes of a step were verified, and how many of them the present table expects to be accepted; siblings of a
-   * tree add up, depth by depth.
-   */
-  #expect(
-    own: Beliefs | undefined,
-    outcomes: NativeOutcomes,
-    { draftOffset, draftCount }: StepRecord,
-  ): { count: number; accepted: number } {
-    const chances: number[] = [1];
-    let verified = 0;
-    for (let at = draftOffset; at < draftOffset + draftCount; ++at) {
-      const { depth, shadow, drafter } = unpackNode(outcomes.draftOutcome[at]);
-      if (shadow) continue;
-      verified += 1;
-      chances[depth] = (chances[depth] ?? 0) + this.#chanceOf(own, drafter, depth, outcomes.draftConfidence[at]);
-    }
-    let survival = 1;
-    let accepted = 0;
-    for (let depth = 1; depth < chances.length; ++depth) {
-      survival *= Math.min(1, chances[depth]);
-      accepted += survival;
-    }
-    return { count: verified, accepted };
-  }
-
   #learn(own: Beliefs, outcomes: NativeOutcomes, kind: RowKind, { draftOffset, draftCount }: StepRecord): void {
     own.acceptance.see(kind);
     for (let at = draftOffset; at < draftOffset + draftCount; ++at) {
@@ -333,7 +306,7 @@ export class Controller {
       if (outcome === NodeOutcome.unreached) continue;
       const accepted = outcome === NodeOutcome.accepted;
       const confidence = outcomes.draftConfidence[at];
-      if (!shadow) this.#calibration.add(this.#chanceOf(own, drafter, depth, confidence), accepted);
+      if (!shadow) this.#calibration.add(outcomes.draftChance[at], accepted);
       own.acceptance.observe(kind, drafter, depth, confidence, accepted);
     }
   }
@@ -350,15 +323,17 @@ export class Controller {
     for (const finding of own.drift.end()) this.#onDrift?.(tenant, finding);
   }
 
-  /** Chance that the tenant's present table gives a drafted token whose prefix was accepted. */
-  #chanceOf(own: Beliefs | undefined, drafter: number, depth: number, confidence: number): number {
-    return (own?.sent ?? this.#common.sent)?.acceptance[cellOf(drafter, depth, bucketOf(confidence))] ?? 0;
-  }
-
   #plainSeconds(times: RoundTimes): number {
     const context = (times.contextTokens / Math.max(1, times.rows)) * times.sequences;
     return this.#cost.roundSeconds(times.sequences, context);
   }
+}
+
+function countVerified(draftOutcome: Int32Array, { draftOffset, draftCount }: StepRecord): number {
+  let verified = 0;
+  for (let at = draftOffset; at < draftOffset + draftCount; ++at)
+    if (!unpackNode(draftOutcome[at]).shadow) verified += 1;
+  return verified;
 }
 
 function readRound(rounds: Float64Array, round: number): RoundTimes & { prefillRows: number } {

@@ -9,6 +9,8 @@ export interface StepRecord {
   drafter: number;
   /** 1 + the index of the others' promise where the head was asked; 0 = it was not. */
   asked: number;
+  /** Of the verified nodes to be accepted, by the plan: millionths. */
+  expected: number;
 }
 
 /** The row that begins at `at`: by index, for a view and its iterator cost more than all that is done with the row. */
@@ -22,5 +24,6 @@ export function readStep(steps: Int32Array, at: number): StepRecord {
     draftCount: steps[at + 5],
     drafter: steps[at + 7],
     asked: steps[at + 8],
+    expected: steps[at + 9],
   };
 }

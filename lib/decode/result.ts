@@ -50,6 +50,8 @@ export interface SpeculationReport {
 export interface RoundTrace {
   /** Who drafted: 'none', 'suffix', 'recall', 'blend' (of these two), 'prediction', 'head'. */
   drafter: string;
+  /** Tokens that the plan expected to come out of the pass. */
+  expected: number;
   /** Drafted tokens by depth (1 = first), the drafter's confidence and what became of them. */
   drafts: { depth: number; confidence: number; outcome: 'rejected' | 'accepted' | 'unreached' }[];
   /**

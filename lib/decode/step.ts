@@ -2,6 +2,8 @@
 export interface Step {
   tokens: Int32Array;
   drafter: number;
+  /** Of its drafted tokens, how many the plan expected to be accepted. */
+  expected: number;
   draftConfidence: Float32Array;
   /** Packed nodes, see controller/nodes. */
   draftOutcome: Int32Array;

@@ -24,6 +24,7 @@ export class Traces {
   add(step: Step, before: number, kept: number): void {
     const trace: RoundTrace = {
       drafter: Drafter[step.drafter],
+      expected: 1 + step.expected,
       drafts: [],
       foreseen: {},
       tokens: Array.from(step.tokens.subarray(0, kept)),

@@ -126,6 +126,7 @@ Policy policy(const Fields& fields) {
   requireShape(acceptance, sizeof(result.acceptance) / sizeof(float), "acceptance", env);
   requireFinite(acceptance, "acceptance", env);
   std::memcpy(result.acceptance.data(), acceptance.data(), sizeof(result.acceptance));
+  result.tableWeight = static_cast<float>(fields.number("tableWeight"));
   const auto allowed = fields.bytes("allowed");
   requireShape(allowed, kDrafterCount, "allowed", env);
   for (int i = 0; i < kDrafterCount; ++i) result.allowed[i] = allowed[i] != 0;
@@ -146,12 +147,13 @@ static Napi::Object recordedToJs(Napi::Env env, const Outcomes& batch) {
 
 Napi::Object toJs(Napi::Env env, const Outcomes& batch) {
   auto result = Napi::Object::New(env);
-  Arrays arrays(env, bytesOf(batch.rounds, batch.steps, batch.tokens, batch.draftConfidence, batch.draftOutcome,
-                             batch.logprobs, batch.finished, batch.asks));
+  Arrays arrays(env, bytesOf(batch.rounds, batch.steps, batch.tokens, batch.draftConfidence, batch.draftChance,
+                             batch.draftOutcome, batch.logprobs, batch.finished, batch.asks));
   result.Set("rounds", arrays.add<Napi::Float64Array>(batch.rounds));
   result.Set("steps", arrays.add<Napi::Int32Array>(batch.steps));
   result.Set("tokens", arrays.add<Napi::Int32Array>(batch.tokens));
   result.Set("draftConfidence", arrays.add<Napi::Float32Array>(batch.draftConfidence));
+  result.Set("draftChance", arrays.add<Napi::Float32Array>(batch.draftChance));
   result.Set("draftOutcome", arrays.add<Napi::Int32Array>(batch.draftOutcome));
   result.Set("logprobs", arrays.add<Napi::Float32Array>(batch.logprobs));
   result.Set("finished", arrays.add<Napi::Int32Array>(batch.finished));

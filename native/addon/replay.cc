@@ -1,56 +1,66 @@
 #include "addon/replay.h"
 
+#include <optional>
+
 #include "addon/arguments.h"
 #include "addon/convert.h"
-#include "addon/errors.h"
+#include "addon/wrapped.h"
 #include "engine/replay.h"
 
 namespace foretoken::addon {
 namespace {
 
-template <typename Array, typename T>
-std::span<const T> viewOf(const Napi::Object& object, const char* name) {
-  const Napi::Value value = object.Get(name);
-  if (!value.IsTypedArray())
-    throw invalidArgument(object.Env(), std::string("text.") + name + " must be a typed array");
-  auto array = value.As<Array>();
-  return {reinterpret_cast<const T*>(array.Data()), array.ElementLength()};
+constexpr napi_type_tag kTag = {0x6f1d0c52a7be4e83, 0x9b34d1e8570fc26a};
+
+/// A text, and how far along it a replay is.
+struct Replayed {
+  std::vector<int32_t> firstDraft, drafts;
+  std::vector<uint8_t> nodes;
+  std::vector<float> confidence;
+  std::optional<Replay> replay;
+  Outcomes out;
+};
+
+Napi::Value begin(const Napi::CallbackInfo& call) {
+  Replayed& replayed = *unwrapped<Replayed>(call, kTag, "a replay");
+  const Fields text(call[0], "text");
+  replayed.replay.reset();
+  replayed.firstDraft = text.int32s("firstDraft");
+  replayed.drafts = text.int32s("drafts");
+  replayed.nodes = text.bytes("nodes");
+  replayed.confidence = text.floats("confidence");
+  const auto& [firstDraft, drafts, nodes, confidence, replay, out] = replayed;
+  const bool holds =
+      !firstDraft.empty() && drafts.size() % 2 == 0 && !drafts.empty() && nodes.size() == confidence.size();
+  if (!holds) throw invalidArgument(call.Env(), "text does not hold the drafts that it lists");
+  replayed.replay.emplace(ReplayText{text.int32("promptTokens"), firstDraft, drafts, nodes, confidence});
+  return call.Env().Undefined();
 }
 
-void check(const ReplayText& text, int32_t position, Napi::Env env) {
-  const auto require = [&](bool condition) {
-    if (!condition) throw invalidArgument(env, "text does not hold the drafts that it lists");
-  };
-  require(text.firstDraft.size() >= 1 && text.drafts.size() % 2 == 0 && !text.drafts.empty());
-  require(text.nodes.size() == text.confidence.size() && position >= 0 && position <= text.tokens());
+Napi::Value run(const Napi::CallbackInfo& call) {
+  Replayed& replayed = *unwrapped<Replayed>(call, kTag, "a replay");
+  const auto rounds = static_cast<int32_t>(integerArgument(call, 1, "rounds", 1, 1 << 24));
+  if (!replayed.replay) throw invalidArgument(call.Env(), "a replay has to begin with a text");
+  replayed.out.clear();
+  replayed.replay->run(policy(Fields(call[0], "policy")), rounds, replayed.out);
+  Napi::Object result = toJs(call.Env(), replayed.out);
+  result.Set("position", replayed.replay->position());
+  return result;
 }
 
-Napi::Value replayRounds(const Napi::CallbackInfo& call) {
+Napi::Value createReplay(const Napi::CallbackInfo& call) {
   return guarded(call.Env(), [&]() -> Napi::Value {
-    static thread_local Replay replay;
-    static thread_local Outcomes out;
-    const Policy rules = policy(Fields(call[0], "policy"));
-    const auto object = call[1].As<Napi::Object>();
-    const Fields fields(call[1], "text");
-    const ReplayText text{fields.int32("promptTokens"), viewOf<Napi::Int32Array, int32_t>(object, "firstDraft"),
-                          viewOf<Napi::Int32Array, int32_t>(object, "drafts"),
-                          viewOf<Napi::Uint8Array, uint8_t>(object, "nodes"),
-                          viewOf<Napi::Float32Array, float>(object, "confidence")};
-    const auto position = static_cast<int32_t>(integerArgument(call, 2, "position", 0, 1 << 28));
-    const auto rounds = static_cast<int32_t>(integerArgument(call, 3, "rounds", 1, 1 << 24));
-    check(text, position, call.Env());
-    out.clear();
-    const int32_t next = replay.run(rules, text, position, rounds, out);
-    Napi::Object result = toJs(call.Env(), out);
-    result.Set("position", next);
-    return result;
+    Napi::Object object = wrapped(call.Env(), kTag, std::make_shared<Replayed>());
+    addMethod<begin>(object, "begin");
+    addMethod<run>(object, "run");
+    return object;
   });
 }
 
 }  // namespace
 
 void initReplay(Napi::Env env, Napi::Object exports) {
-  exports.Set("replayRounds", Napi::Function::New(env, replayRounds, "replayRounds"));
+  exports.Set("createReplay", Napi::Function::New(env, createReplay, "createReplay"));
 }
 
 }  // namespace foretoken::addon

@@ -3,7 +3,7 @@
 
 namespace foretoken::addon {
 
-/// Exports `replayRounds`.
+/// Exports `createReplay`.
 void initReplay(Napi::Env env, Napi::Object exports);
 
 }  // namespace foretoken::addon

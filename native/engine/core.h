@@ -184,8 +184,6 @@ class EngineCore {
   static int32_t acceptedChild(const Entry& entry, int32_t parent, int32_t token);
   bool commit(Sequence& sequence, int32_t row);
   void recordStep(Entry& entry, int32_t tokenOffset);
-  int32_t recordNodes(Sequence& sequence, const Draft& draft, const int32_t* row, std::span<const int32_t> emitted);
-  void recordUnverified(Sequence& sequence, int32_t start);
   void recordAsks(Sequence& sequence);
   void reportRecorded(Sequence& sequence, bool ended);
 

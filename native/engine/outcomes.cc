@@ -14,6 +14,7 @@ void Outcomes::clear() {
   steps.clear();
   tokens.clear();
   draftConfidence.clear();
+  draftChance.clear();
   draftOutcome.clear();
   logprobs.clear();
   asks.clear();
@@ -29,6 +30,7 @@ void Outcomes::reserve(size_t tokenCount, size_t nodeCount) {
   steps.reserve(tokenCount);
   tokens.reserve(tokenCount);
   draftConfidence.reserve(nodeCount);
+  draftChance.reserve(nodeCount);
   draftOutcome.reserve(nodeCount);
   asks.reserve(tokenCount);
   finished.reserve(64);

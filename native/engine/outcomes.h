@@ -10,7 +10,7 @@
 namespace foretoken {
 
 constexpr int kRoundFields = 10;
-constexpr int kStepFields = 9;
+constexpr int kStepFields = 10;
 constexpr int kAskFields = 5;
 constexpr int kFinishedFields = 3;
 
@@ -25,7 +25,8 @@ static_assert(sizeof(RoundRecord) == kRoundFields * sizeof(double));
 /// Per sequence and round: which parts of the tables below are its own.
 struct StepRecord {
   int32_t round, sequence, tokenOffset, tokenCount, draftOffset, draftCount, accepted, drafter;
-  int32_t asked = 0;  ///< 1 + the index of the others' promise (Policy::askEvery) where the head was asked, else 0
+  int32_t asked = 0;     ///< 1 + the index of the others' promise (Policy::askEvery) where the head was asked, else 0
+  int32_t expected = 0;  ///< of the verified nodes to be accepted, by the plan: millionths
 };
 static_assert(sizeof(StepRecord) == kStepFields * sizeof(int32_t));
 
@@ -74,6 +75,7 @@ struct Outcomes {
   std::vector<StepRecord> steps;
   std::vector<int32_t> tokens;
   std::vector<float> draftConfidence;
+  std::vector<float> draftChance;  ///< of verified nodes, by the plan; of others 0
   std::vector<int32_t> draftOutcome;
   std::vector<float>
       logprobs;  ///< in the order of `tokens`, for requests that asked: logprob, then n x (token, logprob)

@@ -1,6 +1,7 @@
 #include "engine/replay.h"
 
 #include <algorithm>
+#include <array>
 
 #include "common/error.h"
 #include "engine/options.h"
@@ -23,77 +24,88 @@ void requireDrafts(const ReplayText& text, int32_t position) {
     for (int32_t n = from; n < to; ++n) require((text.nodes[n] & 0x7f) <= n - from);
   }
 }
+/// What stands for tokens, which a recording does not hold: the text says the one, wrong drafts the other.
+constexpr int32_t kRight = 0, kWrong = 1;
 }  // namespace
 
-Replay::Replay() : planner_(kMaxDraftNodes), nodes_(kRoom), survival_(kRoom), selected_(kRoom), right_(kRoom) {}
+Replay::Replay(const ReplayText& text)
+    : text_(text),
+      said_(text.firstDraft.size(), kRight),
+      position_(std::min(1, text.tokens())),
+      planner_(kMaxDraftNodes),
+      open_(kMaxDraftNodes, kDraftersAsked * kMaxDraftNodes),
+      nodes_(kRoom),
+      survival_(kRoom),
+      selected_(kRoom) {}
 
-/// The drafts at a position as the planner wants them, of those who may draft.
-void Replay::load(const ReplayText& text, int32_t position, const Beliefs& beliefs) {
-  requireDrafts(text, position);
+/// The drafts at the present position as the planner wants them, of those who may draft.
+void Replay::load(const Beliefs& beliefs) {
+  requireDrafts(text_, position_);
   entries_.clear();
   int used = 0;
-  for (int32_t d = text.firstDraft[position]; d < text.firstDraft[position + 1]; ++d) {
-    const auto drafter = static_cast<DrafterId>(text.drafts[2 * d]);
-    const int32_t first = text.drafts[2 * d + 1], count = text.drafts[2 * d + 3] - first;
+  for (int32_t d = text_.firstDraft[position_]; d < text_.firstDraft[position_ + 1]; ++d) {
+    const auto drafter = static_cast<DrafterId>(text_.drafts[2 * d]);
+    const int32_t first = text_.drafts[2 * d + 1], count = text_.drafts[2 * d + 3] - first;
     if (!beliefs.allowed[static_cast<int>(drafter)] || drafter == DrafterId::head) continue;
     if (entries_.size() == kDraftersAsked || count > kMaxDraftNodes) continue;
     for (int32_t n = 0; n < count; ++n) {
-      const int32_t parent = (text.nodes[first + n] & 0x7f) - 1;
+      const uint8_t node = text_.nodes[first + n];
+      const int32_t parent = (node & 0x7f) - 1;
       const int32_t depth = parent < 0 ? 1 : nodes_[used + parent].depth + 1;
-      nodes_[used + n] = {0, parent, depth, text.confidence[first + n]};
-      right_[used + n] = text.nodes[first + n] >> 7;
+      nodes_[used + n] = {node >> 7 ? kRight : kWrong, parent, depth, text_.confidence[first + n]};
       selected_[used + n] = 0;
     }
     entries_.push_back({&beliefs, std::span<const DraftNode>(nodes_).subspan(used, count), drafter,
-                        text.promptTokens + position, /*forced=*/false, &selected_[used], &survival_[used]});
+                        text_.promptTokens + position_, /*forced=*/false, &selected_[used], &survival_[used],
+                        trust_.of(drafter, beliefs.tableWeight)});
     used += count;
   }
 }
 
-int32_t Replay::run(const Policy& policy, const ReplayText& text, int32_t position, int32_t rounds, Outcomes& out) {
-  for (; rounds > 0 && position < text.tokens(); --rounds) {
-    load(text, position, policy);
+void Replay::run(const Policy& policy, int32_t rounds, Outcomes& out) {
+  for (; rounds > 0 && position_ < text_.tokens(); --rounds) {
+    trust_.fade();
+    load(policy);
     Planner::Promise promise;
-    const PlanEntry nothing{&policy, {}, DrafterId::none, text.promptTokens + position};
+    const PlanEntry nothing{&policy, {}, DrafterId::none, text_.promptTokens + position_};
     const int chosen = entries_.empty() ? -1 : planner_.choose(policy, entries_, kMaxDraftRows, promise);
     const PlanEntry& plan = chosen < 0 ? nothing : entries_[chosen];
-    const int drafted = planner_.plan(policy, {&plan, 1}, kMaxDraftRows);
-    const auto rows = static_cast<double>(1 + drafted);
-    const int32_t draftOffset = static_cast<int32_t>(out.draftOutcome.size());
-    const int32_t accepted = record(text, position, drafted, chosen, out);
-    const int32_t emitted = std::min(accepted + 1, text.tokens() - position);
-    out.steps.push_back({static_cast<int32_t>(out.rounds.size()), 1, 0, emitted, draftOffset,
-                         static_cast<int32_t>(out.draftOutcome.size()) - draftOffset, accepted,
-                         static_cast<int32_t>(drafted > 0 ? plan.drafter : DrafterId::none)});
-    double context = rows * (text.promptTokens + position);
+    const auto rows = static_cast<double>(1 + planner_.plan(policy, {&plan, 1}, kMaxDraftRows));
+    double context = rows * (text_.promptTokens + position_);
     for (size_t n = 0; n < plan.nodes.size(); ++n) context += plan.selected[n] ? plan.nodes[n].depth : 0;
+    const auto draftOffset = static_cast<int32_t>(out.draftOutcome.size());
+    const int32_t start = position_;
+    const Verified verified = record(policy, chosen, out);
+    out.steps.push_back({static_cast<int32_t>(out.rounds.size()), 1, 0, position_ - start, draftOffset,
+                         static_cast<int32_t>(out.draftOutcome.size()) - draftOffset, verified.accepted,
+                         static_cast<int32_t>(verified.nodes > 0 ? plan.drafter : DrafterId::none), /*asked=*/0,
+                         verified.expectedMillionths()});
     out.rounds.push_back({rows, 1, context, 0, 0, 0, 0, 0, 0, 0});
-    position += emitted;
   }
-  return position;
 }
 
-/// Lists verified and unverified nodes as the engine does; returns how many verified ones were right.
-int32_t Replay::record(const ReplayText& text, int32_t position, int drafted, int chosen, Outcomes& out) {
-  int32_t accepted = 0;
-  for (size_t e = 0; e < entries_.size(); ++e) {
-    const PlanEntry& entry = entries_[e];
-    const uint8_t* right = right_.data() + (entry.nodes.data() - nodes_.data());
-    for (size_t n = 0; n < entry.nodes.size(); ++n) {
-      const DraftNode& node = entry.nodes[n];
-      const bool verified = drafted > 0 && static_cast<int>(e) == chosen && entry.selected[n];
-      const bool reached = (node.parent < 0 || right[node.parent]) && position + node.depth <= text.tokens();
-      if (!verified && !reached) continue;
-      const NodeOutcome outcome = !reached   ? NodeOutcome::unreached
-                                  : right[n] ? NodeOutcome::accepted
-                                             : NodeOutcome::rejected;
-      out.draftConfidence.push_back(node.confidence);
-      out.draftOutcome.push_back(verified ? packNode(node.depth, outcome, entry.drafter)
-                                          : packShadow(node.depth, outcome, entry.drafter, 0));
-      accepted += verified && outcome == NodeOutcome::accepted;
+/// Goes on behind the verified nodes that are right and the token after them, and tells what became of all drafts.
+Verified Replay::record(const Beliefs& beliefs, int chosen, Outcomes& out) {
+  int32_t right = 0;
+  std::array<int32_t, kMaxDraftNodes> row;
+  if (chosen >= 0) {
+    const PlanEntry& plan = entries_[chosen];
+    for (size_t n = 0; n < plan.nodes.size(); ++n) {
+      row[n] = plan.selected[n] ? static_cast<int32_t>(n) : -1;
+      right += plan.selected[n] && plan.nodes[n].token == kRight;
     }
   }
-  return accepted;
+  const int32_t start = position_;
+  position_ = std::min(position_ + right + 1, text_.tokens());
+  const Emitted emitted{std::span(said_).first(position_), start, beliefs, open_, trust_};
+  Verified verified;
+  for (size_t e = 0; e < entries_.size(); ++e) {
+    const bool isChosen = static_cast<int>(e) == chosen;
+    const Verified ofDraft = recordDraft(emitted, entries_[e], isChosen ? row.data() : nullptr, out);
+    if (isChosen) verified = ofDraft;
+  }
+  recordUnverified(emitted, out);
+  return verified;
 }
 
 }  // namespace foretoken

@@ -5,6 +5,7 @@
 
 #include "common/error.h"
 #include "engine/core.h"
+#include "engine/fates.h"
 
 namespace foretoken {
 namespace {
@@ -75,7 +76,8 @@ void EngineCore::draft() {
     for (Draft& draft : entry->drafts) draft.count = 0;
     entry->best = 0;
     entry->asked = 0;
-    const Sequence& sequence = *entry->sequence;
+    Sequence& sequence = *entry->sequence;
+    sequence.trust.fade();
     if (sequence.drafts() && sequence.draftDepth() >= 1) askDrafters(*entry);
   }
   for (Entry* entry : entries_) chooseDraft(*entry);
@@ -130,9 +132,16 @@ size_t EngineCore::nodesFor(const Sequence& sequence) const {
 }
 
 PlanEntry EngineCore::planEntry(Entry& entry, Draft& draft) const {
-  return PlanEntry{&beliefsOf(entry),        std::span(draft.nodes).first(draft.count), draft.drafter,
-                   entry.sequence->length(), entry.sequence->request.force >= 0,        draft.selected.data(),
-                   draft.survival.data()};
+  const Sequence& sequence = *entry.sequence;
+  const Beliefs& beliefs = beliefsOf(entry);
+  return PlanEntry{&beliefs,
+                   std::span(draft.nodes).first(draft.count),
+                   draft.drafter,
+                   sequence.length(),
+                   sequence.request.force >= 0,
+                   draft.selected.data(),
+                   draft.survival.data(),
+                   sequence.trust.of(draft.drafter, beliefs.tableWeight)};
 }
 
 /// The best of the drafts that cost next to nothing; that of plain decoding where there is none.
@@ -350,58 +359,28 @@ bool EngineCore::commit(Sequence& sequence, int32_t row) {
 }
 
 void EngineCore::recordStep(Entry& entry, int32_t tokenOffset) {
-  const auto emitted = std::span<const int32_t>(out_->tokens).subspan(tokenOffset);
-  const auto emittedCount = static_cast<int32_t>(emitted.size());
-  const int32_t start = entry.sequence->length() - emittedCount;
+  Sequence& sequence = *entry.sequence;
+  const auto emittedCount = static_cast<int32_t>(out_->tokens.size()) - tokenOffset;
+  const int32_t start = sequence.length() - emittedCount;
   const auto draftOffset = static_cast<int32_t>(out_->draftOutcome.size());
-  int32_t accepted = 0;
-  bool verified = false;
-  for (size_t d = 0; d < entry.drafts.size(); ++d) {
-    const Draft& draft = entry.drafts[d];
-    if (entry.sequence->recorder)
-      entry.sequence->recorder->add(draft.drafter, start, std::span(draft.nodes).first(draft.count));
-    const bool chosen = static_cast<int>(d) == entry.best;
-    accepted += recordNodes(*entry.sequence, draft, chosen ? entry.row.data() : nullptr, emitted);
-    verified |=
-        chosen && std::any_of(entry.row.begin(), entry.row.begin() + draft.count, [](int32_t row) { return row >= 0; });
-  }
-  if (entry.sequence->drafts()) {
-    recordUnverified(*entry.sequence, start);
-    recordAsks(*entry.sequence);
-  }
-  if (entry.sequence->recorder) reportRecorded(*entry.sequence, /*ended=*/false);
-  const auto count = static_cast<int32_t>(out_->draftOutcome.size()) - draftOffset;
-  const auto drafter = static_cast<int32_t>(verified ? entry.chosen().drafter : DrafterId::none);
-  out_->steps.push_back({static_cast<int32_t>(out_->rounds.size()), entry.sequence->id, tokenOffset, emittedCount,
-                         draftOffset, count, accepted, drafter, entry.asked});
-}
-
-/// Says of every verified node what became of it, and keeps the others that may come true yet (`row` null or -1) until
-/// that is known. Returns how many verified ones were right.
-int32_t EngineCore::recordNodes(Sequence& sequence, const Draft& draft, const int32_t* row,
-                                std::span<const int32_t> emitted) {
-  constexpr int32_t kTrue = -1, kWrong = -2;  // or the number of an open one
-  const int32_t start = sequence.length() - static_cast<int32_t>(emitted.size());
-  std::array<int32_t, kMaxDraftNodes> fate;
-  int32_t accepted = 0;
-  for (int32_t n = 0; n < draft.count; ++n) {
-    const DraftNode& node = draft.nodes[n];
-    const int32_t above = node.parent < 0 ? kTrue : fate[node.parent];
-    if (row == nullptr || row[n] < 0) {
-      fate[n] = above == kWrong ? kWrong : sequence.openDrafts().add(draft.drafter, node, start, above);
-      continue;
+  Verified verified;
+  if (sequence.drafts()) {
+    const Emitted emitted{sequence.tokens, start, beliefsOf(entry), sequence.openDrafts(), sequence.trust};
+    for (Draft& draft : entry.drafts) {
+      const PlanEntry plan = planEntry(entry, draft);
+      if (sequence.recorder) sequence.recorder->add(draft.drafter, start, plan.nodes);
+      const bool chosen = &draft == &entry.chosen();
+      const Verified ofDraft = recordDraft(emitted, plan, chosen ? entry.row.data() : nullptr, *out_);
+      if (chosen) verified = ofDraft;
     }
-    const bool reached = above == kTrue && node.depth <= static_cast<int32_t>(emitted.size());
-    const bool right = reached && emitted[node.depth - 1] == node.token;
-    const NodeOutcome outcome = right     ? NodeOutcome::accepted
-                                : reached ? NodeOutcome::rejected
-                                          : NodeOutcome::unreached;
-    out_->draftConfidence.push_back(node.confidence);
-    out_->draftOutcome.push_back(packNode(node.depth, outcome, draft.drafter));
-    fate[n] = right ? kTrue : kWrong;
-    accepted += right;
+    recordUnverified(emitted, *out_);
+    recordAsks(sequence);
   }
-  return accepted;
+  if (sequence.recorder) reportRecorded(sequence, /*ended=*/false);
+  const auto count = static_cast<int32_t>(out_->draftOutcome.size()) - draftOffset;
+  const auto drafter = static_cast<int32_t>(verified.nodes > 0 ? entry.chosen().drafter : DrafterId::none);
+  out_->steps.push_back({static_cast<int32_t>(out_->rounds.size()), sequence.id, tokenOffset, emittedCount, draftOffset,
+                         count, verified.accepted, drafter, entry.asked, verified.expectedMillionths()});
 }
 
 /// What came of the drafts of a sequence that records, as far as its text decides it.
@@ -413,16 +392,6 @@ void EngineCore::reportRecorded(Sequence& sequence, bool ended) {
       out_->recordedNodes.push_back(static_cast<uint8_t>(draft.nodes[n].parent + 1 + (draft.right[n] ? 0x80 : 0)));
       out_->recordedConfidence.push_back(draft.nodes[n].confidence);
     }
-  });
-}
-
-/// Says of unverified nodes, of this round and of earlier ones, what the text says now that it has grown beyond
-/// `start`.
-void EngineCore::recordUnverified(Sequence& sequence, int32_t start) {
-  sequence.openDrafts().settle(sequence.tokens, [&](const OpenDrafts::Label& label) {
-    const NodeOutcome outcome = label.right ? NodeOutcome::accepted : NodeOutcome::rejected;
-    out_->draftConfidence.push_back(label.confidence);
-    out_->draftOutcome.push_back(packShadow(label.depth, outcome, label.drafter, start - label.start));
   });
 }
 

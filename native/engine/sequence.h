@@ -18,6 +18,7 @@
 #include "speculate/recall.h"
 #include "speculate/recorder.h"
 #include "speculate/suffix.h"
+#include "speculate/text_trust.h"
 
 namespace foretoken {
 
@@ -72,6 +73,7 @@ class Sequence {
   int32_t computed = 0;         ///< positions whose keys and values are in `table`
   PageTable table;
   HeadProgress headKnown;              ///< of `table`
+  TextTrust trust;                     ///< outlives preemption and new weights, as what the policy table has seen does
   std::shared_ptr<Model> model;        ///< the weights it is computed with; null until its first admission
   int32_t tenant = -1;                 ///< the engine's number of the tenant
   int32_t owner = -1;                  ///< … and of the learner

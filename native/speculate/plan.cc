@@ -69,9 +69,7 @@ void Planner::rank(const PlanEntry& entry, int32_t index) {
   for (size_t n = 0; n < entry.nodes.size(); ++n) {
     const DraftNode& node = entry.nodes[n];
     const float above = node.parent < 0 ? 1.0f : entry.survival[node.parent];
-    const float here =
-        entry.forced ? node.confidence : entry.beliefs->acceptanceOf(entry.drafter, node.depth, node.confidence);
-    entry.survival[n] = above * here;
+    entry.survival[n] = above * entry.chance(node);
     if (!entry.forced) candidates_.push_back({entry.survival[n], index, static_cast<int32_t>(n)});
   }
 }

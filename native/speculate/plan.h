@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "speculate/drafter.h"
+#include "speculate/text_trust.h"
 
 namespace foretoken {
 
@@ -43,6 +44,8 @@ struct Prices {
 /// What drafts are worth where one tenant's text is decoded, and who may make them; by default nobody.
 struct Beliefs {
   std::array<std::array<std::array<float, kPolicyBuckets>, kPolicyDepths>, kDrafterCount> acceptance{};
+  /// Accepted tokens that `acceptance` counts for against what a text itself shows of a drafter; 0 = it is final.
+  float tableWeight = 0;
   std::array<bool, kDrafterCount> allowed{};
   /// The head, which takes a noticeable time, is asked at every so many drafts of the other drafters that promise so
   /// much; 0 = never.
@@ -64,6 +67,12 @@ struct PlanEntry {
   bool forced = false;          ///< take every node whatever it is worth
   uint8_t* selected = nullptr;  ///< [nodes] out: 1 = in the pass
   float* survival = nullptr;    ///< [nodes] out
+  float trust = 1;              ///< in what the beliefs say of this drafter, in this text
+
+  /// Probability that a node is accepted given that its parent was, as it is planned with.
+  float chance(const DraftNode& node) const {
+    return forced ? node.confidence : trusted(beliefs->acceptanceOf(drafter, node.depth, node.confidence), trust);
+  }
 };
 
 class Planner {

@@ -132,6 +132,11 @@ test('explain lists every pass with its drafts', async () => {
   expect(result.rounds!.every((round) => round.seconds > 0)).toBe(true);
   const drafts = result.rounds!.flatMap((round) => round.drafts);
   expect(drafts.filter((draft) => draft.outcome === 'accepted')).toHaveLength(result.usage.acceptedDraftTokens);
+  for (const { expected, drafts } of result.rounds!) {
+    if (drafts.length === 0) expect(expected).toBe(1);
+    else expect(expected).toBeGreaterThan(1);
+    expect(expected).toBeLessThanOrEqual(1 + drafts.length);
+  }
 });
 
 test('tokens as a prompt give what their text gives, and detokenize to it', async () => {

@@ -20,7 +20,7 @@ const profile = {
   draftSeconds: [0, 2e-6, 2e-6, 0, 2e-6, 2e-4, 4e-6],
 };
 
-type Plan = Pick<RoundTrace, 'drafter' | 'drafts' | 'tokens'>;
+type Plan = Pick<RoundTrace, 'drafter' | 'expected' | 'drafts' | 'tokens'>;
 
 /** All of a tenant's that others might have had a hand in. */
 interface Seen {
@@ -65,7 +65,7 @@ async function observe(options: LoadOptions, count: number, others: boolean): Pr
   const ofOthers = requestsOf('b', count).reverse();
   for (const [i, [prompt, request]] of requestsOf('a', count).entries()) {
     const { text, tokens, finishReason, speculation, usage, rounds } = await ask(prompt, request);
-    const plans = rounds!.map(({ drafter, drafts, tokens }) => ({ drafter, drafts, tokens }));
+    const plans = rounds!.map(({ drafter, expected, drafts, tokens }) => ({ drafter, expected, drafts, tokens }));
     const counted = { accepted: usage.acceptedDraftTokens, rejected: usage.rejectedDraftTokens, ...speculation };
     seen.results.push({ text, tokens, finishReason, plans, ...counted });
     const file = join(folder, 'a.memory.safetensors');

@@ -4,13 +4,13 @@ import { join } from 'node:path';
 import { sim } from '../../bench/sim';
 import { decodeByController, decodeByTable, oracleSeconds, plainSeconds } from '../../bench/sim/decode';
 import { machines } from '../../bench/sim/machine';
-import { OpenLabels } from '../../bench/sim/labels';
 import { appendRecording, readRecordings } from '../../bench/sim/recording';
 import { longestRun, processes, synthesise, textOf } from '../../bench/sim/text';
 import { fixedPolicy } from '../../bench/common/fixed-policy';
 import { random } from '../../bench/common/stats';
 import { loadBinding } from '../../lib/binding';
 import { Controller } from '../../lib/controller/controller';
+import { bucketOf, cellOf } from '../../lib/controller/acceptance';
 import { NodeOutcome, unpackNode } from '../../lib/controller/nodes';
 import { Drafter } from '../../lib/native';
 import type { Recording } from '../../lib';
@@ -92,19 +92,18 @@ test('recorded answers go to a file and are replayed from it as they were, by na
 test('of what was not verified the controller hears when the text decides it, no earlier, and all of it', () => {
   const [text] = synthesise(processes['underconfident'], 1, 64, random(6));
   const policy = new Controller(machine.profile).policy();
-  const labels = new OpenLabels();
-  let atOnce = 0;
+  const replay = loadBinding().createReplay();
+  replay.begin(text);
+  let right = 0;
   let told = 0;
   let late = 0;
   for (let position = 1; position < 64;) {
-    const outcomes = loadBinding().replayRounds(policy, text, position, 1);
-    const of = (packed: number): boolean => unpackNode(packed).outcome === NodeOutcome.accepted;
-    atOnce += outcomes.draftOutcome.filter(of).length;
-    labels.settle(outcomes, position, outcomes.position);
-    told += outcomes.draftOutcome.filter(of).length;
+    right += Math.min(longestRun(text, position), 64 - position); // of a chain at every position
+    const outcomes = replay.run(policy, 1);
     expect(outcomes.steps[5]).toBe(outcomes.draftOutcome.length);
     expect(outcomes.draftConfidence).toHaveLength(outcomes.draftOutcome.length);
-    for (const { shadow, age, depth } of Array.from(outcomes.draftOutcome, unpackNode)) {
+    for (const { shadow, age, depth, outcome } of Array.from(outcomes.draftOutcome, unpackNode)) {
+      told += outcome === NodeOutcome.accepted ? 1 : 0;
       if (!shadow) continue;
       expect(position - age + depth).toBeLessThanOrEqual(outcomes.position);
       if (age > 0) expect(position - age + depth).toBeGreaterThan(position);
@@ -113,7 +112,47 @@ test('of what was not verified the controller hears when the text decides it, no
     position = outcomes.position;
   }
   expect(late).toBeGreaterThan(10);
-  expect(told).toBe(atOnce);
+  expect(told).toBe(right);
+});
+
+test('what is said to have been expected is what was planned with: the table, and what the text itself has shown', () => {
+  let now = 0;
+  const controller = new Controller(machine.profile, { now: () => (now += 5) });
+  let expected = 0;
+  const trusts: number[] = [];
+  const replay = loadBinding().createReplay();
+  for (const text of synthesise(processes['overconfident'], 12, 128, random(7))) {
+    replay.begin(text);
+    let promised = 0;
+    let kept = 0;
+    for (let position = 1; position < 128;) {
+      const policy = controller.policy('a');
+      const outcomes = replay.run(policy, 1);
+      const { draftOutcome, draftConfidence, draftChance } = outcomes;
+      promised *= 0.98;
+      kept *= 0.98;
+      const trust = (kept + policy.tableWeight) / (promised + policy.tableWeight);
+      trusts.push(trust);
+      let survival = 1;
+      let tokens = 1;
+      Array.from(draftOutcome, unpackNode).forEach(({ depth, outcome, shadow, drafter }, i) => {
+        const said = policy.acceptance[cellOf(drafter, depth, bucketOf(draftConfidence[i]))];
+        if (!shadow) {
+          expect(draftChance[i]).toBeCloseTo(Math.min(0.99, said * trust), 5);
+          tokens += survival *= draftChance[i];
+        }
+        if (outcome === NodeOutcome.unreached) return;
+        promised += said;
+        kept += outcome === NodeOutcome.accepted ? 1 : 0;
+      });
+      expected += tokens;
+      controller.observe(outcomes, () => ({ tenant: 'a', kind: 'greedy' }));
+      expect(controller.ledger.total.expected).toBeCloseTo(expected, 3);
+      position = outcomes.position;
+    }
+  }
+  expect(Math.max(...trusts)).toBeGreaterThan(1.02);
+  expect(Math.min(...trusts)).toBeLessThan(0.95);
 });
 
 test("the head's drafts are left out of a replay", () => {
@@ -137,8 +176,12 @@ test('a line that is no recorded answer is named, and drafts that a text does no
   expect(() => readRecordings(file)).toThrow(/wrong\.jsonl, line 1,/);
   const [text] = synthesise(processes['calibrated'], 1, 16, random(4));
   const policy = new Controller(machine.profile).policy();
-  const replay = (change: Partial<typeof text>): unknown =>
-    loadBinding().replayRounds(policy, { ...text, ...change }, 3, 1);
+  const replay = (change: Partial<typeof text>): void => {
+    const native = loadBinding().createReplay();
+    native.begin({ ...text, ...change });
+    native.run(policy, 1);
+  };
+  replay({});
   expect(() => replay({ firstDraft: text.firstDraft.map(() => 100) })).toThrow('does not hold the drafts');
   expect(() => replay({ drafts: text.drafts.map((value) => 50 * value) })).toThrow('does not hold the drafts');
   expect(() => replay({ nodes: text.nodes.map(() => 127) })).toThrow('does not hold the drafts');

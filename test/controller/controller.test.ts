@@ -192,12 +192,12 @@ test('rounds that read prompts, and sequences that are not to be learned from, l
   expect(controller.ledger.total.rounds).toBe(0);
 });
 
-test('calibration compares what the table in use had promised with what came', () => {
+test('calibration compares what plans had promised with what came', () => {
   const controller = create();
-  const promised = controller.nextPolicies()[0].policy!.acceptance[cellOf(Drafter.suffix, 1, bucketOf(0.9))];
+  const promised = 0.7;
   const round = (outcome: number, kind?: 'greedy'): void =>
     controller.observe(
-      outcomes([{ sequence: 1, tokens: [1], drafter: Drafter.suffix, drafts: [[1, 0.9, outcome]] }], {
+      outcomes([{ sequence: 1, tokens: [1], drafter: Drafter.suffix, drafts: [[1, 0.9, outcome, promised]] }], {
         rounds: [[2, 1, 0, 0, 0, 3e-3, 0, 0]],
       }),
       () => ({ tenant: 'a', kind }),

@@ -31,16 +31,21 @@ export interface World {
   noise?: number;
 }
 
+/** The chance that the policy's table gives to each of the offered tokens and all before it. */
+function survivalsOf({ acceptance }: NativePolicy, offered: number[]): number[] {
+  let survival = 1;
+  return offered.map((sure, i) => (survival *= acceptance[cellOf(Drafter.suffix, i + 1, bucketOf(sure))]));
+}
+
 /** How many of the offered tokens the policy's table says to draft: the most expected tokens per second. */
 export function chooseLength(policy: NativePolicy, offered: number[]): number {
   const price = (rows: number): number => policy.passSeconds[rows - 1] + policy.overheadSeconds;
   let best = 0;
   let bestRate = 1 / price(1);
-  let survival = 1;
   let tokens = 1;
+  const survivals = survivalsOf(policy, offered);
   for (let length = 1; length <= offered.length && length < policy.rowBudget; ++length) {
-    survival *= policy.acceptance[cellOf(Drafter.suffix, length, bucketOf(offered[length - 1]))];
-    tokens += survival;
+    tokens += survivals[length - 1];
     const rate = tokens / (price(1 + length) + policy.draftSeconds[Drafter.suffix]);
     if (rate > bestRate) [best, bestRate] = [length, rate];
   }
@@ -58,21 +63,24 @@ export function simulate(controller: Controller, world: World, rounds: number, s
   for (let i = 0; i < rounds; ++i) {
     const offered = world.offer(next);
     const length = chooseLength(policy, offered);
-    const drafts: [number, number, number][] = [];
+    const survivals = survivalsOf(policy, offered.slice(0, length));
+    const expected = survivals.reduce((sum, survival) => sum + survival, 0);
+    const drafts: [number, number, number, number][] = [];
     let alive = true;
     for (let depth = 1; depth <= length; ++depth) {
       const accepted: boolean = alive && next() < world.chance(offered[depth - 1]);
-      drafts.push([depth, offered[depth - 1], alive ? Number(accepted) : 2]);
+      const chance = survivals[depth - 1] / (survivals[depth - 2] ?? 1);
+      drafts.push([depth, offered[depth - 1], alive ? Number(accepted) : 2, chance]);
       alive &&= accepted;
     }
     const emitted = 1 + drafts.filter((draft) => draft[2] === 1).length;
     const pass = noisy(world.passSeconds[length]);
     const drafter = length > 0 ? Drafter.suffix : Drafter.none;
-    const step = { sequence: 1, tokens: new Array<number>(emitted).fill(5), drafter, drafts };
+    const step = { sequence: 1, tokens: new Array<number>(emitted).fill(5), drafter, drafts, expected };
     controller.observe(outcomes([step], { rounds: [[length + 1, 1, 0, 0, 2e-6, pass, 0, 1e-5]] }), () => owner);
     for (const { tenant, policy: sent } of controller.nextPolicies()) {
-      const { acceptance, allowed, askEvery } = policy;
-      if (sent) policy = tenant === owner.tenant ? sent : { ...sent, acceptance, allowed, askEvery };
+      const { acceptance, tableWeight, allowed, askEvery } = policy;
+      if (sent) policy = tenant === owner.tenant ? sent : { ...sent, acceptance, tableWeight, allowed, askEvery };
     }
     seconds += pass + 1.2e-5;
     tokens += emitted;

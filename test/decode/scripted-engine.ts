@@ -9,8 +9,10 @@ export interface ScriptStep {
   round?: number;
   tokens: number[];
   drafter?: number;
-  /** [depth, confidence, outcome] of each drafted token. */
-  drafts?: [number, number, number][];
+  /** [depth, confidence, outcome] of each drafted token, and the chance that the plan gave it. */
+  drafts?: [number, number, number, number?][];
+  /** Of the drafted tokens to be accepted, by the plan. */
+  expected?: number;
   logprobs?: number[];
 }
 
@@ -21,16 +23,18 @@ export function outcomes(
 ): NativeOutcomes {
   const tokens: number[] = [];
   const confidence: number[] = [];
+  const chances: number[] = [];
   const outcome: number[] = [];
   const table = new Int32Array(steps.length * stepFields);
   steps.forEach((step, i) => {
     const drafts = step.drafts ?? [];
     const accepted = drafts.filter((draft) => draft[2] === 1).length;
     const row = [step.round ?? 0, step.sequence, tokens.length, step.tokens.length, outcome.length, drafts.length];
-    table.set([...row, accepted, step.drafter ?? 0], i * stepFields);
+    table.set([...row, accepted, step.drafter ?? 0, 0, 1e6 * (step.expected ?? 0)], i * stepFields);
     tokens.push(...step.tokens);
-    for (const [depth, sure, became] of drafts) {
+    for (const [depth, sure, became, chance] of drafts) {
       confidence.push(sure);
+      chances.push(chance ?? 0);
       outcome.push(packNode({ depth, outcome: became, shadow: false, age: 0, drafter: step.drafter ?? 0 }));
     }
   });
@@ -40,6 +44,7 @@ export function outcomes(
     steps: table,
     tokens: Int32Array.from(tokens),
     draftConfidence: Float32Array.from(confidence),
+    draftChance: Float32Array.from(chances),
     draftOutcome: Int32Array.from(outcome),
     logprobs: Float32Array.from(steps.flatMap((step) => step.logprobs ?? [])),
     finished: Int32Array.from(rest.finished ?? []),

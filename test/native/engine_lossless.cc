@@ -1,4 +1,6 @@
 // Whatever is drafted, shared, cut, preempted or cancelled: every sequence gets exactly the tokens of plain decoding.
+#include <array>
+#include <cmath>
 #include <map>
 #include <optional>
 
@@ -25,6 +27,7 @@ Policy generousPolicy(Random& random) {
   policy.rowBudget = 1 + random.below(40);
   for (int rows = 1; rows <= 32; ++rows)
     policy.passSeconds.push_back(1.0f + 0.02f * static_cast<float>(rows * random.below(4)));
+  policy.tableWeight = random.oneIn(4) ? 0 : static_cast<float>(1 + random.below(30));
   policy.allowed = {false, true, true, false, true, false, true};
   for (auto& drafter : policy.acceptance) {
     for (auto& depth : drafter) {
@@ -86,6 +89,7 @@ struct Caller {
   std::optional<int32_t> keep;  ///< it will cut there
   bool acknowledged = false, ended = false;
   size_t logprobs = 0;
+  std::array<double, kDrafterCount> promised{}, kept{};  ///< as its rounds have told
 };
 
 struct Totals {
@@ -110,11 +114,11 @@ class Scenario {
   }
 
   void run() {
-    if (!random_.oneIn(3)) core_->setPolicy(nullptr, generousPolicy(random_));
+    if (!random_.oneIn(3)) changePolicy();
     const int requests = 1 + random_.below(12);
     for (int submitted = 0, idle = 0; submitted < requests || !allEnded();) {
       if (submitted < requests && random_.oneIn(4)) submitOne(), ++submitted;
-      if (random_.oneIn(40)) core_->setPolicy(nullptr, generousPolicy(random_));
+      if (random_.oneIn(40)) changePolicy();
       if (random_.oneIn(60)) forgetSomething();
       const bool worked = core_->step();
       const bool news = readOutcomes();
@@ -136,6 +140,11 @@ class Scenario {
   }
 
  private:
+  void changePolicy() {
+    policy_ = generousPolicy(random_);
+    core_->setPolicy(nullptr, policy_);
+  }
+
   void stuck() {
     CHECK(!"the engine does not come to an end");
     core_.reset();
@@ -169,10 +178,12 @@ class Scenario {
       CHECK(step.round >= 0 && step.round < static_cast<int32_t>(out_.rounds.size()));
       CHECK(step.accepted <= step.draftCount && step.tokenCount >= 1);
       for (int32_t i = 0; i < step.tokenCount; ++i) caller.got.push_back(out_.tokens[step.tokenOffset + i]);
+      if (out_.rounds[step.round].prefillRows == 0) checkChances(caller, step);
       if (caller.request.logprobs >= 0) logprobs += step.tokenCount * (1 + 2 * caller.request.logprobs);
     }
     CHECK(logprobs == out_.logprobs.size());
     CHECK(out_.draftConfidence.size() == out_.draftOutcome.size());
+    CHECK(out_.draftChance.size() == out_.draftOutcome.size());
     CHECK(out_.errors.empty());
     ledger_.observe(out_);
     for (const FinishedRecord& record : out_.finished) {
@@ -183,6 +194,35 @@ class Scenario {
     }
     out_.clear();
     return news;
+  }
+
+  /// Tokens were planned with what the table and the sequence's own earlier rounds, as they were told, say of them.
+  void checkChances(Caller& caller, const StepRecord& step) {
+    for (double& sum : caller.promised) sum *= 0.98;
+    for (double& sum : caller.kept) sum *= 0.98;
+    const auto promised = caller.promised, kept = caller.kept;
+    double survival = 1, expected = 0;
+    int32_t depth = 0;
+    bool chain = true;
+    for (int32_t i = step.draftOffset; i < step.draftOffset + step.draftCount; ++i) {
+      const int32_t node = out_.draftOutcome[i], drafter = node >> 24;
+      const float said = policy_.acceptanceOf(static_cast<DrafterId>(drafter), node & 0xff, out_.draftConfidence[i]);
+      if (isShadow(node)) {
+        CHECK(out_.draftChance[i] == 0);
+      } else {
+        const double weight = policy_.tableWeight;
+        const double trust = weight > 0 ? (kept[drafter] + weight) / (promised[drafter] + weight) : 1;
+        const double here = std::min(said * trust, std::max(0.99, static_cast<double>(said)));
+        CHECK(std::abs(out_.draftChance[i] - (caller.request.force >= 0 ? out_.draftConfidence[i] : here)) < 1e-5);
+        expected += survival *= out_.draftChance[i];
+        chain &= ++depth == (node & 0xff);
+      }
+      if (outcomeOf(node) == NodeOutcome::unreached) continue;
+      caller.promised[drafter] += said;
+      caller.kept[drafter] += outcomeOf(node) == NodeOutcome::accepted;
+    }
+    CHECK(step.expected >= 0);
+    if (chain) CHECK(std::abs(step.expected - 1e6 * expected) < 20);
   }
 
   void checkEnd(const Caller& caller, FinishReason reason) {
@@ -243,6 +283,7 @@ class Scenario {
   test::FakeBackend backend_;
   std::shared_ptr<test::FakeModel> model_;
   std::optional<EngineCore> core_;
+  Policy policy_;
   Outcomes out_;
   Ledger ledger_;
   std::map<int32_t, Caller> callers_;

@@ -44,11 +44,13 @@ struct Sequence {
   std::vector<float> survival;
   bool forced = false;
   int context = 0;
+  float trust = 1;
 };
 
 Sequence randomSequence(Random& random, int most) {
   Sequence sequence;
   sequence.context = random.below(2000);
+  sequence.trust = random.below(3) == 0 ? 1 : 0.5f + random.unit();
   const int count = random.below(most + 1);
   for (int n = 0; n < count; ++n) {
     const int parent = random.below(n + 1) - 1;
@@ -64,7 +66,7 @@ std::vector<PlanEntry> entriesOf(const Policy& policy, std::vector<Sequence>& se
   std::vector<PlanEntry> entries;
   for (Sequence& s : sequences) {
     entries.push_back({&policy, s.nodes, s.nodes.empty() ? DrafterId::none : DrafterId::suffix, s.context, s.forced,
-                       s.selected.data(), s.survival.data()});
+                       s.selected.data(), s.survival.data(), s.trust});
   }
   return entries;
 }
@@ -226,6 +228,61 @@ void choosesTheBlend() {
   CHECK(planner.choose(policy, offers, 96, promise) == -1 && promise.tokens == 1);
 }
 
+/// A text's own word moves a draft's chances, path by path, and with them what is worth its row and who drafts.
+void plansWithTrust() {
+  Policy policy;
+  policy.rowBudget = 16;
+  for (int rows = 0; rows < 16; ++rows) policy.passSeconds.push_back(1 + 0.3f * static_cast<float>(rows));
+  for (auto& drafter : policy.acceptance)
+    for (auto& depth : drafter) depth.fill(0.8f);
+  std::vector<Sequence> sequences(1);
+  for (int n = 0; n < 8; ++n) sequences[0].nodes.push_back({n, n - 1, n + 1, 0.5f});
+  sequences[0].selected.assign(8, 9);
+  sequences[0].survival.assign(8, -1);
+  Planner planner(48);
+  const auto lengthAt = [&](float trust) {
+    sequences[0].trust = trust;
+    const int taken = planner.plan(policy, entriesOf(policy, sequences), 96);
+    const float chance = std::min(0.99f, 0.8f * trust);
+    for (int n = 0; n < 8; ++n) CHECK(std::abs(sequences[0].survival[n] - std::pow(chance, n + 1)) < 1e-5);
+    return taken;
+  };
+  CHECK(lengthAt(0.3f) == 0);
+  CHECK(lengthAt(1) > 0 && lengthAt(1) < 8);
+  CHECK(lengthAt(2) == 8);
+  for (auto& depth : policy.acceptance[1]) depth.fill(1);
+  sequences[0].trust = 2;
+  planner.plan(policy, entriesOf(policy, sequences), 96);
+  CHECK(sequences[0].survival[7] == 1);  // it never lowers what a table is certain of
+  PlanEntry suffix = entriesOf(policy, sequences)[0], recall = suffix;
+  recall.drafter = DrafterId::recall;
+  Planner::Promise promise;
+  for (const float trust : {0.5f, 2.0f}) {
+    suffix.trust = trust;
+    recall.trust = 1 / trust;
+    for (auto& depth : policy.acceptance[1]) depth.fill(0.5f);
+    for (auto& depth : policy.acceptance[4]) depth.fill(0.5f);
+    const std::array<PlanEntry, 2> offers = {suffix, recall};
+    CHECK(planner.choose(policy, offers, 96, promise) == (trust > 1 ? 0 : 1));
+  }
+}
+
+void trustFollowsTheText() {
+  TextTrust trust;
+  CHECK(trust.of(DrafterId::suffix, 60) == 1);
+  for (int i = 0; i < 20; ++i) trust.add(DrafterId::suffix, 0.5f, i % 4 == 0);
+  CHECK(std::abs(trust.of(DrafterId::suffix, 60) - 65.0f / 70.0f) < 1e-6);
+  CHECK(std::abs(trust.of(DrafterId::suffix, 10) - 15.0f / 20.0f) < 1e-6);
+  CHECK(trust.of(DrafterId::suffix, 0) == 1);
+  CHECK(trust.of(DrafterId::recall, 60) == 1);  // each drafter has its own
+  trust.fade();
+  CHECK(std::abs(trust.of(DrafterId::suffix, 60) - (60 + 5 * 0.98) / (60 + 10 * 0.98)) < 1e-6);
+  for (int i = 0; i < 50; ++i) trust.add(DrafterId::suffix, 0.2f, true);
+  CHECK(trust.of(DrafterId::suffix, 60) > 1);
+  for (int i = 0; i < 1000; ++i) trust.fade();
+  CHECK(std::abs(trust.of(DrafterId::suffix, 60) - 1) < 1e-6);
+}
+
 void readsTheRightBucket() {
   Policy policy;
   policy.acceptance[1][0][0] = 0.1f;
@@ -249,6 +306,8 @@ int main() {
   choosesNoneWhereNothingPays();
   extrapolatesPrices();
   choosesTheBlend();
+  plansWithTrust();
+  trustFollowsTheText();
   readsTheRightBucket();
   return test::finish("plan");
 }

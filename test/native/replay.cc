@@ -32,8 +32,9 @@ Request request(int32_t first) {
   return r;
 }
 
-Policy policyOf(float acceptance) {
+Policy policyOf(float acceptance, float tableWeight) {
   Policy policy;
+  policy.tableWeight = tableWeight;
   for (const DrafterId which : {DrafterId::suffix, DrafterId::recall, DrafterId::blend})
     policy.allowed[static_cast<int>(which)] = true;
   for (auto& drafter : policy.acceptance)
@@ -50,7 +51,7 @@ void replaysWhatTheEngineDoes() {
     Request recording = request(first);
     recording.record = true;
     Outcomes recorded;
-    decode(recording, policyOf(0), recorded);
+    decode(recording, policyOf(0, 0), recorded);
     std::vector<int32_t> firstDraft(201), drafts;
     int32_t position = 0, node = 0;
     for (size_t d = 0; d < recorded.recorded.size(); ++d) {
@@ -63,18 +64,27 @@ void replaysWhatTheEngineDoes() {
     drafts.insert(drafts.end(), {0, node});
     const ReplayText text{40, firstDraft, drafts, recorded.recordedNodes, recorded.recordedConfidence};
     for (const float acceptance : {0.3f, 0.6f, 0.95f}) {
-      const Policy policy = policyOf(acceptance);
-      Outcomes live, out;
-      decode(request(first), policy, live);
-      Replay replay;
-      CHECK(replay.run(policy, text, 1, 1 << 20, out) == 200);
-      CHECK(out.steps.size() + 1 == live.steps.size());  // the first token comes with the prompt's pass
-      for (size_t s = 0; s < std::min(out.steps.size(), live.steps.size() - 1); ++s) {
-        const StepRecord &one = out.steps[s], &other = live.steps[s + 1];
-        CHECK(one.tokenCount == other.tokenCount && one.accepted == other.accepted && one.drafter == other.drafter);
-        CHECK(out.rounds[s].rows == live.rounds[other.round].rows);
-        CHECK(out.rounds[s].contextTokens == live.rounds[other.round].contextTokens);
-        drafted += static_cast<int64_t>(out.rounds[s].rows) - 1;
+      std::vector<float> chances;  // of two policies that differ in how much a text itself says
+      for (const float tableWeight : {0.0f, 10.0f}) {
+        const Policy policy = policyOf(acceptance, tableWeight);
+        Outcomes live, out;
+        decode(request(first), policy, live);
+        Replay replay(text);
+        while (replay.position() < 200) replay.run(policy, 7, out);
+        CHECK(out.steps.size() + 1 == live.steps.size());  // the first token comes with the prompt's pass
+        for (size_t s = 0; s < std::min(out.steps.size(), live.steps.size() - 1); ++s) {
+          const StepRecord &one = out.steps[s], &other = live.steps[s + 1];
+          CHECK(one.tokenCount == other.tokenCount && one.accepted == other.accepted && one.drafter == other.drafter);
+          CHECK(one.draftOffset == other.draftOffset && one.draftCount == other.draftCount);
+          CHECK(one.expected == other.expected);
+          CHECK(out.rounds[s].rows == live.rounds[other.round].rows);
+          CHECK(out.rounds[s].contextTokens == live.rounds[other.round].contextTokens);
+          drafted += static_cast<int64_t>(out.rounds[s].rows) - 1;
+        }
+        CHECK(out.draftOutcome == live.draftOutcome && out.draftConfidence == live.draftConfidence);
+        CHECK(out.draftChance == live.draftChance);
+        CHECK(out.draftChance != chances);
+        chances = out.draftChance;
       }
     }
   }
