@@ -55,6 +55,8 @@ const chanceStep = 0.004;
 const rarest = 4;
 /** Tenants with beliefs of their own; the one that was seen longest ago begins anew. */
 const mostTenants = 256;
+/** A round that takes more times its price than this was interrupted by other work of the machine. */
+const unusual = 1.35;
 
 /** The outcomes of one crossing, and the owner of each step: its sequence may be gone when they are looked at. */
 interface Crossing {
@@ -263,7 +265,10 @@ export class Controller {
     if (this.#measured) this.#cost.observePrompts(times.prefillRows, decodes ? sequences : 0);
     if (!decodes) return;
     const seconds = times.draftSeconds + times.passSeconds + times.sampleSeconds + times.otherSeconds;
-    if (isChosen) this.#ledger.add({ ...entry, sequences, seconds, plainSeconds: plainSeconds * entry.emitted });
+    // Other work of the machine would have held up plain decoding, too.
+    const interrupted = Math.max(0, seconds - unusual * (sequences * price + times.draftSeconds));
+    const plain = plainSeconds * entry.emitted + interrupted;
+    if (isChosen) this.#ledger.add({ ...entry, sequences, seconds, plainSeconds: plain });
     if (!this.#measured) return;
     const { draftSeconds } = this.#cost;
     const promised = sequences * (price + draftSeconds[Drafter.blend]) + asked * draftSeconds[Drafter.head];

@@ -267,6 +267,12 @@ describe('acceptance', () => {
   });
 });
 
+test('interruptions by other work are not held against drafting', () => {
+  const controller = create();
+  simulate(controller, { passSeconds, offer: chain(7, 0.1), chance: () => 0, interrupted: 0.02 }, 2000);
+  expect(controller.ledger.speedup).toBeGreaterThan(0.95);
+});
+
 test('explains prices, chances and choices in words', () => {
   const controller = create();
   simulate(controller, { passSeconds, offer: chain(7, 0.9), chance: () => 0.9 }, 500);

@@ -29,6 +29,8 @@ export interface World {
   chance: (confidence: number) => number;
   /** Relative noise of times. */
   noise?: number;
+  /** Share of rounds in which other work has the machine for the time of fifty. */
+  interrupted?: number;
 }
 
 /** The chance that the policy's table gives to each of the offered tokens and all before it. */
@@ -74,7 +76,8 @@ export function simulate(controller: Controller, world: World, rounds: number, s
       alive &&= accepted;
     }
     const emitted = 1 + drafts.filter((draft) => draft[2] === 1).length;
-    const pass = noisy(world.passSeconds[length]);
+    const interrupted = world.interrupted !== undefined && next() < world.interrupted;
+    const pass = noisy(world.passSeconds[length]) * (interrupted ? 50 : 1);
     const drafter = length > 0 ? Drafter.suffix : Drafter.none;
     const step = { sequence: 1, tokens: new Array<number>(emitted).fill(5), drafter, drafts, expected };
     controller.observe(outcomes([step], { rounds: [[length + 1, 1, 0, 0, 2e-6, pass, 0, 1e-5]] }), () => owner);
