@@ -157,7 +157,7 @@ export interface NativeBeliefs {
  * The expected gain of a draft is (1 + sum of survival probabilities) / seconds of the round; see native/speculate/plan.h.
  */
 export interface NativePolicy extends NativePrices, NativeBeliefs {}
-/** Bytes of the key of a position, native/backend.h kKeyWidth. */
+/** Bytes of the packed key of a position, native/speculate/packed_key.h kPackedKeyBytes. */
 export const packedKeyBytes = 16;
 export const policyDepths = 8;
 export const policyBuckets = 16;

@@ -252,7 +252,7 @@ export class Controller {
       if (step.asked > 0) asked += 1;
       entry.emitted += tokenCount;
       entry.drafted += verified;
-      entry.expected += 1 + step.expected * 1e-6;
+      entry.expected += 1 + step.expected;
       if (verified > 0) entry.drafter = step.drafter;
       if (own && owner.kind) {
         this.#learn(own, outcomes, owner.kind, step);

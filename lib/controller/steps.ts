@@ -9,7 +9,7 @@ export interface StepRecord {
   drafter: number;
   /** 1 + the index of the others' promise where the head was asked; 0 = it was not. */
   asked: number;
-  /** Of the verified nodes to be accepted, by the plan: millionths. */
+  /** How many of the verified nodes the plan expected to be accepted. */
   expected: number;
 }
 
@@ -24,6 +24,6 @@ export function readStep(steps: Int32Array, at: number): StepRecord {
     draftCount: steps[at + 5],
     drafter: steps[at + 7],
     asked: steps[at + 8],
-    expected: steps[at + 9],
+    expected: steps[at + 9] * 1e-6,
   };
 }

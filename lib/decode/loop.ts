@@ -121,7 +121,7 @@ export class DecodeLoop {
       const logprobCount = alternatives < 0 ? 0 : tokenCount * (1 + 2 * alternatives);
       generation?.accept({
         tokens: tokens.subarray(tokenOffset, tokenOffset + tokenCount),
-        ...{ drafter, expected: expected * 1e-6 },
+        ...{ drafter, expected },
         draftConfidence: draftCount > 0 ? draftConfidence.subarray(draftOffset, draftOffset + draftCount) : noNumbers,
         draftOutcome: draftCount > 0 ? draftOutcome.subarray(draftOffset, draftOffset + draftCount) : noNodes,
         logprobs: logprobCount > 0 ? logprobs.subarray(logprobOffset, logprobOffset + logprobCount) : noNumbers,

@@ -24,8 +24,10 @@ void requireDrafts(const ReplayText& text, int32_t position) {
     for (int32_t n = from; n < to; ++n) require((text.nodes[n] & 0x7f) <= n - from);
   }
 }
+
 /// What stands for tokens, which a recording does not hold: the text says the one, wrong drafts the other.
 constexpr int32_t kRight = 0, kWrong = 1;
+
 }  // namespace
 
 Replay::Replay(const ReplayText& text)
