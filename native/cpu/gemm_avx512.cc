@@ -106,9 +106,7 @@ struct Avx512 {
   static void prepareBf16(Format, const float* in, int64_t cols, const float* norm, float eps, uint8_t* out) {
     uint16_t* values = reinterpret_cast<uint16_t*>(out);
     forNormalised(in, cols, norm, eps, [&](int64_t k, V16 x) {
-      uint16_t twice[2 * foretoken::kLanes];
-      storePairs(twice, packPairs(x, x));
-      for (int i = 0; i < foretoken::kLanes; ++i) values[k + i] = twice[2 * i];
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(values + k), _mm512_cvtepi32_epi16(packPairs(x, x).x));
     });
   }
   static void multiplyBf16(const Product&, int64_t first, int64_t last, uint8_t* scratch);

@@ -1,5 +1,13 @@
 #include "cpu/isa.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include <array>
 #include <vector>
 
@@ -7,6 +15,28 @@
 #include "common/error.h"
 
 namespace foretoken {
+namespace {
+
+#if defined(FORETOKEN_AVX512FP16)
+/// Whether this CPU multiplies tiles of bf16 and its operating system lets this process do so: their state is large, so
+/// that Linux wants to be asked, once for all threads.
+bool tilesGranted() {
+#if defined(__linux__)
+  constexpr unsigned kGfni = 1u << 8, kBf16 = 1u << 22, kTile = 1u << 24;  // of ecx, edx, edx
+  constexpr int kAskPermission = 0x1023, kTileData = 18;
+  static const bool granted = [] {
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c & kGfni) && (d & kTile) && (d & kBf16) &&
+           syscall(SYS_arch_prctl, kAskPermission, kTileData) == 0;
+  }();
+  return granted;
+#else
+  return false;
+#endif
+}
+#endif
+
+}  // namespace
 
 bool isaAvailable(Isa isa) {
 #if defined(__x86_64__)
@@ -17,8 +47,10 @@ bool isaAvailable(Isa isa) {
     case Isa::avx2: return avx2;
 #if defined(FORETOKEN_AVX512FP16)
     case Isa::avx512fp16: return isaAvailable(Isa::avx512) && __builtin_cpu_supports("avx512fp16");
+    case Isa::amx: return isaAvailable(Isa::avx512fp16) && tilesGranted();
 #else
-    case Isa::avx512fp16: return false;
+    case Isa::avx512fp16:
+    case Isa::amx: return false;
 #endif
     case Isa::avx512:
       return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -34,6 +66,7 @@ bool isaAvailable(Isa isa) {
 
 const char* name(Isa isa) {
   switch (isa) {
+    case Isa::amx: return "amx";
     case Isa::avx512fp16: return "avx512fp16";
     case Isa::avx512: return "avx512";
     case Isa::avx2: return "avx2";

@@ -5,6 +5,7 @@ namespace foretoken {
 const Kernels& kernels(Isa isa) {
 #if defined(__x86_64__)
 #if defined(FORETOKEN_AVX512FP16)
+  if (isa == Isa::amx) return amxKernels();
   if (isa == Isa::avx512fp16) return avx512fp16Kernels();
 #endif
   if (isa == Isa::avx512) return avx512Kernels();

@@ -11,7 +11,7 @@
 //   chains of
 //                    fused multiply-adds over the columns k = c, c + 4, …; the result is (c0 + c1) + (c2 + c3), times
 //                    the row's scale (fp8). avx512 takes vdpbf16ps for bf16 and fp8 and differs from the others there;
-//                    avx512fp16 takes halves for fp8 (gemm_avx512fp16.cc).
+//                    avx512fp16 takes halves for fp8 (gemm_avx512fp16.cc), amx tiles for bf16 and fp8 (gemm_amx.cc).
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -59,5 +59,6 @@ const Kernels& portableKernels();
 const Kernels& avx2Kernels();
 const Kernels& avx512Kernels();
 const Kernels& avx512fp16Kernels();
+const Kernels& amxKernels();
 
 }  // namespace foretoken

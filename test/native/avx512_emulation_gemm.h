@@ -36,6 +36,12 @@ inline __m128i _mm_loadu_si128(const __m128i* p) {
   std::memcpy(r.x, static_cast<const void*>(p), 16);
   return r;
 }
+inline void _mm256_storeu_si256(__m256i* p, __m256i a) { std::memcpy(static_cast<void*>(p), a.x, 32); }
+inline __m256i _mm512_cvtepi32_epi16(__m512i a) {
+  __m256i r;
+  for (int i = 0; i < 16; ++i) std::memcpy(r.x + 2 * i, a.x + i, 2);
+  return r;
+}
 inline void _mm_storeu_si128(__m128i* p, __m128i a) { std::memcpy(static_cast<void*>(p), a.x, 16); }
 template <class... Bytes>
 __m128i _mm_setr_epi8(Bytes... bytes) {
@@ -97,6 +103,40 @@ inline __m512 _mm512_dpbf16_ps(__m512 sum, __m512bh a, __m512bh b) {
   });
 }
 
+// What tiles are made with.
+using __mmask64 = uint64_t;
+inline __m512i _mm512_load_si512(const void* p) { return _mm512_loadu_si512(p); }
+inline __m512i _mm512_set1_epi64(int64_t v) {
+  return emulateBytes([&](int i) { return v >> (i % 8 * 8); });
+}
+inline __mmask64 _mm512_testn_epi8_mask(__m512i a, __m512i b) {
+  __mmask64 mask = 0;
+  for (int i = 0; i < 64; ++i) mask |= uint64_t{(byteOf(a, i) & byteOf(b, i)) == 0} << i;
+  return mask;
+}
+inline __m512i _mm512_mask_permutexvar_epi8(__m512i otherwise, __mmask64 mask, __m512i index, __m512i table) {
+  return emulateBytes(
+      [&](int i) { return mask >> i & 1 ? byteOf(table, byteOf(index, i) & 63) : byteOf(otherwise, i); });
+}
+inline __m512i _mm512_ternarylogic_epi32(__m512i a, __m512i b, __m512i c, int table) {
+  return emulateBytes([&](int i) {
+    int byte = 0;
+    for (int bit = 0; bit < 8; ++bit) {
+      const int index = (byteOf(a, i) >> bit & 1) << 2 | (byteOf(b, i) >> bit & 1) << 1 | (byteOf(c, i) >> bit & 1);
+      byte |= (table >> index & 1) << bit;
+    }
+    return byte;
+  });
+}
+inline __m512i _mm512_gf2p8affine_epi64_epi8(__m512i x, __m512i matrix, int constant) {
+  return emulateBytes([&](int i) {
+    int byte = constant;
+    for (int bit = 0; bit < 8; ++bit)
+      byte ^= (__builtin_popcount(byteOf(x, i) & byteOf(matrix, i / 8 * 8 + 7 - bit)) & 1) << bit;
+    return byte;
+  });
+}
+
 // Halves. A product of two and its sum with a third, taken in double and rounded twice, may differ from hardware's by a
 // unit in the last place.
 enum { _MM_FROUND_TO_NEAREST_INT = 0 };
@@ -105,7 +145,6 @@ struct __m512h {
 };
 inline __m512h _mm512_castsi512_ph(__m512i a) { return reinterpret<__m512h>(a); }
 inline __m512i _mm512_castph_si512(__m512h a) { return reinterpret<__m512i>(a); }
-inline void _mm256_storeu_si256(__m256i* p, __m256i a) { std::memcpy(static_cast<void*>(p), a.x, 32); }
 inline __m256i _mm512_cvtps_ph(__m512 a, int) {
   __m256i r;
   for (int i = 0; i < 16; ++i) {

@@ -3,6 +3,7 @@
 #include "check.h"
 #include "cpu/isa.h"
 #include "gemm_rig.h"
+#include "quant/float_codecs.h"
 
 namespace {
 
@@ -27,7 +28,7 @@ void testAgainstDouble() {
          {std::pair<int64_t, int64_t>{48, 576}, {37, 200}, {16, 32}, {5, 33}, {64, 1536}}) {
       const int64_t cols = allowedCols(format, wanted);
       Packed w = randomPacked(random, threads, format, rows, cols);
-      for (int count : {1, 2, 3, 4, 5, 7, 8, 9, 16, 33}) {
+      for (int count : {1, 2, 3, 4, 5, 7, 8, 9, 16, 33, 48}) {
         const auto in = randomRows(random, count, cols);
         const Exact exact = exactProduct(w, in.data(), count);
         for (Isa isa : isas()) {
@@ -82,14 +83,14 @@ void testPathsAgree() {
   for (Format format : kFormats) {
     const int64_t cols = allowedCols(format, 330), rows = 52;
     Packed w = randomPacked(random, threads, format, rows, cols);
-    const auto in = randomRows(random, 20, cols), norm = randomRows(random, 1, cols);
-    for (int count : {1, 3, 8, 20})
+    const auto in = randomRows(random, 37, cols), norm = randomRows(random, 1, cols);
+    for (int count : {1, 3, 6, 8, 11, 16, 20, 37})
       for (Epilogue epilogue : {Epilogue::store, Epilogue::add, Epilogue::swiglu, Epilogue::geglu}) {
         const Call call{norm.data(), 1e-6f, epilogue};
         const auto portable = multiplied(kernels(Isa::portable), w, in.data(), count, call);
         if (isaAvailable(Isa::avx2)) CHECK(same(portable, multiplied(kernels(Isa::avx2), w, in.data(), count, call)));
         if (format != Format::bf16 && format != Format::fp8)
-          for (Isa isa : {Isa::avx512, Isa::avx512fp16})
+          for (Isa isa : {Isa::avx512, Isa::avx512fp16, Isa::amx})
             if (isaAvailable(isa)) CHECK(same(portable, multiplied(kernels(isa), w, in.data(), count, call)));
       }
   }
@@ -108,6 +109,30 @@ void testLargeScales() {
   const auto in = randomRows(random, 3, cols);
   const Exact exact = exactProduct(w, in.data(), 3);
   for (Isa isa : isas()) CHECK(worstError(exact, multiplied(kernels(isa), w, in.data(), 3)) < 1e-6);
+}
+
+/// Every fp8 code, the smallest, which are no normal numbers, among them: the greatest makes the row's scale 1.
+void testAllFp8Codes() {
+  ThreadPool threads(1);
+  const int64_t rows = 32, cols = 256;
+  std::vector<float> values(rows * cols);
+  for (int64_t i = 0; i < rows * cols; ++i) {
+    const int code = static_cast<int>((i % cols * 7 + i / cols) % 256);
+    values[i] = (code & 0x7f) == 0x7f ? 448.0f : e4m3ToFloat(static_cast<uint8_t>(code));
+  }
+  Packed w{Format::fp8, rows, cols, Bytes(Layout(Format::fp8, rows, cols).bytes())};
+  const MatrixSource matrix{FileType::f32, values.data(), rows, cols};
+  packMatrix(threads, Format::fp8, {&matrix, 1}, false, w.bytes.data());
+  std::vector<float> in(cols);
+  for (Isa isa : isas())
+    for (int64_t k = 0; k < cols; ++k) {  // one column alone, so that no other hides it
+      std::fill(in.begin(), in.end(), 0.0f);
+      in[k] = 1.0f;
+      const auto got = multiplied(kernels(isa), w, in.data(), 1);
+      bool equal = true;
+      for (int64_t r = 0; r < rows; ++r) equal = equal && got[r] == values[r * cols + k];
+      CHECK(equal);
+    }
 }
 
 /// The largest codes and inputs there are: no sum may overflow.
@@ -227,6 +252,7 @@ int main() {
   testRowsDoNotDependOnNeighbours();
   testPathsAgree();
   testLargeScales();
+  testAllFp8Codes();
   testExtremes();
   testEpilogues();
   testNorm();

@@ -1,8 +1,9 @@
-// The AVX-512 sources of matrix products, executed lane by lane: the portable path's bits in every format but bf16 and
-// fp8, which keep their error bounds, and rows that do not depend on their neighbours in all of them.
+// The AVX-512 and AMX sources of matrix products, executed lane by lane: the portable path's bits in every format but
+// bf16 and fp8, which keep their error bounds, and rows that do not depend on their neighbours in all of them.
 #include "avx512_emulation_gemm.h"
 // The emulation comes first.
 #include "check.h"
+#include "cpu/gemm_amx.cc"
 #include "cpu/gemm_avx512.cc"
 #include "cpu/gemm_avx512fp16.cc"
 #include "gemm_rig.h"
@@ -36,6 +37,8 @@ void testFormat(std::mt19937& random, ThreadPool& threads, Format format, int64_
   testRows(avx512Kernels(), w, in, pairs);
   if (pairs) CHECK(worstError(exactProduct(w, in.data(), 33), multiplied(avx512Kernels(), w, in.data(), 33)) < 2e-6);
   testRows(avx512fp16Kernels(), w, in, pairs);
+  testRows(amxKernels(), w, in, pairs);
+  if (pairs) CHECK(worstError(exactProduct(w, in.data(), 33), multiplied(amxKernels(), w, in.data(), 33)) < 2e-6);
   if (format == Format::fp8)
     CHECK(worstError(exactProduct(w, in.data(), 33, false), multiplied(avx512fp16Kernels(), w, in.data(), 33)) <
           kHalfError);
