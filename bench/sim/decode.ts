@@ -8,6 +8,7 @@ import {
   type NativeReplay,
   type NativeReplayText,
 } from '../../lib/native';
+import { sum } from '../common/stats';
 import { passSeconds, type Machine } from './machine';
 import { longestRun } from './text';
 
@@ -33,7 +34,7 @@ export function decodeByController(machine: Machine, texts: readonly NativeRepla
   return decodeAll(texts, (replay, answer) => {
     const outcomes = replay.run(policy, 1);
     outcomes.steps[1] = answer; // a sequence of its own
-    const seconds = timeRounds(machine, outcomes, next);
+    const seconds = timeRounds(machine, policy, outcomes, next);
     now += seconds;
     own.observe(outcomes, () => owner);
     for (const { tenant, policy: sent } of own.nextPolicies()) {
@@ -48,7 +49,7 @@ export function decodeByController(machine: Machine, texts: readonly NativeRepla
 export function decodeByTable(machine: Machine, texts: readonly NativeReplayText[], policy: NativePolicy): Decoded {
   return decodeAll(texts, (replay) => {
     const outcomes = replay.run(policy, 1 << 20);
-    return { outcomes, seconds: timeRounds(machine, outcomes, () => 0.5) };
+    return { outcomes, seconds: timeRounds(machine, policy, outcomes, () => 0.5) };
   });
 }
 
@@ -77,12 +78,19 @@ function decodeAll(texts: readonly NativeReplayText[], run: Run): Decoded {
   return result;
 }
 
-/** Fills in what the rounds of a replay took; returns the seconds of all. */
-function timeRounds(machine: Machine, { rounds }: NativeOutcomes, next: () => number): number {
+/** Fills in what the rounds of a replay took, the time of drafters that were asked included; returns the seconds of all. */
+function timeRounds(
+  machine: Machine,
+  { allowed }: NativePolicy,
+  { rounds }: NativeOutcomes,
+  next: () => number,
+): number {
+  const asked = [Drafter.suffix, Drafter.recall].filter((drafter) => allowed[drafter]);
+  const drafting = sum(asked.map((drafter) => machine.profile.draftSeconds[drafter]));
   let seconds = 0;
   for (let at = 0; at < rounds.length; at += roundFields) {
     const pass = passSeconds(machine, rounds[at], rounds[at + 2]) * (1 + noise * (2 * next() - 1));
-    rounds[at + 4] = machine.profile.draftSeconds[Drafter.suffix] + machine.profile.draftSeconds[Drafter.recall];
+    rounds[at + 4] = drafting;
     rounds[at + 5] = pass;
     rounds[at + 7] = machine.overheadSeconds;
     seconds += pass + rounds[at + 4] + machine.overheadSeconds;

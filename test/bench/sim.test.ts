@@ -32,6 +32,21 @@ test.each(Object.keys(processes))('%s: no table is faster than the oracle, and e
   }
 });
 
+test('a drafter that is not asked takes no time', () => {
+  const texts = synthesise(processes['calibrated'], 4, 64, random(8));
+  const { passSeconds, draftSeconds } = machine.profile;
+  const secondsWith = (...drafters: Drafter[]): number => {
+    const policy = new Controller({ ...machine.profile, passSeconds: passSeconds.map((_, i) => 1 + i) }, { drafters });
+    return decodeByTable(machine, texts, policy.policy()).seconds; // rows so dear that nothing is verified
+  };
+  const plain = plainSeconds(machine, texts);
+  const rounds = 4 * 63;
+  expect(secondsWith()).toBeCloseTo(plain, 9);
+  expect(secondsWith(Drafter.suffix)).toBeCloseTo(plain + rounds * draftSeconds[Drafter.suffix], 9);
+  const both = draftSeconds[Drafter.suffix] + draftSeconds[Drafter.recall];
+  expect(secondsWith(Drafter.suffix, Drafter.recall)).toBeCloseTo(plain + rounds * both, 9);
+});
+
 test('the controller beats the best fixed number where drafters know what they know, and loses nothing where they know nothing', () => {
   const decode = (name: string): { fixed: number; controlled: number } => {
     const texts = synthesise(processes[name], 80, 128, random(2));
