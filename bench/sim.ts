@@ -4,14 +4,16 @@ import type { NativeReplayText } from '../lib/native';
 import { Bar } from './common/bar';
 import { fixedPolicy } from './common/fixed-policy';
 import { say, table, type Report } from './common/report';
-import { random, sum } from './common/stats';
+import { mean, random, sum } from './common/stats';
 import { worstRatio } from './common/windows';
-import { decodeByController, decodeByTable, oracleSeconds, plainSeconds } from './sim/decode';
+import { decodeByController, decodeByTable, oracleSeconds, plainSeconds, type Decoded } from './sim/decode';
 import { machines, type Machine } from './sim/machine';
 import { readRecordings } from './sim/recording';
-import { processes, synthesise } from './sim/text';
+import { processes, synthesise, type Process } from './sim/text';
 
 const answers = 160;
+/** Figures are of so many runs together: another seed alone moves a regret ratio by 0.02. */
+const seeds = 6;
 const answerTokens = 128;
 /** Drafted tokens of the fixed policies among which the best is found in hindsight. */
 const fixedRows = [0, 1, 2, 3, 4, 5, 6, 7, 8] as const;
@@ -19,16 +21,16 @@ const fixedRows = [0, 1, 2, 3, 4, 5, 6, 7, 8] as const;
 /** Processes of which a curve is drawn. */
 const shown = ['calibrated', 'drop', 'return', 'ramp'];
 
-/** How one text was decoded somewhere. */
+/** How a process was decoded somewhere, all seeds together. */
 interface Outcome {
   speedup: number;
   fixedSpeedup: number;
   fixedRows: number;
   oracleSpeedup: number;
   regretRatio: number;
-  /** Plain decoding's seconds over the controller's in the worst 8 answers in a row. */
+  /** Plain decoding's seconds over the controller's in the worst 8 answers in a row; mean over seeds. */
   worstWindow: number;
-  /** Tokens a second of the controller, answer by answer, over plain decoding's mean. */
+  /** Tokens a second of the controller, answer by answer, over plain decoding's mean; mean over seeds. */
   curve: number[];
   /** Rounds of the controller, and what it took to simulate them. */
   rounds: number;
@@ -43,12 +45,13 @@ interface Outcome {
  * Summary, on the CPU that was measured, and with the prefixes `h100.`, `h100.b256.`, `b200.`, `b200.b256.` on those roofs:
  * `<process>.speedup`, `<process>.fixedSpeedup`, `<process>.oracleSpeedup` over plain decoding, `<process>.regretRatio` the controller's
  * seconds beyond the oracle's by those of the best fixed number, `<process>.worstWindow` plain seconds over the controller's in the worst 8
- * answers in a row; `roundsPerMinute` of the simulator itself.
+ * answers in a row; `roundsPerMinute` of the simulator itself. Seconds are sums over seeds, of texts and of the noise of passes; recorded texts
+ * stay as they are.
  *
- * @param recordings File of recorded answers to decode instead.
+ * @param file Of recorded answers to decode instead.
  */
-export function sim(recordings?: string): Report {
-  const answered = recordings === undefined ? syntheses() : readRecordings(recordings);
+export function sim(file?: string): Report {
+  const answered = file === undefined ? syntheses() : recordings(file);
   const report: Report = { suite: 'sim', summary: {}, rows: [] };
   const curves: Line[] = [];
   const bar = new Bar(Object.keys(machines).length * Object.keys(answered).length);
@@ -56,16 +59,16 @@ export function sim(recordings?: string): Report {
   let seconds = 0; // of simulating the controller alone
   for (const [where, machine] of Object.entries(machines)) {
     const prefix = where === 'cpu' ? '' : `${where}.`;
-    for (const [name, texts] of Object.entries(answered)) {
+    for (const [name, textsBySeed] of Object.entries(answered)) {
       bar.show(`${where}: ${name}`);
-      const { curve, rounds: simulated, simulatedSeconds, ...figures } = decodeText(machine, texts);
+      const { curve, rounds: simulated, simulatedSeconds, ...figures } = decodeTexts(machine, textsBySeed);
       rounds += simulated;
       seconds += simulatedSeconds;
       bar.step();
       for (const key of ['speedup', 'fixedSpeedup', 'oracleSpeedup', 'regretRatio', 'worstWindow'] as const)
         report.summary[`${prefix}${name}.${key}`] = figures[key];
       report.rows.push({ machine: where, process: name, ...figures });
-      if (where === 'cpu' && (recordings !== undefined || shown.includes(name))) curves.push({ name, values: curve });
+      if (where === 'cpu' && (file !== undefined || shown.includes(name))) curves.push({ name, values: curve });
     }
   }
   bar.end();
@@ -75,36 +78,46 @@ export function sim(recordings?: string): Report {
   return report;
 }
 
-function syntheses(): Record<string, NativeReplayText[]> {
-  return Object.fromEntries(
-    Object.entries(processes).map(([name, process]) => [name, synthesise(process, answers, answerTokens, random(11))]),
-  );
+/** Texts of each process by seed. */
+function syntheses(): Record<string, NativeReplayText[][]> {
+  const textsOf = (process: Process): NativeReplayText[][] =>
+    seeded((seed) => synthesise(process, answers, answerTokens, random(10 + seed)));
+  return Object.fromEntries(Object.entries(processes).map(([name, process]) => [name, textsOf(process)]));
 }
 
-function decodeText(machine: Machine, texts: NativeReplayText[]): Outcome {
-  const plainly = texts.map((text) => plainSeconds(machine, [text]));
-  const plain = sum(plainly);
-  const oracle = oracleSeconds(machine, texts);
-  const fixed = fixedRows.map((rows) =>
-    rows === 0 ? { seconds: plain } : decodeByTable(machine, texts, fixedPolicy(rows)),
-  );
-  const best = fixed.reduce((least, each, rows) => (each.seconds < fixed[least].seconds ? rows : least), 0);
+/** What was recorded stays the same by seed. */
+function recordings(file: string): Record<string, NativeReplayText[][]> {
+  return Object.fromEntries(Object.entries(readRecordings(file)).map(([name, texts]) => [name, seeded(() => texts)]));
+}
+
+function seeded<T>(make: (seed: number) => T): T[] {
+  return Array.from({ length: seeds }, (_, seed) => make(seed));
+}
+
+function decodeTexts(machine: Machine, textsBySeed: NativeReplayText[][]): Outcome {
+  const plainly = textsBySeed.map((texts) => texts.map((text) => plainSeconds(machine, [text])));
+  const plain = sum(plainly.flat());
+  const all = textsBySeed.flat();
+  const oracle = oracleSeconds(machine, all);
+  const fixed = fixedRows.map((rows) => (rows === 0 ? plain : decodeByTable(machine, all, fixedPolicy(rows)).seconds));
+  const best = fixed.reduce((least, each, rows) => (each < fixed[least] ? rows : least), 0);
   const began = performance.now();
-  const controlled = decodeByController(machine, texts, random(5));
+  const runs = textsBySeed.map((texts, seed) => decodeByController(machine, texts, random(50 + seed)));
   const simulatedSeconds = (performance.now() - began) / 1000;
-  const perToken = plain / controlled.tokens;
+  const controlled = sum(runs.map(({ seconds }) => seconds));
+  const secondsOf = (run: Decoded): number[] => run.answers.map(({ seconds }) => seconds);
+  const perToken = plain / sum(runs.map(({ tokens }) => tokens));
+  const curveOf = (run: Decoded): number[] => run.answers.map(({ seconds, tokens }) => (perToken * tokens) / seconds);
+  const curves = runs.map(curveOf);
   return {
-    speedup: plain / controlled.seconds,
-    fixedSpeedup: plain / fixed[best].seconds,
+    speedup: plain / controlled,
+    fixedSpeedup: plain / fixed[best],
     fixedRows: best,
     oracleSpeedup: plain / oracle,
-    regretRatio: (controlled.seconds - oracle) / (fixed[best].seconds - oracle),
-    worstWindow: worstRatio(
-      controlled.answers.map(({ seconds }) => seconds),
-      plainly,
-    ),
-    curve: controlled.answers.map(({ seconds, tokens }) => (perToken * tokens) / seconds),
-    rounds: controlled.rounds,
+    regretRatio: (controlled - oracle) / (fixed[best] - oracle),
+    worstWindow: mean(runs.map((run, seed) => worstRatio(secondsOf(run), plainly[seed]))),
+    curve: curves[0].map((_, answer) => mean(curves.map((curve) => curve[answer]))),
+    rounds: sum(runs.map(({ rounds }) => rounds)),
     simulatedSeconds,
   };
 }

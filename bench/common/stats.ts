@@ -12,6 +12,10 @@ export function sum(values: Iterable<number>): number {
   return total;
 }
 
+export function mean(values: readonly number[]): number {
+  return sum(values) / values.length;
+}
+
 /** A seeded generator (mulberry32) for workloads that must be the same in every run: uniform in [0, 1). */
 export function random(seed: number): () => number {
   let state = seed >>> 0;
