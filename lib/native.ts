@@ -154,7 +154,7 @@ export interface NativeBeliefs {
 
 /**
  * What the engine thread needs to choose a draft. Made by `lib/controller`; the engine applies it and nothing else.
- * The expected gain of a draft is (1 + sum of survival probabilities) / seconds of the round; see native/speculate/plan.h.
+ * Of all plans it takes the one with the fewest expected seconds until the text leaves the draft; see native/speculate/plan.h.
  */
 export interface NativePolicy extends NativePrices, NativeBeliefs {}
 /** Bytes of the packed key of a position, native/speculate/packed_key.h kPackedKeyBytes. */

@@ -113,6 +113,7 @@ class EngineCore {
       DrafterId::suffix, DrafterId::recall, DrafterId::prediction, DrafterId::blend, DrafterId::head};
   static constexpr size_t kFewestTenants = 64;
   static constexpr size_t kSuffix = 0, kRecall = 1, kBlend = 3, kHead = 4;
+  static_assert(kMaxDraftNodes <= kPlannedNodes);
   /// What was drafted for one sequence of the round.
   struct Draft {
     DrafterId drafter;

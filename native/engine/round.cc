@@ -227,8 +227,10 @@ void EngineCore::considerHead(Entry& entry) {
   Planner::Promise promise = entry.promise;
   if (draft.count > 0) {
     promise = planner_.promise(prices_, planEntry(entry, draft), kMaxDraftRows);
-    if (others.count > 0) promise.seconds += prices_.draftSeconds[static_cast<int>(others.drafter)];
-    if (promise.rate() > entry.promise.rate()) {
+    const double drafting = others.count > 0 ? prices_.draftSeconds[static_cast<int>(others.drafter)] : 0;
+    promise.seconds += drafting;
+    promise.price += drafting;
+    if (promise.price < entry.promise.price) {
       with = {std::span(draft.nodes).first(draft.count), draft.selected.data()};
       entry.best = static_cast<int>(kHead);
     } else {

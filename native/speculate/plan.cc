@@ -1,6 +1,7 @@
 #include "speculate/plan.h"
 
 #include <algorithm>
+#include <array>
 
 namespace foretoken {
 
@@ -19,7 +20,10 @@ float Beliefs::acceptanceOf(DrafterId drafter, int depth, float confidence) cons
   return std::clamp(acceptance[static_cast<int>(drafter)][row][bucket], 0.0f, 1.0f);
 }
 
-Planner::Planner(int maxNodes) { candidates_.reserve(maxNodes); }
+Planner::Planner(int maxNodes) {
+  candidates_.reserve(maxNodes);
+  shares_.reserve(kPlannedNodes + 1);
+}
 
 int Planner::plan(const Prices& prices, std::span<const PlanEntry> entries, int maxDrafted) {
   Promise best;
@@ -37,13 +41,11 @@ int Planner::choose(const Prices& prices, std::span<const PlanEntry> offers, int
     return offer.drafter == DrafterId::blend && !offer.nodes.empty();
   });
   int chosen = -1;
-  double bestRate = -1;
   for (size_t i = 0; i < offers.size(); ++i) {
     const bool inBlend = offers[i].drafter == DrafterId::suffix || offers[i].drafter == DrafterId::recall;
     if (offers[i].nodes.empty() || (inBlend && blended)) continue;
     const Promise offered = promise(prices, offers[i], maxDrafted);
-    if (offered.rate() <= bestRate) continue;
-    bestRate = offered.rate();
+    if (chosen >= 0 && offered.price >= best.price) continue;
     chosen = static_cast<int>(i);
     best = offered;
   }
@@ -63,44 +65,93 @@ int Planner::takeForced(const PlanEntry& entry, int room) const {
   return taken;
 }
 
-/// Fills in the survival of an entry's nodes and makes those that are not forced candidates.
-void Planner::rank(const PlanEntry& entry, int32_t index) {
-  std::fill_n(entry.selected, entry.nodes.size(), uint8_t{0});
+void Planner::survive(const PlanEntry& entry) const {
   for (size_t n = 0; n < entry.nodes.size(); ++n) {
     const DraftNode& node = entry.nodes[n];
     const float above = node.parent < 0 ? 1.0f : entry.survival[node.parent];
     entry.survival[n] = above * entry.chance(node);
-    if (!entry.forced) candidates_.push_back({entry.survival[n], index, static_cast<int32_t>(n)});
+  }
+}
+
+/// Rounds of one of so many sequences that all verify as much.
+void Planner::shareRounds(const Prices& prices, const PlanEntry& entry, int sequences, int maxDrafted) {
+  const int room = std::min(maxDrafted, prices.rowBudget - sequences) / sequences;
+  const int most = std::clamp(room, 0, static_cast<int>(entry.nodes.size()));
+  const double draftSeconds = prices.draftSeconds[static_cast<int>(entry.drafter)];
+  shares_.clear();
+  for (int rows = 1; rows <= 1 + most; ++rows) {
+    const double whole = prices.overheadSeconds + prices.pass(rows * sequences);
+    shares_.push_back(whole / sequences + draftSeconds + prices.secondsPerContextToken * rows * entry.contextTokens);
+  }
+}
+
+/// What the next token costs where the text has come to a node, of which `below` are the ones below and `ranked` all of
+/// them, perhaps among others.
+double Planner::roundBelow(std::span<const Candidate> ranked, uint64_t below, double survival) const {
+  const double given = 1 / survival;
+  double saved = 0, best = shares_[0];
+  size_t drafted = 0;
+  for (auto next = ranked.begin(); below != 0; ++next) {
+    const uint64_t node = uint64_t{1} << next->node;
+    if ((below & node) == 0) continue;
+    below ^= node;
+    if (++drafted == shares_.size()) break;
+    saved += given * next->saves;
+    best = std::min(best, shares_[drafted] - saved);
+  }
+  return std::max(0.0, best);
+}
+
+/// Makes an entry's nodes candidates: children come behind their parents, so that from the last one up all below a node
+/// are known before it is.
+void Planner::addCandidates(const PlanEntry& entry, int32_t index) {
+  const auto from = static_cast<std::ptrdiff_t>(candidates_.size());
+  std::array<uint64_t, kPlannedNodes> below{};
+  for (auto n = static_cast<int32_t>(entry.nodes.size()) - 1; n >= 0; --n) {
+    const float survival = entry.survival[n];
+    const std::span<const Candidate> ranked = std::span(candidates_).subspan(from);
+    const double worth = survival > 0 ? roundBelow(ranked, below[n], survival) : 0;
+    const Candidate candidate{survival, index, n, survival * worth};
+    candidates_.insert(std::lower_bound(candidates_.begin() + from, candidates_.end(), candidate), candidate);
+    if (const int32_t parent = entry.nodes[n].parent; parent >= 0) below[parent] |= below[n] | uint64_t{1} << n;
   }
 }
 
 int Planner::bestCut(const Prices& prices, std::span<const PlanEntry> entries, int maxDrafted, Promise& best) {
   candidates_.clear();
-  int rows = static_cast<int>(entries.size()), forced = 0;
-  double tokens = rows, draftSeconds = 0, contextRows = 0;
+  const auto sequences = static_cast<int>(entries.size());
+  int rows = sequences, forced = 0;
+  double tokens = rows, draftSeconds = 0, contextRows = 0, saved = 0;
   for (size_t e = 0; e < entries.size(); ++e) {
     const PlanEntry& entry = entries[e];
     contextRows += entry.contextTokens;
     if (entry.nodes.empty()) continue;
     draftSeconds += prices.draftSeconds[static_cast<int>(entry.drafter)];
-    rank(entry, static_cast<int32_t>(e));
-    if (!entry.forced) continue;
+    std::fill_n(entry.selected, entry.nodes.size(), uint8_t{0});
+    survive(entry);
+    if (!entry.forced) {
+      shareRounds(prices, entry, sequences, maxDrafted);
+      addCandidates(entry, static_cast<int32_t>(e));
+      continue;
+    }
     const int taken = takeForced(entry, maxDrafted - forced);
     for (int n = 0; n < taken; ++n) tokens += entry.survival[n];
     forced += taken;
     contextRows += static_cast<double>(taken) * entry.contextTokens;
   }
   rows += forced;
-  std::sort(candidates_.begin(), candidates_.end());
+  if (sequences > 1) std::sort(candidates_.begin(), candidates_.end());
   const int most = std::min({static_cast<int>(candidates_.size()), maxDrafted - forced, prices.rowBudget - rows});
   int cut = 0;
-  best = {tokens, seconds(prices, draftSeconds, rows, contextRows)};
+  const double plain = seconds(prices, draftSeconds, rows, contextRows);
+  best = {tokens, plain, plain};
   for (int k = 0; k < most; ++k) {
     tokens += candidates_[k].survival;
+    saved += candidates_[k].saves;
     contextRows += entries[candidates_[k].entry].contextTokens;
-    const Promise more{tokens, seconds(prices, draftSeconds, rows + k + 1, contextRows)};
-    if (more.rate() <= best.rate()) continue;
-    best = more;
+    const double taken = seconds(prices, draftSeconds, rows + k + 1, contextRows);
+    if (taken - saved >= best.price) continue;
+    best = {tokens, taken, taken - saved};
     cut = k + 1;
   }
   for (int k = 0; k < cut; ++k) entries[candidates_[k].entry].selected[candidates_[k].node] = 1;

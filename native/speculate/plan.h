@@ -1,11 +1,25 @@
 // Which drafted nodes go into the next pass: the policy table applied to the fresh confidences of one round.
 //
 // Every node has a survival, the product of calibrated acceptance probabilities from the root down: the probability
-// that the target says the whole path. A round that verifies a set of nodes emits (sequences + sum of survivals) tokens
-// on average and takes draft + pass(rows) + overhead seconds. Nodes are admitted in the order of survival (a child
-// never survives better than its parent, so parents come first), and the cut with the most expected tokens per second
-// wins. All cuts up to the budget are looked at, so a step in the price of a pass cannot hide a better cut behind it;
-// the cut at zero is plain decoding.
+// that the target says the whole path. To verify it takes a row, and saves the round that the token after it would need
+// if the text comes that far. But that token is not dear there: a draft that has just been right goes on, and the next
+// round can verify all of it that this one leaves out. So a node is worth, where the text has come to it, what the
+// token after it would cost: the seconds of the best round from there on, less what the nodes that it verifies are
+// worth,
+//
+//     worth(node) = min over sets below it of [seconds(1 + size) - sum over the set of survival / survival(node) *
+//     worth]
+//
+// which begins with a plain round at the leaves. The same expression at the root, over all drafted nodes, is what the
+// sequence's next token costs, and the set that makes it least is the plan; of two drafts the better one makes it less.
+// As the tokens of a text are the same however rounds divide it, this is to look for the fewest seconds until the text
+// leaves the draft. (The most expected tokens per second of the round at hand would verify more, and too much: it
+// counts what it leaves out as lost.)
+//
+// Nodes are admitted in the order of survival (a child never survives better than its parent, so parents come first),
+// and all cuts up to the budget are looked at, so a step in the price of a pass cannot hide a better cut behind it; the
+// cut at zero is plain decoding. Where sequences share a pass, a round costs each of them its share of one in which all
+// verify as much.
 //
 // The idea of admitting draft tokens of a whole batch by survival under a priced budget is that of TETRIS (ACL 2025)
 // and DSpark's scheduler (arXiv 2607.05147).
@@ -23,6 +37,8 @@ namespace foretoken {
 constexpr int kPolicyDepths = 8;
 constexpr int kPolicyBuckets = 16;
 constexpr int kPromiseBuckets = 16;
+/// Nodes of one draft at most, so that the ones below another are a word.
+constexpr int kPlannedNodes = 64;
 
 /// Tokens that a draft promises, as an index: a quarter of a token each, all beyond in the last one.
 constexpr int promiseBucket(double tokens) {
@@ -77,7 +93,8 @@ struct PlanEntry {
 
 class Planner {
  public:
-  /// Workspace for rounds of at most `maxNodes` drafted nodes together; plan() allocates nothing.
+  /// Workspace for rounds of at most `maxNodes` drafted nodes together, kPlannedNodes of each; plan() allocates
+  /// nothing.
   explicit Planner(int maxNodes);
 
   /// Fills `selected` and `survival` of every entry; returns the number of nodes taken, at most `maxDrafted`.
@@ -86,7 +103,7 @@ class Planner {
   struct Promise {
     double tokens = 0;   ///< expected, that of plain decoding included
     double seconds = 0;  ///< for all of them
-    double rate() const { return tokens / seconds; }
+    double price = 0;    ///< seconds that the next token costs: less what the others save later
   };
   Promise promise(const Prices& prices, const PlanEntry& entry, int maxDrafted);
   /// Whose draft of one sequence may go into the pass: an index into `offers`, -1 where all are empty; and what it, or
@@ -98,6 +115,7 @@ class Planner {
   struct Candidate {
     float survival;
     int32_t entry, node;
+    double saves;  ///< survival x worth
     /// Best first; a parent before its child where both survive alike.
     bool operator<(const Candidate& other) const {
       if (survival != other.survival) return survival > other.survival;
@@ -105,11 +123,16 @@ class Planner {
     }
   };
   double seconds(const Prices& prices, double draftSeconds, int rows, double contextRows) const;
-  void rank(const PlanEntry& entry, int32_t index);
+  void survive(const PlanEntry& entry) const;
+  void addCandidates(const PlanEntry& entry, int32_t index);
+  void shareRounds(const Prices& prices, const PlanEntry& entry, int sequences, int maxDrafted);
+  double roundBelow(std::span<const Candidate> ranked, uint64_t below, double survival) const;
   int takeForced(const PlanEntry& entry, int room) const;
   int bestCut(const Prices& prices, std::span<const PlanEntry> entries, int maxDrafted, Promise& best);
 
   std::vector<Candidate> candidates_;
+  /// Of the entry that is looked at: its share of a round in which it verifies so many nodes, as many as it may.
+  std::vector<double> shares_;
 };
 
 }  // namespace foretoken

@@ -39,17 +39,32 @@ function survivalsOf({ acceptance }: NativePolicy, offered: number[]): number[] 
   return offered.map((sure, i) => (survival *= acceptance[cellOf(Drafter.suffix, i + 1, bucketOf(sure))]));
 }
 
-/** How many of the offered tokens the policy's table says to draft: the most expected tokens per second. */
+/** How many of the offered tokens the policy's table says to draft: as native/speculate/plan.h has it. */
 export function chooseLength(policy: NativePolicy, offered: number[]): number {
-  const price = (rows: number): number => policy.passSeconds[rows - 1] + policy.overheadSeconds;
-  let best = 0;
-  let bestRate = 1 / price(1);
-  let tokens = 1;
   const survivals = survivalsOf(policy, offered);
-  for (let length = 1; length <= offered.length && length < policy.rowBudget; ++length) {
-    tokens += survivals[length - 1];
-    const rate = tokens / (price(1 + length) + policy.draftSeconds[Drafter.suffix]);
-    if (rate > bestRate) [best, bestRate] = [length, rate];
+  const worth: number[] = [];
+  let best = { length: 0, price: 0 };
+  for (let at = offered.length; at >= 0; --at) {
+    best = cheapest(policy, survivals, worth, at);
+    worth[at - 1] = best.price;
+  }
+  return best.length;
+}
+
+/** The best length where the text has come to the token before index `at`, and what the next token costs then. */
+function cheapest(
+  { passSeconds, overheadSeconds, draftSeconds, rowBudget }: NativePolicy,
+  survivals: number[],
+  worth: number[],
+  at: number,
+): { length: number; price: number } {
+  const roundSeconds = (rows: number): number => passSeconds[rows - 1] + overheadSeconds + draftSeconds[Drafter.suffix];
+  let best = { length: 0, price: roundSeconds(1) };
+  let saved = 0;
+  for (let length = 1; at + length <= survivals.length && length < rowBudget; ++length) {
+    saved += (survivals[at + length - 1] / (survivals[at - 1] ?? 1)) * worth[at + length - 1];
+    const price = roundSeconds(1 + length) - saved;
+    if (price < best.price) best = { length, price };
   }
   return best;
 }
