@@ -9,8 +9,6 @@ const priorWeight = 8;
 const depthWeight = 8;
 /** Accepted tokens that the trust in a drafter's prior starts with. */
 const trustWeight = 3;
-/** Nothing is surer than this: a chain of tokens that can't fail would be as long as there is room, and the last ones of it do fail. */
-const surest = 0.99;
 /**
  * Drafted tokens that a cell, and a bucket over all depths, remember: enough to tell 5 % from 15 %, few enough to follow a
  * text that turns. Once a drafter fails at depth 1 nothing deeper is reached any more, so that the bucket must forget too.
@@ -169,8 +167,7 @@ function makeDrafterTable(counts: Counts, drafter: number): void {
   for (let row = from; row < from + drafterCells; row += policyBuckets) {
     for (let bucket = 0; bucket < policyBuckets; ++bucket) {
       weight[bucket] = tried[row + bucket] + depthWeight;
-      const chance = (accepted[row + bucket] + depthWeight * chances[bucket]) / weight[bucket];
-      value[bucket] = Math.min(surest, chance);
+      value[bucket] = (accepted[row + bucket] + depthWeight * chances[bucket]) / weight[bucket];
     }
     table.set(isotonic(value, weight, value), row);
   }

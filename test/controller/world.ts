@@ -36,7 +36,9 @@ export interface World {
 /** The chance that the policy's table gives to each of the offered tokens and all before it. */
 function survivalsOf({ acceptance }: NativePolicy, offered: number[]): number[] {
   let survival = 1;
-  return offered.map((sure, i) => (survival *= acceptance[cellOf(Drafter.suffix, i + 1, bucketOf(sure))]));
+  return offered.map(
+    (sure, i) => (survival *= Math.min(0.99, acceptance[cellOf(Drafter.suffix, i + 1, bucketOf(sure))])),
+  );
 }
 
 /** How many of the offered tokens the policy's table says to draft: as native/speculate/plan.h has it. */

@@ -310,7 +310,7 @@ void plansWithTrust() {
   for (auto& depth : policy.acceptance[1]) depth.fill(1);
   sequences[0].trust = 2;
   planner.plan(policy, entriesOf(policy, sequences), 96);
-  CHECK(sequences[0].survival[7] == 1);  // it never lowers what a table is certain of
+  CHECK(std::abs(sequences[0].survival[7] - std::pow(0.99f, 8)) < 1e-5);  // nothing is certain
   PlanEntry suffix = entriesOf(policy, sequences)[0], recall = suffix;
   recall.drafter = DrafterId::recall;
   Planner::Promise promise;
