@@ -133,8 +133,9 @@ export interface NativePrices {
 /** What drafts are worth where one tenant's text is decoded, and who may make them. */
 export interface NativeBeliefs {
   /**
-   * Probability that a drafted token is accepted given that its prefix was: [drafter][depth][confidence bucket],
-   * `policyDepths` depths (the last one stands for all deeper) and `policyBuckets` equal buckets of confidence 0..1.
+   * Probability that a drafted token is accepted given that its prefix was: [drafter][depth][confidence],
+   * `policyDepths` depths (the last one stands for all deeper) and `policyKnots` confidences, evenly spaced in log odds; on straight lines
+   * between those.
    */
   acceptance: Float32Array;
   /**
@@ -160,7 +161,9 @@ export interface NativePolicy extends NativePrices, NativeBeliefs {}
 /** Bytes of the packed key of a position, native/speculate/packed_key.h kPackedKeyBytes. */
 export const packedKeyBytes = 16;
 export const policyDepths = 8;
-export const policyBuckets = 16;
+export const policyKnots = 16;
+/** Log odds of confidence from one knot of the acceptance table to the next, native/speculate/plan.cc kKnotStep; the middle of all is at 0. */
+export const knotStep = 0.75;
 export const drafterCount = 7;
 export const promiseBuckets = 16;
 

@@ -1,36 +1,36 @@
-import { Drafter, drafterCount, policyBuckets, policyDepths } from '../native';
+import { Drafter, drafterCount, knotStep, policyDepths, policyKnots } from '../native';
 import { isotonic } from './isotonic';
 
 /** How a row's token is drawn: a sampled token is harder to guess than the likeliest one. */
 export type RowKind = 'greedy' | 'sampled';
 
-/** Drafted tokens that the prior of a whole bucket is worth, and that a bucket is worth against one depth of it. */
+/** Drafted tokens that the prior of a confidence is worth, and that a confidence is worth against one depth of it. */
 const priorWeight = 8;
 const depthWeight = 8;
 /** Accepted tokens that the trust in a drafter's prior starts with. */
 const trustWeight = 3;
 /**
- * Drafted tokens that a cell, and a bucket over all depths, remember: enough to tell 5 % from 15 %, few enough to follow a
- * text that turns. Once a drafter fails at depth 1 nothing deeper is reached any more, so that the bucket must forget too.
+ * Drafted tokens that a cell, and a confidence over all depths, remember: enough to tell 5 % from 15 %, few enough to follow a
+ * text that turns. Once a drafter fails at depth 1 nothing deeper is reached any more, so that the confidence must forget too.
  */
 const cellMemory = 48;
-const bucketMemory = 96;
+const knotMemory = 96;
 /** Every `fadeEvery` rounds all cells lose a little, so that what is no longer tried drifts back to its prior. */
 const fadeEvery = 256;
 const fade = 0.9;
 
-const drafterCells = policyDepths * policyBuckets;
+const drafterCells = policyDepths * policyKnots;
 const cells = drafterCount * drafterCells;
 
 /** What one kind of row has taught; tables of drafters are made anew only where something was learned. */
 interface Counts {
   kind: RowKind;
-  /** [drafter][depth][bucket] */
+  /** [drafter][depth][knot] */
   tried: Float64Array;
   accepted: Float64Array;
-  /** [drafter][bucket], all depths */
-  bucketTried: Float64Array;
-  bucketAccepted: Float64Array;
+  /** [drafter][knot], all depths */
+  knotTried: Float64Array;
+  knotAccepted: Float64Array;
   /** As the engine's policy wants it; by drafter: 1 = something was learned since its part was made. */
   table: Float32Array;
   stale: Uint8Array;
@@ -40,7 +40,8 @@ interface Counts {
  * Chance that a drafted token is accepted, given that its prefix was: by drafter, depth and confidence.
  *
  * Counts with a prior, in three layers: how far the drafter as a whole keeps what its prior promises, then all depths of
- * a confidence bucket, then each depth; confidence never lowers the chance (isotonic). Tokens that verification never
+ * a confidence, then each depth; confidence never lowers the chance (isotonic). A token counts at the two knots that its confidence lies
+ * between, for the nearer one more. Tokens that verification never
  * reached say nothing and are not counted.
  */
 export class AcceptanceModel {
@@ -53,10 +54,11 @@ export class AcceptanceModel {
 
   /** Takes one drafted token that verification reached. */
   observe(kind: RowKind, drafter: number, depth: number, confidence: number, accepted: boolean): void {
-    const bucket = bucketOf(confidence);
+    const place = knotPlace(confidence);
+    const below = Math.min(Math.floor(place), policyKnots - 2);
     const counts = this.#counts[kind];
-    count(counts.tried, counts.accepted, cellOf(drafter, depth, bucket), accepted, cellMemory);
-    count(counts.bucketTried, counts.bucketAccepted, drafter * policyBuckets + bucket, accepted, bucketMemory);
+    countToken(counts, drafter, depth, below, 1 + below - place, accepted);
+    countToken(counts, drafter, depth, below + 1, place - below, accepted);
     counts.stale[drafter] = 1;
   }
 
@@ -69,7 +71,7 @@ export class AcceptanceModel {
     if (this.#sinceFade >= fadeEvery) this.#fade();
   }
 
-  /** [drafter][depth][bucket], as the engine's policy wants it. */
+  /** [drafter][depth][knot], as the engine's policy wants it. */
   table(): Float32Array {
     const result = upToDate(this.#counts.greedy).slice();
     const total = this.#recent.greedy + this.#recent.sampled;
@@ -84,10 +86,10 @@ export class AcceptanceModel {
   summary(drafter: number): { tried: number; accepted: number } {
     let tried = 0;
     let accepted = 0;
-    for (const { bucketTried, bucketAccepted } of Object.values(this.#counts)) {
-      for (let at = drafter * policyBuckets; at < (drafter + 1) * policyBuckets; ++at) {
-        tried += bucketTried[at];
-        accepted += bucketAccepted[at];
+    for (const { knotTried, knotAccepted } of Object.values(this.#counts)) {
+      for (let at = drafter * policyKnots; at < (drafter + 1) * policyKnots; ++at) {
+        tried += knotTried[at];
+        accepted += knotAccepted[at];
       }
     }
     return { tried, accepted };
@@ -95,22 +97,32 @@ export class AcceptanceModel {
 
   #fade(): void {
     this.#sinceFade = 0;
-    for (const { stale, tried, accepted, bucketTried, bucketAccepted } of Object.values(this.#counts)) {
+    for (const { stale, tried, accepted, knotTried, knotAccepted } of Object.values(this.#counts)) {
       stale.fill(1);
-      for (const values of [tried, accepted, bucketTried, bucketAccepted])
+      for (const values of [tried, accepted, knotTried, knotAccepted])
         for (let i = 0; i < values.length; ++i) values[i] *= fade;
     }
   }
 }
 
 /** Where a token's chance stands in the policy's acceptance table; `depth` counts from 1. */
-export function cellOf(drafter: number, depth: number, bucket: number): number {
-  return (drafter * policyDepths + Math.min(Math.max(depth, 1), policyDepths) - 1) * policyBuckets + bucket;
+export function cellOf(drafter: number, depth: number, knot: number): number {
+  return (drafter * policyDepths + Math.min(Math.max(depth, 1), policyDepths) - 1) * policyKnots + knot;
 }
 
-/** The bucket of a confidence 0..1. */
-export function bucketOf(confidence: number): number {
-  return Math.min(policyBuckets - 1, Math.max(0, Math.floor(confidence * policyBuckets)));
+const middleKnot = (policyKnots - 1) / 2;
+
+/** Where a confidence 0..1 stands among the knots, as native/speculate/plan.h has it. */
+export function knotPlace(confidence: number): number {
+  if (!(confidence > 0)) return 0;
+  if (confidence >= 1) return policyKnots - 1;
+  const place = Math.log(confidence / (1 - confidence)) / knotStep + middleKnot;
+  return Math.min(policyKnots - 1, Math.max(0, place));
+}
+
+/** The confidence of a knot. */
+export function knotConfidence(knot: number): number {
+  return 1 / (1 + Math.exp((middleKnot - knot) * knotStep));
 }
 
 /**
@@ -135,20 +147,20 @@ const priors: Record<RowKind, Partial<Record<Drafter, readonly [number, number]>
   },
 };
 
-/** [drafter][bucket] of each kind. */
+/** [drafter][knot] of each kind. */
 const priorChances: Record<RowKind, Float64Array> = { greedy: chancesOf('greedy'), sampled: chancesOf('sampled') };
 
 function chancesOf(kind: RowKind): Float64Array {
-  return Float64Array.from({ length: drafterCount * policyBuckets }, (_, at) => {
-    const [first, second] = priors[kind][Math.floor(at / policyBuckets) as Drafter] ?? [0.05, 0];
-    return Math.min(0.98, Math.max(0.01, first + (second * ((at % policyBuckets) + 0.5)) / policyBuckets));
+  return Float64Array.from({ length: drafterCount * policyKnots }, (_, at) => {
+    const [first, second] = priors[kind][Math.floor(at / policyKnots) as Drafter] ?? [0.05, 0];
+    return Math.min(0.98, Math.max(0.01, first + second * knotConfidence(at % policyKnots)));
   });
 }
 
-/** Work space of a table: one row of buckets, of all depths together and of one. */
-const chances = new Float64Array(policyBuckets);
-const value = new Float64Array(policyBuckets);
-const weight = new Float64Array(policyBuckets);
+/** Work space of a table: one row of knots, of all depths together and of one. */
+const chances = new Float64Array(policyKnots);
+const value = new Float64Array(policyKnots);
+const weight = new Float64Array(policyKnots);
 
 /** The table of one kind of row, after what was learned since it was made. */
 function upToDate(counts: Counts): Float32Array {
@@ -164,41 +176,54 @@ function makeDrafterTable(counts: Counts, drafter: number): void {
   const { tried, accepted, table } = counts;
   const from = cellOf(drafter, 1, 0);
   pool(counts, drafter);
-  for (let row = from; row < from + drafterCells; row += policyBuckets) {
-    for (let bucket = 0; bucket < policyBuckets; ++bucket) {
-      weight[bucket] = tried[row + bucket] + depthWeight;
-      value[bucket] = (accepted[row + bucket] + depthWeight * chances[bucket]) / weight[bucket];
+  for (let row = from; row < from + drafterCells; row += policyKnots) {
+    for (let knot = 0; knot < policyKnots; ++knot) {
+      weight[knot] = tried[row + knot] + depthWeight;
+      value[knot] = (accepted[row + knot] + depthWeight * chances[knot]) / weight[knot];
     }
     table.set(isotonic(value, weight, value), row);
   }
 }
 
-/** Puts into `chances` that of each confidence bucket over all depths, held to the prior as far as the drafter as a whole keeps it. */
+/** Puts into `chances` that of each confidence over all depths, held to the prior as far as the drafter as a whole keeps it. */
 function pool(counts: Counts, drafter: number): void {
-  const from = drafter * policyBuckets;
-  const { bucketTried, bucketAccepted } = counts;
+  const from = drafter * policyKnots;
+  const { knotTried, knotAccepted } = counts;
   const prior = priorChances[counts.kind];
   let promised = trustWeight;
   let kept = trustWeight;
-  for (let at = from; at < from + policyBuckets; ++at) {
-    promised += bucketTried[at] * prior[at];
-    kept += bucketAccepted[at];
+  for (let at = from; at < from + policyKnots; ++at) {
+    promised += knotTried[at] * prior[at];
+    kept += knotAccepted[at];
   }
   const trust = Math.min(1, kept / promised);
-  for (let bucket = 0; bucket < policyBuckets; ++bucket) {
-    const at = from + bucket;
-    chances[bucket] = (bucketAccepted[at] + priorWeight * trust * prior[at]) / (bucketTried[at] + priorWeight);
+  for (let knot = 0; knot < policyKnots; ++knot) {
+    const at = from + knot;
+    chances[knot] = (knotAccepted[at] + priorWeight * trust * prior[at]) / (knotTried[at] + priorWeight);
   }
 }
 
-/** Counts one event; where `memory` events are counted already, the older ones fade. */
-function count(tried: Float64Array, accepted: Float64Array, at: number, hit: boolean, memory: number): void {
-  if (tried[at] >= memory - 1) {
-    tried[at] *= 1 - 1 / memory;
-    accepted[at] *= 1 - 1 / memory;
+/** Counts a token at a knot as so much of one. */
+function countToken(counts: Counts, drafter: number, depth: number, knot: number, part: number, hit: boolean): void {
+  count(counts.tried, counts.accepted, cellOf(drafter, depth, knot), part, hit, cellMemory);
+  count(counts.knotTried, counts.knotAccepted, drafter * policyKnots + knot, part, hit, knotMemory);
+}
+
+/** Counts a part of an event; where `memory` events are counted already, the older ones fade. */
+function count(
+  tried: Float64Array,
+  accepted: Float64Array,
+  at: number,
+  part: number,
+  hit: boolean,
+  memory: number,
+): void {
+  if (tried[at] >= memory - part) {
+    tried[at] *= 1 - part / memory;
+    accepted[at] *= 1 - part / memory;
   }
-  tried[at] += 1;
-  if (hit) accepted[at] += 1;
+  tried[at] += part;
+  if (hit) accepted[at] += part;
 }
 
 function emptyCounts(kind: RowKind): Counts {
@@ -206,8 +231,8 @@ function emptyCounts(kind: RowKind): Counts {
     kind,
     tried: new Float64Array(cells),
     accepted: new Float64Array(cells),
-    bucketTried: new Float64Array(drafterCount * policyBuckets),
-    bucketAccepted: new Float64Array(drafterCount * policyBuckets),
+    knotTried: new Float64Array(drafterCount * policyKnots),
+    knotAccepted: new Float64Array(drafterCount * policyKnots),
     table: new Float32Array(cells),
     stale: new Uint8Array(drafterCount).fill(1),
   };

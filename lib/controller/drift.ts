@@ -1,7 +1,8 @@
-import { drafterCount, policyBuckets } from '../native';
+import { drafterCount } from '../native';
 import { ChangeCapital } from '../capital';
-import { bucketOf } from './acceptance';
 
+/** Equal steps of confidence 0..1. */
+const buckets = 16;
 /** Rounds over which it is kept how often a drafter's first tokens are right, by confidence: hundreds of answers. */
 const memory = 4096;
 /** Rounds before a drafter's usual is known. */
@@ -66,10 +67,14 @@ export class Drift {
   }
 }
 
+function bucketOf(confidence: number): number {
+  return Math.min(buckets - 1, Math.max(0, Math.floor(confidence * buckets)));
+}
+
 /** One drafter. */
 class Watch {
-  readonly #tried = new Float64Array(policyBuckets);
-  readonly #right = new Float64Array(policyBuckets);
+  readonly #tried = new Float64Array(buckets);
+  readonly #right = new Float64Array(buckets);
   #rounds = 0;
   #buckets: number[] = [];
   #rightBucket = -1;

@@ -2,8 +2,20 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 namespace foretoken {
+namespace {
+/// Log odds from one knot to the next: the last of them is at 0.996.
+constexpr float kKnotStep = 0.75f;
+}  // namespace
+
+float knotPlace(float confidence) {
+  if (!(confidence > 0)) return 0;
+  if (confidence >= 1) return kPolicyKnots - 1;
+  const float odds = std::log(confidence / (1 - confidence));
+  return std::clamp(odds / kKnotStep + (kPolicyKnots - 1) / 2.0f, 0.0f, kPolicyKnots - 1.0f);
+}
 
 double Prices::pass(int rows) const {
   const int known = static_cast<int>(passSeconds.size());
@@ -15,9 +27,11 @@ double Prices::pass(int rows) const {
 }
 
 float Beliefs::acceptanceOf(DrafterId drafter, int depth, float confidence) const {
-  const int bucket = std::clamp(static_cast<int>(confidence * kPolicyBuckets), 0, kPolicyBuckets - 1);
-  const int row = std::clamp(depth, 1, kPolicyDepths) - 1;
-  return std::clamp(acceptance[static_cast<int>(drafter)][row][bucket], 0.0f, 1.0f);
+  const auto& chances = acceptance[static_cast<int>(drafter)][std::clamp(depth, 1, kPolicyDepths) - 1];
+  const float place = knotPlace(confidence);
+  const int below = std::min(static_cast<int>(place), kPolicyKnots - 2);
+  const float beyond = place - static_cast<float>(below);
+  return std::clamp(chances[below] + beyond * (chances[below + 1] - chances[below]), 0.0f, 1.0f);
 }
 
 Planner::Planner(int maxNodes) {

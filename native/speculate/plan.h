@@ -35,10 +35,14 @@
 namespace foretoken {
 
 constexpr int kPolicyDepths = 8;
-constexpr int kPolicyBuckets = 16;
+constexpr int kPolicyKnots = 16;
 constexpr int kPromiseBuckets = 16;
 /// Nodes of one draft at most, so that the ones below another are a word.
 constexpr int kPlannedNodes = 64;
+
+/// Where a confidence stands among the knots of the table, which are evenly spaced in log odds: that 99 % come and not
+/// 97 % matters as much as 3 % and not 1 %. Below the first and beyond the last one it is theirs.
+float knotPlace(float confidence);
 
 /// Tokens that a draft promises, as an index: a quarter of a token each, all beyond in the last one.
 constexpr int promiseBucket(double tokens) {
@@ -59,7 +63,8 @@ struct Prices {
 
 /// What drafts are worth where one tenant's text is decoded, and who may make them; by default nobody.
 struct Beliefs {
-  std::array<std::array<std::array<float, kPolicyBuckets>, kPolicyDepths>, kDrafterCount> acceptance{};
+  /// Chances of drafted tokens by drafter and depth at knots of confidence, and on straight lines between them.
+  std::array<std::array<std::array<float, kPolicyKnots>, kPolicyDepths>, kDrafterCount> acceptance{};
   /// Accepted tokens that `acceptance` counts for against what a text itself shows of a drafter; 0 = it is final.
   float tableWeight = 0;
   std::array<bool, kDrafterCount> allowed{};

@@ -10,11 +10,11 @@ import { fixedPolicy } from '../../bench/common/fixed-policy';
 import { random } from '../../bench/common/stats';
 import { loadBinding } from '../../lib/binding';
 import { Controller } from '../../lib/controller/controller';
-import { bucketOf, cellOf } from '../../lib/controller/acceptance';
 import { NodeOutcome, unpackNode } from '../../lib/controller/nodes';
 import { Drafter } from '../../lib/native';
 import type { Recording } from '../../lib';
 import { prompts, tinyModel } from '../api/tiny';
+import { chanceOf } from '../controller/world';
 
 const tiny = tinyModel();
 const machine = machines['cpu'];
@@ -151,7 +151,7 @@ test('what is said to have been expected is what was planned with: the table, an
       let survival = 1;
       let tokens = 1;
       Array.from(draftOutcome, unpackNode).forEach(({ depth, outcome, shadow, drafter }, i) => {
-        const said = policy.acceptance[cellOf(drafter, depth, bucketOf(draftConfidence[i]))];
+        const said = chanceOf(policy.acceptance, drafter, depth, draftConfidence[i]);
         if (!shadow) {
           expect(draftChance[i]).toBeCloseTo(Math.min(0.99, said * trust), 5);
           tokens += survival *= draftChance[i];

@@ -1,12 +1,12 @@
 import fc from 'fast-check';
-import { AcceptanceModel, bucketOf, cellOf } from '../../lib/controller/acceptance';
+import { AcceptanceModel } from '../../lib/controller/acceptance';
 import { Controller, pricesDiffer } from '../../lib/controller/controller';
 import type { Profile } from '../../lib/controller/cost';
 import { explain } from '../../lib/controller/explain';
-import { Drafter, drafterCount, policyBuckets, policyDepths } from '../../lib/native';
+import { Drafter, drafterCount, policyKnots, policyDepths } from '../../lib/native';
 import type { NativePrices } from '../../lib/native';
 import { outcomes } from '../decode/scripted-engine';
-import { owner, simulate } from './world';
+import { chanceOf, owner, simulate } from './world';
 import type { World } from './world';
 
 const passSeconds = Array.from({ length: 64 }, (_, i) => 3e-3 * (1 + 0.03 * i + (i >= 8 ? 0.3 : 0)));
@@ -177,7 +177,7 @@ test('of very many tenants those that were seen longest ago begin anew, and the 
 test('a table has the shape that the engine wants', () => {
   const policy = create().policy();
   expect(policy.passSeconds).toHaveLength(policy.rowBudget);
-  expect(policy.acceptance).toHaveLength(drafterCount * policyDepths * policyBuckets);
+  expect(policy.acceptance).toHaveLength(drafterCount * policyDepths * policyKnots);
   expect(Array.from(policy.allowed)).toEqual([0, 1, 1, 0, 1, 1, 1]);
   expect(policy.draftSeconds).toHaveLength(drafterCount);
 });
@@ -213,7 +213,7 @@ test('calibration compares what plans had promised with what came', () => {
 
 describe('acceptance', () => {
   const chance = (model: AcceptanceModel, confidence: number, depth = 1): number =>
-    model.table()[cellOf(Drafter.suffix, depth, bucketOf(confidence))];
+    chanceOf(model.table(), Drafter.suffix, depth, confidence);
 
   test('never falls with confidence and stays within 0..1, whatever is seen', () => {
     const draft = fc.record({
@@ -233,7 +233,7 @@ describe('acceptance', () => {
         }
         const table = model.table();
         expect(table.every((value) => value >= 0 && value <= 1 + 1e-6)).toBe(true);
-        expect(table.every((value, i) => i % policyBuckets === 0 || value >= table[i - 1] - 1e-6)).toBe(true);
+        expect(table.every((value, i) => i % policyKnots === 0 || value >= table[i - 1] - 1e-6)).toBe(true);
       }),
       { numRuns: 100 },
     );

@@ -1,6 +1,6 @@
-import { bucketOf, cellOf } from '../../lib/controller/acceptance';
+import { cellOf, knotPlace } from '../../lib/controller/acceptance';
 import type { Controller, RowOwner } from '../../lib/controller/controller';
-import { Drafter } from '../../lib/native';
+import { Drafter, policyKnots } from '../../lib/native';
 import type { NativePolicy } from '../../lib/native';
 import { outcomes } from '../decode/scripted-engine';
 
@@ -33,12 +33,18 @@ export interface World {
   interrupted?: number;
 }
 
+/** The chance that a table gives to a token of this confidence, as the engine reads it. */
+export function chanceOf(table: Float32Array, drafter: Drafter, depth: number, confidence: number): number {
+  const place = knotPlace(confidence);
+  const below = Math.min(Math.floor(place), policyKnots - 2);
+  const [low, high] = [table[cellOf(drafter, depth, below)], table[cellOf(drafter, depth, below + 1)]];
+  return low + (place - below) * (high - low);
+}
+
 /** The chance that the policy's table gives to each of the offered tokens and all before it. */
 function survivalsOf({ acceptance }: NativePolicy, offered: number[]): number[] {
   let survival = 1;
-  return offered.map(
-    (sure, i) => (survival *= Math.min(0.99, acceptance[cellOf(Drafter.suffix, i + 1, bucketOf(sure))])),
-  );
+  return offered.map((sure, i) => (survival *= Math.min(0.99, chanceOf(acceptance, Drafter.suffix, i + 1, sure))));
 }
 
 /** How many of the offered tokens the policy's table says to draft: as native/speculate/plan.h has it. */

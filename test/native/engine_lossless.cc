@@ -31,8 +31,7 @@ Policy generousPolicy(Random& random) {
   policy.allowed = {false, true, true, false, true, false, true};
   for (auto& drafter : policy.acceptance) {
     for (auto& depth : drafter) {
-      for (int bucket = 0; bucket < kPolicyBuckets; ++bucket)
-        depth[bucket] = static_cast<float>(bucket + random.below(3)) / 18.0f;
+      for (int knot = 0; knot < kPolicyKnots; ++knot) depth[knot] = static_cast<float>(knot + random.below(3)) / 18.0f;
     }
   }
   return policy;

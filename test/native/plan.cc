@@ -340,15 +340,27 @@ void trustFollowsTheText() {
   CHECK(std::abs(trust.of(DrafterId::suffix, 60) - 1) < 1e-6);
 }
 
-void readsTheRightBucket() {
+/// Knots and what lies between them; numbers that are no confidences are those of an end.
+void readsBetweenTheKnots() {
   Policy policy;
   policy.acceptance[1][0][0] = 0.1f;
   policy.acceptance[1][0][15] = 0.9f;
-  policy.acceptance[1][7][8] = 0.5f;
-  CHECK(policy.acceptanceOf(DrafterId::suffix, 1, 0.0f) == 0.1f);
-  CHECK(policy.acceptanceOf(DrafterId::suffix, 1, 1.0f) == 0.9f);
-  CHECK(policy.acceptanceOf(DrafterId::suffix, 8, 0.5f) == 0.5f);
-  CHECK(policy.acceptanceOf(DrafterId::suffix, 30, 0.5f) == 0.5f);
+  policy.acceptance[1][7][7] = 0.4f;
+  policy.acceptance[1][7][8] = 0.6f;
+  for (const float low : {0.0f, 0.002f, -1.0f, std::nanf("")})
+    CHECK(policy.acceptanceOf(DrafterId::suffix, 1, low) == 0.1f);
+  for (const float high : {1.0f, 0.998f, 2.0f}) CHECK(policy.acceptanceOf(DrafterId::suffix, 1, high) == 0.9f);
+  for (const int depth : {8, 30}) {
+    CHECK(std::abs(policy.acceptanceOf(DrafterId::suffix, depth, 0.5f) - 0.5f) < 1e-6);
+    CHECK(std::abs(policy.acceptanceOf(DrafterId::suffix, depth, 0.59266f) - 0.6f) < 1e-4);  // 0.375 of log odds
+  }
+  float last = 0;
+  for (int i = 0; i <= 1000; ++i) {
+    const float place = knotPlace(static_cast<float>(i) / 1000);
+    CHECK(place >= last && place <= kPolicyKnots - 1);
+    last = place;
+  }
+  CHECK(knotPlace(0.5f) == 7.5f);
 }
 
 }  // namespace
@@ -367,6 +379,6 @@ int main() {
   choosesTheBlend();
   plansWithTrust();
   trustFollowsTheText();
-  readsTheRightBucket();
+  readsBetweenTheKnots();
   return test::finish("plan");
 }

@@ -39,8 +39,8 @@ Policy policyOf(float acceptance, float tableWeight) {
     policy.allowed[static_cast<int>(which)] = true;
   for (auto& drafter : policy.acceptance)
     for (auto& depth : drafter)
-      for (int bucket = 0; bucket < kPolicyBuckets; ++bucket)
-        depth[bucket] = acceptance * static_cast<float>(bucket + 1) / kPolicyBuckets;
+      for (int knot = 0; knot < kPolicyKnots; ++knot)
+        depth[knot] = acceptance * static_cast<float>(knot + 1) / kPolicyKnots;
   for (int rows = 0; rows < 32; ++rows) policy.passSeconds.push_back(1 + 0.05f * static_cast<float>(rows));
   return policy;
 }
