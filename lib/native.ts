@@ -213,7 +213,7 @@ export interface NativeRecorded {
 }
 /**
  * rows, sequences, contextTokens, prefillRows, draftSeconds, passSeconds, sampleSeconds, otherSeconds; then headSeconds, a part of
- * draftSeconds, and positions whose keys and values the head made in them.
+ * draftSeconds, and positions whose keys and values the head made in them. draftSeconds is 0 where nobody was asked.
  */
 export const roundFields = 10;
 /**

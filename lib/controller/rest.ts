@@ -6,8 +6,9 @@ const longestRest = 4096;
 const longer = 4;
 /** Drafters that take less than this share of plain decoding's time may always be asked: what they say teaches what to expect. */
 const negligible = 0.1;
-/** What trials may lose of plain decoding's time. */
+/** What trials may lose of plain decoding's time, and how often it is halved where one after the other finds nothing. */
 const affordable = 0.01;
+const mostHalvings = 3;
 
 /**
  * Whether asking drafters pays at all. Where a pass is so short that their answers take longer than they save, as with tiny models,
@@ -18,6 +19,9 @@ export class Rest {
   /** Seconds that the last trial has lost and the rest has not made up for. */
   #owed = 0;
   #length = firstRest;
+  /** Trials in a row that did not pay. */
+  #failed = 0;
+  #affordable = affordable;
   #rounds = 0;
   #saved = 0;
   #spent = 0;
@@ -32,7 +36,7 @@ export class Rest {
    * Takes one round.
    *
    * @param saved Seconds less than plain decoding would have taken for its tokens, but for drafting, at present prices.
-   * @param spent Seconds of drafting.
+   * @param spent Seconds of drafting; 0 = nobody was asked.
    * @param plain Seconds of plain decoding for its tokens.
    */
   observe(saved: number, spent: number, plain: number): void {
@@ -40,10 +44,11 @@ export class Rest {
     if (this.resting) {
       // The engine goes by the table it has: many short rounds still ask before it hears of the rest.
       const lost = spent > negligible * plain ? counted - saved : 0;
-      this.#owed += lost - affordable * plain;
+      this.#owed += lost - this.#affordable * plain;
       this.#left -= 1;
       return;
     }
+    if (spent === 0) return; // nor has it heard yet that the rest is over
     this.#saved += saved;
     this.#spent += counted;
     this.#plain += plain;
@@ -55,7 +60,9 @@ export class Rest {
     this.#owed = 0;
     if (this.#spent <= negligible * this.#plain || this.#spent <= this.#saved) {
       this.#length = firstRest;
+      this.#failed = 0;
     } else {
+      this.#affordable = affordable / 2 ** Math.min(this.#failed++, mostHalvings);
       this.#left = this.#length;
       this.#owed = this.#spent - this.#saved;
       this.#length = Math.min(longestRest, longer * this.#length);

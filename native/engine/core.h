@@ -65,7 +65,7 @@ class EngineCore {
   void submit(std::unique_ptr<Sequence> sequence);
   void consumed(int32_t id, int32_t count);
   void finish(int32_t id, int32_t keep);
-  /// Nobody waits for the tokens of a sequence one by one.
+  /// Nobody waits for the tokens of a sequence one by one: from now on all that comes counts as consumed.
   void unread(int32_t id);
   /// Whether somebody waits for tokens of a sequence that runs, one by one.
   bool isRead() const;
@@ -161,8 +161,8 @@ class EngineCore {
   // round.cc
   bool decode(Model& weights);
   void collect();
-  void draft();
-  void askDrafters(Entry& entry);
+  bool draft();
+  bool askDrafters(Entry& entry);
   bool mayDraft(const Entry& entry, DrafterId which) const;
   void draftWith(Entry& entry, Draft& draft, DrafterId which);
   void blendDrafts(Entry& entry);

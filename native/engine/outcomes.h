@@ -14,7 +14,8 @@ constexpr int kStepFields = 10;
 constexpr int kAskFields = 5;
 constexpr int kFinishedFields = 3;
 
-/// Per round: what the pass was and where its seconds went.
+/// Per round: what the pass was and where its seconds went; where nobody was asked for a draft, none of them to
+/// drafting.
 struct RoundRecord {
   double rows, sequences, contextTokens, prefillRows, draftSeconds, passSeconds, sampleSeconds, otherSeconds;
   double headSeconds;  ///< of draftSeconds

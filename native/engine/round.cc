@@ -26,8 +26,8 @@ bool EngineCore::decode(Model& weights) {
   model_ = &weights;
   collect();
   if (entries_.empty()) return false;
-  draft();
-  const auto drafted = Clock::now();
+  const bool asked = draft();
+  const auto drafted = asked ? Clock::now() : begin;
   plan();
   layOut();
   const auto started = Clock::now();
@@ -71,30 +71,38 @@ void EngineCore::collect() {
   }
 }
 
-void EngineCore::draft() {
+/// False: nobody was asked, but for what callers expect, which costs nothing to look up.
+bool EngineCore::draft() {
+  bool asked = false;
   for (Entry* entry : entries_) {
     for (Draft& draft : entry->drafts) draft.count = 0;
     entry->best = 0;
     entry->asked = 0;
     Sequence& sequence = *entry->sequence;
     sequence.trust.fade();
-    if (sequence.drafts() && sequence.draftDepth() >= 1) askDrafters(*entry);
+    if (sequence.drafts() && sequence.draftDepth() >= 1) asked |= askDrafters(*entry);
   }
   for (Entry* entry : entries_) chooseDraft(*entry);
   headSeconds_ = headContext_ = 0;
   if (head_) askHead();
+  return asked || headSeconds_ > 0;
 }
 
-/// All but the head, which is asked for all sequences together.
-void EngineCore::askDrafters(Entry& entry) {
+/// All but the head, which is asked for all sequences together; as draft().
+bool EngineCore::askDrafters(Entry& entry) {
   const auto forced = static_cast<DrafterId>(entry.sequence->request.force);
   if (entry.sequence->request.force >= 0 && forced != DrafterId::blend) {
     draftWith(entry, entry.drafts[0], forced);
-    return;
+    return true;
   }
-  for (size_t i = 0; i < kBlend; ++i)
-    if (mayDraft(entry, kAsked[i])) draftWith(entry, entry.drafts[i], kAsked[i]);
+  bool asked = false;
+  for (size_t i = 0; i < kBlend; ++i) {
+    if (!mayDraft(entry, kAsked[i])) continue;
+    draftWith(entry, entry.drafts[i], kAsked[i]);
+    asked |= kAsked[i] != DrafterId::prediction;
+  }
   if (mayDraft(entry, DrafterId::blend)) blendDrafts(entry);
+  return asked;
 }
 
 /// Whether the table and the request leave a drafter the choice to draft; a forced blend has those whose drafts it is
@@ -369,6 +377,7 @@ void EngineCore::recordStep(Entry& entry, int32_t tokenOffset) {
   if (sequence.drafts()) {
     const Emitted emitted{sequence.tokens, start, beliefsOf(entry), sequence.openDrafts(), sequence.trust};
     for (Draft& draft : entry.drafts) {
+      if (draft.count == 0) continue;
       const PlanEntry plan = planEntry(entry, draft);
       if (sequence.recorder) sequence.recorder->add(draft.drafter, start, plan.nodes);
       const bool chosen = &draft == &entry.chosen();

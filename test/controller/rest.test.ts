@@ -25,9 +25,22 @@ test('short rounds that still ask when the engine has not heard of the rest coun
     since = rest.resting ? since + 1 : 0;
     const asked = since < late;
     if (asked) lost += 0.9;
-    rest.observe(asked ? 0.1 : 0, asked ? 1 : 0.01, 1);
+    rest.observe(asked ? 0.1 : 0, asked ? 1 : 0, 1);
   }
   expect(lost / 400_000).toBeLessThan(0.012);
+});
+
+test('rounds in which nobody was asked yet, when a rest is over, are no part of the trial', () => {
+  const rest = new Rest();
+  let asked = 0;
+  let since = 0; // the rest ended, in rounds
+  for (let i = 0; i < 40_000; ++i) {
+    since = rest.resting ? 0 : since + 1;
+    const isAsked = since > 150;
+    if (isAsked) asked += 1;
+    rest.observe(isAsked ? 0.1 : 0, isAsked ? 0.5 : 0, 1);
+  }
+  expect(asked).toBeLessThan(1000);
 });
 
 test('drafters that save more, or cost next to nothing, are always asked', () => {
