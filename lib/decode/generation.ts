@@ -34,7 +34,7 @@ export interface GenerationRequest {
 export interface GenerationControl {
   /** The consumer has taken `count` tokens in all. */
   consumed(count: number): void;
-  /** Nobody waits for tokens one by one. */
+  /** Nobody waits for tokens one by one: all that comes counts as consumed. */
   unread(): void;
   /** The sequence ends here with its first `keep` tokens. */
   finish(keep: number): void;
@@ -140,7 +140,7 @@ export class Generation {
 
   /** Wakes the consumer; called once per crossing, after its steps were accepted. */
   wake(): void {
-    if (this.#draining) this.#acknowledge();
+    if (this.#draining && !this.#unread) this.#acknowledge();
     if (!this.#waiter || !this.#pending()) return;
     const waiter = this.#waiter;
     this.#waiter = undefined;
@@ -181,8 +181,8 @@ export class Generation {
   /** From now on nobody holds the sequence back: every token counts as consumed when it arrives. */
   drain(): void {
     this.#draining = true;
-    if (this.#request.stop.length === 0) this.#control.unread(); // what follows a stop string is decoded in vain
-    this.#acknowledge();
+    if (this.#unread) this.#control.unread();
+    else this.#acknowledge();
   }
 
   /** The next chunk, as soon as there is one; undefined at the end. One call at a time. */
@@ -193,6 +193,11 @@ export class Generation {
     return new Promise((resolve, reject) => {
       this.#waiter = { resolve, reject };
     });
+  }
+
+  /** Whether the engine may run to the end as fast as it can. What follows a stop string would be decoded in vain. */
+  get #unread(): boolean {
+    return this.#draining && this.#request.stop.length === 0;
   }
 
   #acceptToken(step: Step, index: number): void {

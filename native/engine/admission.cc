@@ -42,9 +42,9 @@ void EngineCore::dropOldWeights() {
   });
 }
 
-/// Back-pressure: the caller has not taken what was decoded so far.
+/// Back-pressure: the caller has not taken what was decoded so far. Who waits for the whole text takes it as it comes.
 bool EngineCore::tooFarAhead(const Sequence& sequence) const {
-  return backPressure_ && sequence.emitted() - sequence.consumed >= options_.runAhead;
+  return backPressure_ && sequence.isRead && sequence.emitted() - sequence.consumed >= options_.runAhead;
 }
 
 int32_t EngineCore::pagesFor(const Sequence& sequence) const { return sequence.length() / kPageSize + 1; }

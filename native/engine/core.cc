@@ -107,7 +107,10 @@ void EngineCore::consumed(int32_t id, int32_t count) {
 }
 
 void EngineCore::unread(int32_t id) {
-  if (const auto found = sequences_.find(id); found != sequences_.end()) found->second->isRead = false;
+  const auto found = sequences_.find(id);
+  if (found == sequences_.end()) return;
+  found->second->isRead = false;
+  admissible_ = true;  // it may have been paused
 }
 
 bool EngineCore::isRead() const {

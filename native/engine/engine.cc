@@ -6,10 +6,8 @@ namespace foretoken {
 namespace {
 
 /// Rounds that nobody waits for are delivered together: the thread that takes them competes with passes, and costs more
-/// for being woken than for the rounds. Policy looks at what came no more often than that, and few enough rounds fit
-/// into what a sequence may run ahead.
-constexpr std::chrono::milliseconds kTogether{10};
-constexpr size_t kRoundsTogether = 16;
+/// for being woken than for the rounds. Policy looks at what came a little more often than that, at most.
+constexpr std::chrono::milliseconds kTogether{11};
 
 }  // namespace
 
@@ -225,8 +223,7 @@ Outcomes* Engine::freeBatch() {
 
 /// Whether somebody waits for what the batch holds, or it has held rounds for long enough.
 bool Engine::isDue() const {
-  return core_.isRead() || current_->isUrgent() || current_->rounds.size() >= kRoundsTogether ||
-         std::chrono::steady_clock::now() - delivered_ >= kTogether;
+  return core_.isRead() || current_->isUrgent() || std::chrono::steady_clock::now() - delivered_ >= kTogether;
 }
 
 /// Hands the batch out if there is another to write to.

@@ -1,13 +1,6 @@
 #include "engine/outcomes.h"
 
-#include <algorithm>
-
 namespace foretoken {
-
-bool Outcomes::isUrgent() const {
-  return !finished.empty() || !errors.empty() ||
-         std::any_of(rounds.begin(), rounds.end(), [](const RoundRecord& round) { return round.prefillRows > 0; });
-}
 
 void Outcomes::clear() {
   rounds.clear();
@@ -23,6 +16,7 @@ void Outcomes::clear() {
   recordedConfidence.clear();
   finished.clear();
   errors.clear();
+  begun = false;
 }
 
 void Outcomes::reserve(size_t tokenCount, size_t nodeCount) {

@@ -86,10 +86,11 @@ struct Outcomes {
   std::vector<float> recordedConfidence;
   std::vector<FinishedRecord> finished;
   std::vector<SequenceFailure> errors;
+  bool begun = false;  ///< it holds a pass that reads prompts
   std::atomic<bool> lent{false};
 
   /// Whether it says that a sequence has begun or ended.
-  bool isUrgent() const;
+  bool isUrgent() const { return begun || !finished.empty() || !errors.empty(); }
   bool empty() const { return rounds.empty() && finished.empty() && errors.empty(); }
   void clear();
   void reserve(size_t tokenCount, size_t nodeCount);

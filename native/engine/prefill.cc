@@ -95,6 +95,7 @@ void EngineCore::recordPrefill(Clock::time_point begin, Clock::time_point passed
     out_->steps.push_back({round, sequence.id, offset, 1, static_cast<int32_t>(out_->draftOutcome.size()), 0, 0, 0});
     endIfComplete(sequence);
   }
+  out_->begun = true;
   const double sampling = seconds(sampled - passed), ofPass = std::min(waited, sampling);
   const auto rows = static_cast<double>(pass_.rows());
   out_->rounds.push_back({rows, static_cast<double>(prefillParts_.size()), static_cast<double>(pass_.contextTokens()),

@@ -160,6 +160,21 @@ void pausesUntilConsumed() {
   CHECK(bench.got[id].size() == 100);
 }
 
+/// Who waits for the whole text holds nothing back, paused or not.
+void runsToTheEndWhereNobodyReads() {
+  EngineOptions options = smallOptions();
+  options.runAhead = 10;
+  Bench bench(options);
+  const Request r = request(1, 100);
+  const int32_t paused = bench.submit(r), other = bench.submit(request(2, 100));
+  bench.core.unread(other);
+  bench.run();
+  CHECK(bench.got[paused].size() < 30 && bench.got[other].size() == 100);
+  bench.core.unread(paused);
+  bench.run();
+  CHECK(bench.got[paused] == fakeDecode(r, kContext));
+}
+
 void draftsNothingWithoutAPolicy() {
   Bench bench;
   Request r = request(1, 60);
@@ -167,6 +182,7 @@ void draftsNothingWithoutAPolicy() {
   bench.submit(r);
   bench.run();
   CHECK(bench.drafted == 0 && bench.shadow == 0 && bench.rounds == 60);
+  for (const RoundRecord& round : bench.times) CHECK(round.draftSeconds == 0);
 }
 
 /// A policy that allows a drafter but finds no draft worth a row: plain rounds, and the drafter is still scored.
@@ -182,6 +198,8 @@ void scoresWhatItDoesNotVerify() {
   bench.run();
   CHECK(bench.got[id] == fakeDecode(r, kContext));
   CHECK(bench.drafted == 0 && bench.shadow > 20 && bench.rounds == 60);
+  const auto asked = std::count_if(bench.times.begin(), bench.times.end(), [](auto& r) { return r.draftSeconds > 0; });
+  CHECK(asked == 58);  // all but the pass that reads the prompt, and the one with which the text ends
 }
 
 /// Drafted tokens that the text has reached, by the length of the text when they were drafted: drafter, depth,
@@ -678,6 +696,7 @@ int main() {
   endsAtTheContext();
   refusesBadRequests();
   pausesUntilConsumed();
+  runsToTheEndWhereNobodyReads();
   draftsNothingWithoutAPolicy();
   scoresWhatItDoesNotVerify();
   labelsDoNotDependOnWhatWasVerified();
