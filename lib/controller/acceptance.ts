@@ -19,12 +19,15 @@ const knotMemory = 96;
 const fadeEvery = 256;
 const fade = 0.9;
 
+const everybody = new Uint8Array(drafterCount).fill(1);
 const drafterCells = policyDepths * policyKnots;
 const cells = drafterCount * drafterCells;
 
 /** What one kind of row has taught; tables of drafters are made anew only where something was learned. */
 interface Counts {
   kind: RowKind;
+  /** Whether nothing was ever counted. */
+  isEmpty: boolean;
   /** [drafter][depth][knot] */
   tried: Float64Array;
   accepted: Float64Array;
@@ -60,6 +63,7 @@ export class AcceptanceModel {
     countToken(counts, drafter, depth, below, 1 + below - place, accepted);
     countToken(counts, drafter, depth, below + 1, place - below, accepted);
     counts.stale[drafter] = 1;
+    counts.isEmpty = false;
   }
 
   /** Counts a round of a sequence of this kind: the table leans to what is decoded now. */
@@ -71,13 +75,17 @@ export class AcceptanceModel {
     if (this.#sinceFade >= fadeEvery) this.#fade();
   }
 
-  /** [drafter][depth][knot], as the engine's policy wants it. */
-  table(): Float32Array {
-    const result = upToDate(this.#counts.greedy).slice();
+  /**
+   * [drafter][depth][knot], as the engine's policy wants it.
+   *
+   * @param allowed Who may draft: what is said of the others may be older than what was learned of them. Defaults to everybody.
+   */
+  table(allowed: Uint8Array = everybody): Float32Array {
+    const result = upToDate(this.#counts.greedy, allowed).slice();
     const total = this.#recent.greedy + this.#recent.sampled;
     const sampled = total > 0 ? this.#recent.sampled / total : 0;
     if (sampled === 0) return result;
-    const other = upToDate(this.#counts.sampled);
+    const other = upToDate(this.#counts.sampled, allowed);
     for (let i = 0; i < cells; ++i) result[i] += sampled * (other[i] - result[i]);
     return result;
   }
@@ -97,7 +105,8 @@ export class AcceptanceModel {
 
   #fade(): void {
     this.#sinceFade = 0;
-    for (const { stale, tried, accepted, knotTried, knotAccepted } of Object.values(this.#counts)) {
+    for (const { isEmpty, stale, tried, accepted, knotTried, knotAccepted } of Object.values(this.#counts)) {
+      if (isEmpty) continue;
       stale.fill(1);
       for (const values of [tried, accepted, knotTried, knotAccepted])
         for (let i = 0; i < values.length; ++i) values[i] *= fade;
@@ -163,9 +172,9 @@ const value = new Float64Array(policyKnots);
 const weight = new Float64Array(policyKnots);
 
 /** The table of one kind of row, after what was learned since it was made. */
-function upToDate(counts: Counts): Float32Array {
+function upToDate(counts: Counts, allowed: Uint8Array): Float32Array {
   for (let drafter = 1; drafter < drafterCount; ++drafter) {
-    if (counts.stale[drafter] === 0) continue;
+    if (counts.stale[drafter] === 0 || allowed[drafter] === 0) continue;
     counts.stale[drafter] = 0;
     makeDrafterTable(counts, drafter);
   }
@@ -229,6 +238,7 @@ function count(
 function emptyCounts(kind: RowKind): Counts {
   return {
     kind,
+    isEmpty: true,
     tried: new Float64Array(cells),
     accepted: new Float64Array(cells),
     knotTried: new Float64Array(drafterCount * policyKnots),

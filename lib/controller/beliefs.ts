@@ -40,10 +40,11 @@ export class Beliefs {
 
   /** The table as of now; `headPrice`: of a draft of the head, in passes of one row. */
   table(headPrice: number): NativeBeliefs {
+    const allowed = this.rest.resting ? this.#atRest : this.#allowed;
     return {
-      acceptance: this.acceptance.table(),
+      acceptance: this.acceptance.table(allowed),
       tableWeight,
-      allowed: this.rest.resting ? this.#atRest : this.#allowed,
+      allowed,
       askEvery: this.asking.table(headPrice),
     };
   }

@@ -1,5 +1,6 @@
 import { Drafter, askFields, drafterCount, roundFields, stepFields } from '../native';
 import type { NativeBeliefs, NativeOutcomes, NativePolicy, NativePrices } from '../native';
+import { cellOf } from './acceptance';
 import type { RowKind } from './acceptance';
 import { Beliefs } from './beliefs';
 import { Calibration } from './calibration';
@@ -78,6 +79,8 @@ export class Controller {
   /** Tenants of whom something came since their table was looked at. */
   readonly #news = new Set<string>();
   readonly #dropped: string[] = [];
+  /** Whose beliefs were asked for last: most rounds are of the same tenant as the one before. */
+  #latest: { tenant: string; own: Beliefs } | undefined;
   readonly #ledger = new Ledger();
   readonly #calibration = new Calibration();
   /** Crossings that came since the last look. */
@@ -176,6 +179,7 @@ export class Controller {
   /** Forgets what is believed of a tenant's drafts; undefined = of everybody's. */
   forget(tenant: string | undefined): void {
     this.#look();
+    this.#latest = undefined;
     if (tenant === undefined) this.#beliefs.clear();
     else this.#beliefs.delete(tenant);
   }
@@ -239,7 +243,10 @@ export class Controller {
     const plainSeconds = this.#plainSeconds(times) / sequences;
     const price = this.#cost.roundSeconds(times.rows, times.contextTokens) / sequences;
     const drafting = (times.draftSeconds - times.headSeconds) / sequences; // whether the head pays is decided for itself
-    const entry = { drafter: Drafter.none, drafted: 0, emitted: 0, expected: 0 };
+    let drafter: Drafter = Drafter.none;
+    let drafted = 0;
+    let emitted = 0;
+    let expected = 0;
     let asked = 0;
     let isChosen = false; // who records drafts and verifies nothing: that is nobody's choice
     for (let i = from; i < to; i += stepFields) {
@@ -250,10 +257,10 @@ export class Controller {
       const own = owner && this.#beliefsOf(owner.tenant);
       const verified = countVerified(outcomes.draftOutcome, step);
       if (step.asked > 0) asked += 1;
-      entry.emitted += tokenCount;
-      entry.drafted += verified;
-      entry.expected += 1 + step.expected;
-      if (verified > 0) entry.drafter = step.drafter;
+      emitted += tokenCount;
+      drafted += verified;
+      expected += 1 + step.expected;
+      if (verified > 0) drafter = step.drafter;
       if (own && owner.kind) {
         this.#learn(own, outcomes, owner.kind, step);
         this.#watchDrift(own, owner.tenant, outcomes, step);
@@ -267,13 +274,13 @@ export class Controller {
     const seconds = times.draftSeconds + times.passSeconds + times.sampleSeconds + times.otherSeconds;
     // Other work of the machine would have held up plain decoding, too.
     const interrupted = Math.max(0, seconds - unusual * (sequences * price + times.draftSeconds));
-    const plain = plainSeconds * entry.emitted + interrupted;
-    if (isChosen) this.#ledger.add({ ...entry, sequences, seconds, plainSeconds: plain });
+    const plain = plainSeconds * emitted + interrupted;
+    if (isChosen) this.#ledger.add({ drafter, sequences, drafted, emitted, expected, seconds, plainSeconds: plain });
     if (!this.#measured) return;
     const { draftSeconds } = this.#cost;
     const promised = sequences * (price + draftSeconds[Drafter.blend]) + asked * draftSeconds[Drafter.head];
-    if (isChosen) this.#calibration.addRound(entry.expected / sequences, entry.emitted / sequences, promised, seconds);
-    this.#cost.observe(times, entry.drafter);
+    if (isChosen) this.#calibration.addRound(expected / sequences, emitted / sequences, promised, seconds);
+    this.#cost.observe(times, drafter);
     if (asked > 0) this.#cost.observeHead(times, asked);
   }
 
@@ -292,10 +299,12 @@ export class Controller {
 
   /** A tenant of whom something came. */
   #beliefsOf(tenant: string): Beliefs {
+    this.#news.add(tenant);
+    if (this.#latest?.tenant === tenant) return this.#latest.own;
     const own = this.#beliefs.get(tenant) ?? new Beliefs(this.#allowed);
+    this.#latest = { tenant, own };
     this.#beliefs.delete(tenant);
     this.#beliefs.set(tenant, own);
-    this.#news.add(tenant);
     if (this.#beliefs.size > mostTenants) {
       const oldest = this.#beliefs.keys().next().value!;
       this.#beliefs.delete(oldest);
@@ -366,10 +375,18 @@ export function pricesDiffer(a: NativePrices, b: NativePrices): boolean {
   return false;
 }
 
+/** Whether beliefs about those who may draft do. */
 function beliefsDiffer(a: NativeBeliefs, b: NativeBeliefs): boolean {
   if (a.allowed !== b.allowed) return true;
-  for (let i = 0; i < b.askEvery.length; ++i) if (a.askEvery[i] !== b.askEvery[i]) return true;
-  for (let i = 0; i < b.acceptance.length; ++i)
-    if (Math.abs(b.acceptance[i] - a.acceptance[i]) > chanceStep) return true;
+  if (b.allowed[Drafter.head])
+    for (let i = 0; i < b.askEvery.length; ++i) if (a.askEvery[i] !== b.askEvery[i]) return true;
+  for (let drafter = 0; drafter < drafterCount; ++drafter)
+    if (b.allowed[drafter] && chancesDiffer(a.acceptance, b.acceptance, drafter)) return true;
+  return false;
+}
+
+function chancesDiffer(a: Float32Array, b: Float32Array, drafter: number): boolean {
+  for (let at = cellOf(drafter, 1, 0); at < cellOf(drafter + 1, 1, 0); ++at)
+    if (Math.abs(b[at] - a[at]) > chanceStep) return true;
   return false;
 }

@@ -66,6 +66,8 @@ export class CostModel {
   readonly #correction: Float64Array;
   readonly #seen: Float64Array;
   readonly #usage: Float64Array;
+  /** The widest pass so far. */
+  #widest = 0;
   /** What a table is made from. */
   readonly #values: Float64Array;
   readonly #weights: Float64Array;
@@ -193,14 +195,15 @@ export class CostModel {
     let total = 0;
     let most = 0;
     let mean = 0;
-    for (let i = 0; i < this.maxRows; ++i) {
+    this.#widest = Math.max(this.#widest, index + 1);
+    for (let i = 0; i < this.#widest; ++i) {
       this.#usage[i] = this.#usage[i] * (1 - 1 / usageMemory) + (i === index ? 1 : 0);
       total += this.#usage[i];
       most = Math.max(most, this.#usage[i]);
       mean += this.#usage[i] * this.#correction[i];
     }
     mean /= total;
-    for (let i = 0; i < this.maxRows; ++i) this.#correction[i] -= (mean * this.#usage[i]) / most;
+    for (let i = 0; i < this.#widest; ++i) this.#correction[i] -= (mean * this.#usage[i]) / most;
   }
 
   #observeScale(ratio: number): void {

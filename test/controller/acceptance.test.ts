@@ -1,6 +1,6 @@
 import { AcceptanceModel, cellOf, knotConfidence, knotPlace } from '../../lib/controller/acceptance';
 import type { RowKind } from '../../lib/controller/acceptance';
-import { Drafter, policyKnots } from '../../lib/native';
+import { Drafter, drafterCount, policyKnots } from '../../lib/native';
 import { chanceOf } from './world';
 
 function firstTokens(kind: RowKind, drafter: Drafter): Float32Array {
@@ -49,4 +49,19 @@ test('tokens of one confidence are told from those of another that lies between 
   const table = model.table();
   expect(chanceOf(table, Drafter.recall, 1, low)).toBeLessThan(0.4);
   expect(chanceOf(table, Drafter.recall, 1, high)).toBeGreaterThan(0.6);
+});
+
+test('what is said of those who may not draft is made when they may', () => {
+  const model = new AcceptanceModel();
+  model.see('greedy');
+  const before = model.table().slice();
+  for (let i = 0; i < 40; ++i)
+    for (const drafter of [Drafter.suffix, Drafter.recall]) model.observe('greedy', drafter, 1, 0.9, false);
+  const cell = cellOf(Drafter.suffix, 1, Math.round(knotPlace(0.9)));
+  const nobody = new Uint8Array(drafterCount);
+  expect(model.table(nobody)).toEqual(before);
+  const one = Uint8Array.from(nobody, (_, drafter) => Number(drafter === Number(Drafter.recall)));
+  expect(model.table(one)[cell]).toBe(before[cell]);
+  expect(chanceOf(model.table(one), Drafter.recall, 1, 0.9)).toBeLessThan(0.1);
+  expect(model.table()[cell]).toBeLessThan(0.1);
 });
