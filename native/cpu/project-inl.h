@@ -17,6 +17,19 @@ inline float squaredLength(const float* h, int64_t width) {
   return sum;
 }
 
+/// The nearest integers, to even; 0 for NaN, infinity and what int8 does not hold.
+inline void storeRounded(V16 value, int8_t* out) {
+  const V16 least = broadcast(-0x1.fdfffep+6f);  // next to -127.5
+  const V16 shift = broadcast(0x1.8p+23f);       // integers stand in the low bits of a sum with it
+  value = whereAtLeast(value, least, value);
+  value = whereAtLeast(sub(broadcast(0.0f), value), least, value);
+  uint32_t bits[kLanes];
+  float shifted[kLanes];
+  store(shifted, add(value, shift));
+  std::memcpy(bits, shifted, sizeof bits);
+  for (int j = 0; j < kLanes; ++j) out[j] = static_cast<int8_t>(bits[j]);
+}
+
 inline void project(const float* h, int64_t width, const KeyProjection& projection, int8_t* key) {
   constexpr int kGroups = kKeyWidth / kLanes;
   V16 p[kGroups];
@@ -40,15 +53,12 @@ inline void project(const float* h, int64_t width, const KeyProjection& projecti
     }
     for (int i = 0; i < kGroups; ++i) p[i] = add(p[i], part[i]);
   }
-  const float length = __builtin_sqrtf(squaredLength(h, width));
+  const V16 length = broadcast(__builtin_sqrtf(squaredLength(h, width)));
   float direction[kKeyWidth];
-  for (int i = 0; i < kGroups; ++i) store(direction + i * kLanes, p[i]);
-  for (int j = 0; j < kKeyWidth; ++j) direction[j] = direction[j] / length - projection.centre[j];
-  const float scale = 127.0f / __builtin_sqrtf(squaredLength(direction, kKeyWidth));
-  for (int j = 0; j < kKeyWidth; ++j) {
-    const float value = direction[j] * scale;  // NaN and infinity where there is no direction
-    key[j] = value > -127.5f && value < 127.5f ? static_cast<int8_t>(__builtin_lrintf(value)) : int8_t{0};
-  }
+  for (int i = 0; i < kGroups; ++i)
+    store(direction + i * kLanes, sub(div(p[i], length), load(projection.centre + i * kLanes)));
+  const V16 scale = broadcast(127.0f / __builtin_sqrtf(squaredLength(direction, kKeyWidth)));
+  for (int i = 0; i < kGroups; ++i) storeRounded(mul(load(direction + i * kLanes), scale), key + i * kLanes);
 }
 
 }  // namespace

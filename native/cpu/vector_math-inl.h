@@ -83,10 +83,13 @@ inline float sumLanes(V16 a) {
 inline V16 addWords(V16 a, V16 b) {
   return {_mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a.x), _mm512_castps_si512(b.x)))};
 }
-/// value, with its sign turned where that of `signs` is minus: the top bit turns when the same bit is added to it.
+/// value, with its sign turned where that of `signs` is minus.
 inline V16 turnSigns(V16 value, V16 signs) {
+  constexpr int kXorOfAnd = 0x78;
   const __m512i minus = _mm512_set1_epi32(static_cast<int>(0x80000000u));
-  return addWords(value, {_mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(signs.x), minus))});
+  const __m512i turned =
+      _mm512_ternarylogic_epi32(_mm512_castps_si512(value.x), _mm512_castps_si512(signs.x), minus, kXorOfAnd);
+  return {_mm512_castsi512_ps(turned)};
 }
 inline float maxLanes(V16 a) {
   return foldLanes(a.x, [](__m512 x, __m512 y) { return _mm512_max_ps(x, y); });

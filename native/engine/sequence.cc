@@ -48,17 +48,21 @@ void Sequence::attach(std::shared_ptr<TextShelf> session, std::shared_ptr<TextSh
 
 Drafter* Sequence::drafter(DrafterId which) {
   if (!drafts()) return nullptr;
-  for (; indexed_ < length(); ++indexed_) own_->append(tokens[indexed_]);
   switch (which) {
-    case DrafterId::suffix: return suffix_.get();
     case DrafterId::prediction: return prediction_.get();
-    case DrafterId::adversarial: return adversarial_.get();
-    case DrafterId::recall: return recall_.get();
+    case DrafterId::suffix: return indexText(), suffix_.get();
+    case DrafterId::adversarial: return indexText(), adversarial_.get();
+    case DrafterId::recall: return indexText(), recall_.get();
     case DrafterId::blend:  // made of the others' drafts
     case DrafterId::head:   // drafts for all sequences at once
     case DrafterId::none: break;
   }
   return nullptr;
+}
+
+/// Only for those who look there: where nobody drafts, nothing is indexed until the text ends.
+void Sequence::indexText() {
+  for (; indexed_ < length(); ++indexed_) own_->append(tokens[indexed_]);
 }
 
 bool Sequence::hasPenalties() const {

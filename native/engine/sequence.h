@@ -86,6 +86,8 @@ class Sequence {
   std::shared_ptr<const StaticMemory> staticMemory;
 
  private:
+  void indexText();
+
   int32_t indexed_ = 0;
   std::unique_ptr<TextSegment> own_;
   std::unique_ptr<OpenDrafts> open_;

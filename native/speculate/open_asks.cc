@@ -5,13 +5,14 @@
 namespace foretoken {
 
 /// Each round emits a token at least, so that one begun `depth` tokens ago is decided.
-OpenAsks::OpenAsks(int depth, int nodes) {
-  rounds_.reserve(static_cast<size_t>(depth) + 1);
-  nodes_.reserve(rounds_.capacity() * nodes);
-  place_.reserve(nodes);
-}
+OpenAsks::OpenAsks(int depth, int nodes) : mostRounds_(static_cast<size_t>(depth) + 1), mostNodes_(nodes) {}
 
 void OpenAsks::add(const Ask& ask, int32_t start, Plan with, Plan without) {
+  if (rounds_.capacity() == 0) {
+    rounds_.reserve(mostRounds_);
+    nodes_.reserve(mostRounds_ * mostNodes_);
+    place_.reserve(mostNodes_);
+  }
   const uint32_t withNodes = keep(with);
   rounds_.push_back({ask, start, withNodes, keep(without)});
 }

@@ -16,8 +16,8 @@ namespace foretoken {
 
 class OpenAsks {
  public:
-  /// Room for rounds that all look `depth` tokens ahead with at most `nodes` selected ones in two plans together;
-  /// allocates nothing later.
+  /// Room for rounds that all look `depth` tokens ahead with at most `nodes` selected ones in two plans together: made
+  /// when the first round is kept, all at once.
   OpenAsks(int depth, int nodes);
 
   /// The selected nodes of a draft.
@@ -76,6 +76,7 @@ class OpenAsks {
   uint32_t keep(Plan plan);
   static Walk walk(std::span<Node> plan, std::span<const int32_t> text, bool ended, int32_t start);
 
+  const size_t mostRounds_, mostNodes_;  ///< nodes of one round
   std::vector<Round> rounds_;
   std::vector<Node> nodes_;     ///< of all rounds in order, each one's plan with the head first
   std::vector<int16_t> place_;  ///< of each node of a draft that is added: its place in the plan, or -1

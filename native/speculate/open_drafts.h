@@ -19,8 +19,8 @@ namespace foretoken {
 
 class OpenDrafts {
  public:
-  /// Room for rounds that all look `depth` tokens ahead with at most `nodes` drafted tokens each; allocates nothing
-  /// later.
+  /// Room for rounds that all look `depth` tokens ahead with at most `nodes` drafted tokens each: made when the first
+  /// token is kept, all at once.
   OpenDrafts(int depth, int nodes);
 
   /// What became, or would have become, of a drafted token after a prefix that came true.
@@ -40,6 +40,7 @@ class OpenDrafts {
   template <typename Report>
   void settle(std::span<const int32_t> text, Report report) {
     int32_t kept = 0;
+    fates_.resize(nodes_.size());
     for (size_t n = 0; n < nodes_.size(); ++n) {
       Node node = nodes_[n];
       const int32_t above = node.parent < 0 ? kCameTrue : fates_[node.parent];
@@ -70,6 +71,7 @@ class OpenDrafts {
     int16_t parent;  ///< always before it; -1 = the text says all above
     uint8_t depth, drafter;
   };
+  const size_t most_;
   std::vector<Node> nodes_;
   std::vector<int16_t> fates_;  ///< of each node while settling: its new number, or what became of it
 };

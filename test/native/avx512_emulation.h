@@ -109,6 +109,17 @@ inline __m512i _mm512_and_si512(__m512i a, __m512i b) {
 inline __m512i _mm512_or_si512(__m512i a, __m512i b) {
   return emulate<__m512i>([&](int i) { return a.x[i] | b.x[i]; });
 }
+/// Bit i of `table`: what three bits give that are those of i, highest first.
+inline __m512i _mm512_ternarylogic_epi32(__m512i a, __m512i b, __m512i c, int table) {
+  return emulate<__m512i>([&](int i) {
+    uint32_t out = 0;
+    for (int bit = 0; bit < 32; ++bit) {
+      const uint32_t at = (a.x[i] >> bit & 1) << 2 | (b.x[i] >> bit & 1) << 1 | (c.x[i] >> bit & 1);
+      out |= (static_cast<uint32_t>(table) >> at & 1) << bit;
+    }
+    return out;
+  });
+}
 inline __m512i _mm512_mask_mov_epi32(__m512i otherwise, uint16_t mask, __m512i a) {
   return emulate<__m512i>([&](int i) { return mask >> i & 1 ? a.x[i] : otherwise.x[i]; });
 }
