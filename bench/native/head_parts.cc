@@ -70,7 +70,7 @@ int main(int count, char** arguments) {
   train::BlockHead block(head.shape);
   ThreadPool pool{1};
   train::Ops ops{pool, selectIsa("")};
-  const auto start = std::make_shared<const train::HeadNumbers>(std::move(head));
+  const auto start = std::make_shared<const LearnedHead>(inParts(std::move(head), block.before()));
   for (int a = 5; a < count; ++a) {
     LearnOptions options;
     const char* const values = std::strchr(arguments[a], '=');
@@ -103,9 +103,9 @@ int main(int count, char** arguments) {
         "\"stepMs\": %.3f, \"movedRows\": %zu, \"newTokens\": %lld}\n",
         static_cast<int>(values - arguments[a]), arguments[a], tokens / rounds, lastTokens / lastRounds,
         1000 * taking / each, 1000 * stepping / std::max(1.0, each * static_cast<double>(steps)),
-        learner.live()->delta.place.size(), [&] {
+        learner.live()->rows->delta.place.size(), [&] {
           long long renewed = 0;
-          for (size_t p = 0; p < tables.draft.size(); ++p) renewed += learner.live()->draft[p] != tables.draft[p];
+          for (size_t p = 0; p < tables.draft.size(); ++p) renewed += learner.live()->rows->draft[p] != tables.draft[p];
           return renewed;
         }());
     std::fflush(stdout);

@@ -4,7 +4,7 @@
 
 namespace foretoken::learn {
 
-DraftRows::DraftRows(const train::HeadNumbers& head, const train::TargetTables& target)
+DraftRows::DraftRows(const HeadRows& head, const train::TargetTables& target)
     : place_(train::placesOf(head.draft, static_cast<int64_t>(target.place.size()))) {
   const std::vector<int32_t>& moved = head.delta.place;
   std::vector<int32_t> tokens;

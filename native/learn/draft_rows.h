@@ -3,13 +3,13 @@
 #pragma once
 #include <vector>
 
-#include "train/block_head.h"
+#include "learn/learned_head.h"
 
 namespace foretoken::learn {
 
 class DraftRows {
  public:
-  DraftRows(const train::HeadNumbers& head, const train::TargetTables& target);
+  DraftRows(const HeadRows& head, const train::TargetTables& target);
 
   /// The draft index of a token; the size of the vocabulary where it has none.
   int32_t place(int32_t token) const { return place_[token]; }

@@ -1,6 +1,7 @@
 #include "learn/head_learner.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "common/philox.h"
@@ -29,17 +30,13 @@ HeadLearner::HeadLearner(train::Ops& ops, train::BlockHead& head, const train::T
       replay_(options.slotBytes, options.textBytes),
       patience_(options.textsPerCandidate) {}
 
-train::SlotLogits HeadLearner::logits(const LabelledBlocks& batch, const Floats& weights) {
-  return head_.logits({ops_, weights.data(), nullptr}, target_, batch.blocks);
-}
-
-/// Whether two heads differ in rows over the draft vocabulary alone, so that one pass gives the logits of both.
-bool HeadLearner::sameLayers(const Floats& a, const Floats& b) const {
-  return std::equal(a.begin(), a.begin() + head_.before(), b.begin());
+/// Before the Markov term, which is therefore not looked at.
+train::SlotLogits HeadLearner::logits(const LabelledBlocks& batch, const Floats& layers) {
+  return head_.logits({ops_, layers.data(), nullptr}, target_, batch.blocks);
 }
 
 /// How many tokens would have been right at each anchor. `given`: by the target's rows.
-std::vector<uint8_t> HeadLearner::judge(const LabelledBlocks& batch, const train::HeadNumbers& head,
+std::vector<uint8_t> HeadLearner::judge(const LabelledBlocks& batch, const HeadRows& head,
                                         const train::SlotLogits& given) const {
   const int64_t count = head_.shape().slots;
   const DraftRows rows(head, target_);
@@ -49,7 +46,7 @@ std::vector<uint8_t> HeadLearner::judge(const LabelledBlocks& batch, const train
   std::vector<int32_t> proposed(count);
   for (size_t a = 0; a < right.size(); ++a) {
     const int64_t first = static_cast<int64_t>(a) * count;
-    head_.walk(head.weights.data(), slots.logits.data() + first * head_.shape().vocabulary,
+    head_.walk(head.markov.data(), slots.logits.data() + first * head_.shape().vocabulary,
                rows.place(batch.blocks.token[first]), proposed.data());
     while (right[a] < count && head.draft[proposed[right[a]]] == batch.truth[first + right[a]]) ++right[a];
   }
@@ -57,7 +54,7 @@ std::vector<uint8_t> HeadLearner::judge(const LabelledBlocks& batch, const train
 }
 
 SlotExamples HeadLearner::examples(const LabelledBlocks& batch, const train::SlotLogits& given) const {
-  train::HeadNumbers learned{{}, rows_->draft(), rows_->delta()};
+  HeadRows learned{{}, rows_->draft(), rows_->delta()};
   train::SlotLogits moved, still;
   const Floats& likely = DraftRows(learned, target_).correct(ops_, head_.shape().width, given, moved).logits;
   learned.delta = {};
@@ -68,24 +65,24 @@ SlotExamples HeadLearner::examples(const LabelledBlocks& batch, const train::Slo
 bool HeadLearner::take(VerifiedText text, Foreseen& foreseen) {
   train::TrainSequence sequence;
   if (!expand(text, head_.shape().fused, norm_, sequence)) return ++skipped_, false;
-  if (weights_.empty()) beginAgain();
+  if (markov_.empty()) beginAgain();
   const double noise = positionNoise(kJudging, static_cast<uint64_t>(texts_++));
   const LabelledBlocks batch = blocksInAnswer(head_.shape(), sequence, options_.scored, noise);
   foreseen.slots = head_.shape().slots;
   Lesson lesson;
   if (batch.blocks.anchors() > 0) {
-    const train::SlotLogits common = logits(batch, live_->weights);
+    const train::SlotLogits common = logits(batch, *live_->layers);
     train::SlotLogits others;
-    const auto of = [&](const Floats& weights) -> const train::SlotLogits& {
-      return sameLayers(weights, live_->weights) ? common : others = logits(batch, weights);
+    const auto of = [&](const std::shared_ptr<const Floats>& layers) -> const train::SlotLogits& {
+      return layers == live_->layers ? common : others = logits(batch, *layers);
     };
-    foreseen.live = judge(batch, *live_, common);
+    foreseen.live = judge(batch, *live_->rows, common);
     if (candidate_) {
-      foreseen.candidate = judge(batch, *candidate_, of(candidate_->weights));
+      foreseen.candidate = judge(batch, *candidate_->rows, of(candidate_->layers));
       foreseen.candidateNumber = candidateNumber_;
     }
-    if (previous_) foreseen.previous = judge(batch, *previous_, of(previous_->weights));
-    lesson.slots = examples(batch, of(weights_));
+    if (previous_) foreseen.previous = judge(batch, *previous_->rows, of(previous_->layers));
+    lesson.slots = examples(batch, of(layersOfRows_));
   }
   rows_->count(std::span(text.token).subspan(std::min<size_t>(text.answer, text.token.size())));
   if (options_.layers.rate == 0) text.kept = {};
@@ -105,16 +102,16 @@ void HeadLearner::dropCandidateInTime() {
 }
 
 void HeadLearner::beginAgain() {
-  weights_ = live_->weights;
-  rows_.emplace(ops_, head_, target_, options_.rows, *live_, rowSteps_);
+  markov_ = live_->rows->markov, layersOfRows_ = live_->layers;
+  rows_.emplace(ops_, head_, target_, options_.rows, *live_->rows, rowSteps_);
   sinceCandidate_ = 0;
 }
 
 bool HeadLearner::step() {
   if (replay_.empty()) return false;
-  if (weights_.empty()) beginAgain();
+  if (markov_.empty()) beginAgain();
   const Lesson& lesson = replay_.pick(positionNoise(kPicking, static_cast<uint64_t>(steps_++)));
-  skipped_ += rows_->step(lesson.slots, weights_);
+  skipped_ += rows_->step(lesson.slots, markov_);
   ++sinceCandidate_;
   makeCandidate();
   return true;
@@ -135,27 +132,35 @@ void HeadLearner::makeCandidate() {
   if (candidate_) return;
   if (layersSinceCandidate_ >= options_.layers.stepsPerCandidate) {
     layersSinceCandidate_ = 0;
-    offer(layers_->numbers());
+    offer(layers_->learned());
     ofLayers_ = true;
   } else if (sinceCandidate_ >= options_.stepsPerCandidate) {
     sinceCandidate_ = 0;
-    rows_->renew(weights_);
-    offer({weights_, rows_->draft(), rows_->delta()});
+    rows_->renew(markov_);
+    offer({layersOfRows_, std::make_shared<const HeadRows>(HeadRows{markov_, rows_->draft(), rows_->delta()})});
   }
 }
 
-void HeadLearner::offer(train::HeadNumbers candidate) {
-  candidate_ = std::make_shared<const train::HeadNumbers>(std::move(candidate));
+void HeadLearner::offer(LearnedHead candidate) {
+  candidate_ = std::make_shared<const LearnedHead>(std::move(candidate));
   ++candidateNumber_;
   judged_ = 0;
   ofLayers_ = false;
 }
 
 size_t HeadLearner::bytes() const {
-  size_t floats = weights_.size();
-  for (const Weights& head : {live_, candidate_, previous_})
-    if (head && head != start_) floats += head->weights.size() + head->delta.row.size();
-  return replay_.bytes() + (layers_ ? layers_->bytes() : 0) + floats * sizeof(float);
+  size_t bytes = replay_.bytes() + (layers_ ? layers_->bytes() : 0) + markov_.size() * sizeof(float);
+  std::set<const void*> counted{start_->layers.get(), start_->rows.get()};
+  const auto addLayers = [&](const std::shared_ptr<const Floats>& layers) {
+    if (layers && counted.insert(layers.get()).second) bytes += layers->size() * sizeof(float);
+  };
+  addLayers(layersOfRows_);
+  for (const Weights& head : {live_, candidate_, previous_}) {
+    if (!head) continue;
+    addLayers(head->layers);
+    if (counted.insert(head->rows.get()).second) bytes += head->rows->bytes();
+  }
+  return bytes;
 }
 
 void HeadLearner::promote() {
@@ -165,15 +170,15 @@ void HeadLearner::promote() {
   candidate_ = nullptr;
   patience_ = options_.textsPerCandidate;
   if (ofLayers_)
-    weights_ = {}, replay_.dropSlots();  // rows begin again, for what slots hold is of the layers before
+    markov_ = {}, replay_.dropSlots();  // rows begin again, for what slots hold is of the layers before
   else if (layers_)
-    layers_->setRows(*live_);
+    layers_->setRows(live_->rows);
 }
 
 void HeadLearner::discard(bool harmful) {
   candidate_ = nullptr;
   if (harmful && ofLayers_) layers_ = nullptr, layersSinceCandidate_ = 0;
-  if (harmful && !ofLayers_) weights_ = {};
+  if (harmful && !ofLayers_) markov_ = {};
 }
 
 void HeadLearner::rollBack() {
@@ -200,7 +205,7 @@ void HeadLearner::targetMoved(const Weights& start) {
 void HeadLearner::adopt(Weights live) {
   live_ = std::move(live);
   candidate_ = previous_ = nullptr;
-  weights_ = {};
+  markov_ = {};
   layers_ = nullptr, layersSinceCandidate_ = 0;
 }
 

@@ -9,6 +9,7 @@
 
 #include "learn/draft_rows.h"
 #include "learn/layer_learner.h"
+#include "learn/learned_head.h"
 #include "learn/replay.h"
 #include "learn/row_learner.h"
 
@@ -33,7 +34,7 @@ struct Foreseen {
 
 class HeadLearner {
  public:
-  using Weights = std::shared_ptr<const train::HeadNumbers>;
+  using Weights = std::shared_ptr<const LearnedHead>;
 
   /// What it refers to outlives it. Learners may share `ops`, `head` and `rowSteps` (as in RowLearner) if they take
   /// turns.
@@ -74,13 +75,12 @@ class HeadLearner {
   const Replay& replay() const { return replay_; }
 
  private:
-  train::SlotLogits logits(const train::LabelledBlocks& batch, const train::Floats& weights);
-  bool sameLayers(const train::Floats& a, const train::Floats& b) const;
-  std::vector<uint8_t> judge(const train::LabelledBlocks& batch, const train::HeadNumbers& head,
+  train::SlotLogits logits(const train::LabelledBlocks& batch, const train::Floats& layers);
+  std::vector<uint8_t> judge(const train::LabelledBlocks& batch, const HeadRows& head,
                              const train::SlotLogits& given) const;
   SlotExamples examples(const train::LabelledBlocks& batch, const train::SlotLogits& given) const;
   void makeCandidate();
-  void offer(train::HeadNumbers candidate);
+  void offer(LearnedHead candidate);
   void dropCandidateInTime();
   void beginAgain();
 
@@ -93,7 +93,8 @@ class HeadLearner {
   const Weights start_;
   Weights live_, candidate_, previous_;
   int64_t candidateNumber_ = 0;
-  train::Floats weights_;  ///< that rows move; empty before the first text
+  train::Floats markov_;                               ///< that rows move; empty before the first text
+  std::shared_ptr<const train::Floats> layersOfRows_;  ///< under which they learn
   std::optional<RowLearner> rows_;
   std::unique_ptr<LayerLearner> layers_;  ///< null before their first step
   Replay replay_;

@@ -1,6 +1,6 @@
 #include "learn/layer_learner.h"
 
-#include <algorithm>
+#include <utility>
 
 #include "learn/answer_blocks.h"
 
@@ -23,30 +23,29 @@ std::vector<Rule> layerRules(const train::Parameters& parameters) {
 }  // namespace
 
 LayerLearner::LayerLearner(train::Ops& ops, train::BlockHead& head, const train::TargetTables& target,
-                           const OutputNorm& norm, const LayerOptions& options, const train::HeadNumbers& start)
+                           const OutputNorm& norm, const LayerOptions& options, const LearnedHead& start)
     : ops_(ops),
       head_(head),
       target_(target),
       norm_(norm),
       options_(options),
-      weights_(start.weights),
+      weights_(*start.layers),
       optimiser_(ops, head.parameters(), layerRules(head.parameters()), options.optimiser) {
-  setRows(start);
+  setRows(start.rows);
 }
 
-void LayerLearner::setRows(const train::HeadNumbers& head) {
-  delta_ = head.delta;
-  // The Markov term's rows are all that lies behind the layers.
-  std::copy(head.weights.begin() + head_.before(), head.weights.end(), weights_.begin() + head_.before());
-  draft_ = head.draft;
+void LayerLearner::setRows(std::shared_ptr<const HeadRows> rows) {
+  rows_ = std::move(rows);
+  weights_.resize(head_.before());
+  weights_.insert(weights_.end(), rows_->markov.begin(), rows_->markov.end());
 }
 
 /// The target's tables for the head's draft vocabulary; what it adds to output rows is not in them.
 train::TargetTables LayerLearner::ownTables() const {
   return {.embedding = target_.embedding,
-          .draft = draft_,
-          .place = train::placesOf(draft_, static_cast<int64_t>(target_.place.size())),
-          .output = target_.rowsOf(draft_),
+          .draft = rows_->draft,
+          .place = train::placesOf(rows_->draft, static_cast<int64_t>(target_.place.size())),
+          .output = target_.rowsOf(rows_->draft),
           .rowsOf = target_.rowsOf};
 }
 
@@ -58,22 +57,22 @@ bool LayerLearner::step(const VerifiedText& text, double noise) {
   const train::LabelledBlocks batch = blocksInAnswer(head_.shape(), sequence, options_.anchors, noise);
   if (batch.blocks.anchors() == 0) return true;
   const int64_t width = head_.shape().width;
-  const train::TargetTables own = draft_ == target_.draft ? train::TargetTables{} : ownTables();
+  const train::TargetTables own = rows_->draft == target_.draft ? train::TargetTables{} : ownTables();
   const train::TargetTables& still = own.draft.empty() ? target_ : own;
   train::TargetTables moved = still;
-  for (size_t i = 0; i < delta_.place.size(); ++i)
-    for (int64_t c = 0; c < width; ++c) moved.output[delta_.place[i] * width + c] += delta_.row[i * width + c];
+  const train::OutputDelta& delta = rows_->delta;
+  for (size_t i = 0; i < delta.place.size(); ++i)
+    for (int64_t c = 0; c < width; ++c) moved.output[delta.place[i] * width + c] += delta.row[i * width + c];
   train::Floats gradient(weights_.size());
   const train::Labels labels{.state = batch.state.data(), .output = still.output.data(), .width = width};
   head_.train({ops_, weights_.data(), gradient.data()}, moved, batch.blocks, labels, {}, batch.weight.data());
   return !optimiser_.step(options_.rate, gradient.data(), weights_.data()).skipped;
 }
 
-train::HeadNumbers LayerLearner::numbers() const { return {weights_, draft_, delta_}; }
-
-size_t LayerLearner::bytes() const {
-  return (weights_.size() + optimiser_.moments().size()) * sizeof(float) + draft_.size() * sizeof(int32_t) +
-         (delta_.row.size() + delta_.place.size()) * sizeof(float);
+LearnedHead LayerLearner::learned() const {
+  return {std::make_shared<const train::Floats>(weights_.begin(), weights_.begin() + head_.before()), rows_};
 }
+
+size_t LayerLearner::bytes() const { return (weights_.size() + optimiser_.moments().size()) * sizeof(float); }
 
 }  // namespace foretoken::learn

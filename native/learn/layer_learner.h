@@ -2,6 +2,7 @@
 // when nothing is decoded. Rows over the draft vocabulary stay as they are meanwhile and count in the loss, so that the
 // layers learn what the rows leave; fusion, keys and values never move, for KV slots hold what was made with them.
 #pragma once
+#include "learn/learned_head.h"
 #include "learn/replay.h"
 #include "train/block_head.h"
 #include "train/optimiser.h"
@@ -19,15 +20,16 @@ class LayerLearner {
  public:
   /// What it refers to outlives it. Begins with `start`.
   LayerLearner(train::Ops& ops, train::BlockHead& head, const train::TargetTables& target, const OutputNorm& norm,
-               const LayerOptions& options, const train::HeadNumbers& start);
+               const LayerOptions& options, const LearnedHead& start);
 
   /// Takes one step on blocks at `noise` (0..1) of the text's answer. False where the gradient is not finite: nothing
   /// has moved then.
   bool step(const VerifiedText& text, double noise);
   /// Goes on under the rows of another head.
-  void setRows(const train::HeadNumbers& head);
+  void setRows(std::shared_ptr<const HeadRows> rows);
   /// The layers as they are by now, with the rows under which they learn.
-  train::HeadNumbers numbers() const;
+  LearnedHead learned() const;
+  /// Without the rows, which are another head's.
   size_t bytes() const;
 
  private:
@@ -38,9 +40,8 @@ class LayerLearner {
   const train::TargetTables& target_;
   const OutputNorm& norm_;
   const LayerOptions options_;
-  std::vector<int32_t> draft_;  ///< the head's, and what it adds to the target's output rows
-  train::OutputDelta delta_;
-  train::Floats weights_;
+  std::shared_ptr<const HeadRows> rows_;
+  train::Floats weights_;  ///< with the Markov term of rows_
   train::Optimiser optimiser_;
 };
 

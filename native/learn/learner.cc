@@ -44,8 +44,8 @@ Learner::Learner(train::LoadedHead file, std::shared_ptr<const HeadWeights> base
       rowSteps_(std::move(rowSteps)),
       head_(file_.shape),
       ops_(pool_, selectIsa(isa)),
-      start_(std::make_shared<const train::HeadNumbers>(
-          train::HeadNumbers{std::move(file_.weights), std::move(file_.draft), std::move(file_.delta)})) {}
+      start_(std::make_shared<const LearnedHead>(
+          inParts({std::move(file_.weights), std::move(file_.draft), std::move(file_.delta)}, head_.before()))) {}
 
 Learner::~Learner() { stop(); }
 
@@ -188,10 +188,10 @@ void Learner::prepare() {
     for (int c = 0; c < config.width; ++c) embedding_.push_back(floatToBf16(row[c]));
   });
   tables_.rowsOf = [this](std::span<const int32_t> tokens) { return rowsOf(target_->output(), tokens, *packing_); };
-  tables_.output = tables_.rowsOf(start_->draft);
+  tables_.output = tables_.rowsOf(start_->rows->draft);
   tables_.embedding = embedding_.data();
-  tables_.draft = start_->draft;
-  tables_.place = train::placesOf(start_->draft, config.vocabulary);
+  tables_.draft = start_->rows->draft;
+  tables_.place = train::placesOf(start_->rows->draft, config.vocabulary);
   const float* const scale = target_->outputNorm();
   norm_ = {{scale, scale + config.width}, config.normEps};
 }
@@ -249,27 +249,27 @@ void Learner::publish(double seconds) {
 }
 
 /// Keys and values that are there can go on being used where nothing that they depend on differs.
-bool Learner::sharesContext(const train::Floats& weights) const {
+bool Learner::sharesContext(const train::Floats& layers) const {
   for (const train::Parameter& p : head_.parameters().all()) {
     const bool ofContext = p.name.starts_with("fc.") || p.name.starts_with("feature_norms.") ||
                            p.name.starts_with("context_norm.") || p.name.find(".attention.k.") != std::string::npos ||
                            p.name.find(".attention.v.") != std::string::npos;
-    if (ofContext && !std::equal(weights.begin() + p.offset, weights.begin() + p.offset + p.size(),
-                                 start_->weights.begin() + p.offset))
+    if (ofContext && !std::equal(layers.begin() + p.offset, layers.begin() + p.offset + p.size(),
+                                 start_->layers->begin() + p.offset))
       return false;
   }
   return true;
 }
 
-std::shared_ptr<const HeadWeights> Learner::packed(const train::BlockHeadShape& shape, const train::HeadNumbers& head) {
-  const HeadSource source{shape, file_.binding.fusedLayers, head.draft, head.weights, head.delta};
+std::shared_ptr<const HeadWeights> Learner::packed(const train::BlockHeadShape& shape, const LearnedHead& head) {
+  const train::HeadNumbers numbers = together(head);
+  const HeadSource source{shape, file_.binding.fusedLayers, numbers.draft, numbers.weights, numbers.delta};
   HeadParts shared;
   if (shape == file_.shape) {
-    if (sharesContext(head.weights)) shared.context = base_->context();
-    if (std::equal(head.weights.begin(), head.weights.begin() + head_.before(), start_->weights.begin()))
-      shared.layers = base_->parts().layers;
-    const train::OutputDelta& common = start_->delta;
-    if (head.draft == start_->draft && head.delta.place == common.place && head.delta.row == common.row)
+    if (sharesContext(*head.layers)) shared.context = base_->context();
+    if (head.layers == start_->layers) shared.layers = base_->parts().layers;
+    const train::OutputDelta &own = head.rows->delta, &common = start_->rows->delta;
+    if (head.rows->draft == start_->rows->draft && own.place == common.place && own.row == common.row)
       shared.output = base_->parts().output;
   }
   return std::make_shared<const HeadWeights>(source, *target_, *packing_, HeadFormats{}, std::move(shared));
@@ -299,7 +299,7 @@ void Learner::save(const std::string& name, const std::string& path, std::functi
     try {
       const auto known = tenants_.find(name);
       const auto& live = known == tenants_.end() ? start_ : known->second.learner->live();
-      train::saveHead(path, head_, *live, file_.binding, FileType::f32);
+      train::saveHead(path, head_, together(*live), file_.binding, FileType::f32);
       done(nullptr);
     } catch (...) {
       done(std::current_exception());
@@ -311,11 +311,14 @@ void Learner::adopt(const std::string& name, const std::string& path, bool again
                     std::function<void(std::exception_ptr)> done) {
   post([=, this] {
     try {
-      train::LoadedHead head = train::loadHead(path, file_.binding);
-      const auto numbers = std::make_shared<const train::HeadNumbers>(std::move(head));
-      if (Tenant* own = head.shape == file_.shape ? tenant(name) : nullptr)
-        moved_ || again ? own->learner->propose(numbers) : own->learner->adopt(numbers);
-      if (!moved_ && !again) callbacks_.drafts(name, packed(head.shape, *numbers));
+      train::LoadedHead file = train::loadHead(path, file_.binding);
+      const train::BlockHeadShape shape = file.shape;
+      LearnedHead parts = inParts(std::move(file), train::BlockHead(shape).before());
+      if (*parts.layers == *start_->layers) parts.layers = start_->layers;
+      const auto head = std::make_shared<const LearnedHead>(std::move(parts));
+      if (Tenant* own = shape == file_.shape ? tenant(name) : nullptr)
+        moved_ || again ? own->learner->propose(head) : own->learner->adopt(head);
+      if (!moved_ && !again) callbacks_.drafts(name, packed(shape, *head));
       done(nullptr);
     } catch (...) {
       done(std::current_exception());

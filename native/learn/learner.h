@@ -99,8 +99,8 @@ class Learner final : public TextSink {
   bool makeRoom();
   void take(VerifiedText text);
   void publish(double seconds);
-  std::shared_ptr<const HeadWeights> packed(const train::BlockHeadShape& shape, const train::HeadNumbers& head);
-  bool sharesContext(const train::Floats& weights) const;
+  std::shared_ptr<const HeadWeights> packed(const train::BlockHeadShape& shape, const LearnedHead& head);
+  bool sharesContext(const train::Floats& layers) const;
 
   train::LoadedHead file_;
   std::shared_ptr<const HeadWeights> base_;

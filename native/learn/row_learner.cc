@@ -20,14 +20,13 @@ constexpr uint32_t kMemory = 1 << 15;
 }  // namespace
 
 RowLearner::RowLearner(train::Ops& ops, const train::BlockHead& head, const train::TargetTables& target,
-                       const RowOptions& options, const train::HeadNumbers& start, RowSteps* steps)
+                       const RowOptions& options, const HeadRows& start, RowSteps* steps)
     : ops_(ops),
       target_(target),
       options_(options),
       steps_(steps),
       width_(head.shape().width),
       rank_(head.shape().rank),
-      before_(head.before()),
       after_(head.after()),
       draft_(start.draft),
       place_(train::placesOf(start.draft, static_cast<int64_t>(target.place.size()))),
@@ -40,10 +39,10 @@ RowLearner::RowLearner(train::Ops& ops, const train::BlockHead& head, const trai
   for (size_t i = 0; i < start.delta.place.size(); ++i) deltaAt_[start.delta.place[i]] = static_cast<int64_t>(i);
 }
 
-int64_t RowLearner::step(const SlotExamples& slots, Floats& weights) {
-  if (steps_) return stepElsewhere(slots, weights);
+int64_t RowLearner::step(const SlotExamples& slots, Floats& markov) {
+  if (steps_) return stepElsewhere(slots, markov);
   int64_t skipped = 0;
-  for (int64_t s = 0; s < slots.slots(); ++s) skipped += !stepSlot(slots, s, weights);
+  for (int64_t s = 0; s < slots.slots(); ++s) skipped += !stepSlot(slots, s, markov);
   return skipped;
 }
 
@@ -62,10 +61,10 @@ void RowLearner::list(const SlotExamples& slots, int64_t slot, const float* befo
 }
 
 /// False where something is not finite: nothing has moved then.
-bool RowLearner::stepSlot(const SlotExamples& slots, int64_t slot, Floats& weights) {
+bool RowLearner::stepSlot(const SlotExamples& slots, int64_t slot, Floats& markov) {
   const int32_t truth = place_[slots.truth[slot]];
-  float* const before = weights.data() + before_ + place_[slots.previous[slot]] * rank_;
-  float* const after = weights.data() + after_;
+  float* const before = markov.data() + place_[slots.previous[slot]] * rank_;
+  float* const after = markov.data() + after_;
   if (truth == static_cast<int32_t>(draft_.size())) return true;
   list(slots, slot, before, after);
   const auto isTruth = [&](const Listed& each) { return each.place == truth; };
@@ -122,13 +121,13 @@ RowSlots RowLearner::slotsByRow(const SlotExamples& slots, Gathered& before, Gat
   return out;
 }
 
-MovedRows RowLearner::gather(const Gathered& before, const Gathered& rows, const Floats& weights) {
+MovedRows RowLearner::gather(const Gathered& before, const Gathered& rows, const Floats& markov) {
   MovedRows out{width_, rank_, {}, {}, Floats(rows.place.size() * width_), {}, 0};
   out.room = static_cast<int32_t>(kMostMoved - static_cast<int64_t>(delta_.size()) / width_);
   const auto append = [&](Floats& to, int64_t at) {
-    to.insert(to.end(), weights.begin() + at, weights.begin() + at + rank_);
+    to.insert(to.end(), markov.begin() + at, markov.begin() + at + rank_);
   };
-  for (const int32_t place : before.place) append(out.before, before_ + place * rank_);
+  for (const int32_t place : before.place) append(out.before, place * rank_);
   for (size_t i = 0; i < rows.place.size(); ++i) {
     append(out.after, after_ + rows.place[i] * rank_);
     const float* const delta = deltaOf(rows.place[i]);
@@ -138,11 +137,11 @@ MovedRows RowLearner::gather(const Gathered& before, const Gathered& rows, const
   return out;
 }
 
-void RowLearner::scatter(const MovedRows& moved, const Gathered& before, const Gathered& rows, Floats& weights) {
+void RowLearner::scatter(const MovedRows& moved, const Gathered& before, const Gathered& rows, Floats& markov) {
   const auto replace = [&](const Floats& from, size_t i, int64_t at) {
-    std::copy_n(from.begin() + static_cast<int64_t>(i) * rank_, rank_, weights.begin() + at);
+    std::copy_n(from.begin() + static_cast<int64_t>(i) * rank_, rank_, markov.begin() + at);
   };
-  for (size_t i = 0; i < before.place.size(); ++i) replace(moved.before, i, before_ + before.place[i] * rank_);
+  for (size_t i = 0; i < before.place.size(); ++i) replace(moved.before, i, before.place[i] * rank_);
   for (size_t i = 0; i < rows.place.size(); ++i) {
     const int32_t place = rows.place[i];
     replace(moved.after, i, after_ + place * rank_);
@@ -151,12 +150,12 @@ void RowLearner::scatter(const MovedRows& moved, const Gathered& before, const G
   }
 }
 
-int64_t RowLearner::stepElsewhere(const SlotExamples& slots, Floats& weights) {
+int64_t RowLearner::stepElsewhere(const SlotExamples& slots, Floats& markov) {
   Gathered before(draft_.size() + 1), rows(draft_.size());
   const RowSlots byRow = slotsByRow(slots, before, rows);
-  MovedRows moved = gather(before, rows, weights);
+  MovedRows moved = gather(before, rows, markov);
   const int64_t skipped = steps_->step(byRow, moved, options_);
-  scatter(moved, before, rows, weights);
+  scatter(moved, before, rows, markov);
   return skipped;
 }
 
@@ -195,7 +194,7 @@ void RowLearner::count(std::span<const int32_t> tokens) {
   for (uint32_t& each : used_) each /= 2;
 }
 
-bool RowLearner::renew(Floats& weights) {
+bool RowLearner::renew(Floats& markov) {
   const auto none = static_cast<int32_t>(draft_.size());
   std::vector<int32_t> wanted, free;
   for (int32_t token = 0; token < static_cast<int32_t>(used_.size()); ++token)
@@ -211,8 +210,8 @@ bool RowLearner::renew(Floats& weights) {
     place_[wanted[i]] = place;
     draft_[place] = wanted[i];
     if (float* const delta = deltaOf(place)) std::fill_n(delta, width_, 0.0f);
-    std::copy_n(weights.begin() + before_ + none * rank_, rank_, weights.begin() + before_ + place * rank_);
-    std::fill_n(weights.begin() + after_ + place * rank_, rank_, 0.0f);
+    std::copy_n(markov.begin() + none * rank_, rank_, markov.begin() + place * rank_);
+    std::fill_n(markov.begin() + after_ + place * rank_, rank_, 0.0f);
   }
   return !free.empty();
 }

@@ -14,6 +14,7 @@
 #include <span>
 #include <vector>
 
+#include "learn/learned_head.h"
 #include "learn/row_steps.h"
 #include "learn/slot_examples.h"
 #include "train/block_head.h"
@@ -24,16 +25,17 @@ class RowLearner {
  public:
   /// What it refers to outlives it. `steps`: who takes them; null = the CPU, here.
   RowLearner(train::Ops& ops, const train::BlockHead& head, const train::TargetTables& target,
-             const RowOptions& options, const train::HeadNumbers& start, RowSteps* steps = nullptr);
+             const RowOptions& options, const HeadRows& start, RowSteps* steps = nullptr);
 
-  /// Takes one step for each slot, moving Markov rows in `weights`; returns how many were skipped as not finite.
-  int64_t step(const SlotExamples& slots, train::Floats& weights);
+  /// Takes one step for each slot, moving rows of `markov`, as in HeadRows; returns how many were skipped as not
+  /// finite.
+  int64_t step(const SlotExamples& slots, train::Floats& markov);
 
   /// Traffic has used these tokens.
   void count(std::span<const int32_t> tokens);
   /// Tokens that are used often and can't be drafted take the places of tokens that are not used: with the target's
   /// output row, before the next token what unknown tokens had, and no correction. True where there were any.
-  bool renew(train::Floats& weights);
+  bool renew(train::Floats& markov);
 
   const std::vector<int32_t>& draft() const { return draft_; }
   /// What has been learned for output rows so far.
@@ -55,11 +57,11 @@ class RowLearner {
     }
   };
 
-  int64_t stepElsewhere(const SlotExamples& slots, train::Floats& weights);
+  int64_t stepElsewhere(const SlotExamples& slots, train::Floats& markov);
   RowSlots slotsByRow(const SlotExamples& slots, Gathered& before, Gathered& rows) const;
-  MovedRows gather(const Gathered& before, const Gathered& rows, const train::Floats& weights);
-  void scatter(const MovedRows& moved, const Gathered& before, const Gathered& rows, train::Floats& weights);
-  bool stepSlot(const SlotExamples& slots, int64_t slot, train::Floats& weights);
+  MovedRows gather(const Gathered& before, const Gathered& rows, const train::Floats& markov);
+  void scatter(const MovedRows& moved, const Gathered& before, const Gathered& rows, train::Floats& markov);
+  bool stepSlot(const SlotExamples& slots, int64_t slot, train::Floats& markov);
   void list(const SlotExamples& slots, int64_t slot, const float* before, const float* after);
   void moveMarkov(float* before, float* after, float scale);
   void moveOutput(int32_t truth);
@@ -70,7 +72,7 @@ class RowLearner {
   const train::TargetTables& target_;
   const RowOptions options_;
   RowSteps* const steps_;
-  const int64_t width_, rank_, before_, after_;
+  const int64_t width_, rank_, after_;
   std::vector<int32_t> draft_, place_;
   train::Floats delta_;           ///< rows that are added to output rows
   std::vector<int64_t> deltaAt_;  ///< which of them, by draft index; negative = none

@@ -275,14 +275,14 @@ void BlockHead::candidates(const float* logits, std::span<int32_t, kHeadCandidat
 }
 
 /// In each slot the best of the likeliest candidates after the Markov term's correction.
-void BlockHead::walk(const float* weight, const float* logits, int32_t previous, int32_t* proposed) const {
+void BlockHead::walk(const float* markov, const float* logits, int32_t previous, int32_t* proposed) const {
   std::array<int32_t, kHeadCandidates> likeliest;
   for (int64_t s = 0; s < shape_.slots; ++s, logits += shape_.vocabulary) {
-    const float* const given = weight + before() + previous * shape_.rank;
+    const float* const given = markov + previous * shape_.rank;
     candidates(logits, likeliest);
     float most = -INFINITY;
     for (const int32_t c : likeliest) {
-      const float* const row = weight + after() + c * shape_.rank;
+      const float* const row = markov + after() + c * shape_.rank;
       float corrected = logits[c];
       for (int64_t i = 0; i < shape_.rank; ++i) corrected += row[i] * given[i];
       if (corrected > most) most = corrected, previous = c;
@@ -311,8 +311,8 @@ std::vector<int32_t> BlockHead::draft(const LayerPass& pass, const TargetTables&
                     logits.data());
     pass.ops.threads().run(count, [&](int64_t begin, int64_t end, int) {
       for (int64_t a = begin; a < end; ++a)
-        walk(pass.weight, logits.data() + a * slots * vocabulary, target.place[batch.token[(first + a) * slots]],
-             drafted.data() + (first + a) * slots);
+        walk(pass.weight + before(), logits.data() + a * slots * vocabulary,
+             target.place[batch.token[(first + a) * slots]], drafted.data() + (first + a) * slots);
     });
   }
   for (int32_t& token : drafted) token = target.draft[token];

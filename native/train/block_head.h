@@ -109,14 +109,16 @@ class BlockHead {
   /// Of blocks that are few enough for all their logits to exist together.
   SlotLogits logits(const LayerPass&, const TargetTables&, const BlockBatch&);
   /// The draft indices that a block of such logits proposes after draft index `previous`, of which slots() are written.
-  void walk(const float* weight, const float* logits, int32_t previous, int32_t* proposed) const;
+  /// `markov`: the weights from before() on.
+  void walk(const float* markov, const float* logits, int32_t previous, int32_t* proposed) const;
   /// Draft indices of the likeliest tokens of a slot, likeliest first, before the Markov term: those that it corrects.
   void candidates(const float* logits, std::span<int32_t, kHeadCandidates> out) const;
 
-  /// Where the Markov term lies in the weights: [draft tokens + 1, rank] for the token before, the last row for tokens
-  /// that can't be drafted, and [draft tokens, rank] for the token itself.
+  /// Where the Markov term lies, at the end of the weights: from before() on [draft tokens + 1, rank] for the token
+  /// before, the last row for tokens that can't be drafted, and after() behind that [draft tokens, rank] for the token
+  /// itself.
   int64_t before() const { return parameters_[before_].offset; }
-  int64_t after() const { return parameters_[after_].offset; }
+  int64_t after() const { return parameters_[after_].offset - before(); }
 
  private:
   struct Layer {

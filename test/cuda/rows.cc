@@ -44,17 +44,17 @@ struct Rig {
   train::BlockHead head{toyShape(16, 64)};
   ThreadPool pool{1};
   train::Ops ops{pool, selectIsa("")};
-  train::HeadNumbers start{head.initial(3, 1), toy.target.draft, {}};
+  learn::HeadRows start = *learn::inParts({head.initial(3, 1), toy.target.draft, {}}, head.before()).rows;
 
   Rig() {
     const Floats noise = randomValues(kToyVocabulary * 16, 11, 0.5f);
-    std::copy(noise.begin(), noise.end(), start.weights.begin() + head.after());
+    std::copy(noise.begin(), noise.end(), start.markov.begin() + head.after());
     start.delta = {{3, 20}, randomValues(2 * kToyWidth, 12, 0.1f)};
   }
 };
 
 struct Learned {
-  Floats weights;
+  Floats markov;
   train::OutputDelta delta;
   int64_t skipped = 0;
 };
@@ -62,12 +62,12 @@ struct Learned {
 Learned learn(const Rig& rig, const RowOptions& options, learn::RowSteps* steps, bool poisoned) {
   Rig& own = const_cast<Rig&>(rig);  // Ops count what they do
   RowLearner learner(own.ops, rig.head, rig.toy.target, options, rig.start, steps);
-  Learned out{rig.start.weights, {}};
+  Learned out{rig.start.markov, {}};
   for (uint32_t lesson = 0; lesson < 3; ++lesson) {
     SlotExamples slots = randomSlots(lesson, longRun() ? 150 : 40);
     if (poisoned)
       slots.logit[2 * SlotExamples::kListed] = NAN, slots.truth[2] = slots.listed[2 * SlotExamples::kListed];
-    out.skipped += learner.step(slots, out.weights);
+    out.skipped += learner.step(slots, out.markov);
   }
   out.delta = learner.delta();
   return out;
@@ -91,13 +91,13 @@ void testAgainstCpu(const RowOptions& options, bool poisoned) {
   const Learned first = learn(rig, options, &device, poisoned);
   CHECK(first.skipped == onCpu.skipped && (first.skipped > 0) == poisoned);
   CHECK(first.delta.place == onCpu.delta.place);
-  CHECK(difference(first.weights, onCpu.weights, rig.start.weights) < 1e-4);
+  CHECK(difference(first.markov, onCpu.markov, rig.start.markov) < 1e-4);
   CHECK(difference(first.delta.row, onCpu.delta.row, Floats(first.delta.row.size())) < 1e-4);
-  CHECK((options.markov > 0) == (first.weights != rig.start.weights));
+  CHECK((options.markov > 0) == (first.markov != rig.start.markov));
   CHECK((options.output > 0) == (first.delta.row != rig.start.delta.row));
   forEachSchedule(longRun() ? 6 : 3, [&] {
     const Learned again = learn(rig, options, &device, poisoned);
-    CHECK(again.weights == first.weights && again.delta.row == first.delta.row);
+    CHECK(again.markov == first.markov && again.delta.row == first.delta.row);
   });
 }
 

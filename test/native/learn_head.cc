@@ -42,12 +42,17 @@ struct Rig {
   ThreadPool pool{1};
   train::Ops ops{pool, selectIsa("")};
   HeadLearner::Weights start =
-      std::make_shared<const train::HeadNumbers>(train::HeadNumbers{head.initial(3, 1), toy.target.draft, {}});
+      std::make_shared<const LearnedHead>(inParts({head.initial(3, 1), toy.target.draft, {}}, head.before()));
   LearnOptions options;
 
   Rig() { options.layers.rate = 0.01f, options.stepsPerCandidate = options.layers.stepsPerCandidate = 8; }
   HeadLearner learner() { return {ops, head, toy.target, toy.norm, options, start}; }
 };
+
+bool isSame(const train::Parameter& p, const HeadLearner::Weights& a, const HeadLearner::Weights& b) {
+  const train::Floats one = together(*a).weights, other = together(*b).weights;
+  return std::equal(one.begin() + p.offset, one.begin() + p.offset + p.size(), other.begin() + p.offset);
+}
 
 double mean(const std::vector<uint8_t>& right) {
   return std::accumulate(right.begin(), right.end(), 0.0) / static_cast<double>(std::max<size_t>(1, right.size()));
@@ -75,9 +80,7 @@ void testLearns() {
   learner.promote();
   int moved = 0;
   for (const train::Parameter& p : rig.head.parameters().all()) {
-    const bool same =
-        std::equal(rig.start->weights.begin() + p.offset, rig.start->weights.begin() + p.offset + p.size(),
-                   learner.live()->weights.begin() + p.offset);
+    const bool same = isSame(p, rig.start, learner.live());
     const bool context = p.name.starts_with("fc") || p.name.starts_with("feature_norms") ||
                          p.name.starts_with("context_norm") || p.name.find("attention.k") != std::string::npos ||
                          p.name.find("attention.v") != std::string::npos;
@@ -102,12 +105,10 @@ void testRowsUnderLayers() {
     learner.take(rig.toy.text(start, 5), seen);
   };
   const auto sameLayers = [&](const HeadLearner::Weights& a, const HeadLearner::Weights& b) {
-    return std::equal(a->weights.begin(), a->weights.begin() + rig.head.before(), b->weights.begin());
+    return a->layers == b->layers;
   };
   const auto sameRows = [&](const HeadLearner::Weights& a, const HeadLearner::Weights& b) {
-    return std::equal(a->weights.begin() + rig.head.before(), a->weights.end(),
-                      b->weights.begin() + rig.head.before()) &&
-           a->delta.row == b->delta.row;
+    return a->rows->markov == b->rows->markov && a->rows->delta.row == b->rows->delta.row;
   };
   take(1);
   for (int s = 0; s < 8; ++s) learner.step();
@@ -154,9 +155,8 @@ void testRowsAlone() {
   }
   CHECK(first < 0.5 && mean(seen.live) > first + 0.4);
   CHECK(learner.replay().pick(0).text.kept.empty() && learner.replay().pick(0).slots.slots() > 0);
-  CHECK(!learner.live()->delta.place.empty());
-  CHECK(std::equal(rig.start->weights.begin(), rig.start->weights.begin() + rig.head.before(),
-                   learner.live()->weights.begin()));
+  CHECK(!learner.live()->rows->delta.place.empty());
+  CHECK(learner.live()->layers == rig.start->layers);
 }
 
 /// Tokens beyond the draft vocabulary that a tenant's text is full of can be drafted by the next candidate.
@@ -172,9 +172,9 @@ void testNewTokens() {
   Foreseen seen;
   learner.take(text(), seen);
   for (int64_t s = 0; s < rig.options.stepsPerCandidate; ++s) learner.step();
-  CHECK(learner.live()->draft == rig.toy.target.draft);
+  CHECK(learner.live()->rows->draft == rig.toy.target.draft);
   learner.promote();
-  const auto& draft = learner.live()->draft;
+  const auto& draft = learner.live()->rows->draft;
   CHECK(std::find(draft.begin(), draft.end(), kTokens) != draft.end());
   seen = {};
   CHECK(learner.take(text(), seen) && learner.step() && !seen.live.empty());
@@ -189,9 +189,7 @@ void testMarkovAlone() {
   for (int64_t s = 0; s < rig.options.stepsPerCandidate; ++s) learner.step();
   learner.promote();
   for (const train::Parameter& p : rig.head.parameters().all()) {
-    const bool same =
-        std::equal(rig.start->weights.begin() + p.offset, rig.start->weights.begin() + p.offset + p.size(),
-                   learner.live()->weights.begin() + p.offset);
+    const bool same = isSame(p, rig.start, learner.live());
     CHECK(same == (p.name != "before.weight" && p.name != "after"));
   }
 }
@@ -267,7 +265,7 @@ void testIsolation() {
       if (i == 6) a.promote();
       if (withB && i == 8) b.promote();
     }
-    weights[withB] = a.live()->weights;
+    weights[withB] = together(*a.live()).weights;
   }
   CHECK(seen[0] == seen[1] && weights[0] == weights[1]);
 }

@@ -17,7 +17,6 @@ using namespace foretoken::learn;
 using namespace foretoken::test;
 using test::Floats;
 using train::BlockHead;
-using train::HeadNumbers;
 
 constexpr int64_t kTokens = kToyVocabulary + 8, kRank = 16;
 
@@ -26,11 +25,11 @@ struct Rig {
   BlockHead head{toyShape(kRank, 64)};
   ThreadPool pool{1};
   train::Ops ops{pool, selectIsa("")};
-  HeadNumbers start{head.initial(3, 1), toy.target.draft, {}};
+  HeadRows start = *inParts({head.initial(3, 1), toy.target.draft, {}}, head.before()).rows;
 
   Rig() {
     const Floats noise = randomValues(kToyVocabulary * kRank, 11, 0.5f);
-    std::copy(noise.begin(), noise.end(), start.weights.begin() + head.after());
+    std::copy(noise.begin(), noise.end(), start.markov.begin() + head.after());
   }
   RowLearner learner(const RowOptions& options) { return {ops, head, toy.target, options, start}; }
 };
@@ -47,14 +46,14 @@ SlotExamples slot(std::vector<int32_t> tokens, int32_t previous, int32_t truth, 
 }
 
 /// -log of what the softmax gives the token that came, in double.
-double lossOf(const Rig& rig, const SlotExamples& s, const train::Floats& weights, const train::OutputDelta& delta) {
+double lossOf(const Rig& rig, const SlotExamples& s, const train::Floats& markov, const train::OutputDelta& delta) {
   double sum = std::exp(static_cast<double>(s.rest[0])), truth = 0;
   for (int64_t i = 0; i < SlotExamples::kListed && s.listed[i] >= 0; ++i) {
     const int32_t place = rig.toy.target.place[s.listed[i]];
     double logit = s.logit[i];
     for (int64_t r = 0; r < kRank; ++r)
-      logit += static_cast<double>(weights[rig.head.after() + place * kRank + r]) *
-               weights[rig.head.before() + rig.toy.target.place[s.previous[0]] * kRank + r];
+      logit += static_cast<double>(markov[rig.head.after() + place * kRank + r]) *
+               markov[rig.toy.target.place[s.previous[0]] * kRank + r];
     for (size_t d = 0; d < delta.place.size(); ++d)
       for (int64_t c = 0; delta.place[d] == place && c < kToyWidth; ++c)
         logit += static_cast<double>(delta.row[d * kToyWidth + c]) * bf16ToFloat(s.state[c]);
@@ -71,24 +70,24 @@ void testMarkovGradient() {
   const SlotExamples s = slot({4, 9, 30, 7}, 12, 9);
   constexpr float kRate = 1e-3f;
   RowLearner learner = rig.learner({.markov = kRate, .output = 0, .clip = 100});
-  train::Floats moved = rig.start.weights;
+  train::Floats moved = rig.start.markov;
   CHECK(learner.step(s, moved) == 0 && learner.delta().place.empty());
   std::vector<int64_t> touched;
   for (int64_t r = 0; r < kRank; ++r) {
-    touched.push_back(rig.head.before() + 12 * kRank + r);
+    touched.push_back(12 * kRank + r);
     for (const int64_t token : {4, 9, 30, 7}) touched.push_back(rig.head.after() + token * kRank + r);
   }
   for (const int64_t at : touched) {
-    train::Floats weights = rig.start.weights;
+    train::Floats markov = rig.start.markov;
     constexpr float kStep = 1e-2f;
-    weights[at] = rig.start.weights[at] + kStep;
-    const double above = lossOf(rig, s, weights, {});
-    weights[at] = rig.start.weights[at] - kStep;
-    const double slope = (above - lossOf(rig, s, weights, {})) / (2 * kStep);
-    CHECK(close((rig.start.weights[at] - moved[at]) / kRate, slope));
+    markov[at] = rig.start.markov[at] + kStep;
+    const double above = lossOf(rig, s, markov, {});
+    markov[at] = rig.start.markov[at] - kStep;
+    const double slope = (above - lossOf(rig, s, markov, {})) / (2 * kStep);
+    CHECK(close((rig.start.markov[at] - moved[at]) / kRate, slope));
   }
-  for (const int64_t at : touched) moved[at] = rig.start.weights[at];
-  CHECK(moved == rig.start.weights);  // nothing else
+  for (const int64_t at : touched) moved[at] = rig.start.markov[at];
+  CHECK(moved == rig.start.markov);  // nothing else
 }
 
 void testOutputGradient() {
@@ -96,8 +95,8 @@ void testOutputGradient() {
   const SlotExamples s = slot({4, 9, 30, 7}, 12, 9);
   constexpr float kRate = 1e-2f;
   RowLearner learner = rig.learner({.markov = 0, .output = kRate});
-  train::Floats weights = rig.start.weights;
-  CHECK(learner.step(s, weights) == 0 && weights == rig.start.weights);
+  train::Floats markov = rig.start.markov;
+  CHECK(learner.step(s, markov) == 0 && markov == rig.start.markov);
   const train::OutputDelta moved = learner.delta();
   CHECK(moved.place.size() > 1);
   double squares = 0;
@@ -107,9 +106,9 @@ void testOutputGradient() {
       train::OutputDelta delta{{moved.place[d]}, Floats(kToyWidth)};
       constexpr float kStep = 1e-2f;
       delta.row[c] = kStep;
-      const double above = lossOf(rig, s, weights, delta);
+      const double above = lossOf(rig, s, markov, delta);
       delta.row[c] = -kStep;
-      const double slope = (above - lossOf(rig, s, weights, delta)) / (2 * kStep);
+      const double slope = (above - lossOf(rig, s, markov, delta)) / (2 * kStep);
       CHECK(close(-moved.row[d * kToyWidth + c] / kRate * squares, slope));
     }
 }
@@ -123,15 +122,15 @@ void testAgainstDense() {
   train::TargetTables tables = rig.toy.target;
   tables.draft.resize(shape.vocabulary), tables.output.resize(shape.vocabulary * kToyWidth);
   tables.place = train::placesOf(tables.draft, kTokens);
-  HeadNumbers start{small.initial(4, 1), tables.draft, {}};
+  HeadRows start = *inParts({small.initial(4, 1), tables.draft, {}}, small.before()).rows;
   const Floats noise = randomValues(shape.vocabulary * kRank, 13, 0.5f);
-  std::copy(noise.begin(), noise.end(), start.weights.begin() + small.after());
+  std::copy(noise.begin(), noise.end(), start.markov.begin() + small.after());
   std::vector<int32_t> all(shape.vocabulary);
   std::iota(all.begin(), all.end(), 0);
   SlotExamples s = slot(all, 3, 6);
   s.rest = {-100};
   RowLearner learner(rig.ops, small, tables, {.markov = 0.3f, .output = 0, .clip = 100}, start);
-  train::Floats sparse = start.weights;
+  train::Floats sparse = start.markov;
   learner.step(s, sparse);
 
   // The same logits as a sum of linear terms: those given as rows times a unit vector, and the Markov term.
@@ -139,10 +138,10 @@ void testAgainstDense() {
   Floats unit(given), rows(shape.vocabulary * given), before(kRank), gradient(shape.vocabulary * kRank), dbefore(kRank);
   unit[0] = 1;
   for (int64_t v = 0; v < shape.vocabulary; ++v) rows[v * given] = s.logit[v];
-  std::copy_n(start.weights.begin() + small.before() + 3 * kRank, kRank, before.begin());
+  std::copy_n(start.markov.begin() + 3 * kRank, kRank, before.begin());
   const train::LinearTerm terms[] = {
       {unit.data(), rows.data(), given, nullptr, nullptr},
-      {before.data(), start.weights.data() + small.after(), kRank, dbefore.data(), gradient.data()}};
+      {before.data(), start.markov.data() + small.after(), kRank, dbefore.data(), gradient.data()}};
   const int32_t truth = 6;
   const float one = 1, rest = 0;
   train::RowLoss loss;
@@ -150,12 +149,11 @@ void testAgainstDense() {
                      &one, {&loss, 1});
   double most = 0;
   for (int64_t i = 0; i < shape.vocabulary * kRank; ++i) {
-    const float dense = start.weights[small.after() + i] - 0.3f * gradient[i];
+    const float dense = start.markov[small.after() + i] - 0.3f * gradient[i];
     CHECK(std::abs(sparse[small.after() + i] - dense) < 2e-3f);  // dense products are of bf16
     most = std::max(most, std::abs(static_cast<double>(gradient[i])));
   }
-  for (int64_t r = 0; r < kRank; ++r)
-    CHECK(std::abs(sparse[small.before() + 3 * kRank + r] - (before[r] - 0.3f * dbefore[r])) < 2e-3f);
+  for (int64_t r = 0; r < kRank; ++r) CHECK(std::abs(sparse[3 * kRank + r] - (before[r] - 0.3f * dbefore[r])) < 2e-3f);
   CHECK(most > 0.02);
 }
 
@@ -165,44 +163,44 @@ void testPoison() {
   SlotExamples s = slot({4, 9}, 12, 9);
   s.state[3] = 0x7fc0;
   s.logit[0] = NAN;
-  train::Floats weights = rig.start.weights;
-  CHECK(learner.step(s, weights) == 1);
-  CHECK(weights == rig.start.weights && learner.delta().place.empty());
+  train::Floats markov = rig.start.markov;
+  CHECK(learner.step(s, markov) == 1);
+  CHECK(markov == rig.start.markov && learner.delta().place.empty());
   s = slot({4, 9}, 12, 9);
-  weights[rig.head.before() + 12 * kRank] = 1e30f;  // the step is clipped
-  const float before = weights[rig.head.after() + 9 * kRank];
-  learner.step(s, weights);
-  CHECK(std::isfinite(weights[rig.head.after() + 9 * kRank]) &&
-        std::abs(weights[rig.head.after() + 9 * kRank] - before) <= 0.11f);
+  markov[12 * kRank] = 1e30f;  // the step is clipped
+  const float before = markov[rig.head.after() + 9 * kRank];
+  learner.step(s, markov);
+  CHECK(std::isfinite(markov[rig.head.after() + 9 * kRank]) &&
+        std::abs(markov[rig.head.after() + 9 * kRank] - before) <= 0.11f);
 }
 
 void testNewTokens() {
   Rig rig;
   RowLearner learner = rig.learner({.often = 3});
-  train::Floats weights = rig.start.weights;
+  train::Floats markov = rig.start.markov;
   const int32_t used[] = {34, 34, 34, 34, 36, 36, 36, 33, 31, 30, 2};
   learner.count(used);
-  CHECK(learner.renew(weights) && !learner.renew(weights));
+  CHECK(learner.renew(markov) && !learner.renew(markov));
   // The two that are used often take the places of the highest that nobody uses.
   CHECK(learner.draft()[29] == 34 && learner.draft()[28] == 36 && learner.draft()[31] == 31);
   for (int64_t r = 0; r < kRank; ++r) {
-    CHECK(weights[rig.head.before() + 29 * kRank + r] == weights[rig.head.before() + kToyVocabulary * kRank + r]);
-    CHECK(weights[rig.head.after() + 29 * kRank + r] == 0);
+    CHECK(markov[29 * kRank + r] == markov[kToyVocabulary * kRank + r]);
+    CHECK(markov[rig.head.after() + 29 * kRank + r] == 0);
   }
   // What was listed before they had rows teaches them now.
   const SlotExamples s = slot({4, 34, 29}, 12, 34);
-  CHECK(learner.step(s, weights) == 0);
+  CHECK(learner.step(s, markov) == 0);
   const train::OutputDelta delta = learner.delta();
   CHECK(std::find(delta.place.begin(), delta.place.end(), 29) != delta.place.end());
 
-  const HeadNumbers learned{weights, learner.draft(), delta};
+  const HeadRows learned{markov, learner.draft(), delta};
   const DraftRows rows(learned, rig.toy.target);
   CHECK(rows.place(34) == 29 && rows.place(29) == kToyVocabulary && rows.place(4) == 4);
   const train::SlotLogits given{randomValues(kToyWidth, 3), Floats(kToyVocabulary, 1.5f)};
   train::SlotLogits made;
   const train::SlotLogits& slots = rows.correct(rig.ops, kToyWidth, given, made);
   CHECK(&slots == &made);
-  CHECK(&DraftRows({weights, rig.toy.target.draft, {}}, rig.toy.target).correct(rig.ops, kToyWidth, given, made) ==
+  CHECK(&DraftRows({markov, rig.toy.target.draft, {}}, rig.toy.target).correct(rig.ops, kToyWidth, given, made) ==
         &given);
   for (int32_t p = 0; p < kToyVocabulary; ++p) {
     const auto moved = std::find(delta.place.begin(), delta.place.end(), p);
