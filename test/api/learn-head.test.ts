@@ -87,6 +87,7 @@ test('the weights move: heads that were promoted are judged again, learning goes
   );
   expect(engine.stats().learnedTexts).toBe(before.learnedTexts + 1);
   expect(engine.stats().learningSteps).toBeGreaterThan(before.learningSteps);
+  await until(() => events.at(-1)?.kind === 'candidate'); // events come behind what is counted
   expect(events.at(-1)).toMatchObject({ kind: 'candidate', version: 0 });
 });
 
