@@ -13,8 +13,8 @@ std::unique_ptr<Backend> BackendChoice::create() const {
   return createCpuBackend({threads, isa});
 }
 
-std::unique_ptr<learn::RowSteps> BackendChoice::createRowSteps() const {
-  return backend == "cuda" ? learn::createCudaRowSteps(0) : nullptr;
+learn::StepTakers BackendChoice::stepTakers() const {
+  return backend == "cuda" ? learn::cudaStepTakers(0) : learn::StepTakers{};
 }
 
 std::string BackendChoice::processor() const {

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "backend.h"
-#include "learn/row_steps.h"
+#include "learn/step_takers.h"
 
 namespace foretoken::addon {
 
@@ -15,8 +15,8 @@ struct BackendChoice {
 
   /// Throws what createCpuBackend and createCudaBackend do.
   std::unique_ptr<Backend> create() const;
-  /// Who moves rows of heads that learn beside such a backend; null = the CPU. Throws what createCudaBackend does.
-  std::unique_ptr<learn::RowSteps> createRowSteps() const;
+  /// Who takes steps of heads that learn beside such a backend. Throws what createCudaBackend does.
+  learn::StepTakers stepTakers() const;
   /// What computes, for people and as part of what measured prices are kept by: instruction set or name of the device.
   std::string processor() const;
   /// Resolves 0.

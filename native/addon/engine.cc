@@ -251,7 +251,7 @@ class LoadWorker final : public Napi::AsyncWorker {
     const BackendChoice& choice = options_.backend;
     learner_ = std::make_unique<learn::Learner>(std::move(head), options_.engine.head,
                                                 BackendChoice{choice.backend, 1, choice.isa}.create(), choice.isa,
-                                                learn::LearnerOptions{}, choice.createRowSteps());
+                                                learn::LearnerOptions{}, choice.stepTakers());
     options_.engine.textSink = learner_.get();
   }
 

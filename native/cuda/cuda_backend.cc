@@ -1,8 +1,8 @@
-// The CUDA backend, and who moves rows beside it, live in libforetoken_cuda.so; this is the way to them.
+// The CUDA backend, and who takes steps of heads beside it, live in libforetoken_cuda.so; this is the way to them.
 #include "backend.h"
 #include "common/cuda_library.h"
 #include "common/error.h"
-#include "learn/row_steps.h"
+#include "learn/step_takers.h"
 
 namespace foretoken {
 namespace {
@@ -28,10 +28,12 @@ std::unique_ptr<Backend> createCudaBackend(const CudaOptions& options) {
 
 namespace learn {
 
-std::unique_ptr<RowSteps> createCudaRowSteps(int device) {
-  return fromLibrary<RowSteps>("a learner of rows", [&](const CudaLibrary& library, foretoken_cuda_status* status) {
+StepTakers cudaStepTakers(int device) {
+  StepTakers takers;
+  takers.rows = fromLibrary<RowSteps>("a learner of rows", [&](const auto& library, foretoken_cuda_status* status) {
     return library.createRowSteps(device, status);
   });
+  return takers;
 }
 
 }  // namespace learn

@@ -6,6 +6,7 @@
 
 #include "common/philox.h"
 #include "learn/answer_blocks.h"
+#include "learn/cpu_layer_steps.h"
 
 namespace foretoken::learn {
 namespace {
@@ -18,13 +19,13 @@ constexpr uint64_t kJudging = 1, kPicking = 2, kPickingText = 3, kPlacing = 4;
 }  // namespace
 
 HeadLearner::HeadLearner(train::Ops& ops, train::BlockHead& head, const train::TargetTables& target,
-                         const OutputNorm& norm, const LearnOptions& options, Weights live, RowSteps* rowSteps)
+                         const OutputNorm& norm, const LearnOptions& options, Weights live, StepTakers takers)
     : ops_(ops),
       head_(head),
       target_(target),
       norm_(norm),
       options_(options),
-      rowSteps_(rowSteps),
+      takers_(std::move(takers)),
       start_(live),
       live_(std::move(live)),
       replay_(options.slotBytes, options.textBytes),
@@ -103,7 +104,7 @@ void HeadLearner::dropCandidateInTime() {
 
 void HeadLearner::beginAgain() {
   markov_ = live_->rows->markov, layersOfRows_ = live_->layers;
-  rows_.emplace(ops_, head_, target_, options_.rows, *live_->rows, rowSteps_);
+  rows_.emplace(ops_, head_, target_, options_.rows, *live_->rows, takers_.rows.get());
   sinceCandidate_ = 0;
 }
 
@@ -117,11 +118,21 @@ bool HeadLearner::step() {
   return true;
 }
 
+std::unique_ptr<LayerSteps> HeadLearner::beginLayers() {
+  const LayerStart start{head_, target_, options_.layers, *live_};
+  std::unique_ptr<LayerSteps> elsewhere = takers_.layers ? takers_.layers(start) : nullptr;
+  return elsewhere ? std::move(elsewhere) : std::make_unique<CpuLayerSteps>(ops_, start);
+}
+
 bool HeadLearner::stepLayers() {
   if (options_.layers.rate == 0 || replay_.wholeTexts() == 0) return false;
-  if (!layers_) layers_ = std::make_unique<LayerLearner>(ops_, head_, target_, norm_, options_.layers, *live_);
+  if (!layers_) layers_ = beginLayers();
   const auto number = static_cast<uint64_t>(layerSteps_++);
-  skipped_ += !layers_->step(replay_.pickWhole(positionNoise(kPickingText, number)), positionNoise(kPlacing, number));
+  train::TrainSequence text;
+  expand(replay_.pickWhole(positionNoise(kPickingText, number)), head_.shape().fused, norm_, text);
+  const double place = positionNoise(kPlacing, number);
+  const LabelledBlocks batch = blocksInAnswer(head_.shape(), text, options_.layers.anchors, place);
+  skipped_ += batch.blocks.anchors() > 0 && !layers_->step(batch);
   ++layersSinceCandidate_;
   makeCandidate();
   return true;

@@ -8,10 +8,10 @@
 #include <vector>
 
 #include "learn/draft_rows.h"
-#include "learn/layer_learner.h"
 #include "learn/learned_head.h"
 #include "learn/replay.h"
 #include "learn/row_learner.h"
+#include "learn/step_takers.h"
 
 namespace foretoken::learn {
 
@@ -36,10 +36,9 @@ class HeadLearner {
  public:
   using Weights = std::shared_ptr<const LearnedHead>;
 
-  /// What it refers to outlives it. Learners may share `ops`, `head` and `rowSteps` (as in RowLearner) if they take
-  /// turns.
+  /// What it refers to outlives it. Learners may share `ops`, `head` and `takers` if they take turns.
   HeadLearner(train::Ops& ops, train::BlockHead& head, const train::TargetTables& target, const OutputNorm& norm,
-              const LearnOptions& options, Weights live, RowSteps* rowSteps = nullptr);
+              const LearnOptions& options, Weights live, StepTakers takers = {});
 
   /// Judges the heads on a text, then keeps it to learn from. False where the text is not finite: it is dropped.
   bool take(VerifiedText text, Foreseen& foreseen);
@@ -79,6 +78,7 @@ class HeadLearner {
   std::vector<uint8_t> judge(const train::LabelledBlocks& batch, const HeadRows& head,
                              const train::SlotLogits& given) const;
   SlotExamples examples(const train::LabelledBlocks& batch, const train::SlotLogits& given) const;
+  std::unique_ptr<LayerSteps> beginLayers();
   void makeCandidate();
   void offer(LearnedHead candidate);
   void dropCandidateInTime();
@@ -89,14 +89,14 @@ class HeadLearner {
   const train::TargetTables& target_;
   const OutputNorm& norm_;
   const LearnOptions options_;
-  RowSteps* const rowSteps_;
+  const StepTakers takers_;
   const Weights start_;
   Weights live_, candidate_, previous_;
   int64_t candidateNumber_ = 0;
   train::Floats markov_;                               ///< that rows move; empty before the first text
   std::shared_ptr<const train::Floats> layersOfRows_;  ///< under which they learn
   std::optional<RowLearner> rows_;
-  std::unique_ptr<LayerLearner> layers_;  ///< null before their first step
+  std::unique_ptr<LayerSteps> layers_;  ///< null before their first step
   Replay replay_;
   int64_t texts_ = 0, steps_ = 0, layerSteps_ = 0, skipped_ = 0, sinceCandidate_ = 0, layersSinceCandidate_ = 0,
           judged_ = 0, patience_;

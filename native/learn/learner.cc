@@ -36,12 +36,12 @@ double threadSeconds() {
 }  // namespace
 
 Learner::Learner(train::LoadedHead file, std::shared_ptr<const HeadWeights> base, std::unique_ptr<Backend> packing,
-                 const std::string& isa, const LearnerOptions& options, std::unique_ptr<RowSteps> rowSteps)
+                 const std::string& isa, const LearnerOptions& options, StepTakers takers)
     : file_(std::move(file)),
       base_(std::move(base)),
       options_(options),
       packing_(std::move(packing)),
-      rowSteps_(std::move(rowSteps)),
+      takers_(std::move(takers)),
       head_(file_.shape),
       ops_(pool_, selectIsa(isa)),
       start_(std::make_shared<const LearnedHead>(
@@ -212,7 +212,7 @@ Learner::Tenant* Learner::tenant(const std::string& name) {
   const auto known = tenants_.find(name);
   if (known != tenants_.end()) return known->second.seen = ++seen_, &known->second;
   if (tenants_.size() >= options_.mostTenants && !makeRoom()) return nullptr;
-  auto learner = std::make_unique<HeadLearner>(ops_, head_, tables_, norm_, options_.learn, start_, rowSteps_.get());
+  auto learner = std::make_unique<HeadLearner>(ops_, head_, tables_, norm_, options_.learn, start_, takers_);
   return &tenants_.emplace(name, Tenant{.learner = std::move(learner), .seen = ++seen_}).first->second;
 }
 

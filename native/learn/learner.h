@@ -52,9 +52,9 @@ class Learner final : public TextSink {
  public:
   /// `base`: the head that drafts for all who have none of their own, made from `file` for `target`.
   /// Heads are packed by `packing`, of the kind that the target runs on; what is learned is computed by the CPU (`isa`
-  /// as in CpuOptions), but for the steps of rows where `rowSteps` takes them.
+  /// as in CpuOptions), but for the steps that `takers` take.
   Learner(train::LoadedHead file, std::shared_ptr<const HeadWeights> base, std::unique_ptr<Backend> packing,
-          const std::string& isa, const LearnerOptions& options, std::unique_ptr<RowSteps> rowSteps = nullptr);
+          const std::string& isa, const LearnerOptions& options, StepTakers takers = {});
   ~Learner() override;
 
   /// Begins; what callbacks use is there until stop().
@@ -106,7 +106,7 @@ class Learner final : public TextSink {
   std::shared_ptr<const HeadWeights> base_;
   const LearnerOptions options_;
   const std::unique_ptr<Backend> packing_;
-  const std::unique_ptr<RowSteps> rowSteps_;
+  const StepTakers takers_;
   train::BlockHead head_;
   ThreadPool pool_{1};
   train::Ops ops_;

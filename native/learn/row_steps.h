@@ -2,7 +2,6 @@
 // rows that they name, gathered. The equations are RowLearner's.
 #pragma once
 #include <cstdint>
-#include <memory>
 #include <vector>
 
 namespace foretoken::learn {
@@ -43,8 +42,5 @@ class RowSteps {
   /// One step for each slot, in order; returns how many were skipped as not finite.
   virtual int64_t step(const RowSlots&, MovedRows&, const RowOptions&) = 0;
 };
-
-/// Those of libforetoken_cuda.so. Throws what createCudaBackend throws.
-std::unique_ptr<RowSteps> createCudaRowSteps(int device);
 
 }  // namespace foretoken::learn

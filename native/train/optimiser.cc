@@ -21,6 +21,17 @@ float Schedule::at(int64_t step) const {
   return peak * static_cast<float>(floor + (1 - floor) * (1 + std::cos(std::numbers::pi * done)) / 2);
 }
 
+formula::AdamW adamwAt(int64_t step, float rate, const OptimiserOptions& options) {
+  const auto steps = static_cast<double>(step);
+  return {.rate = rate,
+          .beta1 = options.beta1,
+          .beta2 = options.beta2,
+          .epsilon = options.epsilon,
+          .decay = options.decay,
+          .correction1 = static_cast<float>(1 - std::pow(options.beta1, steps)),
+          .correction2 = static_cast<float>(1 - std::pow(options.beta2, steps))};
+}
+
 Optimiser::Optimiser(Ops& ops, const Parameters& parameters, std::vector<Rule> rules, OptimiserOptions options)
     : ops_(ops), parameters_(parameters), rules_(std::move(rules)), options_(options) {
   for (size_t i = 0; i < rules_.size(); ++i)
@@ -77,14 +88,7 @@ StepReport Optimiser::step(float rate, const float* gradient, float* weight) {
 
 void Optimiser::adamw(const Parameter& p, float* moment, float rate, float scale, const float* gradient,
                       float* weight) {
-  const double steps = static_cast<double>(steps_);
-  const formula::AdamW step{.rate = rate,
-                            .beta1 = options_.beta1,
-                            .beta2 = options_.beta2,
-                            .epsilon = options_.epsilon,
-                            .decay = options_.decay,
-                            .correction1 = static_cast<float>(1 - std::pow(options_.beta1, steps)),
-                            .correction2 = static_cast<float>(1 - std::pow(options_.beta2, steps))};
+  const formula::AdamW step = adamwAt(steps_, rate, options_);
   float* const square = moment + moments_.size() / 2;
   ops_.threads().run(p.size(), [&](int64_t begin, int64_t end, int) {
     const int64_t at = p.offset + begin;

@@ -36,6 +36,9 @@ struct Schedule {
   float at(int64_t step) const;
 };
 
+/// AdamW's step number `step`, counted from 1.
+formula::AdamW adamwAt(int64_t step, float rate, const OptimiserOptions&);
+
 class Optimiser {
  public:
   /// rules: of each parameter; Muon only for matrices (SHAPE_MISMATCH otherwise).

@@ -132,7 +132,7 @@ class Learning {
           file.weights = head_.weights, file.draft = source.draft, file.delta = source.delta;
           file.shape = source.shape, file.binding.fusedLayers = source.fusedLayers;
           learner_ =
-              std::make_unique<Learner>(std::move(file), options.head, cudaBackend(), "", learnerOptions(), rowSteps());
+              std::make_unique<Learner>(std::move(file), options.head, cudaBackend(), "", learnerOptions(), takers());
           options.textSink = learner_.get();
         }) {
     learner_->start(engine_.model,
@@ -168,8 +168,9 @@ class Learning {
 
  private:
   /// In the long form rows are moved on the device as well.
-  static std::unique_ptr<learn::RowSteps> rowSteps() {
-    return longRun() ? std::make_unique<cuda::DeviceRowSteps>(0) : nullptr;
+  static learn::StepTakers takers() {
+    if (!longRun()) return {};
+    return {std::make_shared<cuda::DeviceRowSteps>(0), {}};
   }
   static learn::LearnerOptions learnerOptions() {
     learn::LearnerOptions options;

@@ -1,0 +1,17 @@
+// Who takes steps of heads that learn in the CPU's place.
+#pragma once
+#include "learn/layer_steps.h"
+#include "learn/row_steps.h"
+
+namespace foretoken::learn {
+
+/// What is empty, the CPU does itself.
+struct StepTakers {
+  std::shared_ptr<RowSteps> rows;
+  MakeLayerSteps layers;
+};
+
+/// Those of libforetoken_cuda.so. Throws what createCudaBackend throws.
+StepTakers cudaStepTakers(int device);
+
+}  // namespace foretoken::learn
