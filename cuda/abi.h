@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FORETOKEN_CUDA_ABI_VERSION 3
+#define FORETOKEN_CUDA_ABI_VERSION 4
 
 #ifdef __cplusplus
 extern "C" {
@@ -43,6 +43,9 @@ void* foretoken_cuda_create_backend(int32_t index, int32_t threads, foretoken_cu
 
 /* The same of a foretoken::learn::RowSteps (native/learn/row_steps.h), which works beside that backend. */
 void* foretoken_cuda_create_row_steps(int32_t index, foretoken_cuda_status* status);
+
+/* The same of a foretoken::learn::LayerSteps (native/learn/layer_steps.h) that begins with a LayerStart. */
+void* foretoken_cuda_create_layer_steps(int32_t index, const void* start, foretoken_cuda_status* status);
 
 #ifdef __cplusplus
 }

@@ -4,6 +4,7 @@
 
 #include "cuda/abi.h"
 #include "cuda/backend/cuda_backend.h"
+#include "cuda/train/device_layers.h"
 #include "cuda/train/device_rows.h"
 
 #define FORETOKEN_EXPORT extern "C" __attribute__((visibility("default")))
@@ -33,4 +34,12 @@ FORETOKEN_EXPORT void* foretoken_cuda_create_backend(int32_t device, int32_t thr
 
 FORETOKEN_EXPORT void* foretoken_cuda_create_row_steps(int32_t device, foretoken_cuda_status* status) {
   return created(status, [&]() -> foretoken::learn::RowSteps* { return new foretoken::cuda::DeviceRowSteps(device); });
+}
+
+FORETOKEN_EXPORT void* foretoken_cuda_create_layer_steps(int32_t device, const void* start,
+                                                         foretoken_cuda_status* status) {
+  return created(status, [&]() -> foretoken::learn::LayerSteps* {
+    return foretoken::cuda::createLayerSteps(device, *static_cast<const foretoken::learn::LayerStart*>(start))
+        .release();
+  });
 }

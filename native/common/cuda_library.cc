@@ -50,6 +50,7 @@ CudaLibrary load() {
   lookUp(handle, "foretoken_cuda_axpy", library.axpy);
   lookUp(handle, "foretoken_cuda_create_backend", library.createBackend);
   lookUp(handle, "foretoken_cuda_create_row_steps", library.createRowSteps);
+  lookUp(handle, "foretoken_cuda_create_layer_steps", library.createLayerSteps);
   return library;
 }
 

@@ -16,6 +16,7 @@ struct CudaLibrary {
   decltype(&foretoken_cuda_axpy) axpy;
   decltype(&foretoken_cuda_create_backend) createBackend;
   decltype(&foretoken_cuda_create_row_steps) createRowSteps;
+  decltype(&foretoken_cuda_create_layer_steps) createLayerSteps;
 
   /// Opens the library at the first call and keeps it for the life of the process.
   /// Throws Error CUDA_UNAVAILABLE where it is absent, does not load or is of another version; a later call tries

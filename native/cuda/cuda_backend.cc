@@ -33,6 +33,11 @@ StepTakers cudaStepTakers(int device) {
   takers.rows = fromLibrary<RowSteps>("a learner of rows", [&](const auto& library, foretoken_cuda_status* status) {
     return library.createRowSteps(device, status);
   });
+  takers.layers = [device](const LayerStart& start) {
+    foretoken_cuda_status status{};
+    void* const made = CudaLibrary::open().createLayerSteps(device, &start, &status);
+    return std::unique_ptr<LayerSteps>(static_cast<LayerSteps*>(made));
+  };
   return takers;
 }
 

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <thread>
 
+#include "cuda/train/device_layers.cu"
 #include "cuda/train/device_rows.cu"
 #include "learn/learner.h"
 #include "test/cuda/backend_rig.h"
@@ -123,20 +124,20 @@ Policy everybodyDrafts() {
 /// work in turns.
 class Learning {
  public:
-  explicit Learning(KvFormat kv)
-      : expected_(plainTexts(kv)),
-        engine_(optionsFor(kRequests, kv), [&](EngineOptions& options, const Model& target, Backend& packing) {
+  explicit Learning(KvFormat kv, learn::LearnerOptions options = rowsFirst(), learn::StepTakers takers = rowsOnDevice())
+      : stepsPerText_(options.stepsPerText),
+        expected_(plainTexts(kv)),
+        engine_(optionsFor(kRequests, kv), [&](EngineOptions& engine, const Model& target, Backend& packing) {
           const HeadSource source = head_.source();
-          options.head = std::make_shared<const HeadWeights>(source, target, packing);
+          engine.head = common_ = std::make_shared<const HeadWeights>(source, target, packing);
           train::LoadedHead file;
           file.weights = head_.weights, file.draft = source.draft, file.delta = source.delta;
           file.shape = source.shape, file.binding.fusedLayers = source.fusedLayers;
-          learner_ =
-              std::make_unique<Learner>(std::move(file), options.head, cudaBackend(), "", learnerOptions(), takers());
-          options.textSink = learner_.get();
+          learner_ = std::make_unique<Learner>(std::move(file), common_, cudaBackend(), "", options, std::move(takers));
+          engine.textSink = learner_.get();
         }) {
     learner_->start(engine_.model,
-                    {[](const learn::Judged&) {},
+                    {[&](const learn::Judged& judged) { judged_ = judged.foreseen; },
                      [&](const std::string&, std::shared_ptr<const HeadWeights> head) { drafts_ = std::move(head); }});
     engine_.core->setPolicy(nullptr, everybodyDrafts());
   }
@@ -163,16 +164,13 @@ class Learning {
     engine_.core->setHead(&tenant, std::move(head));
   }
   int64_t acceptedOf(DrafterId drafter) const { return engine_.acceptedOf(drafter); }
+  /// The head of all, and what the newest text says about the tenant's.
+  std::shared_ptr<const HeadWeights> common() const { return common_; }
+  const learn::Foreseen& judged() const { return judged_; }
 
-  static constexpr int64_t kStepsPerText = 64;
-
- private:
-  /// In the long form rows are moved on the device as well.
-  static learn::StepTakers takers() {
-    if (!longRun()) return {};
-    return {std::make_shared<cuda::DeviceRowSteps>(0), {}};
-  }
-  static learn::LearnerOptions learnerOptions() {
+  /// Candidates are of rows, but for the third.
+  static learn::LearnerOptions rowsFirst() {
+    constexpr int64_t kStepsPerText = 64;
     learn::LearnerOptions options;
     options.stepsPerText = kStepsPerText;
     options.learn.rows.markov = 0.2f, options.learn.rows.output = 1, options.learn.rows.often = 1;
@@ -181,19 +179,30 @@ class Learning {
     options.learn.layers.stepsPerCandidate = 2 * options.learn.stepsPerCandidate;
     return options;
   }
+  /// In the long form rows are moved on the device as well.
+  static learn::StepTakers rowsOnDevice() {
+    if (!longRun()) return {};
+    return {std::make_shared<cuda::DeviceRowSteps>(0), {}};
+  }
+
+ private:
   /// Until it has done all that it owes for the texts that came.
   void awaitLearner() const {
     const auto isDone = [&](const learn::LearnerCounters& c) {
-      return c.texts == texts_ && c.steps == texts_ * kStepsPerText && c.layerSteps == c.steps;
+      return c.texts == texts_ && c.steps == texts_ * stepsPerText_ && c.layerSteps == c.steps;
     };
     while (!isDone(learner_->counters())) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
 
+  const int64_t stepsPerText_;
   const HeadRig head_{"tied-f16.gguf"};
   const Texts expected_;
   std::unique_ptr<Learner> learner_;
+  std::shared_ptr<const HeadWeights> common_;
   OnCuda engine_;
-  std::shared_ptr<const HeadWeights> drafts_;  ///< written on the learner's thread, before a decision is answered
+  // Written on the learner's thread, before a decision is answered or a text is done.
+  std::shared_ptr<const HeadWeights> drafts_;
+  learn::Foreseen judged_;
   int64_t texts_ = 0;
 };
 
@@ -221,6 +230,24 @@ void testHead(KvFormat kv) {
   CHECK(learning.take({DrafterId::head}) == ofRows);
 }
 
+/// Layers learn on the device, one step a text: one candidate of theirs is promoted, the next one refused.
+void testLayersOnDevice(KvFormat kv) {
+  learn::LearnerOptions options = Learning::rowsFirst();
+  options.stepsPerText = 1, options.learn.layers.stepsPerCandidate = kRequests / 2;
+  const auto make = [](const learn::LayerStart& start) { return cuda::createLayerSteps(0, start); };
+  Learning learning(kv, options, {std::make_shared<cuda::DeviceRowSteps>(0), make});
+  learning.take({DrafterId::suffix});
+  CHECK(learning.judged().candidateNumber == 1 && !learning.judged().candidate.empty());
+  const auto promoted = learning.decide(Learner::Decision::promote, 1);
+  CHECK(promoted && promoted->context() == learning.common()->context());
+  CHECK(promoted->parts().layers != learning.common()->parts().layers);
+  CHECK(promoted->parts().output == learning.common()->parts().output);
+  learning.setHead(promoted);
+  learning.take({DrafterId::head});
+  CHECK(learning.judged().candidateNumber == 2 && !learning.judged().previous.empty());
+  CHECK(learning.decide(Learner::Decision::harmful, 2) == promoted);
+}
+
 }  // namespace
 
 int main() {
@@ -230,5 +257,6 @@ int main() {
     testHead(KvFormat::bf16);
     if (longRun()) testHead(KvFormat::fp8);
   });
+  if (longRun()) testLayersOnDevice(KvFormat::bf16);
   return finish("learning");
 }
