@@ -118,16 +118,6 @@ inline __m512i _mm512_mask_permutexvar_epi8(__m512i otherwise, __mmask64 mask, _
   return emulateBytes(
       [&](int i) { return mask >> i & 1 ? byteOf(table, byteOf(index, i) & 63) : byteOf(otherwise, i); });
 }
-inline __m512i _mm512_ternarylogic_epi32(__m512i a, __m512i b, __m512i c, int table) {
-  return emulateBytes([&](int i) {
-    int byte = 0;
-    for (int bit = 0; bit < 8; ++bit) {
-      const int index = (byteOf(a, i) >> bit & 1) << 2 | (byteOf(b, i) >> bit & 1) << 1 | (byteOf(c, i) >> bit & 1);
-      byte |= (table >> index & 1) << bit;
-    }
-    return byte;
-  });
-}
 inline __m512i _mm512_gf2p8affine_epi64_epi8(__m512i x, __m512i matrix, int constant) {
   return emulateBytes([&](int i) {
     int byte = constant;
