@@ -117,17 +117,14 @@ struct Slab {
         count(end - begin) {
     for (int64_t b = 0; b < kAhead; ++b) read(b);
   }
-  const uint8_t* tile(int panel, int64_t b) const {
-    return Blocks::kExpanded ? expanded + (panel * kTileSlab + b % kTileSlab) * kTileBytes
-                             : packed + panel * panelBytes + b * blockBytes;
-  }
+  const uint8_t* block(int panel, int64_t b) const { return packed + panel * panelBytes + b * blockBytes; }
+  uint8_t* room(int panel, int64_t b) const { return expanded + (panel * kTileSlab + b % kTileSlab) * kTileBytes; }
+  const uint8_t* tile(int panel, int64_t b) const { return Blocks::kExpanded ? room(panel, b) : block(panel, b); }
   void read(int64_t b) const {
     if (b >= count) return;
     for (int panel = 0; panel < P; ++panel) {
-      const uint8_t* block = packed + panel * panelBytes + b * blockBytes;
-      prefetchBlock(block, blockBytes);
-      if constexpr (Blocks::kExpanded)
-        Blocks::expand(block, expanded + (panel * kTileSlab + b % kTileSlab) * kTileBytes);
+      prefetchBlock(block(panel, b), blockBytes);
+      if constexpr (Blocks::kExpanded) Blocks::expand(block(panel, b), room(panel, b));
     }
   }
 };
