@@ -48,7 +48,7 @@ function explainAcceptance(controller: Controller): string[] {
 }
 
 /** Where asking the head pays, by what the other drafters promise: all tenants together. */
-function explainAsking({ beliefs, cost, ledger }: Controller): string[] {
+function explainAsking({ beliefs, cost }: Controller): string[] {
   const price = cost.draftSeconds[Drafter.head];
   const pass = cost.plainRoundSeconds;
   const lines: string[] = [];
@@ -67,7 +67,7 @@ function explainAsking({ beliefs, cost, ledger }: Controller): string[] {
         (gain > price ? '' : ', not worth it'),
     );
   }
-  if (lines.length === 0 && !ledger.byDrafter.has(Drafter.head)) return [];
+  if (price === 0) return []; // there is none
   return [`A draft of the head costs ${milliseconds(price)}, a pass of one row ${milliseconds(pass)}:`, ...lines];
 }
 
