@@ -30,8 +30,8 @@ static_assert(sizeof(TileShapes) == 64);
 struct EmulatedTile {
   uint8_t rows[16][64];
 };
-inline TileShapes emulatedShapes;
-inline EmulatedTile emulatedTiles[8];
+inline thread_local TileShapes emulatedShapes;
+inline thread_local EmulatedTile emulatedTiles[8];
 
 inline void configureTiles(const TileShapes& shapes) {
   emulatedShapes = shapes;

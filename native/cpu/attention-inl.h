@@ -253,6 +253,7 @@ struct ItemView {
         queries(rows * heads) {}
   int splits() const { return (tile.longest + kSplit - 1) / kSplit; }
   int firstHead() const { return item.kvHead * job.group + item.headBegin; }
+  int base(int row) const { return job.pass->base[tile.rowBegin + row]; }
 };
 
 /// m, l and a of one split, for every query.
@@ -286,6 +287,7 @@ inline void findSides(const ItemView& v, int lo, int hi) {
     uint16_t* to = s.sideKeys + s.sides / kPageSize * kPageSize * headDim + s.sides % kPageSize * 2;
     for (int d = 0; d < headDim * kPageSize; d += 2 * kPageSize) std::memcpy(to + d, from + d, 4);
     s.value[s.sideLane + s.sides] = valueOf(v.job.kv, v.item.kvHead, side.slot);
+    s.sidePosition[s.sides] = side.position;
     s.sideRows[s.sides++] = side.rows;
   }
   for (int i = 0; i < s.sides; i += kPageSize) s.key[(s.sideLane + i) / kPageSize] = s.sideKeys + i * headDim;
@@ -295,6 +297,7 @@ inline void findSides(const ItemView& v, int lo, int hi) {
 inline void findLanes(const ItemView& v, int lo, int hi) {
   AttentionScratch& s = v.s;
   const int32_t* pages = v.job.pass->pages[v.job.pass->sequence[v.tile.rowBegin]] + lo / kPageSize;
+  s.first = lo;
   s.paged = most(0, least(hi, v.tile.paged) - lo);
   s.sideLane = (s.paged + kPageSize - 1) / kPageSize * kPageSize;
   for (int p = 0; p < s.paged; p += kPageSize) {
@@ -307,31 +310,49 @@ inline void findLanes(const ItemView& v, int lo, int hi) {
 }
 
 /// Takes the lanes that a row does not see out of one query's scores.
-inline void mask(const ItemView& v, int row, int lo, int lanes, float* scores) {
+inline void mask(const ItemView& v, int row, int lanes, float* scores) {
   const AttentionScratch& s = v.s;
-  for (int i = most(0, v.job.pass->base[v.tile.rowBegin + row] - lo); i < s.sideLane; ++i) scores[i] = kMinusInfinity;
+  for (int i = most(0, v.base(row) - s.first); i < s.sideLane; ++i) scores[i] = kMinusInfinity;
   for (int i = s.sideLane; i < lanes; ++i)
     if (i >= s.sideLane + s.sides || !(s.sideRows[i - s.sideLane] >> row & 1)) scores[i] = kMinusInfinity;
 }
 
-/// One split of all queries of an item.
-inline void attendSplit(const ItemView& v, int split) {
-  const int lo = split * kSplit, width = v.job.kv.valueStride;
+/// Products of queries and keys, of weights and values, as chains over lanes.
+struct ByLanes {
+  const ItemView& v;
+
+  explicit ByLanes(const ItemView& item) : v(item) {}
+  void score(int pages) const {
+    foretoken::score(v.s.queries[0], v.queries, v.s.key, pages, v.job.kv.headDim, v.s.scores[0]);
+  }
+  float weigh(int query, int lanes, float greatest) const {
+    return foretoken::weigh(v.s.scores[query], lanes, greatest);
+  }
+  void accumulate(float* sums) const {
+    const AttentionScratch& s = v.s;
+    const int width = v.job.kv.valueStride;
+    foretoken::accumulate(s.scores[0], v.queries, s.value, 0, s.paged, width, sums);
+    foretoken::accumulate(s.scores[0], v.queries, s.value, s.sideLane, s.sideLane + s.sides, width, sums);
+  }
+};
+
+/// One split of all queries of an item, multiplied in this way.
+template <class Products>
+inline void attendSplit(const ItemView& v, int split, const Products& products) {
   AttentionScratch& s = v.s;
   const SplitResult result = resultOf(v, split);
-  findLanes(v, lo, lo + kSplit);
+  findLanes(v, split * kSplit, (split + 1) * kSplit);
   const int lanes = (s.sideLane + s.sides + kPageSize - 1) / kPageSize * kPageSize;
-  score(s.queries[0], v.queries, s.key, lanes / kPageSize, v.job.kv.headDim, s.scores[0]);
+  products.score(lanes / kPageSize);
   // All maxima first: an exponential then never waits for one.
   for (int row = 0; row < v.rows; ++row) {
     for (int j = row * v.heads; j < (row + 1) * v.heads; ++j) {
-      mask(v, row, lo, lanes, s.scores[j]);
+      mask(v, row, lanes, s.scores[j]);
       result.most[j] = greatest(s.scores[j], lanes);
     }
   }
-  for (int j = 0; j < v.queries; ++j) result.total[j] = weigh(s.scores[j], lanes, result.most[j]);
-  accumulate(s.scores[0], v.queries, s.value, 0, s.paged, width, result.sums);
-  accumulate(s.scores[0], v.queries, s.value, s.sideLane, s.sideLane + s.sides, width, result.sums);
+  for (int j = 0; j < v.queries; ++j) result.total[j] = products.weigh(j, lanes, result.most[j]);
+  products.accumulate(result.sums);
 }
 
 inline void startTotals(const ItemView& v) {
@@ -378,16 +399,22 @@ inline void finish(const ItemView& v) {
   }
 }
 
-inline void attend(const AttentionJob& job, const AttentionItem& item, AttentionScratch& scratch) {
+template <class Products>
+inline void attendBy(const AttentionJob& job, const AttentionItem& item, AttentionScratch& scratch) {
   const ItemView v(job, item, scratch);
   const bool whole = v.tile.partials < 0;
   findQueries(v);
   if (whole) startTotals(v);
+  const Products products(v);
   for (int split = item.splitBegin; split < item.splitEnd; ++split) {
-    attendSplit(v, split);
+    attendSplit(v, split, products);
     if (whole) foldSplit(v, split);
   }
   if (whole) finish(v);
+}
+
+inline void attend(const AttentionJob& job, const AttentionItem& item, AttentionScratch& scratch) {
+  attendBy<ByLanes>(job, item, scratch);
 }
 
 inline void merge(const AttentionJob& job, const AttentionItem& item, AttentionScratch& scratch) {

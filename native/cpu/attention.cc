@@ -7,9 +7,11 @@ namespace foretoken {
 namespace {
 
 /// Work items a thread should find at least, so that the last one to finish is not waited for long.
-constexpr int kItemsPerThread = 8;
+constexpr int kItemsPerThread = 3;
 /// Rows whose preparation is shorter than waking the other threads.
 constexpr int kSerialRows = 2;
+/// Rows that are cut into several tiles to go round: fewer share too little of what they read.
+constexpr int kLeastRows = 4;
 /// Rows of a tile differ in base by at most this.
 constexpr int kTileSpread = 2 * kPageSize;
 /// Bytes of partial results at most; beyond them long rows are no longer cut across threads.
@@ -30,6 +32,9 @@ void visitPass(const Pass& pass, Visit&& visit) {
 
 const AttentionKernels& attentionKernels(Isa isa) {
 #if defined(__x86_64__)
+#if defined(FORETOKEN_AVX512FP16)
+  if (isa == Isa::amx) return kAttentionAmx;
+#endif
   if (isAvx512(isa)) return kAttentionAvx512;
   if (isa == Isa::avx2) return kAttentionAvx2;
 #endif
@@ -78,7 +83,7 @@ void Attention::plan(const Pass& pass, int heads, int kvHeads, const Rope& rope)
   plannedFrequency_.assign(rope.frequency.begin(), rope.frequency.end());
   plannedInterleaved_ = rope.interleaved;
   computeRotary(pass, rope);
-  planTiles(pass, heads / kvHeads);
+  planTiles(pass, heads / kvHeads, kvHeads);
   planItems(heads, kvHeads);
 }
 
@@ -104,8 +109,10 @@ void Attention::computeRotary(const Pass& pass, const Rope& rope) {
   threads_.run(pass.rows, [&](int64_t begin, int64_t end, int) { share(begin, end); });
 }
 
-void Attention::planTiles(const Pass& pass, int group) {
-  const int limit = std::max(1, kTileQueries / std::min(group, kItemHeads));
+void Attention::planTiles(const Pass& pass, int group, int kvHeads) {
+  const int tiles = divideUp(kItemsPerThread * threads_.size(), kvHeads * divideUp(group, kItemHeads));
+  const int most = std::max(1, kTileQueries / std::min(group, kItemHeads));
+  const int limit = threads_.size() == 1 ? most : std::min(most, std::max(kLeastRows, divideUp(pass.rows, tiles)));
   tiles_.clear();
   sides_.clear();
   for (int row = 0; row < pass.rows; ++row) {

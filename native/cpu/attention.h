@@ -9,6 +9,9 @@
 //      w(p) v[p][d].
 //   4. Splits are folded in order into (M, L, O), starting at (-inf, 0, 0): M' = max(M, m), x = 2^(M - M'),
 //      y = 2^(m - M'), L = fma(l, y, L x), O[d] = fma(a[d], y, O[d] x). The output is fma(O[d], 1 / L, 0).
+// On CPUs that multiply tiles (AMX), heads of whole 32 dimensions take other chains (attention_amx.cc): q and w(p) are
+// sums of two bf16, and what is added to a[d] is the chain of w(p) v[p][d] over sixteen positions, cut at absolute
+// multiples of kPageSize.
 // Nothing in it depends on where a position's slot lies, on which rows share the loads of a page, or on which thread
 // ran which split; so chains, trees, prefill chunks and prefix hits agree (promise 3). A position that a row does not
 // see may be computed with the others of its tile: its weight is 0, and neither a sum nor a chain changes by it.
@@ -34,6 +37,7 @@ constexpr int kQueryStride = kMaxHeadDim + 16;  ///< floats from query to query:
 constexpr int kTileSides = 64;                  ///< most side slots of a tile of several rows
 /// Positions of a split in pages, and those in side slots. (An odd number of cache lines: rows lie in different sets.)
 constexpr int kSplitLanes = kSplit + kTileSides + kPageSize;
+constexpr int kWeightForms = 4;
 
 /// A slot that rows of a tile read beside the pages of their sequence.
 struct AttentionSide {
@@ -63,7 +67,7 @@ struct AttentionJob {
   const Pass* pass;
   KvLayer kv;
   int heads, kvHeads, group;  ///< group = query heads per KV head
-  float* qkv;                 ///< [rows][(heads + 2 kvHeads) headDim]; q is rotated in place
+  float* qkv;                 ///< [rows][(heads + 2 kvHeads) headDim]; q is prepared in place
   float* out;                 ///< [rows][heads headDim]
   const float* rotary;        ///< [rows][2][headDim]: cosines, then signed sines
   bool interleaved;
@@ -75,7 +79,7 @@ struct AttentionJob {
   float* partialSums;                 ///< [entries][valueStride]: a
 };
 
-/// What one thread needs besides; about 165 KiB, of which heads of 64 dimensions touch a third.
+/// What one thread needs besides; about 260 KiB, of which heads of 64 dimensions touch a third.
 struct AttentionScratch {
   alignas(64) float queries[kTileQueries][kQueryStride];
   alignas(64) float scores[kTileQueries][kSplitLanes];
@@ -86,22 +90,28 @@ struct AttentionScratch {
   alignas(64) float most[kQueryLanes], total[kQueryLanes];            ///< M, L
   alignas(64) float splitMost[kQueryLanes], splitTotal[kQueryLanes];  ///< m, l
   alignas(64) float keep[kQueryLanes], take[kQueryLanes];             ///< x, y
-  // Lanes of the split at hand: positions in pages, then (from a whole page on) side slots.
-  int paged, sideLane, sides;
+  // Lanes of the split at hand, from position `first` on: positions in pages, then (from a whole page on) side slots.
+  int first, paged, sideLane, sides;
   const uint16_t* key[kSplitLanes / kPageSize + 4];  ///< (prefetched a little beyond)
   const uint16_t* value[kSplitLanes];
   uint32_t sideRows[kSplit];
+  int sidePosition[kSplit];
+  // What tiles are made of besides: weights as kWeightForms rows of words (attention_amx.cc); weights and values of one
+  // page's positions, gathered.
+  alignas(64) uint32_t weights[kTileQueries][kWeightForms][kSplitLanes];
+  alignas(64) uint32_t pageWeights[kTileQueries][kWeightForms][kPageSize];
+  alignas(64) uint16_t pageValues[kPageSize * kMaxHeadDim];
 };
 
 /// The kernels of one instruction set.
 struct AttentionKernels {
-  /// Rotates and stores heads [begin, end) of a row, counted q, k, v.
+  /// Rotates and stores heads [begin, end) of a row, counted q, k, v, in the form that `attend` reads.
   void (*prepare)(const AttentionJob&, int row, int begin, int end);
   void (*attend)(const AttentionJob&, const AttentionItem&, AttentionScratch&);
   /// Folds the partial results of an item's rows and heads into the output.
   void (*merge)(const AttentionJob&, const AttentionItem&, AttentionScratch&);
 };
-extern const AttentionKernels kAttentionPortable, kAttentionAvx2, kAttentionAvx512;
+extern const AttentionKernels kAttentionPortable, kAttentionAvx2, kAttentionAvx512, kAttentionAmx;
 const AttentionKernels& attentionKernels(Isa isa);
 
 class Attention {
@@ -121,7 +131,7 @@ class Attention {
   void computeRotary(const Pass& pass, const Rope& rope);
   void rotaryRow(const Rope& rope, int row, int position);
   AttentionJob job(const Pass& pass, KvPool& pool, int layer, int heads, const Rope& rope, float* qkv, float* out);
-  void planTiles(const Pass& pass, int group);
+  void planTiles(const Pass& pass, int group, int kvHeads);
   void addSides(const Pass& pass, int row);
   void planItems(int heads, int kvHeads);
   void addItems(int tile, int kvHead, int group, int chunk);

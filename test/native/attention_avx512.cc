@@ -1,10 +1,11 @@
-// The AVX-512 source of attention, executed lane by lane, gives the portable path's bits; so it can be tested where no
-// AVX-512 is. (What remains unproven there is only the compiler's translation of each intrinsic.)
-#include "avx512_emulation.h"
+// The AVX-512 source of attention, executed lane by lane, gives the portable path's bits, and that for tiles keeps its
+// promises; so both can be tested where no AVX-512 and no AMX is. (What remains unproven there is only the compiler's
+// translation of each intrinsic.)
+#include "avx512_emulation_gemm.h"
 // The emulation comes first.
 #include "attention_rig.h"
 #include "check.h"
-#include "cpu/attention-inl.h"
+#include "cpu/attention_amx.cc"
 
 namespace {
 
@@ -27,5 +28,10 @@ int main() {
   testEmulated({9, 3, 64, true}, 140);
   testEmulated({8, 2, 80, false}, 40);
   testEmulated({17, 1, 48, false}, 40);
+  for (const Shape& shape : {Shape{9, 3, 64, true}, Shape{5, 1, 96, false}}) {
+    checkAgainstDouble(shape, kAttentionAmx, 150);
+    checkChunksAndBatches(shape, kAttentionAmx, 1);
+    for (uint32_t seed = 0; seed < 4; ++seed) checkTrees(shape, kAttentionAmx, seed);
+  }
   return finish("attention_avx512");
 }

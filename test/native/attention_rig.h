@@ -1,4 +1,4 @@
-// What the tests of the CPU's attention share: a pool to run passes over, and the exact answer in double.
+// What the tests of the CPU's attention share: a pool to run passes over, the exact answer in double, and promise 3.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -9,6 +9,7 @@
 #include "cpu/kv.h"
 #include "cpu/thread_pool.h"
 #include "test/native/attention_inputs.h"
+#include "test/native/check.h"
 
 namespace foretoken::test {
 
@@ -87,6 +88,110 @@ inline std::vector<double> exactLast(const Shape& shape, const std::vector<int>&
     for (double s : sum) out.push_back(s / total);
   }
   return out;
+}
+
+/// A sequence's last output is near the exact one.
+inline void checkAgainstDouble(const Shape& shape, const AttentionKernels& kernels, int length) {
+  std::mt19937 random(length);
+  const std::vector<int> tokens = randomTokens(random, length);
+  const std::vector<double> exact = exactLast(shape, tokens);
+  const std::vector<float> got = oneByOne(shape, kernels, tokens).back();
+  double worst = 0;
+  for (size_t i = 0; i < exact.size(); ++i) worst = std::max(worst, std::abs(exact[i] - got[i]));
+  CHECK(worst < 2e-3);
+}
+
+/// Several sequences with a common prefix (shared pages), prefilled in random chunks that share passes.
+inline void checkChunksAndBatches(const Shape& shape, const AttentionKernels& kernels, uint32_t seed) {
+  std::mt19937 random(seed);
+  const int sequences = 1 + static_cast<int>(random() % 4), prefixPages = static_cast<int>(random() % 10);
+  const int threads = 1 + static_cast<int>(random() % 4), perSequence = 20;
+  const std::vector<int> prefix = randomTokens(random, prefixPages * kPageSize);
+  std::vector<int32_t> all = shuffledPages(random, prefixPages + sequences * perSequence);
+  std::vector<std::vector<int>> tokens;
+  std::vector<std::vector<int32_t>> tables;
+  Outputs expected[4];
+  for (int s = 0; s < sequences; ++s) {
+    std::vector<int> mine = prefix, tail = randomTokens(random, 1 + static_cast<int>(random() % 150));
+    mine.insert(mine.end(), tail.begin(), tail.end());
+    tokens.push_back(mine);
+    std::vector<int32_t> table(all.begin(), all.begin() + prefixPages);
+    const auto own = all.begin() + prefixPages + s * perSequence;
+    table.insert(table.end(), own, own + perSequence);
+    tables.push_back(table);
+    expected[s] = oneByOne(shape, kernels, mine);
+  }
+  Rig rig(shape, kernels, threads, static_cast<int>(all.size()));
+  // The first sequence computes the prefix; the others hit it and start behind it.
+  std::vector<int> done(sequences, static_cast<int>(prefix.size()));
+  done[0] = 0;
+  bool first = true;
+  for (;;) {
+    std::vector<Row> rows;
+    std::vector<std::pair<int, int>> what;
+    for (int s = 0; s < sequences; ++s) {
+      if (s > 0 && first) continue;
+      const int left = static_cast<int>(tokens[s].size()) - done[s];
+      const int most = s == 0 && first ? std::max<int>(1, static_cast<int>(prefix.size())) : left;
+      const int count = std::min(left, s == 0 && first ? most : 1 + static_cast<int>(random() % 60));
+      for (const Row& row : chunk(tokens[s], tables[s], s, done[s], done[s] + count, random() % 2 == 0)) {
+        what.push_back({s, row.position});
+        rows.push_back(row);
+      }
+      done[s] += count;
+    }
+    first = false;
+    if (rows.empty()) break;
+    const Outputs got = rig.run(rows, tables);
+    for (size_t r = 0; r < rows.size(); ++r) CHECK(same(got[r], expected[what[r].first][what[r].second]));
+  }
+}
+
+/// Random trees behind a prefix; then the deepest path is copied into place and decoding goes on.
+inline void checkTrees(const Shape& shape, const AttentionKernels& kernels, uint32_t seed) {
+  std::mt19937 random(seed);
+  const int threads = 1 + static_cast<int>(random() % 4), length = static_cast<int>(random() % 280);
+  const int nodes = 1 + static_cast<int>(random() % 24), pages = 24, scratchPages = 12;
+  const std::vector<int> prefix = randomTokens(random, length);
+  const std::vector<int32_t> all = shuffledPages(random, pages + scratchPages);
+  const std::vector<int32_t> table(all.begin(), all.begin() + pages);
+  std::vector<int32_t> scratch;
+  for (int i = pages; i < pages + scratchPages; ++i)
+    for (int lane = 0; lane < kPageSize; ++lane) scratch.push_back(all[i] * kPageSize + lane);
+  if (random() % 2) std::shuffle(scratch.begin(), scratch.end(), random);
+
+  Rig rig(shape, kernels, threads, pages + scratchPages);
+  if (length > 0) rig.run(chunk(prefix, table, 0, 0, length, true), {table});
+  std::vector<Row> rows;
+  std::vector<std::vector<int>> paths;  // tokens from the root to each node
+  int deepest = 0;
+  for (int n = 0; n < nodes; ++n) {
+    const int parent = n == 0 ? -1 : static_cast<int>(random() % n);
+    std::vector<int> path = parent < 0 ? std::vector<int>{} : paths[parent];
+    path.push_back(static_cast<int>(random() % 1000000));
+    Row row{path.back(), length + static_cast<int>(path.size()) - 1, scratch[n], 0, length, {}};
+    if (parent >= 0) row.ancestors = rows[parent].ancestors;
+    row.ancestors.push_back(scratch[n]);
+    paths.push_back(path);
+    rows.push_back(row);
+    if (path.size() > paths[deepest].size()) deepest = n;
+  }
+  const Outputs got = rig.run(rows, {table});
+  for (int n = 0; n < nodes; ++n) {
+    std::vector<int> tokens = prefix;
+    tokens.insert(tokens.end(), paths[n].begin(), paths[n].end());
+    CHECK(same(got[n], oneByOne(shape, kernels, tokens).back()));
+  }
+
+  std::vector<int> accepted = prefix;
+  accepted.insert(accepted.end(), paths[deepest].begin(), paths[deepest].end());
+  std::vector<int32_t> to;
+  for (size_t i = 0; i < paths[deepest].size(); ++i) to.push_back(slotOf(table, length + static_cast<int>(i)));
+  rig.pool.copyLayers(rows[deepest].ancestors, to, 0, 1);
+  accepted.push_back(42);
+  const int last = static_cast<int>(accepted.size()) - 1;
+  const Outputs next = rig.run(chunk(accepted, table, 0, last, last + 1, true), {table});
+  CHECK(same(next[0], oneByOne(shape, kernels, accepted).back()));
 }
 
 }  // namespace foretoken::test
