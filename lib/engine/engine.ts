@@ -26,6 +26,8 @@ import { checkLoadOptions } from './load-options';
 import type { CheckedLoadOptions, LoadOptions } from './load-options';
 import { openModel } from './model-source';
 import type { ModelSource } from './model-source';
+import { checkLearned } from './names';
+import type { Learned } from './names';
 import { loadProfile } from './prices';
 import { checkTokens, checkRequestOptions } from './request-options';
 import type { ChatOptions, CheckedRequestOptions, Prompt, RequestOptions } from './request-options';
@@ -247,9 +249,13 @@ export class Engine {
 
   /**
    * Forgets what was learned from text: of one session, of one tenant (its cached prefixes and its heads too, also on disk, and what
-   * other tenants' heads and groups learned from it), of one group, or of all.
+   * other tenants' heads and groups learned from it), of one group, or of all. A session is a tenant's or a group's; where none is
+   * named, those of this name of all are meant.
+   *
+   * @throws ForetokenError INVALID_OPTION, ENGINE_CLOSED
    */
-  forget({ tenant, group, session }: { tenant?: string; group?: string; session?: string } = {}): void {
+  forget(what?: Learned): void {
+    const { tenant, group, session } = checkLearned(what);
     const learner = group === undefined && tenant === undefined ? undefined : learnerOf(tenant ?? '', group);
     if (session !== undefined) return this.#native.forget({ tenant: learner, session });
     for (const each of learner === undefined ? [undefined] : [learner, ...this.#groups.of(learner)]) {
@@ -265,9 +271,11 @@ export class Engine {
    * Writes down what a tenant remembers (text and keys, without its sessions) as a file that {@link LoadOptions.memory} takes.
    *
    * @returns How many tokens it holds.
-   * @throws ForetokenError WRITE_FAILED
+   * @throws ForetokenError INVALID_OPTION, WRITE_FAILED, ENGINE_CLOSED
    */
   async exportMemory(path: string, tenant = 'default'): Promise<number> {
+    if (typeof path !== 'string' || path === '') throw invalidOption('path', 'a string that is not empty', path);
+    checkLearned({ tenant });
     const memory = await this.#native.memoryOf(tenant);
     await writeMemory(path, memory, this.#native.info().sourceHash);
     return memory.tokens.length;

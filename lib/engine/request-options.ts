@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { ForetokenError } from '../error';
 import type { RenderOptions } from '../models/chat-template';
 import { Drafter, Learn } from '../native';
+import { readName, readTenant } from './names';
 import { OptionReader, invalidOption } from './validate';
 
 /**
@@ -101,7 +102,6 @@ export interface CheckedRequestOptions extends Required<
 }
 
 const maxStopStrings = 16;
-const maxNameLength = 256;
 
 /**
  * Checks options of a request and fills in the defaults. Throws INVALID_OPTION.
@@ -181,18 +181,6 @@ function readStopTokens(read: OptionReader, vocabulary: number): number[] {
   const value = read.raw('stopTokens') ?? [];
   if (!Array.isArray(value)) throw invalidOption('stopTokens', 'an array of token ids', value);
   return (value as unknown[]).map((token) => checkToken(token, vocabulary, 'stopTokens'));
-}
-
-function readName(read: OptionReader, name: string, fallback: string): string {
-  const value = read.string(name, fallback);
-  if (value.length <= maxNameLength) return value;
-  throw invalidOption(name, `a string of at most ${maxNameLength} characters`, value);
-}
-
-function readTenant(read: OptionReader): string {
-  const value = readName(read, 'tenant', 'default');
-  if (!value.includes('\0')) return value;
-  throw invalidOption('tenant', 'a string without zero bytes', value);
 }
 
 function readLearn(read: OptionReader): Learn {

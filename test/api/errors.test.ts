@@ -24,6 +24,9 @@ const wrong: [object, string][] = [
   [{ logitBias: { 3: 'high' } }, 'Expected a number for logitBias[3]'],
   [{ logprobs: 21 }, 'Expected an integer 0..20 for logprobs'],
   [{ tenant: 5 }, 'tenant'],
+  [{ tenant: 'a\ud800' }, 'Expected a string of whole characters for tenant'],
+  [{ session: '\udfff' }, 'Expected a string of whole characters for session'],
+  [{ group: 'g'.repeat(257) }, 'Expected a string of at most 256 characters for group'],
   [{ signal: {} }, 'Expected an AbortSignal for signal but received an object'],
   [{ speculation: { enabled: 1 } }, 'Expected a boolean for speculation.enabled'],
   [
@@ -41,6 +44,28 @@ test.each(wrong)('options %j are refused, naming what was expected', (options, m
   expect(() => engine.generate('x', options)).toThrow(
     expect.objectContaining({ code: 'INVALID_OPTION', message: expect.stringContaining(message) }),
   );
+});
+
+test.each<[unknown, string]>([
+  [{ tenat: 'a' }, 'Unknown option tenat; there are group, session, tenant'],
+  ['a', 'Expected an object for what to forget'],
+  [null, 'Expected an object for what to forget'],
+  [{ tenant: 5 }, 'tenant'],
+  [{ tenant: '\0g' }, 'tenant'],
+  [{ tenant: 'a', session: '' }, 'session'],
+  [{ group: '' }, 'group'],
+])('forgetting %j is refused, and nothing is forgotten', async (what, message) => {
+  const prompt = 'a prompt that is long enough to fill a page of the cache, and a little more';
+  await engine.generate(prompt, { maxTokens: 2 });
+  expect(() => engine.forget(what as object)).toThrow(
+    expect.objectContaining({ code: 'INVALID_OPTION', message: expect.stringContaining(message) }),
+  );
+  expect((await engine.generate(prompt, { maxTokens: 2 })).usage.cachedPromptTokens).toBeGreaterThan(0);
+});
+
+test('a memory is exported to a path, and of a tenant', async () => {
+  await expect(engine.exportMemory(undefined as unknown as string)).rejects.toMatchObject({ code: 'INVALID_OPTION' });
+  await expect(engine.exportMemory('x', 5 as unknown as string)).rejects.toMatchObject({ code: 'INVALID_OPTION' });
 });
 
 test.each([

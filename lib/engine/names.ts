@@ -1,0 +1,45 @@
+import { OptionReader, invalidOption } from './validate';
+
+const longest = 256;
+
+/** The name of a tenant, a group or a session. Throws INVALID_OPTION. */
+export function readName(read: OptionReader, name: string, fallback: string): string {
+  const value = read.string(name, fallback);
+  if (value.length > longest) throw invalidOption(name, `a string of at most ${longest} characters`, value);
+  // Native code knows names as UTF-8, in which all halves of surrogate pairs are one character: two tenants would be one.
+  if (/\p{Surrogate}/u.test(value)) throw invalidOption(name, 'a string of whole characters', value);
+  return value;
+}
+
+/** The name of a tenant: no group's key can be one. Throws INVALID_OPTION. */
+export function readTenant(read: OptionReader): string {
+  const value = readName(read, 'tenant', 'default');
+  if (!value.includes('\0')) return value;
+  throw invalidOption('tenant', 'a string without zero bytes', value);
+}
+
+/** Whose learned state is meant; absent names mean more of it. */
+export interface Learned {
+  tenant?: string;
+  group?: string;
+  session?: string;
+}
+
+/** Checks what is to be forgotten: a name that was mistaken must not mean everything. Throws INVALID_OPTION. */
+export function checkLearned(what: Learned | undefined): Learned {
+  const read = new OptionReader(what, 'what to forget');
+  const learned = {
+    tenant: read.raw('tenant') === undefined ? undefined : readTenant(read),
+    group: readGiven(read, 'group'),
+    session: readGiven(read, 'session'),
+  };
+  read.finish();
+  return learned;
+}
+
+function readGiven(read: OptionReader, name: string): string | undefined {
+  if (read.raw(name) === undefined) return undefined;
+  const value = readName(read, name, '');
+  if (value !== '') return value;
+  throw invalidOption(name, 'a name', value);
+}
