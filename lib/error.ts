@@ -46,3 +46,17 @@ export class ForetokenError extends Error {
     });
   }
 }
+
+/** Calls native code: an error that it throws becomes a ForetokenError, as {@link ForetokenError.from} makes it. */
+export function callNative<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    throw ForetokenError.from(error);
+  }
+}
+
+/** The error of what a signal has ended. */
+export function abortedError(signal: AbortSignal): ForetokenError {
+  return new ForetokenError('ABORTED', 'The request was aborted by its signal.', { cause: signal.reason as unknown });
+}

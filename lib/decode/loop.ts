@@ -1,6 +1,6 @@
 import type { RowOwner } from '../controller/controller';
 import { readStep } from '../controller/steps';
-import { ForetokenError } from '../error';
+import { ForetokenError, abortedError, callNative } from '../error';
 import { FinishReason as NativeFinish, roundFields, stepFields } from '../native';
 import type { NativeEngine, NativeOutcomes, NativeRecorded, NativeRequest } from '../native';
 import type { CallSite } from './call-site';
@@ -68,9 +68,9 @@ export class DecodeLoop {
     site: CallSite,
     signal?: AbortSignal,
   ): Generation {
-    if (signal?.aborted) throw abortError(signal);
+    if (signal?.aborted) throw abortedError(signal);
     const engine = this.#engine();
-    const sequence = submit(engine, native);
+    const sequence = callNative(() => engine.submit(native));
     const control = {
       consumed: (count: number) => engine.consumed(sequence, count),
       unread: () => engine.unread(sequence),
@@ -159,7 +159,7 @@ export class DecodeLoop {
     let watched = this.#watched.get(signal);
     if (!watched) {
       const all = new Set<Generation>();
-      const abort = (): void => all.forEach((each) => each.fail(abortError(signal)));
+      const abort = (): void => all.forEach((each) => each.fail(abortedError(signal)));
       signal.addEventListener('abort', abort, { once: true });
       watched = { generations: all, forget: () => signal.removeEventListener('abort', abort) };
       this.#watched.set(signal, watched);
@@ -186,16 +186,4 @@ export class DecodeLoop {
 /** Seconds of draft, pass, sampling and the rest of the round whose figures begin at `from`. */
 function roundSeconds(rounds: Float64Array, from: number): number {
   return rounds[from + 4] + rounds[from + 5] + rounds[from + 6] + rounds[from + 7];
-}
-
-function submit(engine: SequenceEngine, request: NativeRequest): number {
-  try {
-    return engine.submit(request);
-  } catch (error) {
-    throw ForetokenError.from(error);
-  }
-}
-
-function abortError(signal: AbortSignal): ForetokenError {
-  return new ForetokenError('ABORTED', 'The request was aborted by its signal.', { cause: signal.reason as unknown });
 }

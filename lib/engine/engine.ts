@@ -9,7 +9,7 @@ import { DecodeLoop } from '../decode/loop';
 import type { Generation } from '../decode/generation';
 import type { GenerateResult } from '../decode/result';
 import { GenerateStream } from '../decode/stream';
-import { ForetokenError } from '../error';
+import { ForetokenError, abortedError, callNative } from '../error';
 import { Chat } from '../models/chat';
 import type { ChatMessage } from '../models/chat-template';
 import { TextStream } from '../models/text-stream';
@@ -151,10 +151,14 @@ export class Engine {
     }
   }
 
-  /** What was loaded. */
+  /**
+   * What was loaded.
+   *
+   * @throws ForetokenError ENGINE_CLOSED
+   */
   get model(): ModelInfo {
     const { metadata, path } = this.#source;
-    return { ...this.#native.info(), name: metadata.name, path, chat: metadata.chatTemplate !== undefined };
+    return { ...callNative(() => this.#native.info()), name: metadata.name, path, chat: metadata.chatTemplate !== undefined };
   }
 
   /**
@@ -225,9 +229,13 @@ export class Engine {
     });
   }
 
-  /** What the engine has done and holds. */
+  /**
+   * What the engine has done and holds.
+   *
+   * @throws ForetokenError ENGINE_CLOSED
+   */
   stats(): EngineStats {
-    const native = this.#native.stats();
+    const native = callNative(() => this.#native.stats());
     const ledger = this.#controller?.ledger;
     return {
       ...native,
@@ -257,9 +265,9 @@ export class Engine {
   forget(what?: Learned): void {
     const { tenant, group, session } = checkLearned(what);
     const learner = group === undefined && tenant === undefined ? undefined : learnerOf(tenant ?? '', group);
-    if (session !== undefined) return this.#native.forget({ tenant: learner, session });
+    if (session !== undefined) return callNative(() => this.#native.forget({ tenant: learner, session }));
     for (const each of learner === undefined ? [undefined] : [learner, ...this.#groups.of(learner)]) {
-      this.#native.forget({ tenant: each });
+      callNative(() => this.#native.forget({ tenant: each }));
       this.#loop.disown(each);
       this.#controller?.forget(each);
       this.#learning?.forget(each);
@@ -276,8 +284,9 @@ export class Engine {
   async exportMemory(path: string, tenant = 'default'): Promise<number> {
     if (typeof path !== 'string' || path === '') throw invalidOption('path', 'a string that is not empty', path);
     checkLearned({ tenant });
-    const memory = await this.#native.memoryOf(tenant);
-    await writeMemory(path, memory, this.#native.info().sourceHash);
+    const { sourceHash } = this.model;
+    const memory = await callNative(() => this.#native.memoryOf(tenant));
+    await writeMemory(path, memory, sourceHash);
     return memory.tokens.length;
   }
 
@@ -494,8 +503,4 @@ function toNative(
     learn: options.learn,
     speculation: { ...options.speculation, force: -1 },
   };
-}
-
-function abortedError(signal: AbortSignal): ForetokenError {
-  return new ForetokenError('ABORTED', 'The request was aborted by its signal.', { cause: signal.reason });
 }

@@ -106,6 +106,9 @@ export interface CheckedLoadOptions {
   logger: (line: string) => void;
 }
 
+/** 64 TiB: more than any machine has. */
+const mostBytes = 2 ** 46;
+
 /** Checks options of `Engine.load` and fills in the defaults. Throws INVALID_OPTION, UNSUPPORTED_KV_FORMAT. */
 export function checkLoadOptions(options: LoadOptions | undefined): CheckedLoadOptions {
   const read = new OptionReader(options, 'options of Engine.load');
@@ -118,10 +121,10 @@ export function checkLoadOptions(options: LoadOptions | undefined): CheckedLoadO
       isa: read.string('isa', ''),
       contextLength: read.integer('contextLength', 0, 16, 1 << 24),
       maxSequences: read.integer('maxSequences', 8, 1, 64),
-      kvBytes: read.integer('kvBytes', 0, 1),
+      kvBytes: read.integer('kvBytes', 0, 1, mostBytes),
       kvFormat: read.oneOf('kvFormat', 'bf16', ['bf16', 'fp8'] as const),
       speculation: readSpeculation(read),
-      indexBytes: read.integer('indexBytes', 256 << 20, 0),
+      indexBytes: read.integer('indexBytes', 256 << 20, 0, mostBytes),
       runAhead: read.integer('runAhead', 64, 1, 1 << 24),
       learn,
     },

@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises';
-import { ForetokenError } from '../error';
+import { ForetokenError, abortedError, callNative } from '../error';
 import { cacheFolder } from '../models/cache';
 import { metadataFromFolder, metadataFromGguf } from '../models/metadata';
 import type { ModelMetadata } from '../models/metadata';
@@ -20,7 +20,10 @@ export interface ModelSource {
 /** Finds or fetches a model and reads everything but its weights. */
 export async function openModel(ref: string, options: CheckedLoadOptions, binding: Binding): Promise<ModelSource> {
   const cache = options.cacheFolder ?? cacheFolder();
-  const { path } = await resolveModel(ref, { cache, signal: options.signal, onProgress: options.onProgress });
+  const { signal, onProgress } = options;
+  const { path } = await resolveModel(ref, { cache, signal, onProgress }).catch((error: unknown) => {
+    throw signal?.aborted && !(error instanceof ForetokenError) ? abortedError(signal) : error;
+  });
   const metadata = await readMetadata(path, binding);
   return { path, cacheFolder: cache, metadata, tokenizer: new Tokenizer(metadata) };
 }
@@ -28,9 +31,5 @@ export async function openModel(ref: string, options: CheckedLoadOptions, bindin
 /** What a model's file or folder says besides its weights. */
 export async function readMetadata(path: string, binding: Binding): Promise<ModelMetadata> {
   if ((await stat(path)).isDirectory()) return metadataFromFolder(path);
-  try {
-    return metadataFromGguf(binding.readGgufMetadata(path));
-  } catch (error) {
-    throw ForetokenError.from(error);
-  }
+  return metadataFromGguf(callNative(() => binding.readGgufMetadata(path)));
 }

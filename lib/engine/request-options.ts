@@ -102,6 +102,9 @@ export interface CheckedRequestOptions extends Required<
 }
 
 const maxStopStrings = 16;
+/** Native code counts in 32 bits, and holds probabilities as 32-bit floats. */
+const mostInteger = 2 ** 31 - 1;
+const leastFloat = 2 ** -149;
 
 /**
  * Checks options of a request and fills in the defaults. Throws INVALID_OPTION.
@@ -113,13 +116,13 @@ export function checkRequestOptions(options: RequestOptions | undefined, vocabul
   const checked: CheckedRequestOptions = {
     maxTokens: read.integer('maxTokens', 1024, 1),
     temperature: read.number('temperature', 0, 0, 100),
-    topK: read.integer('topK', 0, 0),
-    topP: read.number('topP', 1, Number.MIN_VALUE, 1),
+    topK: read.integer('topK', 0, 0, mostInteger),
+    topP: read.number('topP', 1, leastFloat, 1),
     minP: read.number('minP', 0, 0, 1),
     repetitionPenalty: read.number('repetitionPenalty', 1, 0.01, 100),
     presencePenalty: read.number('presencePenalty', 0, -100, 100),
     frequencyPenalty: read.number('frequencyPenalty', 0, -100, 100),
-    penaltyWindow: read.integer('penaltyWindow', 0, 0),
+    penaltyWindow: read.integer('penaltyWindow', 0, 0, mostInteger),
     ...readBias(read, vocabulary),
     seed: readSeed(read),
     stop: readStop(read),
@@ -141,13 +144,15 @@ export function checkRequestOptions(options: RequestOptions | undefined, vocabul
 
 function readBias(read: OptionReader, vocabulary: number): { biasTokens: Int32Array; biasValues: Float32Array } {
   const value = read.raw('logitBias') ?? {};
-  if (typeof value !== 'object') throw invalidOption('logitBias', 'an object of token ids and numbers', value);
+  if (typeof value !== 'object' || Symbol.iterator in value) {
+    throw invalidOption('logitBias', 'an object of token ids and numbers', value);
+  }
   const entries = Object.entries(value as Record<string, unknown>);
   const tokens = new Int32Array(entries.length);
   const values = new Float32Array(entries.length);
   entries.forEach(([key, bias], i) => {
     const token = Number(key);
-    if (!Number.isInteger(token) || token < 0 || token >= vocabulary) {
+    if (!/^\d+$/.test(key) || token >= vocabulary) {
       throw invalidOption('logitBias', `token ids 0..${vocabulary - 1}`, key);
     }
     if (typeof bias !== 'number' || Number.isNaN(bias)) throw invalidOption(`logitBias[${key}]`, 'a number', bias);

@@ -85,11 +85,15 @@ export class Session {
     return stream;
   }
 
-  /** Ends the session: what was learned from it alone is forgotten. */
+  /** Ends the session: what was learned from it alone is forgotten. An engine that is closed has forgotten it already. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
     const { tenant = 'default', group } = this.#defaults;
-    this.#engine.forget({ tenant, group, session: this.id });
+    try {
+      this.#engine.forget({ tenant, group: group || undefined, session: this.id });
+    } catch (error) {
+      if (!(error instanceof ForetokenError && error.code === 'ENGINE_CLOSED')) throw error;
+    }
   }
 }

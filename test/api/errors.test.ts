@@ -14,7 +14,14 @@ const wrong: [object, string][] = [
   [{ maxTokens: 0 }, 'Expected an integer >= 1 for maxTokens but received 0 of type number'],
   [{ temperature: '1' }, 'Expected a number 0..100 for temperature but received "1" of type string'],
   [{ topP: 0 }, 'topP'],
-  [{ topK: 1.5 }, 'Expected an integer >= 0 for topK but received 1.5 of type number'],
+  [{ topK: 2 ** 31 }, 'Expected an integer 0..2147483647 for topK'],
+  [{ penaltyWindow: 2 ** 31 }, 'Expected an integer 0..2147483647 for penaltyWindow'],
+  [{ topP: 1e-50 }, 'topP'],
+  [{ logitBias: [1, 2] }, 'Expected an object of token ids and numbers for logitBias but received an array of 2'],
+  [{ logitBias: new Map([[3, 1]]) }, 'Expected an object of token ids and numbers for logitBias'],
+  [{ logitBias: { '': 1 } }, 'logitBias'],
+  [{ logitBias: { '0x3': 1 } }, 'logitBias'],
+  [{ topK: 1.5 }, 'Expected an integer 0..2147483647 for topK but received 1.5 of type number'],
   [{ minP: NaN }, 'Expected a number 0..1 for minP but received NaN of type number'],
   [{ seed: 0.5 }, 'Expected a safe integer or a bigint for seed'],
   [{ stop: [''] }, 'Expected strings that are not empty for stop'],
@@ -121,6 +128,42 @@ test('a prompt that does not fit, or has no tokens, is refused with the stack of
   expect(error.stack).toContain('userCode');
   await expect(engine.generate([])).rejects.toMatchObject({ code: 'INVALID_PROMPT' });
   await expect(engine.generate([1e9])).rejects.toMatchObject({ code: 'INVALID_PROMPT' });
+});
+
+test('what the border finds wrong at load has a code and a class too', async () => {
+  for (const options of [{ kvBytes: 2 ** 50 }, { indexBytes: 2 ** 50 }]) {
+    const error: unknown = await load(options).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(ForetokenError);
+    expect(error).toMatchObject({ code: 'INVALID_OPTION' });
+  }
+});
+
+test('loading that is aborted ends with ABORTED, wherever it was', async () => {
+  const signal = AbortSignal.abort(new Error('enough'));
+  const aborted = { code: 'ABORTED', cause: { message: 'enough' } };
+  await expect(load({ signal })).rejects.toMatchObject(aborted);
+  await expect(Engine.load('hf:nobody/nothing', { signal })).rejects.toMatchObject(aborted);
+});
+
+test('a closed engine says so, whatever it is asked; its sessions can be closed after it', async () => {
+  const closed = await load();
+  const session = closed.session();
+  await session.prompt('x', { maxTokens: 1 });
+  await closed.close();
+  const asked: (() => unknown)[] = [
+    () => closed.model,
+    () => closed.stats(),
+    () => closed.forget(),
+    () => closed.generate('x'),
+    () => closed.exportMemory('x'),
+    () => closed.updateWeights('x'),
+  ];
+  for (const ask of asked) {
+    const error: unknown = await (async () => await ask())().catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(ForetokenError);
+    expect(error).toMatchObject({ code: 'ENGINE_CLOSED' });
+  }
+  session.close();
 });
 
 test('an answer that reaches the end of the context ends with length', async () => {
