@@ -15,6 +15,9 @@ import type { Chunk, GenerateResult } from './result';
 export class GenerateStream implements AsyncIterableIterator<Chunk, undefined> {
   readonly #generation: Promise<Generation>;
   #reading = false;
+  #left = false;
+  /** The latest read: the next one waits for it. */
+  #turn: Promise<unknown> = Promise.resolve();
 
   /** Made by `engine.stream` and its relatives; the generation comes once its prompt has been read. */
   constructor(generation: Promise<Generation>) {
@@ -36,20 +39,28 @@ export class GenerateStream implements AsyncIterableIterator<Chunk, undefined> {
   }
 
   /** The next chunk: everything that arrived since the last one. */
-  async next(): Promise<IteratorResult<Chunk, undefined>> {
+  next(): Promise<IteratorResult<Chunk, undefined>> {
     this.#reading = true;
-    const chunk = await (await this.#generation).next();
-    return chunk ? { done: false, value: chunk } : { done: true, value: undefined };
+    const read = this.#turn.then(() => this.#read());
+    this.#turn = read.catch(() => undefined);
+    return read;
   }
 
   /** Cancels what is left; `result` then has what came so far, with finish reason 'cancelled'. */
   async return(): Promise<IteratorResult<Chunk, undefined>> {
+    this.#left = true;
     (await this.#generation).cancel();
     return { done: true, value: undefined };
   }
 
   [Symbol.asyncIterator](): this {
     return this;
+  }
+
+  async #read(): Promise<IteratorResult<Chunk, undefined>> {
+    const generation = await this.#generation;
+    const chunk = this.#left ? undefined : await generation.next();
+    return chunk ? { done: false, value: chunk } : { done: true, value: undefined };
   }
 
   async #whole(): Promise<GenerateResult> {

@@ -161,6 +161,29 @@ test('leaving the loop cancels; the result has what came so far', async () => {
   expect(await stream.result).toMatchObject({ text: 'abc', finishReason: 'cancelled' });
 });
 
+test('reads that are asked for together are answered one after the other', async () => {
+  const { loop, stream } = begin();
+  const reads = [stream.next(), stream.next(), stream.next(), stream.next()];
+  await new Promise(setImmediate);
+  for (const text of ['ab', 'c']) {
+    loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes(text) }]));
+    await new Promise(setImmediate);
+  }
+  loop.onOutcomes(outcomes([], { finished: [1, 1, 0] }));
+  expect((await Promise.all(reads)).map(({ value }) => value?.text)).toEqual(['ab', 'c', undefined, undefined]);
+});
+
+test('after a reader has left there is nothing to read, whatever had come', async () => {
+  const { loop, stream } = begin();
+  loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes('a') }]));
+  await stream.next();
+  loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes('bc') }]));
+  await stream.return();
+  expect(await stream.next()).toEqual({ done: true, value: undefined });
+  loop.onOutcomes(outcomes([], { finished: [1, 2, 0] }));
+  expect(await stream.result).toMatchObject({ text: 'abc', finishReason: 'cancelled' });
+});
+
 test('an error of one sequence reaches its reader alone, with the stack of the call', async () => {
   const engine = new ScriptedEngine();
   const loop = new DecodeLoop(() => engine);
