@@ -131,7 +131,7 @@ export function checkLoadOptions(options: LoadOptions | undefined): CheckedLoadO
     memory: readFileChoice(read, 'memory', true),
     head: readFileChoice(read, 'head', learn),
     keepLearned: read.boolean('keepLearned', false),
-    onEvent: read.callback<(event: LearningEvent | DriftEvent) => void>('onEvent') ?? (() => undefined),
+    onEvent: readListener(read),
     cacheFolder: readCacheFolder(read),
     onProgress: read.callback<(progress: LoadProgress) => void>('onProgress') ?? (() => undefined),
     signal: read.signal('signal'),
@@ -163,6 +163,14 @@ function readFileChoice(read: OptionReader, name: 'memory' | 'head', standard: b
   const value = read.raw(name) ?? standard;
   if (typeof value === 'boolean' || (typeof value === 'string' && value !== '')) return value;
   throw invalidOption(name, 'a path or a boolean', value);
+}
+
+/** Called after what is going on: what it throws is an uncaught exception, and no request's error. */
+function readListener(read: OptionReader): CheckedLoadOptions['onEvent'] {
+  const listener = read.callback<CheckedLoadOptions['onEvent']>('onEvent');
+  return (event) => {
+    if (listener) queueMicrotask(() => listener(event));
+  };
 }
 
 function readCacheFolder(read: OptionReader): string | undefined {

@@ -107,6 +107,23 @@ test('a process killed while it loads or decodes leaves no cache that another on
   expect(left.length).toBeLessThanOrEqual(5);
 });
 
+test("a listener's own error is nobody else's: the engine closes, and the process hears of it", async () => {
+  const script = `
+    const fs = require('node:fs');
+    const cacheFolder = options.cacheFolder + '/listener';
+    process.on('uncaughtException', (error) => console.log(error.message));
+    (async () => {
+      const onEvent = ({ kind }) => { throw new Error(kind); };
+      const engine = await Engine.load(path, { ...options, cacheFolder, keepLearned: true, onEvent });
+      await engine.generate(prompts[0], { maxTokens: 10, ignoreEos: true });
+      fs.writeFileSync(cacheFolder + '/speculators', 'a file where the folder should be');
+      await engine.close();
+      console.log('closed');
+    })();`;
+  const { status, stdout, stderr } = await start(script).ended;
+  expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: 'notKept\nclosed\n', stderr: '' });
+});
+
 test('prices are kept; where they were damaged, or passes are faster now, they are measured anew', async () => {
   const cache = join(model.cache, 'prices');
   await model.load({ cacheFolder: cache });
