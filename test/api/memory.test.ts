@@ -56,6 +56,16 @@ test('what was read is written and read back to the byte', async () => {
   expect(await readMemory(path, 'hash')).toEqual(memory);
 });
 
+test('two exports to one place at a time both end well, and leave nothing beside the file', async () => {
+  const engine = await load();
+  await engine.generate(prompts[0], request);
+  const place = join(folder, 'twice');
+  const path = join(place, 'default.memory.safetensors');
+  const tokens = await Promise.all([1, 2, 3].map(() => engine.exportMemory(path)));
+  expect(readdirSync(place)).toEqual(['default.memory.safetensors']);
+  expect((await readMemory(path, sourceHash)).tokens).toHaveLength(tokens[0]);
+});
+
 test.each([
   ['cut short', (bytes: Buffer) => bytes.subarray(0, bytes.length - 1)],
   ['too long', (bytes: Buffer) => Buffer.concat([bytes, Buffer.alloc(20)])],
