@@ -158,7 +158,12 @@ export class Engine {
    */
   get model(): ModelInfo {
     const { metadata, path } = this.#source;
-    return { ...callNative(() => this.#native.info()), name: metadata.name, path, chat: metadata.chatTemplate !== undefined };
+    return {
+      ...callNative(() => this.#native.info()),
+      name: metadata.name,
+      path,
+      chat: metadata.chatTemplate !== undefined,
+    };
   }
 
   /**

@@ -8,8 +8,9 @@ export interface LearningEvent {
   /**
    * `candidate`: what was learned is being judged from now on. `promoted`: it drafts. `discarded`: it was worse, or not
    * found to be better in time.
-   * `rolledBack`: the head before it drafts again. `alarm`: drafts of the head are hardly ever accepted any more. `notKept`: what was
-   * decided holds, but could not be written to disk. `regated`: the target's weights have moved, or are held in another
+   * `rolledBack`: the head before it drafts again. `alarm`: drafts of the head are hardly ever accepted any more. `notKept`: disk
+   * and memory differ, and `why`: what was decided or forgotten holds, but could not be written or removed, or what was kept could not be
+   * read, so that the tenant begins anew. `regated`: the target's weights have moved, or are held in another
    * format (`weights` names the one before), so that what was promoted has to be judged again, as a candidate; it carries its version.
    */
   kind: 'candidate' | 'promoted' | 'discarded' | 'rolledBack' | 'alarm' | 'notKept' | 'regated';

@@ -1,14 +1,14 @@
 import { existsSync } from 'node:fs';
 import { groupOf, whose } from './groups';
-import { ForetokenError } from '../error';
 import type { NativeEngine, NativeJudged } from '../native';
 import type { LearningEvent } from './events';
 import type { Foreseen, RoundPrice } from './foreseen';
 import { Guard } from './guard';
 import type { Verdict } from './guard';
 import { liveVersion } from './manifest';
-import type { Evidence } from './manifest';
+import type { Evidence, HeadVersion } from './manifest';
 import { readMemory } from './memory';
+import type { Memory } from './memory';
 import type { SpeculatorStore } from './store';
 
 /** What {@link Learning} works with. */
@@ -33,8 +33,18 @@ interface TenantState {
   candidate: number;
   /** The version that drafts; 0 = the static head. */
   version: number;
+  /** The one that drafted before it. */
+  previous: number;
   /** Versions so far, where none are kept on disk. */
   versions: number;
+}
+
+/** What lies on disk of a tenant. */
+interface Kept {
+  memory: Memory | undefined;
+  live: HeadVersion | undefined;
+  /** The file of the live version, if it is there. */
+  head: string | undefined;
 }
 
 /** What tenants teach an engine: judged, decided about, kept and found again, and forgotten. One tenant never touches another. */
@@ -45,6 +55,8 @@ export class Learning {
   #headStore: SpeculatorStore | undefined;
   /** Decisions and deletions, one after the other. */
   #work: Promise<unknown> = Promise.resolve();
+  /** How often something was forgotten. */
+  #forgotten = 0;
 
   constructor(
     private readonly native: NativeEngine,
@@ -54,10 +66,10 @@ export class Learning {
     if (options.heads) native.watchLearning((judged) => this.judge(judged));
   }
 
-  /** Before a tenant's first request: what was kept of it is there again. */
+  /** Before a tenant's first request: what was kept of it is there again; where that can't be, it begins anew. */
   open(tenant: string): Promise<void> {
     let opened = this.#opened.get(tenant);
-    if (!opened) this.#opened.set(tenant, (opened = this.#open(tenant)));
+    if (!opened) this.#opened.set(tenant, (opened = this.#open(tenant).catch(this.#notKept(tenant))));
     return opened;
   }
 
@@ -93,6 +105,7 @@ export class Learning {
         guard: new Guard(),
         candidate: 0,
         version: 0,
+        previous: 0,
         versions: Math.max(version, state.versions),
       });
       if (version > 0) this.#tell('regated', tenant, { version });
@@ -105,10 +118,8 @@ export class Learning {
     else this.#tenants.delete(tenant);
     const { store } = this.options;
     if (!store) return;
-    this.#queue(async () => {
-      const gone = tenant === undefined ? (await store.tenants()).map((each) => each.tenant) : [tenant];
-      for (const each of gone) await store.forget(each);
-    });
+    this.#forgotten += 1;
+    this.#queue(() => store.forget(tenant).catch(this.#notKept(tenant ?? '')));
   }
 
   /** Waits until what has been judged so far is decided and on disk. */
@@ -130,21 +141,20 @@ export class Learning {
   async #open(tenant: string): Promise<void> {
     const { store, heads, weights } = this.options;
     if (!store) return;
-    const path = store.memoryPath(tenant);
-    if (path !== undefined) {
-      const { tokens, keys } = await readMemory(path, store.model);
-      await this.native.restoreMemory(tenant, tokens, keys);
-    }
-    const live = liveVersion(await store.manifest(tenant));
-    if (!live) return;
-    const again = live.weights !== undefined && live.weights !== weights;
-    if (this.#headStore && !again) this.#stateOf(tenant).version = live.version;
-    const head = store.fileOf(tenant, live);
-    if (!heads || !existsSync(head)) return;
-    await this.native.adoptHead(tenant, head, again).catch((error: unknown) => {
-      throw ForetokenError.from(error);
-    });
-    if (again) this.#tell('regated', tenant, { version: live.version, weights: live.weights! });
+    let forgotten: number;
+    let kept: Kept;
+    do {
+      forgotten = this.#forgotten; // what goes while it is being read must not come back
+      await this.settled();
+      kept = await keptOf(tenant, store);
+    } while (forgotten !== this.#forgotten);
+    const { memory, live, head } = kept;
+    const again = live?.weights !== undefined && live.weights !== weights;
+    const restored = memory && this.native.restoreMemory(tenant, memory.tokens, memory.keys);
+    const adopted = heads && head !== undefined && this.native.adoptHead(tenant, head, again);
+    if (live && this.#headStore && !again) this.#stateOf(tenant).version = live.version;
+    await Promise.all([restored, adopted]);
+    if (adopted && again) this.#tell('regated', tenant, { version: live.version, weights: live.weights! });
   }
 
   async #carryOut(tenant: string, { kind, evidence }: Verdict, candidate: number): Promise<void> {
@@ -156,7 +166,9 @@ export class Learning {
     if (!done) return;
     if (kind === 'discard') return this.#tell('discarded', tenant, evidence);
     this.options.onHead(tenant);
+    const before = state.version;
     state.version = await this.#keep(tenant, state, kind, evidence);
+    state.previous = kind === 'promote' ? before : 0;
     this.#tell(kind === 'promote' ? 'promoted' : 'rolledBack', tenant, evidence);
   }
 
@@ -164,14 +176,14 @@ export class Learning {
   async #keep(tenant: string, state: TenantState, kind: 'promote' | 'rollback', evidence: Evidence): Promise<number> {
     const store = groupOf(tenant) === undefined ? this.#headStore : undefined; // groups last as long as the engine
     try {
-      if (kind === 'rollback') return store ? (await store.rollBack(tenant, undefined, evidence)).live : 0;
+      if (kind === 'rollback') return store ? (await store.rollBack(tenant, undefined, evidence)).live : state.previous;
       const write = (path: string): Promise<unknown> => this.native.saveHead(tenant, path);
       const { weights } = this.options;
       const head = { origin: 'learned', weights, tenants: [tenant], evidence, write } as const;
       return store ? (await store.promote(tenant, head)).version : (state.versions += 1);
     } catch (error) {
       this.#notKept(tenant)(error);
-      return (state.versions += 1);
+      return kind === 'rollback' ? state.previous : (state.versions += 1);
     }
   }
 
@@ -181,7 +193,10 @@ export class Learning {
 
   #stateOf(tenant: string): TenantState {
     let state = this.#tenants.get(tenant);
-    if (!state) this.#tenants.set(tenant, (state = { guard: new Guard(), candidate: 0, version: 0, versions: 0 }));
+    if (!state) {
+      state = { guard: new Guard(), candidate: 0, version: 0, previous: 0, versions: 0 };
+      this.#tenants.set(tenant, state);
+    }
     return state;
   }
 
@@ -193,4 +208,12 @@ export class Learning {
   #queue(work: () => Promise<void>): void {
     this.#work = this.#work.then(work).catch(() => undefined); // the engine is closing
   }
+}
+
+async function keptOf(tenant: string, store: SpeculatorStore): Promise<Kept> {
+  const path = store.memoryPath(tenant);
+  const memory = path === undefined ? undefined : await readMemory(path, store.model);
+  const live = liveVersion(await store.manifest(tenant));
+  const head = live && store.fileOf(tenant, live);
+  return { memory, live, head: head !== undefined && existsSync(head) ? head : undefined };
 }

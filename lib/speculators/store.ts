@@ -49,8 +49,7 @@ export class SpeculatorStore {
   /** All tenants of whom something is kept, by name. */
   async tenants(): Promise<StoredTenant[]> {
     const found: StoredTenant[] = [];
-    for (const name of await subfolders(this.#folder)) {
-      const folder = join(this.#folder, name);
+    for (const folder of await this.#folders()) {
       const manifest = await readManifest(folder);
       if (!manifest) continue;
       found.push({ ...manifest, bytes: await bytesIn(folder), memory: existsSync(join(folder, memoryFile)) });
@@ -134,19 +133,20 @@ export class SpeculatorStore {
     await copyWhole(from, to);
   }
 
-  /** Drops all that is kept of a tenant, and every version of others that has learned from its text. */
-  async forget(tenant: string): Promise<void> {
+  /**
+   * Drops all that is kept of a tenant, and every version of others that has learned from its text; undefined = of all.
+   *
+   * @throws ForetokenError MANIFEST_INVALID where it can't be told what another one has learned from; the tenant's own is gone then.
+   */
+  async forget(tenant: string | undefined): Promise<void> {
     await this.#locked(async () => {
-      for (const other of await this.tenants()) {
-        if (other.tenant === tenant) continue;
-        const kept = other.versions.filter(({ tenants }) => !tenants.includes(tenant));
-        if (kept.length === other.versions.length) continue;
-        const folder = this.#folderOf(other.tenant);
-        const live = kept.findLast(({ version }) => version <= other.live)?.version ?? 0;
-        await writeManifest(folder, { ...manifestOf(other), versions: kept, live });
-        await removeStrangers(folder, kept);
-      }
-      await this.#remove(this.#folderOf(tenant));
+      const gone = tenant === undefined ? await this.#folders() : [this.#folderOf(tenant)];
+      for (const folder of gone) await this.#remove(folder);
+      if (tenant === undefined) return;
+      const failures: unknown[] = [];
+      for (const folder of await this.#folders())
+        await dropVersionsOf(tenant, folder).catch((error: unknown) => failures.push(error));
+      if (failures.length > 0) throw failures[0];
     });
   }
 
@@ -169,6 +169,10 @@ export class SpeculatorStore {
     const grave = await makeTemporaryFolder(this.#folder);
     await rename(folder, join(grave, 'gone'));
     await rm(grave, { recursive: true });
+  }
+
+  async #folders(): Promise<string[]> {
+    return (await subfolders(this.#folder)).map((name) => join(this.#folder, name));
   }
 
   #locked<T>(work: () => Promise<T>): Promise<T> {
@@ -211,8 +215,14 @@ function dropOldest(manifest: Manifest): void {
   }
 }
 
-function manifestOf({ model, tenant, live, next, versions }: Manifest): Manifest {
-  return { model, tenant, live, next, versions };
+/** Drops the versions in a folder that have learned from a tenant's text. */
+async function dropVersionsOf(tenant: string, folder: string): Promise<void> {
+  const manifest = await readManifest(folder);
+  const versions = manifest?.versions.filter(({ tenants }) => !tenants.includes(tenant)) ?? [];
+  if (!manifest || versions.length === manifest.versions.length) return;
+  const live = versions.findLast(({ version }) => version <= manifest.live)?.version ?? 0;
+  await writeManifest(folder, { ...manifest, versions, live });
+  await removeStrangers(folder, versions);
 }
 
 /** Removes what a change that was cut off has left. */

@@ -1,4 +1,5 @@
 import { writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import type { NativeEngine, NativeJudged } from '../../lib/native';
 import type { LearningEvent } from '../../lib/speculators/events';
 import { Learning } from '../../lib/speculators/learning';
@@ -188,4 +189,73 @@ test('forgetting a tenant drops what was kept, and a decision on its way comes t
   await own.close();
   expect(kinds(events)).toEqual(['a candidate']);
   expect(await store.tenants()).toEqual([]);
+});
+
+test('what is forgotten while it is being found again stays forgotten', async () => {
+  const recorder = new Recorder();
+  const store = new SpeculatorStore(folder(), model);
+  const memory = { tokens: Int32Array.from([1, -1]), keys: new Uint8Array(32) };
+  for (const tenant of ['a', 'b', 'c']) await store.saveMemory(tenant, memory);
+  const { learning: own } = learning(recorder, store);
+  const opening = own.open('a');
+  own.forget('a');
+  await opening;
+  own.forget('b');
+  await own.open('b'); // before its files are gone
+  await own.open('c');
+  expect(recorder.asked).toEqual(['c restore 2']);
+});
+
+test('where what was kept cannot be read the tenant begins anew, and it is told', async () => {
+  const recorder = new Recorder();
+  const store = new SpeculatorStore(folder(), model);
+  await store.saveMemory('a', { tokens: Int32Array.from([1, -1]), keys: new Uint8Array(32) });
+  writeFileSync(store.memoryPath('a')!, 'cut');
+  const { learning: own, events } = learning(recorder, store);
+  await own.open('a');
+  expect(recorder.asked).toEqual([]);
+  expect(events).toMatchObject([{ kind: 'notKept', tenant: 'a' }]);
+  expect(events[0].evidence['why']).toContain(store.memoryPath('a'));
+});
+
+test('what is to be forgotten goes, whatever state the files of others are in; what could not be looked at is told', async () => {
+  const store = new SpeculatorStore(folder(), model);
+  const { learning: first } = learning(promising('a'), store);
+  await first.open('a');
+  for (let i = 0; i < 100; ++i) first.judge(judged('a', 1, 2));
+  await first.close();
+  const spoilt = join(dirname(store.fileOf('b', (await store.manifest('a')).versions[0])), 'manifest.json');
+  await store.saveMemory('b', { tokens: Int32Array.from([1, -1]), keys: new Uint8Array(32) });
+  writeFileSync(spoilt, '{');
+  const { learning: own, events } = learning(new Recorder(), store);
+  own.forget('a');
+  await own.settled();
+  expect(store.memoryPath('a')).toBeUndefined();
+  expect((await store.manifest('a')).versions).toEqual([]);
+  expect(events).toMatchObject([{ kind: 'notKept', tenant: 'a' }]);
+  expect(events[0].evidence['why']).toContain(spoilt);
+  own.forget(undefined);
+  await own.settled();
+  expect(store.memoryPath('b')).toBeUndefined();
+  expect(events).toHaveLength(1);
+});
+
+test('who goes back to a version that is nowhere on disk is told its number', async () => {
+  const recorder = promising('a');
+  const { learning: own, events } = learning(recorder);
+  for (const candidate of [1, 2]) {
+    recorder.candidates.set('a', candidate);
+    for (let i = 0; i < 100; ++i) own.judge(judged('a', 1, 2, candidate));
+    await own.settled();
+  }
+  for (let i = 0; i < 40 && events.at(-1)!.kind !== 'rolledBack'; ++i) {
+    own.judge(judged('a', 0, 0, 0, 3));
+    await own.settled();
+  }
+  const decided = events.filter(({ kind }) => kind !== 'candidate' && kind !== 'alarm');
+  expect(decided.map(({ kind, version }) => `${kind} ${version}`)).toEqual([
+    'promoted 1',
+    'promoted 2',
+    'rolledBack 1',
+  ]);
 });
