@@ -1,11 +1,11 @@
 import { createInterface } from 'node:readline';
-import type { Interface } from 'node:readline';
 import type { Command } from 'commander';
+import type { GenerateStream } from '../decode/stream';
 import type { Engine } from '../engine/engine';
 import type { Session } from '../engine/session';
 import { addLoadFlags, addSamplingFlags, loadEngine, samplingOptions } from './flags';
 import type { LoadFlags, SamplingFlags } from './flags';
-import { runCommand } from './run';
+import { describeError, runCommand } from './run';
 import { Style } from './terminal';
 
 interface ChatFlags extends LoadFlags, SamplingFlags {
@@ -49,7 +49,8 @@ class ChatLoop {
   readonly #flags: ChatFlags;
   readonly #style = new Style(process.stdout);
   #session: Session;
-  #answering: AbortController | undefined;
+  /** The answer that is being written. */
+  #answering: GenerateStream | undefined;
 
   constructor(engine: Engine, flags: ChatFlags) {
     this.#engine = engine;
@@ -65,7 +66,7 @@ class ChatLoop {
       prompt: '> ',
     });
     lines.on('SIGINT', () => {
-      if (this.#answering) this.#answering.abort();
+      if (this.#answering) leave(this.#answering);
       else lines.close();
     });
     if (terminal) {
@@ -75,13 +76,18 @@ class ChatLoop {
     }
     for await (const line of lines) {
       if (line.trim() === '/exit') break;
-      await this.#take(line, lines);
+      try {
+        await this.#take(line);
+      } catch (error) {
+        if (!terminal) throw error;
+        process.stderr.write(describeError(error)); // a turn that fails leaves no trace: the next one may be another
+      }
       if (terminal) lines.prompt();
     }
     lines.close();
   }
 
-  async #take(line: string, lines: Interface): Promise<void> {
+  async #take(line: string): Promise<void> {
     switch (line.trim()) {
       case '':
         return;
@@ -99,24 +105,18 @@ class ChatLoop {
         process.stdout.write(`${JSON.stringify(this.#engine.stats(), undefined, 2)}\n`);
         return;
       default:
-        lines.pause();
         await this.#answer(line);
-        lines.resume();
     }
   }
 
   async #answer(line: string): Promise<void> {
     const before = this.#engine.stats();
-    this.#answering = new AbortController();
-    const stop = (): void => this.#answering?.abort();
+    const stream = this.#session.stream(line);
+    this.#answering = stream;
+    const stop = (): void => leave(stream);
     process.on('SIGINT', stop);
     try {
-      const stream = this.#session.stream(line);
-      const { signal } = this.#answering;
-      for await (const chunk of stream) {
-        process.stdout.write(chunk.text);
-        if (signal.aborted) break;
-      }
+      for await (const chunk of stream) process.stdout.write(chunk.text);
       const { timings, speculation } = await stream.result;
       const after = this.#engine.stats();
       const speedup = (after.plainSeconds - before.plainSeconds) / (after.roundSeconds - before.roundSeconds);
@@ -132,6 +132,11 @@ class ChatLoop {
   #newSession(): Session {
     return this.#engine.session({ system: this.#flags.system, ...samplingOptions(this.#flags) });
   }
+}
+
+/** Ends an answer; that one was never begun is told where it is read. */
+function leave(answer: GenerateStream): void {
+  answer.return().catch(() => undefined);
 }
 
 /** The line under an answer. Plain decoding is not run beside it: its speed is the measured price of one-row passes. */

@@ -40,7 +40,8 @@ export async function runCommand(command: (signal: AbortSignal) => Promise<void>
   }
 }
 
-function describeError(error: unknown): string {
+/** An error for people, with its code and what helps. */
+export function describeError(error: unknown): string {
   const style = new Style(process.stderr);
   if (!(error instanceof ForetokenError)) {
     return `${style.red('error:')} ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`;

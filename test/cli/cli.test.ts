@@ -39,6 +39,26 @@ async function run(args: string[], input = '', environment: NodeJS.ProcessEnv = 
   return ended;
 }
 
+/** Runs a program in a terminal of its own: where what came since the last answer matches, the next one is typed. */
+async function inTerminal(
+  args: string[],
+  script: [string, string][],
+): Promise<{ stdout: string; status: number | null }> {
+  const pty = 'import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)';
+  const env = { ...process.env, FORETOKEN_HOME: join(folder, 'home'), NO_COLOR: '1' };
+  const child = spawn('python3', ['-c', pty, ...args], { env });
+  let stdout = '';
+  let seen = 0;
+  child.stdout.on('data', (data: Buffer) => {
+    stdout += data.toString();
+    if (script.length === 0 || !new RegExp(script[0][0]).test(stdout.slice(seen))) return;
+    seen = stdout.length;
+    child.stdin.write(script.shift()![1]);
+  });
+  await once(child, 'close');
+  return { stdout, status: child.exitCode };
+}
+
 const model = ['--model', tiny, '--threads', '2'];
 
 test('help names every command, and every command has examples', async () => {
@@ -86,6 +106,22 @@ test('chat answers line by line; every answer ends with how fast it came', async
   const speeds = stdout.match(/[\d.]+ tokens\/s, [\d.]+ tokens per pass(, [\d.]+x plain decoding \(by .*\))?/g);
   expect(speeds).toHaveLength(2);
   expect(stdout).toContain('"default"');
+});
+
+test('in a terminal Ctrl-C stops an answer and an error is told, and the chat goes on', async () => {
+  const slow = join(folder, 'slow.gguf');
+  const maker = join(packageRoot(), 'dist', 'models', 'tiny-model.js');
+  const make = `require(${JSON.stringify(maker)}).writeTinyModel(${JSON.stringify(slow)}, { layers: 8, width: 256 })`;
+  await once(spawn(process.execPath, ['-e', make]), 'close'); // under Jest it takes ten times as long
+  const main = join(packageRoot(), 'dist', 'cli', 'main.js');
+  const args = [process.execPath, main, 'chat', '--model', slow, '--threads', '1', '--no-speculation', '-n', '2000'];
+  const { stdout, status } = await inTerminal(args, [
+    ['> ', 'Hello\r'],
+    ['Hello[^]{100}', '\x03'],
+    ['tokens/s[^]*> ', `${'long '.repeat(500)}\r`],
+    ['CONTEXT_EXCEEDED[^]*> ', '/exit\r'],
+  ]);
+  expect({ status, stdout: stdout.slice(-2000) }).toMatchObject({ status: 0 });
 });
 
 test('inspect says what a file holds', async () => {
