@@ -19,9 +19,9 @@ export class ForetokenError extends Error {
   /** Stable name of what went wrong, in SCREAMING_SNAKE_CASE. */
   readonly code: string;
   /** The file that was read, where the error is about one. */
-  readonly file?: string;
+  declare readonly file?: string;
   /** Byte offset in `file`, where known. */
-  readonly offset?: number;
+  declare readonly offset?: number;
 
   constructor(code: string, message: string, options: { cause?: unknown; file?: string; offset?: number } = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });

@@ -1,13 +1,16 @@
+import { performance } from 'node:perf_hooks';
 import { ForetokenError } from '../error';
 
-/** Where a call came from, for errors that arise later and elsewhere. */
+/** Where a call came from, for errors that arise later and elsewhere, and when. */
 export interface CallSite {
   stack?: string;
+  /** Milliseconds, as `performance.now` counts them. */
+  began?: number;
 }
 
-/** Remembers where it was called: a few microseconds. */
+/** Remembers where and when it was called: a few microseconds. */
 export function callSite(): CallSite {
-  const site: CallSite = {};
+  const site: CallSite = { began: performance.now() };
   Error.captureStackTrace(site, callSite);
   return site;
 }

@@ -5,7 +5,7 @@ import { atCallSite } from './call-site';
 import type { CallSite } from './call-site';
 import { RecordingBuilder } from './recording';
 import type { RecordedDraft } from './recording';
-import type { Chunk, FinishReason, GenerateResult, TokenLogprob } from './result';
+import type { Chunk, FinishReason, GenerateResult, TokenLogprob, Usage } from './result';
 import type { Step } from './step';
 import { StopMatcher } from './stop';
 import { Traces } from './traces';
@@ -53,6 +53,8 @@ interface Waiter {
 export class Generation {
   /** Settles when the generation has ended; rejects if it failed or was aborted. */
   readonly result: Promise<GenerateResult>;
+  /** What it has used, once the engine has let go of it, whichever way it ended. */
+  readonly used: Promise<Usage>;
 
   readonly #request: GenerationRequest;
   #owner: RowOwner | undefined;
@@ -61,6 +63,8 @@ export class Generation {
   readonly #stops: StopMatcher;
   readonly #site: CallSite;
   #settle!: { resolve(result: GenerateResult): void; reject(error: unknown): void };
+
+  #account!: (used: Usage) => void;
 
   #whole = '';
   readonly #tokens: number[] = [];
@@ -76,7 +80,7 @@ export class Generation {
   #ended = false;
   #waiter: Waiter | undefined;
 
-  readonly #started = performance.now();
+  readonly #began: number;
   #firstAt = 0;
   #lastAt = 0;
   #firstCount = 0;
@@ -87,7 +91,7 @@ export class Generation {
   #accepted = 0;
   #rejected = 0;
 
-  /** @param site Holds the stack of the user's call, for errors that come later. */
+  /** @param site Holds the stack of the user's call, for errors that come later, and its time. */
   constructor(request: GenerationRequest, text: TextSource, control: GenerationControl, site: CallSite) {
     this.#request = request;
     this.#owner = request.owner;
@@ -97,8 +101,12 @@ export class Generation {
     if (request.explain) this.#traces = new Traces();
     if (request.record) this.#recording = new RecordingBuilder(request.promptTokens);
     this.#site = site;
+    this.#began = site.began ?? performance.now();
     this.result = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
+    });
+    this.used = new Promise((resolve) => {
+      this.#account = resolve;
     });
     // Whoever reads the chunks sees the error there; `result` alone must not end the process.
     this.result.catch(() => undefined);
@@ -149,6 +157,7 @@ export class Generation {
 
   /** The engine has ended the sequence. */
   end(reason: FinishReason, cachedPromptTokens: number): void {
+    this.#account(this.#usage(cachedPromptTokens));
     if (this.#ended) return;
     this.#ended = true;
     if (this.#reason === undefined) {
@@ -160,8 +169,14 @@ export class Generation {
     this.#finishWaiter();
   }
 
-  /** The sequence failed, or its signal was aborted. */
+  /** The engine has ended the sequence with an error. */
   fail(error: Error): void {
+    this.#account(this.#usage(0));
+    this.abort(error);
+  }
+
+  /** Its signal was aborted: whoever waits for it sees the error, and the engine will end the sequence. */
+  abort(error: Error): void {
     if (this.#ended) return;
     this.#ended = true;
     this.#error = atCallSite(error, this.#site);
@@ -282,6 +297,16 @@ export class Generation {
     else waiter.resolve(undefined);
   }
 
+  #usage(cachedPromptTokens: number): Usage {
+    return {
+      promptTokens: this.#request.promptTokens,
+      cachedPromptTokens,
+      completionTokens: this.#tokens.length,
+      acceptedDraftTokens: this.#accepted,
+      rejectedDraftTokens: this.#rejected,
+    };
+  }
+
   #makeResult(cachedPromptTokens: number): GenerateResult {
     const count = this.#tokens.length;
     const decodeSeconds = (this.#lastAt - this.#firstAt) / 1000;
@@ -289,15 +314,9 @@ export class Generation {
       text: this.#whole,
       tokens: this.#tokens.slice(),
       finishReason: this.#reason!,
-      usage: {
-        promptTokens: this.#request.promptTokens,
-        cachedPromptTokens,
-        completionTokens: count,
-        acceptedDraftTokens: this.#accepted,
-        rejectedDraftTokens: this.#rejected,
-      },
+      usage: this.#usage(cachedPromptTokens),
       timings: {
-        ttft: count > 0 ? (this.#firstAt - this.#started) / 1000 : 0,
+        ttft: count > 0 ? (this.#firstAt - this.#began) / 1000 : 0,
         prefillSeconds: this.#prefillSeconds,
         decodeSeconds,
         tokensPerSecond: decodeSeconds > 0 ? (count - this.#firstCount) / decodeSeconds : 0,

@@ -159,7 +159,7 @@ export class DecodeLoop {
     let watched = this.#watched.get(signal);
     if (!watched) {
       const all = new Set<Generation>();
-      const abort = (): void => all.forEach((each) => each.fail(abortedError(signal)));
+      const abort = (): void => all.forEach((each) => each.abort(abortedError(signal)));
       signal.addEventListener('abort', abort, { once: true });
       watched = { generations: all, forget: () => signal.removeEventListener('abort', abort) };
       this.#watched.set(signal, watched);

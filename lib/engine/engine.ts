@@ -431,10 +431,7 @@ export class Engine {
       site,
       options.signal,
     );
-    generation.result.then(
-      (result) => this.#tenants.add(options.tenant, result),
-      () => undefined,
-    );
+    void generation.used.then((usage) => this.#tenants.add(options.tenant, usage));
     return generation;
   }
 

@@ -1,7 +1,7 @@
-import type { GenerateResult } from '../decode/result';
+import type { Usage } from '../decode/result';
 import type { NativeStats } from '../native';
 
-/** What a tenant has used since the engine was loaded. */
+/** What a tenant's requests have used since the engine was loaded, those that have ended, whichever way. */
 export interface TenantStats {
   requests: number;
   promptTokens: number;
@@ -34,7 +34,7 @@ const maxTenants = 1000;
 export class TenantLedger {
   readonly #tenants = new Map<string, TenantStats>();
 
-  add(tenant: string, { usage }: GenerateResult): void {
+  add(tenant: string, usage: Usage): void {
     const stats = this.#tenants.get(tenant) ?? emptyStats();
     this.#tenants.delete(tenant);
     this.#tenants.set(tenant, stats);

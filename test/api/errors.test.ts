@@ -117,6 +117,8 @@ test('a model that is not there, or is no model, is an error with a code', async
   const error: unknown = await Engine.load(junk).catch((reason: unknown) => reason);
   expect(error).toBeInstanceOf(ForetokenError);
   expect(error).toMatchObject({ file: junk });
+  const { file: none, ...rest } = { file: 'none', ...(await engine.generate([]).catch((reason: object) => reason)) };
+  expect({ none, rest }).toMatchObject({ none: 'none', rest: { code: 'INVALID_PROMPT' } });
 });
 
 test('a prompt that does not fit, or has no tokens, is refused with the stack of the call', async () => {

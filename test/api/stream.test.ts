@@ -60,7 +60,7 @@ test('an aborted request fails with ABORTED, at every stage', async () => {
   await expect(engine.generate(prompts[0], { signal: aborted })).rejects.toMatchObject({ code: 'ABORTED' });
 
   const abort = new AbortController();
-  const stream = engine.stream(prompts[0], { maxTokens: 1000, ignoreEos: true, signal: abort.signal });
+  const stream = engine.stream(prompts[0], { maxTokens: 1000, ignoreEos: true, signal: abort.signal, tenant: 'gone' });
   await stream.next();
   abort.abort(new Error('enough'));
   const reading = (async () => {
@@ -68,6 +68,10 @@ test('an aborted request fails with ABORTED, at every stage', async () => {
   })();
   await expect(reading).rejects.toMatchObject({ code: 'ABORTED', cause: { message: 'enough' } });
   await expect(stream.result).rejects.toMatchObject({ code: 'ABORTED' });
+  await sleep(100);
+  const { requests, promptTokens, completionTokens } = engine.stats().tenants['gone'];
+  expect([requests, promptTokens]).toEqual([1, engine.tokenize(prompts[0]).length]);
+  expect(completionTokens).toBeGreaterThan(0);
 
   const waiting = new AbortController();
   const request = { maxTokens: 400, ignoreEos: true, signal: waiting.signal };

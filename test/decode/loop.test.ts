@@ -184,6 +184,36 @@ test('after a reader has left there is nothing to read, whatever had come', asyn
   expect(await stream.result).toMatchObject({ text: 'abc', finishReason: 'cancelled' });
 });
 
+test('the time to the first token begins with the call, not when its prompt had been read', async () => {
+  const engine = new ScriptedEngine();
+  const loop = new DecodeLoop(() => engine);
+  const request = {
+    promptTokens: 1,
+    stopTokens: new Set<number>(),
+    stop: [],
+    logprobs: -1,
+    explain: false,
+    record: false,
+  };
+  const site = { began: performance.now() - 5000 };
+  const { result } = loop.start(native, { ...request, owner: undefined }, new CharacterText(), site);
+  loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes('a') }], { finished: [1, 1, 0] }));
+  expect((await result).timings.ttft).toBeGreaterThan(5);
+});
+
+test('what was used is told at the end, also of what was aborted or has failed', async () => {
+  const abort = new AbortController();
+  const { loop, generation } = begin({}, abort.signal);
+  loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes('ab') }]));
+  abort.abort();
+  loop.onOutcomes(outcomes([], { finished: [1, 2, 1] }));
+  expect(await generation.used).toMatchObject({ promptTokens: 3, cachedPromptTokens: 1, completionTokens: 2 });
+
+  const failing = begin();
+  failing.loop.onOutcomes(outcomes([], { errors: [{ sequence: 1, code: 'KV_EXHAUSTED', message: 'no page left' }] }));
+  expect(await failing.generation.used).toMatchObject({ promptTokens: 3, completionTokens: 0 });
+});
+
 test('an error of one sequence reaches its reader alone, with the stack of the call', async () => {
   const engine = new ScriptedEngine();
   const loop = new DecodeLoop(() => engine);
