@@ -29,7 +29,7 @@ import type { ModelSource } from './model-source';
 import { checkLearned } from './names';
 import type { Learned } from './names';
 import { loadProfile } from './prices';
-import { checkTokens, checkRequestOptions } from './request-options';
+import { checkTemplateOptions, checkTokens, checkRequestOptions } from './request-options';
 import type { ChatOptions, CheckedRequestOptions, Prompt, RequestOptions } from './request-options';
 import { Session } from './session';
 import type { SessionOptions } from './session';
@@ -198,7 +198,11 @@ export class Engine {
     return this.#startChat(messages, options, callSite());
   }
 
-  /** A conversation that keeps its messages, and learns from its own text first. */
+  /**
+   * A conversation that keeps its messages, and learns from its own text first.
+   *
+   * @throws ForetokenError INVALID_OPTION
+   */
   session(options?: SessionOptions): Session {
     return new Session(this, options);
   }
@@ -218,13 +222,14 @@ export class Engine {
   /**
    * The tokens that {@link chat} would give the model for these messages, up to where its answer begins.
    *
-   * @throws ForetokenError NO_CHAT_TEMPLATE, and what the template refuses
+   * @throws ForetokenError INVALID_OPTION, INVALID_MESSAGES, NO_CHAT_TEMPLATE, TEMPLATE_ERROR
    */
   async tokenizeChat(
     messages: readonly ChatMessage[],
     options: Pick<ChatOptions, 'tools' | 'variables'> = {},
   ): Promise<number[]> {
-    return Array.from(await this.#encodeChat(messages, options, undefined));
+    const { tools, variables } = options;
+    return Array.from(await this.#encodeChat(messages, checkTemplateOptions(tools, variables), undefined));
   }
 
   /** The text of tokens; special tokens are left out unless `special` is true. */
@@ -361,7 +366,8 @@ export class Engine {
   #startChat(messages: readonly ChatMessage[], options: ChatOptions | undefined, site: CallSite): GenerateStream {
     const { tools, variables, ...request } = options ?? {};
     const checked = this.#check(request);
-    return this.#start(checked, site, true, () => this.#encodeChat(messages, { tools, variables }, checked.signal));
+    const seen = checkTemplateOptions(tools, variables);
+    return this.#start(checked, site, true, () => this.#encodeChat(messages, seen, checked.signal));
   }
 
   async #encodeChat(

@@ -214,6 +214,17 @@ function readSpeculator(read: OptionReader): { drafters: number; learned: boolea
   return { drafters: 1 << Drafter[value], learned: true };
 }
 
+/** What a template may look at, beside the messages. Throws INVALID_OPTION. */
+export function checkTemplateOptions(tools: unknown, variables: unknown): Pick<RenderOptions, 'tools' | 'variables'> {
+  if (tools !== undefined && tools !== null && !Array.isArray(tools)) throw invalidOption('tools', 'an array', tools);
+  if (variables !== undefined && (typeof variables !== 'object' || Array.isArray(variables)))
+    throw invalidOption('variables', 'an object', variables);
+  return {
+    tools: (tools as unknown[] | null | undefined) ?? undefined,
+    variables: (variables as Record<string, unknown> | null | undefined) ?? undefined,
+  };
+}
+
 function checkToken(token: unknown, vocabulary: number, name: string): number {
   if (typeof token === 'number' && Number.isInteger(token) && token >= 0 && token < vocabulary) return token;
   throw invalidOption(name, `token ids 0..${vocabulary - 1}`, token);

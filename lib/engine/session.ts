@@ -3,7 +3,9 @@ import type { GenerateResult } from '../decode/result';
 import type { GenerateStream } from '../decode/stream';
 import { ForetokenError } from '../error';
 import type { ChatMessage } from '../models/chat-template';
+import { readName } from './names';
 import type { ChatOptions } from './request-options';
+import { OptionReader, invalidOption } from './validate';
 
 /** Options of a session: defaults for its requests, and how it begins. */
 export interface SessionOptions extends Omit<ChatOptions, 'session' | 'signal' | 'prediction'> {
@@ -45,12 +47,15 @@ export class Session {
 
   /** Made by `engine.session`. */
   constructor(engine: Answerer, options: SessionOptions = {}) {
+    const read = new OptionReader(options, 'options of a session');
     const { id = randomUUID(), system, messages = [], ...defaults } = options;
-    this.id = id;
+    this.id = readName(read, 'id', id);
+    if (this.id === '') throw invalidOption('id', 'a name', this.id);
+    if (!Array.isArray(messages)) throw invalidOption('messages', 'an array', messages);
     this.#engine = engine;
     this.#defaults = defaults;
-    if (system !== undefined) this.#messages.push({ role: 'system', content: system });
-    this.#messages.push(...messages);
+    if (system !== undefined) this.#messages.push({ role: 'system', content: read.string('system', '') });
+    this.#messages.push(...(messages as readonly ChatMessage[]));
   }
 
   /** The conversation so far. */
@@ -72,7 +77,7 @@ export class Session {
     if (this.#closed) throw new ForetokenError('SESSION_CLOSED', 'The session is closed.');
     if (this.#busy) throw new ForetokenError('SESSION_BUSY', 'The session is answering; wait for that answer first.');
     const said: ChatMessage = { role: 'user', content: text };
-    const all = { ...this.#defaults, ...options, session: this.id };
+    const all = { ...this.#defaults, ...given(options), session: this.id };
     const stream = this.#engine.chatStream([...this.#messages, said], all);
     this.#busy = true;
     stream.ended.then(
@@ -96,4 +101,9 @@ export class Session {
       if (!(error instanceof ForetokenError && error.code === 'ENGINE_CLOSED')) throw error;
     }
   }
+}
+
+/** Options that say something: the others are the session's. */
+function given(options: TurnOptions = {}): TurnOptions {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
 }
