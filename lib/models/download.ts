@@ -1,6 +1,6 @@
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, open, readFile, rename, rm, stat, writeFile, type FileHandle } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ForetokenError } from '../error';
@@ -35,8 +35,8 @@ const BACKOFF_MS = 500;
 /**
  * Downloads a file, going on where an earlier attempt, also one of another process's life, was cut off.
  *
- * @throws ForetokenError `DOWNLOAD_CORRUPT` if what came is not the file, `HUB_UNREACHABLE` if the connection is lost
- *   time and again, and what `request` throws.
+ * @throws ForetokenError `DOWNLOAD_CORRUPT` if what came is not the file, `WRITE_FAILED` if the disk takes no more,
+ *   `HUB_UNREACHABLE` if the connection is lost time and again, and what `request` throws.
  */
 export async function download(file: Download): Promise<void> {
   await mkdir(dirname(file.target), { recursive: true });
@@ -108,20 +108,29 @@ async function append(file: Download, partial: string, from: number, response: R
       const { done, value } = reader ? await withinIdleTime(reader.read()) : { done: true, value: undefined };
       if (done || !value) return new Error('the connection was closed');
       if (at + value.length > file.size) throw corrupt(file, `it is longer than ${file.size} bytes`);
-      await handle.write(value, 0, value.length, at);
+      await write(handle, value, at, partial);
       at += value.length;
       file.onProgress?.({ stage: 'download', file: basename(file.target), done: at, total: file.size });
     }
   } catch (error) {
     file.signal?.throwIfAborted();
-    if (error instanceof ForetokenError) {
-      await rm(partial, { force: true });
-      throw error;
-    }
-    return error;
+    if (!(error instanceof ForetokenError)) return error;
+    if (error.code === 'DOWNLOAD_CORRUPT') await rm(partial, { force: true });
+    throw error;
   } finally {
     await handle.close();
     await reader?.cancel().catch(() => undefined);
+  }
+}
+
+/** Writes all of a piece: a disk that can take no more is no lost connection, and trying again does not help. */
+async function write(handle: FileHandle, piece: Uint8Array, at: number, partial: string): Promise<void> {
+  try {
+    for (let done = 0; done < piece.length;)
+      done += (await handle.write(piece, done, piece.length - done, at + done)).bytesWritten;
+  } catch (error) {
+    const why = (error as Error).message;
+    throw new ForetokenError('WRITE_FAILED', `${partial} could not be written: ${why}`, { cause: error });
   }
 }
 

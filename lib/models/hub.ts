@@ -53,7 +53,7 @@ export function parseHubRef(ref: string): HubRef | undefined {
  *
  * @throws ForetokenError `HUB_UNREACHABLE` (within 5 s where there is no network), `HUB_UNAUTHORIZED`, `HUB_FORBIDDEN`,
  *   `HUB_NOT_FOUND`, `HUB_ERROR`, `MODEL_AMBIGUOUS` if a GGUF file must be chosen, `MODEL_NOT_FOUND` if there is none,
- *   `DOWNLOAD_CORRUPT`.
+ *   `DOWNLOAD_CORRUPT`, `WRITE_FAILED`.
  */
 export async function fetchHubModel(ref: HubRef, options: FetchOptions = {}): Promise<ResolvedModel> {
   const folder = join(options.cache ?? cacheFolder(), 'hub', ref.name.replace('/', '--'));

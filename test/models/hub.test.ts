@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
@@ -118,6 +118,14 @@ test('gives up on a connection that is cut again and again, keeping what came', 
   server.cutAfter = [5000, 0, 0, 0, 0, 0, 0];
   await expect(resolve('someone/gguf')).rejects.toMatchObject({ code: 'HUB_UNREACHABLE' });
   expect(readFileSync(partialFile()).equals(weights.subarray(0, 5000))).toBe(true);
+});
+
+test('a disk that is full is told as that, at once, and not as a lost connection', async () => {
+  mkdirSync(dirname(partialFile()), { recursive: true });
+  symlinkSync('/dev/full', partialFile());
+  const full = { code: 'WRITE_FAILED', message: expect.stringMatching(/one file.gguf.incomplete.*ENOSPC/) as string };
+  await expect(resolve('someone/gguf')).rejects.toMatchObject(full);
+  expect(toCdn()).toHaveLength(1);
 });
 
 test('refuses a file with another checksum, keeps none of it, and can try again', async () => {
