@@ -126,6 +126,7 @@ void EngineCore::finish(int32_t id, int32_t keep) {
 }
 
 void EngineCore::forget(const std::string* tenant, const std::string* session) {
+  if (session != nullptr && session->empty()) return;  // that of requests without one
   library_.forget(tenant, session);
   for (auto& [id, sequence] : sequences_) {
     const bool ofTenant = tenant == nullptr || sequence->request.tenant == *tenant || sequence->learner() == *tenant;

@@ -84,7 +84,7 @@ class EngineCore {
   /// live as long; or, with `restart`, all that they have so far is computed again on the new ones. `head`: the common
   /// one, made for the new weights; it drafts for all tenants (null in an engine without a head).
   void updateWeights(std::shared_ptr<Model> model, bool restart, std::shared_ptr<const HeadWeights> head = nullptr);
-  /// Null = not restricted by it: both null forgets everything.
+  /// Null = not restricted by it: both null forgets everything. No session is called "".
   void forget(const std::string* tenant, const std::string* session);
   /// What sequences submitted from now on may also draft from; an empty image = nothing. Throws INVALID_ARGUMENT.
   void setStaticMemory(const MemoryImage& image);
@@ -92,7 +92,11 @@ class EngineCore {
   void restoreMemory(const std::string& tenant, const MemoryImage& image);
   /// All that a tenant remembers beyond its sessions.
   MemoryImage memoryOf(const std::string& tenant) const { return library_.image(tenant); }
-  void ignoreBackPressure() { backPressure_ = false; }
+  void ignoreBackPressure() {
+    backPressure_ = false;
+    admissible_ = true;  // what was paused may wait for pages
+  }
+  /// Of at most `rows` rows, of no more than a sequence may hold.
   Profile profile(int rows, int context, int repeats);
   /// `repeats` passes of `rows` rows at `context` tokens of context, for whoever times the backend's operations.
   void runPasses(int rows, int context, int repeats);

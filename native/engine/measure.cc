@@ -63,7 +63,7 @@ double logSumExp(const float* x, int count, int32_t* argmax) {
 
 /// The least of `repeats` times counts: whatever else the machine does can only add to it.
 Profile EngineCore::profile(int rows, int context, int repeats) {
-  rows = std::clamp(rows, 1, kMaxDraftRows);
+  rows = std::clamp(rows, 1, std::min(kMaxDraftRows, contextLength_));
   context = std::clamp(context, 0, contextLength_ - rows);
   const BorrowedPages pages(pool_, context + rows);
   Profile result{std::vector<float>(rows, std::numeric_limits<float>::infinity()),
@@ -89,7 +89,7 @@ Profile EngineCore::profile(int rows, int context, int repeats) {
 }
 
 void EngineCore::runPasses(int rows, int context, int repeats) {
-  rows = std::clamp(rows, 1, kMaxDraftRows);
+  rows = std::clamp(rows, 1, std::min(kMaxDraftRows, contextLength_));
   context = std::clamp(context, 0, contextLength_ - rows);
   const BorrowedPages pages(pool_, context + rows);
   for (int repeat = 0; repeat < repeats; ++repeat) timePass(pages.table(), context, rows);

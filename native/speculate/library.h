@@ -69,7 +69,8 @@ class TextLibrary {
   void add(TextShelf& shelf, std::span<const int32_t> document, KeyedBy keys);
   /// Bytes that texts of a tenant's running requests take count too: they push its older text out.
   void charge(const std::string& tenant, int64_t bytes);
-  /// Empties a tenant's shelves (session empty) or one session's; `tenant` null = everything.
+  /// Empties a tenant's shelves (session null) or one session's; `tenant` null = everything. Whoever holds a shelf that
+  /// is emptied must not add to it any more.
   void forget(const std::string* tenant, const std::string* session);
   size_t bytes() const { return bytes_; }
   /// The tenant's own shelf, oldest text first; empty for one that is not known.

@@ -160,6 +160,23 @@ void pausesUntilConsumed() {
   CHECK(bench.got[id].size() == 100);
 }
 
+/// A paused request that gave its pages away goes on as well once nobody minds back-pressure: closing waits for it.
+void finishesWhatWasPausedAndPreempted() {
+  EngineOptions options = smallOptions();
+  options.runAhead = 10;
+  options.kvBytes = size_t{4 + kKeyWidth} * kPageSize * (kContext / kPageSize + kMaxDraftRows / kPageSize);
+  Bench bench(options);
+  const Request r = request(1, 150);
+  const int32_t paused = bench.submit(r);
+  bench.run();
+  bench.core.unread(bench.submit(request(2, kContext)));
+  bench.run();
+  CHECK(bench.core.counters().waiting == 1 && bench.got[paused].size() < 30);
+  bench.core.ignoreBackPressure();
+  bench.run();
+  CHECK(bench.core.drained() && bench.got[paused] == fakeDecode(r, kContext));
+}
+
 /// Who waits for the whole text holds nothing back, paused or not.
 void runsToTheEndWhereNobodyReads() {
   EngineOptions options = smallOptions();
@@ -511,6 +528,28 @@ void forgetsNamesOfTenantsThatHaveNothing() {
   CHECK(bench.core.counters().tenants == before);
 }
 
+/// No session is called "": there is nothing to forget of it, and what runs meanwhile is remembered where it belongs.
+void forgetsNothingOfNoSession() {
+  EngineOptions options = smallOptions();
+  options.tenantIndexBytes = 2 << 20;
+  Bench bench(options);
+  const std::string none;
+  for (int32_t n = 0; n < 40; ++n) {
+    Request r = request(n, 200);
+    r.session = n % 2 == 0 ? "s" : "";
+    r.seed = n, r.temperature = 1;
+    const int32_t id = bench.submit(r);
+    bench.step();
+    bench.core.forget(nullptr, &none);
+    bench.run();
+    bench.core.finish(id, 200);
+    CHECK(n > 4 || !bench.core.memoryOf("").tokens.empty());
+    CHECK(bench.core.counters().indexBytes <= 2 << 20);
+  }
+  bench.core.forget(nullptr, nullptr);
+  CHECK(bench.core.counters().indexBytes == 0);
+}
+
 void sharesPrefixesOfKeptTokensOnly() {
   Bench bench;
   Request first = request(1, 50);
@@ -668,6 +707,16 @@ void pricesEveryWidth() {
   CHECK(bench.core.counters().pagesUsed == 0);
 }
 
+/// There is no pass of more rows than a sequence may hold, so that there is no price of one.
+void pricesNoMoreRowsThanTheContextHolds() {
+  EngineOptions options = smallOptions();
+  options.contextLength = 16;
+  Bench bench(options);
+  CHECK(bench.core.profile(kMaxDraftRows, 8, 1).passSeconds.size() == 16);
+  bench.core.runPasses(kMaxDraftRows, 8, 1);
+  CHECK(bench.model->corrupt == 0 && bench.core.counters().pagesUsed == 0);
+}
+
 /// Where sampling had to wait for the pass, that time is the pass's; a chunk after which no token is drawn is waited
 /// for.
 void booksWaitingUnderThePass() {
@@ -696,6 +745,7 @@ int main() {
   endsAtTheContext();
   refusesBadRequests();
   pausesUntilConsumed();
+  finishesWhatWasPausedAndPreempted();
   runsToTheEndWhereNobodyReads();
   draftsNothingWithoutAPolicy();
   scoresWhatItDoesNotVerify();
@@ -710,6 +760,7 @@ int main() {
   draftsFromNothingLearned();
   tenantsDraftAsIfAlone();
   forgetsNamesOfTenantsThatHaveNothing();
+  forgetsNothingOfNoSession();
   sharesPrefixesOfKeptTokensOnly();
   learnsKeptTokensOnly();
   survivesAFailingPass();
@@ -718,6 +769,7 @@ int main() {
   capturesVerifiedRowsOnly();
   scoresText();
   pricesEveryWidth();
+  pricesNoMoreRowsThanTheContextHolds();
   booksWaitingUnderThePass();
   return test::finish("engine_core");
 }
