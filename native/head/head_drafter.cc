@@ -38,7 +38,7 @@ HeadDrafter::HeadDrafter(Backend& backend, std::shared_ptr<const HeadWeights> he
       scratchSlots_(scratchSlots),
       asksAtOnce_(std::min(maxSequences, kAsksAtOnce)),
       context_(kContextRows, 1, 0),
-      blocks_(asksAtOnce_ + scratchSlots, asksAtOnce_, scratchSlots * static_cast<int>(room_.slots)) {
+      blocks_(asksAtOnce_ + scratchSlots, asksAtOnce_, scratchSlots * kHeadNodes) {
   const int64_t width = room_.width, heads = room_.heads.width, blockRows = asksAtOnce_ + scratchSlots;
   const int64_t keys = 2 * room_.heads.keys * heads, queries = room_.heads.queries * heads;
   for (auto* rows : {&feature_, &fused_}) *rows = backend.tensor(kContextRows, width);
@@ -80,8 +80,9 @@ void HeadDrafter::setMark(int32_t slot, uint32_t serial) {
   std::memcpy(backend_.side(slot) + kHeadMark, &serial, sizeof serial);
 }
 
+/// No path of a draft is longer than it has nodes.
 int HeadDrafter::slotsOf(const HeadAsk& ask) const {
-  return static_cast<int>(std::min<int64_t>(ask.maxDepth, head_->shape().slots));
+  return static_cast<int>(std::min<int64_t>({ask.maxDepth, head_->shape().slots, kHeadNodes}));
 }
 
 void HeadDrafter::draft(const Model& target, std::span<HeadAsk> asks) {

@@ -110,6 +110,9 @@ void requireFit(const HeadSource& source, const ModelConfig& config, const Param
     refuse("it is " + std::to_string(s.width) + " wide with " + std::to_string(s.heads.keys) + " key heads of " +
            std::to_string(s.heads.width) + ", the model " + std::to_string(config.width) + " with " +
            std::to_string(config.kvHeads) + " of " + std::to_string(config.headDim));
+  if (s.positions < config.contextLength)
+    refuse("it knows " + std::to_string(s.positions) + " positions, the model's context has " +
+           std::to_string(config.contextLength));
   for (const int layer : source.fusedLayers)
     if (layer < 0 || layer > config.layers) refuse("it looks at layer " + std::to_string(layer));
   for (const int32_t token : source.draft)

@@ -125,6 +125,15 @@ BlockHeadShape readShape(const HeadReader& file, size_t fused) {
   return shape;
 }
 
+/// What a head is made by before its tensors are asked for, tables of angles and lists of layers, has to be borne out
+/// by tensors that are there: a file of a few bytes must not cost gigabytes.
+void requireSizes(const HeadReader& file, const BlockHeadShape& shape) {
+  file.requireTensor("mask", (shape.slots - 1) * shape.width);
+  for (int64_t l = 0; l < shape.layers; ++l)
+    file.requireTensor("layers." + std::to_string(l) + ".attention.k.weight",
+                       shape.heads.keys * shape.heads.width * shape.width);
+}
+
 /// A head's tensors on their way to a file. In fp8 a matrix has codes and a scale for each row; a vector is bf16.
 struct TensorList {
   std::vector<TensorToWrite> all;
@@ -240,6 +249,7 @@ LoadedHead loadHead(const std::string& path, const HeadBinding& expected) {
                                      ", not for model " + expected.model + ", tokenizer " + expected.tokenizer +
                                      ", layers " + joined(expected.fusedLayers) + ": train one for this model");
   loaded.shape = readShape(file, loaded.binding.fusedLayers.size());
+  requireSizes(file, loaded.shape);
   const BlockHead head(loaded.shape);
   for (const Parameter& p : head.parameters().all()) file.requireTensor(p.name, p.size());
   loaded.weights.resize(head.parameters().size());

@@ -225,6 +225,19 @@ void testSharedParts() {
   CHECK(!sameNodes(byLayers, before) && sameNodes(draftsOf(base), before));
 }
 
+/// A block of more slots than a draft has nodes, and than there are slots beside the pages: what is beyond is not made.
+void testLongBlocks() {
+  HeadRig rig("tied-f16.gguf");
+  rig.shape.slots = kScratchPages * kPageSize + 20;
+  rig.weights = train::BlockHead(rig.shape).initial(1, 4);
+  Drafting drafting(rig, "tied-f16.gguf", "auto", {});
+  Text text(3, drafting.model->config().vocabulary);
+  drafting.compute(text.tokens, text.table);
+  HeadAsk ask = text.ask(40, 1000);
+  drafting.drafter->draft(*drafting.model, {&ask, 1});
+  CHECK(ask.count > 0);
+}
+
 void testRefusals() {
   HeadRig rig("tied-f16.gguf");
   Drafting drafting(rig, "tied-f16.gguf", "auto", {});
@@ -241,6 +254,9 @@ void testRefusals() {
   source.shape.width *= 2;
   CHECK(codeFor(source) == "HEAD_MISMATCH");
   source = rig.source();
+  source.shape.positions = drafting.model->config().contextLength - 1;  // a learner would look beyond its angles
+  CHECK(codeFor(source) == "HEAD_MISMATCH");
+  source = rig.source();
   source.fusedLayers = {1, 0};
   const HeadWeights elsewhere(source, *drafting.model, *drafting.backend);
   CHECK(codeOf([&] { drafting.drafter->requireRoom(elsewhere); }) == "HEAD_MISMATCH");
@@ -255,6 +271,7 @@ int main() {
   testCompany();
   testSwaps();
   testSharedParts();
+  testLongBlocks();
   testRefusals();
   return finish("head");
 }

@@ -4,9 +4,11 @@
 
 #include <unistd.h>
 
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 
+#include "allocation_meter.h"
 #include "common/error.h"
 #include "toy_language.h"
 
@@ -191,6 +193,29 @@ void testHeadFile() {
   std::filesystem::remove(path);
 }
 
+/// Sizes that no tensor of the file bears out are refused before anything is made of them.
+void testLyingHead() {
+  const std::string path = temporary("foretoken-train-lying");
+  Run run(1);
+  saveHead(path, run.head, {run.trainer.weights(), run.toy.target.draft, {}}, kBinding, FileType::bf16);
+  std::ifstream in(path, std::ios::binary);
+  const std::string whole((std::istreambuf_iterator<char>(in)), {});
+  for (const std::string size : {"layers", "inner", "query_heads", "key_heads", "head_width", "rank", "slots"}) {
+    std::string bytes = whole;
+    const size_t at = bytes.find("\"" + size + "\":\"") + size.size() + 4, end = bytes.find('"', at);
+    bytes.replace(at, end - at, std::to_string(1 << 20));
+    uint64_t header;
+    std::memcpy(&header, bytes.data(), sizeof header);
+    header += bytes.size() - whole.size();
+    std::memcpy(bytes.data(), &header, sizeof header);
+    std::ofstream(path, std::ios::binary) << bytes;
+    const size_t allocated =
+        bytesAllocatedBy([&] { CHECK(codeOf([&] { loadHead(path, kBinding); }) == "HEAD_INVALID"); });
+    CHECK(allocated < 1 << 20);
+  }
+  std::filesystem::remove(path);
+}
+
 /// Bytes of a saved head changed one after another: refused or harmless, never a crash or a weight that is not finite.
 void testDamage(FileType type) {
   const std::string path = temporary("foretoken-train-damaged");
@@ -222,6 +247,7 @@ int main() {
   testResume();
   testPoison();
   testHeadFile();
+  testLyingHead();
   for (const FileType type : {FileType::bf16, FileType::e4m3}) testDamage(type);
   return foretoken::test::finish("train_trainer");
 }
