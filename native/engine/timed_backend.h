@@ -19,7 +19,7 @@ struct OperationTime {
   double bytes = 0;
 };
 
-class TimedBackend final : public Backend {
+class TimedBackend : public Backend {
  public:
   explicit TimedBackend(std::unique_ptr<Backend> inner) : inner_(std::move(inner)) {}
 

@@ -205,6 +205,11 @@ void HeadLearner::propose(Weights candidate) {
   patience_ = options_.textsPerCandidate;
 }
 
+void HeadLearner::recover() {
+  replay_.clear();
+  adopt(live_);
+}
+
 void HeadLearner::targetMoved(const Weights& start) {
   replay_.clear();
   previous_ = nullptr;

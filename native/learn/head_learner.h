@@ -57,12 +57,16 @@ class HeadLearner {
   void adopt(Weights live);
   /// Weights are to be judged, whatever was judged before.
   void propose(Weights candidate);
+  /// What learns begins again without texts, wherever it was when something failed; what drafts stays.
+  void recover();
   /// The target's weights have moved, tables and norm with them. `start` drafts; what drafted before has to be judged
   /// again. Texts are dropped, for their features are of the older weights; learning goes on from where it was.
   void targetMoved(const Weights& start);
 
   const Weights& live() const { return live_; }
-  bool hasPrevious() const { return previous_ != nullptr; }
+  /// What promote() and rollBack() would let draft; null where there is nothing.
+  const Weights& candidate() const { return candidate_; }
+  const Weights& previous() const { return previous_; }
   /// 0 = there is none.
   int64_t candidateNumber() const { return candidate_ ? candidateNumber_ : 0; }
   /// Of rows, and of layers.

@@ -141,7 +141,8 @@ bool Learner::mayWork() {
   return may;
 }
 
-/// A text that waits, else a step of whose turn it is. False where there is nothing to do.
+/// A text that waits, else a step of whose turn it is. False where there is nothing to do. Where memory runs out, or a
+/// device fails, the tenant's head loses what it was learning, and nobody anything else.
 bool Learner::work() {
   const double began = threadSeconds();
   std::optional<VerifiedText> text;
@@ -151,11 +152,19 @@ bool Learner::work() {
     if (!texts_.empty()) text = std::move(texts_.front()), texts_.pop_front();
   }
   bool worked = true;
-  if (text)
-    take(std::move(*text));
-  else
-    worked =
-        step(&Tenant::owed, &HeadLearner::step) || (busy_ == 0 && step(&Tenant::owedLayers, &HeadLearner::stepLayers));
+  std::string whose = text ? text->tenant : "";
+  try {
+    if (text)
+      take(std::move(*text));
+    else
+      worked = step(&Tenant::owed, &HeadLearner::step) ||
+               (busy_ == 0 && step(&Tenant::owedLayers, &HeadLearner::stepLayers));
+  } catch (const std::exception&) {
+    const auto own = tenants_.find(text ? whose : last_);
+    if (own != tenants_.end()) own->second.learner->recover();
+    const std::lock_guard lock(mutex_);
+    counters_.dropped += text.has_value();
+  }
   const double seconds = threadSeconds() - began;
   if (busy_ != 0) budget_ -= seconds;
   if (worked) publish(seconds);
@@ -170,8 +179,8 @@ bool Learner::step(int64_t Tenant::*owed, bool (HeadLearner::*step)()) {
     Tenant& tenant = next->second;
     if (tenant.*owed == 0) continue;
     --(tenant.*owed);
-    (tenant.learner.get()->*step)();
     last_ = next->first;
+    (tenant.learner.get()->*step)();
     return true;
   }
   return false;
@@ -183,6 +192,7 @@ void Learner::prepare() {
   const ModelConfig& config = target_->config();
   std::vector<int32_t> all(config.vocabulary);
   std::iota(all.begin(), all.end(), 0);
+  embedding_.clear();
   embedding_.reserve(all.size() * config.width);
   overRows(target_->embedding(), all, *packing_, [&](const float* row) {
     for (int c = 0; c < config.width; ++c) embedding_.push_back(floatToBf16(row[c]));
@@ -190,10 +200,10 @@ void Learner::prepare() {
   tables_.rowsOf = [this](std::span<const int32_t> tokens) { return rowsOf(target_->output(), tokens, *packing_); };
   tables_.output = tables_.rowsOf(start_->rows->draft);
   tables_.embedding = embedding_.data();
-  tables_.draft = start_->rows->draft;
   tables_.place = train::placesOf(start_->rows->draft, config.vocabulary);
   const float* const scale = target_->outputNorm();
   norm_ = {{scale, scale + config.width}, config.normEps};
+  tables_.draft = start_->rows->draft;  // now all is there
 }
 
 /// Ends learning of the tenant that was seen longest ago. False where there is none that has nothing to lose.
@@ -280,16 +290,20 @@ void Learner::decide(const std::string& name, Decision decision, int64_t candida
     const auto known = tenants_.find(name);
     if (known == tenants_.end()) return done(false);
     HeadLearner& learner = *known->second.learner;
-    const bool meant = decision == Decision::rollBack ? learner.hasPrevious() : learner.candidateNumber() == candidate;
-    if (!meant) return done(false);
-    switch (decision) {
-      case Decision::promote: learner.promote(); break;
-      case Decision::discard: learner.discard(false); break;
-      case Decision::harmful: learner.discard(true); break;
-      case Decision::rollBack: learner.rollBack(); break;
+    const HeadLearner::Weights next = decision == Decision::rollBack ? learner.previous() : learner.candidate();
+    if (!next || (decision != Decision::rollBack && learner.candidateNumber() != candidate)) return done(false);
+    if (decision == Decision::discard || decision == Decision::harmful) {
+      learner.discard(decision == Decision::harmful);
+      return done(true);
     }
-    if (decision == Decision::promote || decision == Decision::rollBack)
-      callbacks_.drafts(name, learner.live() == start_ ? nullptr : packed(file_.shape, *learner.live()));
+    std::shared_ptr<const HeadWeights> head;
+    try {
+      if (next != start_) head = packed(file_.shape, *next);
+    } catch (const std::exception&) {
+      return done(false);  // nothing has changed
+    }
+    decision == Decision::promote ? learner.promote() : learner.rollBack();
+    callbacks_.drafts(name, std::move(head));
     done(true);
   });
 }
@@ -316,9 +330,10 @@ void Learner::adopt(const std::string& name, const std::string& path, bool again
       LearnedHead parts = inParts(std::move(file), train::BlockHead(shape).before());
       if (*parts.layers == *start_->layers) parts.layers = start_->layers;
       const auto head = std::make_shared<const LearnedHead>(std::move(parts));
+      const auto drafting = moved_ || again ? nullptr : packed(shape, *head);
       if (Tenant* own = shape == file_.shape ? tenant(name) : nullptr)
-        moved_ || again ? own->learner->propose(head) : own->learner->adopt(head);
-      if (!moved_ && !again) callbacks_.drafts(name, packed(shape, *head));
+        drafting ? own->learner->adopt(head) : own->learner->propose(head);
+      if (drafting) callbacks_.drafts(name, drafting);
       done(nullptr);
     } catch (...) {
       done(std::current_exception());

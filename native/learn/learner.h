@@ -68,8 +68,8 @@ class Learner final : public TextSink {
   void weightsMoved(std::shared_ptr<const Model> target, std::shared_ptr<const HeadWeights> head) override;
 
   enum class Decision { promote, discard, harmful, rollBack };
-  /// About a candidate by its number, or (rollBack) about the live head. `done` says on the learner's thread whether
-  /// there was such a candidate.
+  /// About a candidate by its number, or (rollBack) about the live head. `done` says on the learner's thread whether it
+  /// was carried out: there was such a candidate, and memory for it to draft.
   void decide(const std::string& tenant, Decision decision, int64_t candidate, std::function<void(bool)> done);
   /// Writes the head that drafts for a tenant; `done` gets what went wrong.
   void save(const std::string& tenant, const std::string& path, std::function<void(std::exception_ptr)> done);

@@ -235,7 +235,7 @@ void testTargetMoves() {
   const auto promoted = learner.live();
   const int64_t number = learner.candidateNumber();
   learner.targetMoved(rig.start);
-  CHECK(learner.live() == rig.start && learner.candidateNumber() > number && !learner.hasPrevious());
+  CHECK(learner.live() == rig.start && learner.candidateNumber() > number && !learner.previous());
   CHECK(learner.replay().empty() && !learner.step() && !learner.stepLayers());
   seen = {};
   CHECK(learner.take(rig.toy.text(2, 5), seen) && learner.step() && learner.stepLayers());

@@ -1,0 +1,150 @@
+// The thread that heads learn on, beside a tiny model: what fails there, for lack of memory or a device that breaks,
+// costs what was being learned, and neither the thread nor anybody's head.
+#include "learn/learner.h"
+
+#include <condition_variable>
+#include <deque>
+
+#include "check.h"
+#include "engine/timed_backend.h"
+#include "head_rig.h"
+
+namespace {
+
+using namespace foretoken;
+using namespace foretoken::learn;
+using namespace foretoken::test;
+
+constexpr const char* kModel = "tied-f16.gguf";
+
+/// A backend that has no memory left, when told so.
+class Exhausted final : public TimedBackend {
+ public:
+  explicit Exhausted(std::unique_ptr<Backend> inner) : TimedBackend(std::move(inner)) {}
+  std::unique_ptr<Tensor> tensor(int64_t rows, int64_t width) override {
+    require();
+    return TimedBackend::tensor(rows, width);
+  }
+  void pack(Format format, std::span<const MatrixSource> sources, bool interleave, uint8_t* out) override {
+    require();
+    TimedBackend::pack(format, sources, interleave, out);
+  }
+  std::atomic<bool> fails{false};
+
+ private:
+  void require() const {
+    if (fails) throw std::bad_alloc();
+  }
+};
+
+struct Rig {
+  HeadRig head{kModel};
+  std::unique_ptr<Backend> backend = createCpuBackend({1, ""});
+  std::shared_ptr<Model> model = loadModel(fixture(std::string("models/") + kModel), *backend, {});
+  Exhausted* packing = nullptr;  ///< the learner's
+  std::atomic<int> failing{0};   ///< steps of layers that can't be taken
+  std::unique_ptr<Learner> learner;
+
+  std::mutex mutex;
+  std::condition_variable told;
+  std::deque<Judged> judged;
+  std::deque<std::shared_ptr<const HeadWeights>> drafts;
+
+  Rig() {
+    auto exhausted = std::make_unique<Exhausted>(createCpuBackend({1, ""}));
+    packing = exhausted.get();
+    LearnerOptions options;
+    options.learn.stepsPerCandidate = 4;
+    StepTakers takers;
+    takers.layers = [this](const LayerStart&) -> std::unique_ptr<LayerSteps> {
+      if (failing-- > 0) throw std::bad_alloc();
+      return nullptr;
+    };
+    train::LoadedHead file{{head.weights, head.draft, head.delta}, head.shape, {"model", "", head.fused}};
+    learner =
+        std::make_unique<Learner>(std::move(file), std::make_shared<const HeadWeights>(head.source(), *model, *backend),
+                                  std::move(exhausted), "", options, takers);
+    learner->start(model, {.judged =
+                               [this](Judged each) {
+                                 const std::lock_guard lock(mutex);
+                                 judged.push_back(std::move(each));
+                                 told.notify_all();
+                               },
+                           .drafts =
+                               [this](const std::string&, std::shared_ptr<const HeadWeights> which) {
+                                 const std::lock_guard lock(mutex);
+                                 drafts.push_back(std::move(which));
+                                 told.notify_all();
+                               }});
+  }
+  ~Rig() { learner->stop(); }
+
+  VerifiedText text() const {
+    VerifiedText out{"a", {}, 0, 4, {}};
+    for (int32_t i = 0; i < 60; ++i) out.token.push_back(i * i % 7 * 3);
+    for (const float x : randomValues(60 * (head.shape.fused + 1) * head.shape.width, 5))
+      out.kept.push_back(floatToBf16(x));
+    return out;
+  }
+  /// What the next text says, which may take some.
+  Judged next() {
+    for (;;) {
+      learner->ended(text());
+      std::unique_lock lock(mutex);
+      if (!told.wait_for(lock, std::chrono::milliseconds(100), [&] { return !judged.empty(); })) continue;
+      Judged result = std::move(judged.front());
+      judged.pop_front();
+      return result;
+    }
+  }
+  int64_t candidate() {
+    for (;;)
+      if (const int64_t number = next().foreseen.candidateNumber) return number;
+  }
+  bool decide(Learner::Decision decision, int64_t number) {
+    std::atomic<int> answer{-1};
+    learner->decide("a", decision, number, [&](bool done) { answer = done, answer.notify_all(); });
+    answer.wait(-1);
+    return answer == 1;
+  }
+};
+
+/// Nothing is promoted that there is no memory for; when there is again, it drafts.
+void testPromotionWithoutMemory() {
+  Rig rig;
+  const int64_t number = rig.candidate();
+  rig.packing->fails = true;
+  CHECK(!rig.decide(Learner::Decision::promote, number) && rig.drafts.empty());
+  rig.packing->fails = false;
+  CHECK(rig.decide(Learner::Decision::promote, rig.candidate()));
+  CHECK(rig.drafts.size() == 1 && rig.drafts.back() != nullptr);
+  CHECK(rig.decide(Learner::Decision::rollBack, 0) && rig.drafts.size() == 2 && rig.drafts.back() == nullptr);
+  CHECK(!rig.decide(Learner::Decision::rollBack, 0));
+}
+
+/// Texts that there is no memory for are dropped; those that come later are learned from.
+void testTextsWithoutMemory() {
+  Rig rig;
+  rig.packing->fails = true;
+  rig.learner->ended(rig.text());
+  while (rig.learner->counters().dropped == 0) std::this_thread::yield();
+  rig.packing->fails = false;
+  CHECK(!rig.next().foreseen.live.empty() && rig.candidate() > 0);
+}
+
+/// A step that fails begins again with the texts that come.
+void testStepsWithoutMemory() {
+  Rig rig;
+  rig.failing = 2;
+  while (rig.learner->counters().layerSteps < 4) rig.next();
+  CHECK(rig.failing < 0 && rig.candidate() > 0);
+}
+
+}  // namespace
+
+int main() {
+  testPromotionWithoutMemory();
+  testTextsWithoutMemory();
+  testStepsWithoutMemory();
+  return finish("learner");
+}
