@@ -157,7 +157,6 @@ void EngineHandle::dropPolicy(const std::string& tenant) { open().dropPolicy(ten
 
 void EngineHandle::forget(const std::string* tenant, const std::string* session) {
   open().forget(tenant, session);
-  if (learner_ && session == nullptr) learner_->forget(tenant);
 }
 
 Napi::Object EngineHandle::stats(Napi::Env env) {

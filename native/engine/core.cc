@@ -135,6 +135,7 @@ void EngineCore::forget(const std::string* tenant, const std::string* session) {
     sequence->remembered = false;
   }
   if (session != nullptr) return;  // prefixes and heads belong to tenants
+  if (options_.textSink) options_.textSink->forget(tenant);
   if (tenant == nullptr) {
     pool_.forget(-1);
     for (Tenant& each : tenants_) each = {};

@@ -26,12 +26,12 @@ bool EngineCore::decode(Model& weights) {
   model_ = &weights;
   collect();
   if (entries_.empty()) return false;
-  const bool asked = draft();
-  const auto drafted = asked ? Clock::now() : begin;
-  plan();
-  layOut();
-  const auto started = Clock::now();
   try {
+    const bool asked = draft();
+    const auto drafted = asked ? Clock::now() : begin;
+    plan();
+    layOut();
+    const auto started = Clock::now();
     runPass(std::any_of(entries_.begin(), entries_.end(), [](const Entry* e) { return e->sequence->drafts(); }));
     const auto passed = Clock::now();
     prepareSampling();

@@ -63,6 +63,8 @@ class Learner final : public TextSink {
   void stop();
 
   void ended(VerifiedText text) override;
+  /// Nothing of a tenant is left, or of all.
+  void forget(const std::string* tenant) override;
   void busy(int sequences) override;
   /// Heads that were promoted become candidates again; the one for all drafts meanwhile.
   void weightsMoved(std::shared_ptr<const Model> target, std::shared_ptr<const HeadWeights> head) override;
@@ -77,8 +79,6 @@ class Learner final : public TextSink {
   /// candidate.
   void adopt(const std::string& tenant, const std::string& path, bool again,
              std::function<void(std::exception_ptr)> done);
-  /// Nothing of a tenant is left, or of all.
-  void forget(const std::string* tenant);
   LearnerCounters counters() const;
 
  private:

@@ -26,6 +26,8 @@ class TextSink {
   virtual ~TextSink() = default;
   /// A text that may be learned from has come to its end.
   virtual void ended(VerifiedText text) = 0;
+  /// Nothing is to be learned any more from what ended before: of a tenant, or of all (null).
+  virtual void forget(const std::string* tenant) = 0;
   /// How many sequences are decoding or waiting, before every step.
   virtual void busy(int sequences) = 0;
   /// Texts that end from now on are of these weights of the target; `head` drafts for all tenants.

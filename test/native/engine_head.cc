@@ -1,9 +1,12 @@
 // The engine with a draft head on a real (tiny) model: forced in every round or asked by the policy, batched, sharing
 // prefixes, on few pages, swapped in the middle, every sequence gets the bits of plain decoding one at a time.
+#include "common/error.h"
 #include "engine/engine.h"
+#include "engine/timed_backend.h"
 #include "engine_rig.h"
 #include "format/tensor_buffers.h"
 #include "head_rig.h"
+#include "learn/verified_text.h"
 
 namespace foretoken {
 namespace {
@@ -199,6 +202,76 @@ void testSharedHead(const HeadRig& rig) {
   CHECK(drafts("a", "team", true, true) == common);
 }
 
+/// A backend whose draft heads break, when told so.
+class Breaking final : public TimedBackend {
+ public:
+  Breaking() : TimedBackend(createCpuBackend({2, ""})) {}
+  void kept(const Pass& pass, int32_t offset, Tensor& out) override {
+    if (breaks) throw Error("CUDA_ERROR", "the head broke");
+    TimedBackend::kept(pass, offset, out);
+  }
+  bool breaks = false;
+};
+
+/// Where the head's own pass fails, the sequences of the round end with its error, as with any other pass's.
+void testFailingHead(const HeadRig& rig, const std::map<int32_t, std::vector<int32_t>>& expected) {
+  auto own = std::make_unique<Breaking>();
+  Breaking& backend = *own;
+  test::EngineRig engine(
+      "auto", engineOptions(2),
+      [&](EngineOptions& options, const Model& target, Backend& packing) {
+        options.head = std::make_shared<const HeadWeights>(rig.source(), target, packing);
+      },
+      std::move(own));
+  const auto submit = [&](int32_t n) {
+    Request r = request(n, engine.model->config().vocabulary);
+    r.force = static_cast<int32_t>(DrafterId::head);
+    engine.submit(n + 1, r);
+  };
+  submit(0);
+  for (int i = 0; i < 4; ++i) engine.core->step();
+  backend.breaks = true;
+  engine.core->step();
+  CHECK(engine.out.errors.size() == 1 && engine.out.errors[0].code == "CUDA_ERROR");
+  CHECK(engine.core->drained() && engine.core->counters().pagesUsed == 0);
+  engine.out.clear();
+  backend.breaks = false;
+  submit(1);
+  engine.run([](const StepRecord&) {});
+  CHECK(engine.got == (std::map<int32_t, std::vector<int32_t>>{{2, expected.at(2)}}));
+}
+
+/// Who learns from texts hears of forgetting after all that ended before it, and of nothing that had begun by then.
+void testForgetsInOrder(const HeadRig& rig) {
+  struct Sink final : TextSink {
+    std::vector<std::string> heard;
+    void ended(VerifiedText text) override { heard.push_back("text of " + text.tenant); }
+    void forget(const std::string* tenant) override { heard.push_back("forget " + (tenant ? *tenant : "all")); }
+    void busy(int) override {}
+    void weightsMoved(std::shared_ptr<const Model>, std::shared_ptr<const HeadWeights>) override {}
+  } sink;
+  EngineOptions options = engineOptions(2);
+  options.textSink = &sink;
+  Loaded learning(rig, options);
+  const auto submit = [&](int32_t id, const std::string& tenant) {
+    Request r = request(id, learning.model->config().vocabulary);
+    r.tenant = tenant;
+    learning.submit(id, r);
+  };
+  const std::string tenant = "a", session = "s";
+  submit(1, tenant);
+  learning.run();
+  submit(2, tenant), submit(3, "b");
+  learning.core->step();
+  learning.core->finish(1, 60);
+  learning.core->forget(&tenant, &session);
+  learning.core->forget(&tenant, nullptr);
+  learning.run();
+  learning.core->finish(2, 60), learning.core->finish(3, 60);
+  learning.core->forget(nullptr, nullptr);
+  CHECK(sink.heard == (std::vector<std::string>{"text of a", "forget a", "text of b", "forget all"}));
+}
+
 /// What is not drafted for is not paid for.
 void testWithoutHead(const HeadRig& rig) {
   Loaded drafting(rig, engineOptions(1), false);
@@ -222,6 +295,8 @@ int main() {
   testPolicy(rig, expected);
   testFollowsWeights(rig);
   testSharedHead(rig);
+  testFailingHead(rig, expected);
+  testForgetsInOrder(rig);
   testWithoutHead(rig);
   return test::finish("engine_head");
 }
