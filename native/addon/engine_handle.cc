@@ -155,9 +155,7 @@ void EngineHandle::setPolicy(const std::string* tenant, Policy policy) { open().
 
 void EngineHandle::dropPolicy(const std::string& tenant) { open().dropPolicy(tenant); }
 
-void EngineHandle::forget(const std::string* tenant, const std::string* session) {
-  open().forget(tenant, session);
-}
+void EngineHandle::forget(const std::string* tenant, const std::string* session) { open().forget(tenant, session); }
 
 Napi::Object EngineHandle::stats(Napi::Env env) {
   const EngineCounters counters = open().counters();

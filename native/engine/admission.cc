@@ -1,6 +1,7 @@
 // Who gets pages: admission, preemption, and what is kept when a sequence ends.
 #include <algorithm>
 #include <cstring>
+#include <new>
 
 #include "engine/core.h"
 #include "learn/verified_text.h"
@@ -107,8 +108,12 @@ void EngineCore::settle(Sequence& sequence, int32_t keep) {
   const int32_t kept = sequence.promptLength + keep;
   if (sharesPrefixes(sequence))
     sequence.table.enroll(pool_, sequence.tenant, sequence.tokens, std::min(sequence.computed, kept));
-  if (sequence.remembered && sequence.drafts())
-    remember(sequence, std::span<const int32_t>(sequence.tokens).first(kept));
+  try {
+    if (sequence.remembered && sequence.drafts())
+      remember(sequence, std::span<const int32_t>(sequence.tokens).first(kept));
+  } catch (const std::bad_alloc&) {
+    // Nobody is worse off for what is not remembered.
+  }
   sequence.table.clear(pool_);
   library_.charge(sequence.learner(), -static_cast<int64_t>(sequence.indexBytes()));
   admissible_ = true;

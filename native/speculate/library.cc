@@ -138,9 +138,17 @@ std::shared_ptr<TextShelf> TextLibrary::shelf(const std::string& tenant, const s
 void TextLibrary::add(TextShelf& shelf, std::span<const int32_t> document, KeyedBy keys) {
   Tenant& tenant = tenants_[shelf.tenant_];
   const size_t before = shelf.bytes();
-  shelf.add(document, keys);
-  tenant.shelved += shelf.bytes() - before;
-  bytes_ += shelf.bytes() - before;
+  const auto count = [&] {
+    tenant.shelved += shelf.bytes() - before;
+    bytes_ += shelf.bytes() - before;
+  };
+  try {
+    shelf.add(document, keys);
+  } catch (...) {
+    count();  // what has been shelved stays
+    throw;
+  }
+  count();
   shelf.lastUse_ = tenant.lastUse = ++clock_;
   enforceBudgets(tenant, &shelf);
 }

@@ -65,7 +65,8 @@ class TextLibrary {
 
   /// The shelf of a tenant (session empty) or of one of its sessions; made empty if there is none.
   std::shared_ptr<TextShelf> shelf(const std::string& tenant, const std::string& session);
-  /// Appends a document to a shelf, less a beginning that it holds already, then makes the budgets hold.
+  /// Appends a document to a shelf, less a beginning that it holds already, then makes the budgets hold. Where there is
+  /// no memory for all of it, some of it may be there.
   void add(TextShelf& shelf, std::span<const int32_t> document, KeyedBy keys);
   /// Bytes that texts of a tenant's running requests take count too: they push its older text out.
   void charge(const std::string& tenant, int64_t bytes);
