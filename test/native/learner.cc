@@ -127,7 +127,7 @@ void testTextsWithoutMemory() {
   Rig rig;
   rig.packing->fails = true;
   rig.learner->ended(rig.text());
-  while (rig.learner->counters().dropped == 0) std::this_thread::yield();
+  while (rig.learner->counters().dropped == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   rig.packing->fails = false;
   CHECK(!rig.next().foreseen.live.empty() && rig.candidate() > 0);
 }
