@@ -273,6 +273,11 @@ export interface NativeStats {
   /** Tenants with heads that learn, bytes of text with features that they learn from, seconds of one core spent. */
   learningTenants: number;
   learningBytes: number;
+  /**
+   * Bytes of the device's memory that learning holds: weights, gradients and moments of layers, and what steps of layers and rows take;
+   * 0 where the CPU learns.
+   */
+  learningDeviceBytes: number;
   learningSeconds: number;
   /** Whether learning waits now because of load. */
   learningPaused: boolean;
@@ -361,9 +366,11 @@ export interface NativeEngine {
   updateWeights(source: string | NativeTensor[], inFlight: 'finish' | 'restart'): Promise<NativeWeightUpdate>;
   /**
    * Lets heads learn from finished texts, each tenant's from its own, on a thread of the lowest priority; of an engine that was loaded with
-   * `learn` and has a head, NO_HEAD otherwise. `onJudged` is called after each text that was looked at.
+   * `learn` and has a head, NO_HEAD otherwise. `onJudged` is called after each text that was looked at,
+   * `onStopped` where computing fails while a tenant's head learns (CUDA_ERROR, INTERNAL_ERROR): nobody learns any more then, and drafting
+   * goes on with the heads that there are.
    */
-  watchLearning(onJudged: (judged: NativeJudged) => void): void;
+  watchLearning(onJudged: (judged: NativeJudged) => void, onStopped: (tenant: string, why: Error) => void): void;
   /**
    * About a tenant's candidate by its number: it drafts from now on, is given up, is given up with all that was learned since; or
    * (`rollback`) the head before the last promotion drafts again. `done`: whether that candidate was still there.

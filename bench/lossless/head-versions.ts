@@ -26,8 +26,11 @@ export class HeadVersions {
   /** Learns from some prompts and promotes what was learned without asking any guard. */
   static async start(runner: NativeRunner, prompts: readonly Int32Array[]): Promise<HeadVersions> {
     const versions = new HeadVersions(runner);
-    runner.engine.watchLearning((judged) => {
+    const onJudged = (judged: NativeJudged): void => {
       if (judged.tenant === versions.tenant) versions.#judged = judged;
+    };
+    runner.engine.watchLearning(onJudged, (_, why) => {
+      throw why;
     });
     const learned = await versions.#learn(prompts);
     const shipped = join(shippedSpeculators(), `${runner.info.sourceHash}.head.safetensors`);

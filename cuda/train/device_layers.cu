@@ -44,6 +44,7 @@ class DeviceLayerSteps final : public learn::LayerSteps {
   void setRows(std::shared_ptr<const learn::HeadRows>) override;
   learn::LearnedHead learned() override;
   size_t bytes() const override { return place_.size() * sizeof(int32_t); }
+  size_t deviceBytes() const override { return kept_.size() + memory_.size(); }
 
  private:
   HeadTensor tensor(const std::string& name);

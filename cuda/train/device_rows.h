@@ -9,6 +9,7 @@ class DeviceRowSteps final : public learn::RowSteps {
  public:
   explicit DeviceRowSteps(int device);
   int64_t step(const learn::RowSlots&, learn::MovedRows&, const learn::RowOptions&) override;
+  size_t deviceBytes() const override { return memory_.size(); }
 
  private:
   const int device_;

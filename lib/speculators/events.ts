@@ -12,8 +12,10 @@ export interface LearningEvent {
    * and memory differ, and `why`: what was decided or forgotten holds, but could not be written or removed, or what was kept could not be
    * read, so that the tenant begins anew. `regated`: the target's weights have moved, or are held in another
    * format (`weights` names the one before), so that what was promoted has to be judged again, as a candidate; it carries its version.
+   * `stopped`: computing failed while this head learned (`code`, stable, such as `CUDA_ERROR`; `why`, for people). No head of the engine
+   * learns any more; all go on drafting as they are.
    */
-  kind: 'candidate' | 'promoted' | 'discarded' | 'rolledBack' | 'alarm' | 'notKept' | 'regated';
+  kind: 'candidate' | 'promoted' | 'discarded' | 'rolledBack' | 'alarm' | 'notKept' | 'regated' | 'stopped';
   /** Whose head it is: a tenant's; with `group`, that of the group of this name. */
   tenant: string;
   group?: true;

@@ -63,7 +63,8 @@ export class Learning {
     private readonly options: LearningOptions,
   ) {
     this.#headStore = options.store;
-    if (options.heads) native.watchLearning((judged) => this.judge(judged));
+    const stopped = (tenant: string, why: Error): void => this.#stopped(tenant, why);
+    if (options.heads) native.watchLearning((judged) => this.judge(judged), stopped);
   }
 
   /** Before a tenant's first request: what was kept of it is there again; where that can't be, it begins anew. */
@@ -189,6 +190,12 @@ export class Learning {
 
   #notKept(tenant: string): (error: unknown) => void {
     return (error) => this.#tell('notKept', tenant, { why: (error as Error).message });
+  }
+
+  /** What is being judged is decided about by nobody. */
+  #stopped(tenant: string, why: Error): void {
+    const { code, message } = ForetokenError.from(why) as ForetokenError;
+    this.#tell('stopped', tenant, { code, why: message });
   }
 
   #stateOf(tenant: string): TenantState {

@@ -113,7 +113,7 @@ Napi::Value updateWeightsOf(const Napi::CallbackInfo& call) {
 }
 
 Napi::Value watchLearning(const Napi::CallbackInfo& call) {
-  self(call).watchLearning(functionArgument(call, 0, "onJudged"));
+  self(call).watchLearning(functionArgument(call, 0, "onJudged"), functionArgument(call, 1, "onStopped"));
   return call.Env().Undefined();
 }
 

@@ -20,6 +20,15 @@ int64_t residentBytes() {
   return resident * sysconf(_SC_PAGESIZE);
 }
 
+/// What it throws ends up where an exception in the event loop would.
+void callWatcher(const Napi::FunctionReference& watcher, const std::initializer_list<napi_value>& arguments) {
+  try {
+    watcher.Call(arguments);
+  } catch (const Napi::Error& error) {
+    napi_fatal_exception(watcher.Env(), error.Value());
+  }
+}
+
 }  // namespace
 
 std::shared_ptr<EngineHandle> EngineHandle::create(Napi::Env env, Napi::Function onOutcomes) {
@@ -190,6 +199,7 @@ Napi::Object EngineHandle::stats(Napi::Env env) {
   set("learningSkipped", static_cast<double>(learning.skipped));
   set("learningTenants", static_cast<double>(learning.tenants));
   set("learningBytes", static_cast<double>(learning.bytes));
+  set("learningDeviceBytes", static_cast<double>(learning.deviceBytes));
   set("learningSeconds", learning.seconds);
   result.Set("learningPaused", learning.paused);
   set("weightBytes", static_cast<double>(engine_->model()->weightBytes()));
@@ -316,9 +326,9 @@ learn::Learner& EngineHandle::learner() {
   throw Error("NO_HEAD", "the engine has no draft head that learns: load it with one");
 }
 
-void EngineHandle::watchLearning(Napi::Function onJudged) {
+void EngineHandle::watchLearning(Napi::Function onJudged, Napi::Function onStopped) {
   learn::Learner& own = learner();
-  onJudged_ = Napi::Persistent(onJudged);
+  onJudged_ = Napi::Persistent(onJudged), onStopped_ = Napi::Persistent(onStopped);
   own.start(engine_->model(),
             {.judged =
                  [this](learn::Judged judged) {
@@ -327,7 +337,11 @@ void EngineHandle::watchLearning(Napi::Function onJudged) {
                  },
              .drafts = [engine = engine_.get()](
                            const std::string& tenant,
-                           std::shared_ptr<const HeadWeights> head) { engine->setHead(&tenant, std::move(head)); }});
+                           std::shared_ptr<const HeadWeights> head) { engine->setHead(&tenant, std::move(head)); },
+             .stopped =
+                 [this](const std::string& tenant, std::exception_ptr why) {
+                   post([this, tenant, why](Napi::Env env) { tellStopped(env, tenant, why); });
+                 }});
 }
 
 void EngineHandle::tellJudged(Napi::Env env, const learn::Judged& judged) {
@@ -340,10 +354,16 @@ void EngineHandle::tellJudged(Napi::Env env, const learn::Judged& judged) {
   result.Set("previous", toJs(env, judged.foreseen.previous));
   result.Set("candidateNumber", static_cast<double>(judged.foreseen.candidateNumber));
   result.Set("slots", static_cast<double>(judged.foreseen.slots));
+  callWatcher(onJudged_, {result});
+}
+
+void EngineHandle::tellStopped(Napi::Env env, const std::string& tenant, std::exception_ptr why) {
+  if (!engine_ || closing_) return;
+  const Napi::HandleScope scope(env);
   try {
-    onJudged_.Call({result});
-  } catch (const Napi::Error& error) {
-    napi_fatal_exception(env, error.Value());
+    std::rethrow_exception(why);
+  } catch (const std::exception& error) {
+    callWatcher(onStopped_, {Napi::String::New(env, tenant), toJsError(env, error).Value()});
   }
 }
 
@@ -410,7 +430,7 @@ void EngineHandle::finishClosing(Napi::Env env) {
   if (learner_) learner_->stop();
   engine_.reset();
   learner_.reset();
-  onJudged_.Reset();
+  onJudged_.Reset(), onStopped_.Reset();
   hook_->Remove(env);
   for (const auto& closer : closers_) closer.Resolve(env.Undefined());
   closers_.clear();
@@ -422,7 +442,7 @@ void EngineHandle::teardown() {
   if (learner_) learner_->stop();
   engine_.reset();
   learner_.reset();
-  onJudged_.Reset();
+  onJudged_.Reset(), onStopped_.Reset();
 }
 
 }  // namespace foretoken::addon

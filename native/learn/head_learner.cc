@@ -176,14 +176,14 @@ size_t HeadLearner::bytes() const {
 
 void HeadLearner::promote() {
   if (!candidate_) return;
+  if (ofLayers_)
+    markov_ = {}, replay_.dropSlots();  // rows begin again, for what slots hold is of the layers before
+  else if (layers_)
+    layers_->setRows(candidate_->rows);
   previous_ = std::move(live_);
   live_ = std::move(candidate_);
   candidate_ = nullptr;
   patience_ = options_.textsPerCandidate;
-  if (ofLayers_)
-    markov_ = {}, replay_.dropSlots();  // rows begin again, for what slots hold is of the layers before
-  else if (layers_)
-    layers_->setRows(live_->rows);
 }
 
 void HeadLearner::discard(bool harmful) {
@@ -208,6 +208,13 @@ void HeadLearner::propose(Weights candidate) {
 void HeadLearner::recover() {
   replay_.clear();
   adopt(live_);
+}
+
+void HeadLearner::endLearning() {
+  candidate_ = nullptr;
+  markov_ = {}, rows_.reset(), layersOfRows_ = nullptr;
+  layers_ = nullptr;
+  replay_.clear();
 }
 
 void HeadLearner::targetMoved(const Weights& start) {

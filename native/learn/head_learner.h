@@ -47,7 +47,8 @@ class HeadLearner {
   bool step();
   bool stepLayers();
 
-  /// The candidate drafts from now on; the weights that did are kept to go back to.
+  /// The candidate drafts from now on; the weights that did are kept to go back to. Throws what layers do: nothing has
+  /// changed then.
   void promote();
   /// The candidate is given up; with `harmful`, learning begins again from the weights that draft.
   void discard(bool harmful);
@@ -59,6 +60,8 @@ class HeadLearner {
   void propose(Weights candidate);
   /// What learns begins again without texts, wherever it was when something failed; what drafts stays.
   void recover();
+  /// Nothing is learned from now on, and nothing judged; the weights that draft stay, and those to go back to.
+  void endLearning();
   /// The target's weights have moved, tables and norm with them. `start` drafts; what drafted before has to be judged
   /// again. Texts are dropped, for their features are of the older weights; learning goes on from where it was.
   void targetMoved(const Weights& start);
@@ -75,6 +78,8 @@ class HeadLearner {
   int64_t skipped() const { return skipped_; }
   /// Of texts, of what learns, and of heads but for the one that it began with.
   size_t bytes() const;
+  /// Of a device's memory, for this head alone.
+  size_t deviceBytes() const { return layers_ ? layers_->deviceBytes() : 0; }
   const Replay& replay() const { return replay_; }
 
  private:

@@ -37,6 +37,8 @@ class LayerSteps {
   virtual LearnedHead learned() = 0;
   /// Of the host's memory, without the rows, which are another head's.
   virtual size_t bytes() const = 0;
+  /// Of a device's.
+  virtual size_t deviceBytes() const { return 0; }
 };
 
 /// Null where it can't, with this head or for lack of memory.

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <numeric>
 #include <optional>
+#include <utility>
 
 #include "common/error.h"
 #include "quant/float_codecs.h"
@@ -31,6 +32,19 @@ double threadSeconds() {
   timespec now{};
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+/// Whether memory is lacking, which may pass.
+bool lacksMemory(const std::exception_ptr& failure) {
+  try {
+    std::rethrow_exception(failure);
+  } catch (const std::bad_alloc&) {
+    return true;
+  } catch (const Error& error) {
+    return error.code() == "OUT_OF_MEMORY";
+  } catch (...) {
+    return false;
+  }
 }
 
 }  // namespace
@@ -72,7 +86,7 @@ void Learner::start(std::shared_ptr<const Model> target, LearnerCallbacks callba
 void Learner::ended(VerifiedText text) {
   {
     const std::lock_guard lock(mutex_);
-    if (stop_ || !started_) return;
+    if (stop_ || !started_ || ended_) return;
     const auto isOwn = [&](const VerifiedText& other) { return other.tenant == text.tenant; };
     const bool full = std::count_if(texts_.begin(), texts_.end(), isOwn) >= kMostWaiting;
     if (full || texts_.size() >= kMostWaitingInAll) {
@@ -122,10 +136,32 @@ void Learner::run() {
       if (stop_) return;
       commands.swap(commands_);
     }
-    for (const auto& command : commands) command();
+    for (const auto& command : commands) attempt([&] { return command(), true; });
     commands.clear();
-    worked = mayWork() && work();
+    worked = mayWork() && attempt([this] { return work(); });
   }
+}
+
+/// What `work` says; false where it throws. All but lack of memory ends learning.
+bool Learner::attempt(const std::function<bool()>& work) {
+  try {
+    return work();
+  } catch (...) {
+    if (!lacksMemory(std::current_exception())) endLearning(std::current_exception());
+    return false;
+  }
+}
+
+/// A device that failed once is not asked again. Commands are carried out as before: tenants keep the heads they have.
+void Learner::endLearning(std::exception_ptr why) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (std::exchange(ended_, true)) return;
+    texts_.clear();
+  }
+  for (auto& [name, each] : tenants_) each.owed = each.owedLayers = 0, each.learner->endLearning();
+  publish(0);
+  callbacks_.stopped(whose_, std::move(why));
 }
 
 /// Nothing is decoded, or one sequence is and there is time left of what its decoding allows.
@@ -141,8 +177,8 @@ bool Learner::mayWork() {
   return may;
 }
 
-/// A text that waits, else a step of whose turn it is. False where there is nothing to do. Where memory runs out, or a
-/// device fails, the tenant's head loses what it was learning, and nobody anything else.
+/// A text that waits, else a step of whose turn it is. False where there is nothing to do. Where memory runs out, the
+/// tenant's head loses what it was learning, and nobody anything else.
 bool Learner::work() {
   const double began = threadSeconds();
   std::optional<VerifiedText> text;
@@ -152,15 +188,15 @@ bool Learner::work() {
     if (!texts_.empty()) text = std::move(texts_.front()), texts_.pop_front();
   }
   bool worked = true;
-  std::string whose = text ? text->tenant : "";
   try {
     if (text)
       take(std::move(*text));
     else
       worked = step(&Tenant::owed, &HeadLearner::step) ||
                (busy_ == 0 && step(&Tenant::owedLayers, &HeadLearner::stepLayers));
-  } catch (const std::exception&) {
-    const auto own = tenants_.find(text ? whose : last_);
+  } catch (...) {
+    if (!lacksMemory(std::current_exception())) throw;
+    const auto own = tenants_.find(whose_);
     if (own != tenants_.end()) own->second.learner->recover();
     const std::lock_guard lock(mutex_);
     counters_.dropped += text.has_value();
@@ -178,6 +214,7 @@ bool Learner::step(int64_t Tenant::*owed, bool (HeadLearner::*step)()) {
     if (next == tenants_.end()) next = tenants_.begin();
     Tenant& tenant = next->second;
     if (tenant.*owed == 0) continue;
+    whose_ = next->first;
     --(tenant.*owed);
     last_ = next->first;
     (tenant.learner.get()->*step)();
@@ -228,6 +265,7 @@ Learner::Tenant* Learner::tenant(const std::string& name) {
 
 void Learner::take(VerifiedText text) {
   Judged judged{text.tenant, {}};
+  whose_ = text.tenant;
   Tenant* const own = tenant(text.tenant);
   if (own == nullptr) {
     const std::lock_guard lock(mutex_);
@@ -247,13 +285,16 @@ void Learner::take(VerifiedText text) {
 
 void Learner::publish(double seconds) {
   int64_t steps = 0, layerSteps = 0, skipped = 0, bytes = 0;
+  int64_t deviceBytes = takers_.rows ? static_cast<int64_t>(takers_.rows->deviceBytes()) : 0;
   for (const auto& [name, each] : tenants_) {
     steps += each.learner->steps(), layerSteps += each.learner->layerSteps();
     skipped += each.learner->skipped();
     bytes += static_cast<int64_t>(each.learner->bytes());
+    deviceBytes += static_cast<int64_t>(each.learner->deviceBytes());
   }
   const std::lock_guard lock(mutex_);
   counters_.steps = steps, counters_.layerSteps = layerSteps, counters_.skipped = skipped, counters_.bytes = bytes;
+  counters_.deviceBytes = deviceBytes;
   counters_.tenants = static_cast<int64_t>(tenants_.size());
   counters_.seconds += seconds;
 }
@@ -289,23 +330,29 @@ void Learner::decide(const std::string& name, Decision decision, int64_t candida
   post([=, this] {
     const auto known = tenants_.find(name);
     if (known == tenants_.end()) return done(false);
-    HeadLearner& learner = *known->second.learner;
-    const HeadLearner::Weights next = decision == Decision::rollBack ? learner.previous() : learner.candidate();
-    if (!next || (decision != Decision::rollBack && learner.candidateNumber() != candidate)) return done(false);
-    if (decision == Decision::discard || decision == Decision::harmful) {
-      learner.discard(decision == Decision::harmful);
-      return done(true);
-    }
-    std::shared_ptr<const HeadWeights> head;
-    try {
-      if (next != start_) head = packed(file_.shape, *next);
-    } catch (const std::exception&) {
-      return done(false);  // nothing has changed
-    }
-    decision == Decision::promote ? learner.promote() : learner.rollBack();
-    callbacks_.drafts(name, std::move(head));
-    done(true);
+    const HeadLearner& learner = *known->second.learner;
+    const bool meant =
+        decision == Decision::rollBack ? learner.previous() != nullptr : learner.candidateNumber() == candidate;
+    if (!meant) return done(false);
+    whose_ = name;
+    done(attempt([&] { return carryOut(name, decision), true; }));
   });
+}
+
+/// What is to draft is packed first, so that nothing has changed where that fails.
+void Learner::carryOut(const std::string& name, Decision decision) {
+  HeadLearner& learner = *tenants_.find(name)->second.learner;
+  const auto draftsNext = [&](const HeadLearner::Weights& next, void (HeadLearner::*change)()) {
+    auto head = next == start_ ? nullptr : packed(file_.shape, *next);
+    (learner.*change)();
+    callbacks_.drafts(name, std::move(head));
+  };
+  switch (decision) {
+    case Decision::promote: return draftsNext(learner.candidate(), &HeadLearner::promote);
+    case Decision::rollBack: return draftsNext(learner.previous(), &HeadLearner::rollBack);
+    case Decision::discard: return learner.discard(false);
+    case Decision::harmful: return learner.discard(true);
+  }
 }
 
 void Learner::save(const std::string& name, const std::string& path, std::function<void(std::exception_ptr)> done) {

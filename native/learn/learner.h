@@ -1,7 +1,7 @@
 // Heads that learn while the engine serves: one thread of the lowest priority takes finished texts, judges the heads of
 // their tenant on them, and trains. It works where nothing is decoded, takes a bounded share of the time beside one
-// sequence, and waits where more are busy; layers move only where nothing is decoded. Who decides about candidates sits
-// elsewhere and sees lengths, no text.
+// sequence, and waits where more are busy; layers move only where nothing is decoded. Where a device fails it, learning
+// ends and drafting goes on. Who decides about candidates sits elsewhere and sees lengths, no text.
 #pragma once
 #include <atomic>
 #include <condition_variable>
@@ -36,7 +36,7 @@ struct LearnerOptions {
 };
 
 struct LearnerCounters {
-  int64_t texts = 0, dropped = 0, steps = 0, layerSteps = 0, skipped = 0, tenants = 0, bytes = 0;
+  int64_t texts = 0, dropped = 0, steps = 0, layerSteps = 0, skipped = 0, tenants = 0, bytes = 0, deviceBytes = 0;
   double seconds = 0;  ///< of the processor
   bool paused = false;
 };
@@ -46,6 +46,8 @@ struct LearnerCallbacks {
   std::function<void(Judged)> judged;
   /// From the next round on; null = the head of no tenant.
   std::function<void(const std::string& tenant, std::shared_ptr<const HeadWeights>)> drafts;
+  /// Computing failed while it worked for this tenant: nobody learns any more, and what drafts goes on drafting.
+  std::function<void(const std::string& tenant, std::exception_ptr why)> stopped;
 };
 
 class Learner final : public TextSink {
@@ -90,6 +92,9 @@ class Learner final : public TextSink {
   };
 
   void post(std::function<void()> command);
+  bool attempt(const std::function<bool()>& work);
+  void endLearning(std::exception_ptr why);
+  void carryOut(const std::string& name, Decision decision);
   void run();
   bool mayWork();
   bool work();
@@ -118,7 +123,8 @@ class Learner final : public TextSink {
   train::TargetTables tables_;  ///< empty until the first text of these weights
   OutputNorm norm_;
   std::map<std::string, Tenant> tenants_;
-  std::string last_;  ///< whose turn it was
+  std::string last_;   ///< whose turn it was
+  std::string whose_;  ///< for whom something is done, or was
   uint64_t seen_ = 0;
   double budget_ = 0;
   Clock::time_point checked_ = Clock::now();
@@ -129,7 +135,7 @@ class Learner final : public TextSink {
   std::deque<VerifiedText> texts_;
   std::vector<std::function<void()>> commands_;
   LearnerCounters counters_;
-  bool started_ = false, stop_ = false;
+  bool started_ = false, stop_ = false, ended_ = false;
   std::thread thread_;
 };
 

@@ -41,6 +41,8 @@ class RowSteps {
   virtual ~RowSteps() = default;
   /// One step for each slot, in order; returns how many were skipped as not finite.
   virtual int64_t step(const RowSlots&, MovedRows&, const RowOptions&) = 0;
+  /// Of a device's memory, held from step to step.
+  virtual size_t deviceBytes() const = 0;
 };
 
 }  // namespace foretoken::learn

@@ -39,6 +39,7 @@ test('a head learns from what is decoded, text by text, and the text stays the s
   expect(stats.learningSteps).toBeGreaterThanOrEqual(32);
   expect(stats.learningTenants).toBe(1);
   expect(stats.learningBytes).toBeGreaterThan(0);
+  expect(stats.learningDeviceBytes).toBe(0);
   expect(stats.learningSeconds).toBeGreaterThan(0);
   expect(stats.learningSkipped).toBe(0);
   expect(events[0]).toMatchObject({ kind: 'candidate', tenant: 'default', version: 0 });

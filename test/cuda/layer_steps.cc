@@ -134,10 +134,15 @@ void checkAlike(const Rig& rig, const HeadNumbers& device, const HeadNumbers& cp
 void testAgainstCpu(const BlockHeadShape& shape, uint32_t seed, const LayerOptions& options) {
   Rig rig(shape, seed);
   const auto cpu = rig.onCpu(options), device = rig.onDevice(options);
+  // Weights, theirs in bf16; and rows twice.
+  const int64_t weights = rig.head.parameters().size(), rows = shape.vocabulary * shape.width;
+  CHECK(cpu->deviceBytes() == 0 && device->deviceBytes() > static_cast<size_t>(6 * weights + 4 * rows));
   for (int step = 1; step <= 3; ++step) {
     // Longer, then shorter ones: memory of a step grows, and is used again.
     const LabelledBlocks blocks = rig.blocks(seed + 7 * static_cast<uint32_t>(step), step == 2 ? 60 : 45);
+    const size_t held = device->deviceBytes();
     CHECK(cpu->step(blocks) && device->step(blocks));
+    CHECK(step == 3 ? device->deviceBytes() == held : device->deviceBytes() > held);
     checkAlike(rig, numbersOf(*device), numbersOf(*cpu), rig.start, step);
   }
 }

@@ -88,7 +88,9 @@ void testAgainstCpu(const RowOptions& options, bool poisoned) {
   const Rig rig;
   const Learned onCpu = learn(rig, options, nullptr, poisoned);
   cuda::DeviceRowSteps device(0);
+  CHECK(device.deviceBytes() == 0);
   const Learned first = learn(rig, options, &device, poisoned);
+  CHECK(device.deviceBytes() > first.delta.row.size() * sizeof(float));
   CHECK(first.skipped == onCpu.skipped && (first.skipped > 0) == poisoned);
   CHECK(first.delta.place == onCpu.delta.place);
   CHECK(difference(first.markov, onCpu.markov, rig.start.markov) < 1e-4);

@@ -1,5 +1,5 @@
-// The thread that heads learn on, beside a tiny model: what fails there, for lack of memory or a device that breaks,
-// costs what was being learned, and neither the thread nor anybody's head.
+// The thread that heads learn on, beside a tiny model: what fails there for lack of memory costs what was being learned,
+// and neither the thread nor anybody's head.
 #include "learn/learner.h"
 
 #include <condition_variable>
@@ -75,7 +75,8 @@ struct Rig {
                                  const std::lock_guard lock(mutex);
                                  drafts.push_back(std::move(which));
                                  told.notify_all();
-                               }});
+                               },
+                           .stopped = [](const std::string&, std::exception_ptr) { CHECK(!"learning goes on"); }});
   }
   ~Rig() { learner->stop(); }
 

@@ -14,9 +14,12 @@ const price = (drafted: number): number => (drafted > 0 ? 1.1 + 0.03 * drafted :
 /** What the learner of an engine would be asked to do. */
 class Recorder {
   readonly asked: string[] = [];
+  stop: (tenant: string, why: Error) => void = () => undefined;
   candidates = new Map<string, number>();
   readonly engine = {
-    watchLearning: () => undefined,
+    watchLearning: (_: unknown, onStopped: (tenant: string, why: Error) => void) => {
+      this.stop = onStopped;
+    },
     decide: (tenant: string, decision: string, candidate: number) => {
       this.asked.push(`${tenant} ${decision} ${candidate}`);
       return Promise.resolve({ done: decision === 'rollback' || this.candidates.get(tenant) === candidate });
@@ -258,4 +261,17 @@ test('who goes back to a version that is nowhere on disk is told its number', as
     'promoted 2',
     'rolledBack 1',
   ]);
+});
+
+test('where computing fails an event says so with its code, and what was promoted goes on drafting', async () => {
+  const recorder = promising('a');
+  const { learning: own, events } = learning(recorder);
+  for (let i = 0; i < 100; ++i) own.judge(judged('a', 1, 2));
+  await own.settled();
+  recorder.stop('a', Object.assign(new Error('the device was lost'), { code: 'CUDA_ERROR' }));
+  const evidence = { code: 'CUDA_ERROR', why: 'the device was lost' };
+  expect(events.at(-1)).toEqual({ kind: 'stopped', tenant: 'a', version: 1, evidence });
+  recorder.stop('new', Object.assign(new Error('?'), { code: 'INTERNAL_ERROR' }));
+  expect(events.at(-1)).toMatchObject({ kind: 'stopped', tenant: 'new', version: 0 });
+  await own.close();
 });
