@@ -9,6 +9,7 @@
 #include "bench/gpu/device.cuh"
 #include "bench/gpu/drawing.h"
 #include "bench/gpu/kernels.h"
+#include "bench/gpu/layers.h"
 #include "bench/gpu/prefill.h"
 #include "bench/gpu/report.h"
 #include "bench/gpu/sanitize.h"
@@ -59,7 +60,7 @@ bool run(const std::string& part, const Options& options, double ceiling, Report
   if (part == "sanitize") return sanitize(), true;
   if (part == "kernels") return kernels(report, ceiling), prefill(report), drawing(report);
   if (part == "step") return step(report, ceiling), true;
-  if (part == "train") return training(report), true;
+  if (part == "train") return training(report), layers(report), true;
   std::fprintf(stderr, "there is no part '%s'\n", part.c_str());
   return false;
 }
