@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { ForetokenError } from '../error';
 import { groupOf, whose } from './groups';
 import type { NativeEngine, NativeJudged } from '../native';
 import type { LearningEvent } from './events';

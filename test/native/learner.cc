@@ -1,5 +1,5 @@
-// The thread that heads learn on, beside a tiny model: what fails there for lack of memory costs what was being learned,
-// and neither the thread nor anybody's head.
+// The thread that heads learn on, beside a tiny model: what fails there for lack of memory costs what was being
+// learned, and neither the thread nor anybody's head.
 #include "learn/learner.h"
 
 #include <condition_variable>
