@@ -6,6 +6,14 @@ import type { NativeRequest } from '../../lib/native';
 import { CharacterText, ScriptedEngine, outcomes } from './scripted-engine';
 
 const native = {} as NativeRequest;
+const plain = {
+  promptTokens: 1,
+  stopTokens: new Set<number>(),
+  stop: [],
+  logprobs: -1,
+  explain: false,
+  record: false,
+};
 const codes = (text: string): number[] => Array.from(text, (character) => character.charCodeAt(0));
 
 function begin(request: Partial<GenerationRequest> = {}, signal?: AbortSignal) {
@@ -187,16 +195,8 @@ test('after a reader has left there is nothing to read, whatever had come', asyn
 test('the time to the first token begins with the call, not when its prompt had been read', async () => {
   const engine = new ScriptedEngine();
   const loop = new DecodeLoop(() => engine);
-  const request = {
-    promptTokens: 1,
-    stopTokens: new Set<number>(),
-    stop: [],
-    logprobs: -1,
-    explain: false,
-    record: false,
-  };
   const site = { began: performance.now() - 5000 };
-  const { result } = loop.start(native, { ...request, owner: undefined }, new CharacterText(), site);
+  const { result } = loop.start(native, { ...plain, owner: undefined }, new CharacterText(), site);
   loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes('a') }], { finished: [1, 1, 0] }));
   expect((await result).timings.ttft).toBeGreaterThan(5);
 });
@@ -217,15 +217,7 @@ test('what was used is told at the end, also of what was aborted or has failed',
 test('an error of one sequence reaches its reader alone, with the stack of the call', async () => {
   const engine = new ScriptedEngine();
   const loop = new DecodeLoop(() => engine);
-  const request = {
-    promptTokens: 1,
-    stopTokens: new Set<number>(),
-    stop: [],
-    logprobs: -1,
-    explain: false,
-    record: false,
-    owner: { tenant: 'a', kind: undefined },
-  };
+  const request = { ...plain, owner: { tenant: 'a', kind: undefined } };
   const site = { stack: 'Error\n    at userCode (user.js:1:1)' };
   const first = loop.start(native, request, new CharacterText(), site);
   const second = loop.start(native, request, new CharacterText(), {});
@@ -244,14 +236,7 @@ test('an error of one sequence reaches its reader alone, with the stack of the c
 test('logprobs are split over sequences that asked for different numbers of them', async () => {
   const engine = new ScriptedEngine();
   const loop = new DecodeLoop(() => engine);
-  const request = {
-    promptTokens: 1,
-    stopTokens: new Set<number>(),
-    stop: [],
-    explain: false,
-    record: false,
-    owner: { tenant: 'a', kind: undefined },
-  };
+  const request = { ...plain, owner: { tenant: 'a', kind: undefined } };
   const none = loop.start(native, { ...request, logprobs: -1 }, new CharacterText(), {});
   const two = loop.start(native, { ...request, logprobs: 2 }, new CharacterText(), {});
   const zero = loop.start(native, { ...request, logprobs: 0 }, new CharacterText(), {});
