@@ -1,7 +1,8 @@
 // `npm run compile-gate`: compiles every kernel for Hopper and for Blackwell and holds it to scripts/compile-gate.json:
 // no spills, a ceiling for registers and static shared memory, and the instructions it is meant to be made of. Prints a
 // table (`--markdown` as docs/kernels.md has it) and ends non-zero where a kernel breaks its line of the list, where
-// one has none, or where a line has no kernel.
+// one has none, or where a line has no kernel. Then it builds the GPU bench for Hopper in build/gpu-bench, so that it
+// still can be where a GPU is, and looks at how it ends without one.
 //
 // Needs nvcc; ends with 0 where there is none.
 'use strict';
@@ -11,7 +12,7 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 const { histograms } = require('./cubin');
-const { SetupError, root, runMain, works } = require('./setup');
+const { SetupError, buildDir, root, runMain, step, works } = require('./setup');
 
 const architectures = ['90a', '100f'];
 const flags = ['-std=c++20', '-O3', '--fmad=false', '--expt-relaxed-constexpr', '-I.', '-Inative', '-Xptxas', '-v'];
@@ -134,6 +135,39 @@ function print(rows) {
   }
 }
 
+/** Builds bench/gpu as its own CMake project; the library for the CPU is taken from build/ where that is built already. */
+async function buildGpuBench() {
+  const folder = path.join(buildDir, 'gpu-bench');
+  const core = path.join(buildDir, 'libforetoken_core.a');
+  const parallel = ['--parallel', String(os.availableParallelism())];
+  const built = fs.existsSync(core);
+  if (built) {
+    const args = ['--build', buildDir, '--target', 'foretoken_core', ...parallel];
+    await step('bringing the library for the CPU up to date', 'gate-core', 'cmake', args);
+  }
+  const settings = ['-DFORETOKEN_ARCHITECTURES=90a', `-DFORETOKEN_CORE=${built ? core : ''}`];
+  const source = path.join(root, 'bench', 'gpu');
+  await step('configuring the GPU bench', 'gate-configure', 'cmake', ['-S', source, '-B', folder, ...settings]);
+  await step('building the GPU bench', 'gate-bench', 'cmake', ['--build', folder, ...parallel]);
+  return path.join(folder, 'foretoken_gpu_bench');
+}
+
+/** What is wrong with how the GPU bench ends where it can't begin. */
+function benchComplaints(program) {
+  const without = { ...process.env, CUDA_VISIBLE_DEVICES: '' };
+  const expected = [
+    { arguments: [], status: 2, says: 'usage: foretoken_gpu_bench' },
+    { arguments: ['kernel'], status: 2, says: "there is no part 'kernel'" },
+    { arguments: ['kernels'], status: 1, says: 'foretoken_gpu_bench needs a CUDA device' },
+  ];
+  return expected.flatMap(({ arguments: args, status, says }) => {
+    const ended = spawnSync(program, args, { encoding: 'utf8', env: without });
+    if (ended.status === status && ended.stderr.includes(says)) return [];
+    const how = `ended with ${ended.signal ?? ended.status} and said ${JSON.stringify(ended.stderr)}`;
+    return [`foretoken_gpu_bench ${args.join(' ')} without a device: ${how}, not with ${status} and "${says}"`];
+  });
+}
+
 runMain(async () => {
   if (!works('nvcc')) {
     process.stdout.write('No nvcc: nothing compiled.\n');
@@ -158,6 +192,7 @@ runMain(async () => {
     }),
   );
   print(rows);
+  wrong.push(...benchComplaints(await buildGpuBench()));
   for (const text of wrong) process.stderr.write(`${text}\n`);
   return wrong.length > 0 ? 1 : 0;
 });

@@ -60,6 +60,9 @@ class RandomModel {
     backend_.sample(*logits_, shape_.vocabulary, std::span(sampled_).first(rows), std::span(results_).first(rows));
   }
 
+  /// The token that the first row of the latest pass drew.
+  int32_t first() const { return results_[0].token; }
+
  private:
   struct Weights {
     std::vector<uint8_t> packed;

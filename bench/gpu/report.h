@@ -1,11 +1,23 @@
 // What the GPU bench says: a line for each figure as it comes, and a JSON file of them all.
 #pragma once
+#include <cctype>
 #include <cstdio>
 #include <string>
 #include <utility>
 #include <vector>
 
 namespace foretoken::bench {
+
+/// What keys of a card begin with: "NVIDIA H100 80GB HBM3" is h100, one that is not known its architecture.
+inline std::string cardKey(const std::string& name, int major, int minor) {
+  for (const char* known : {"H100", "H200", "GB200", "B200", "B300"}) {
+    if (name.find(known) == std::string::npos) continue;
+    std::string lower = known;
+    for (char& c : lower) c = static_cast<char>(std::tolower(c));
+    return lower;
+  }
+  return "sm" + std::to_string(10 * major + minor);
+}
 
 class Report {
  public:

@@ -30,16 +30,19 @@ double medianStep(RandomModel& model, int rows) {
 
 }  // namespace
 
-void step(Report& report, double ceiling) {
+bool step(Report& report, double ceiling) {
   const std::pair<const char*, Format> formats[] = {{"fp8", Format::fp8}, {"nvfp4", Format::nvfp4}};
   double plainFp8 = 0;
+  bool equal = true;
   for (const auto& [name, format] : formats) {
     cuda::CudaBackend backend({0, static_cast<int>(std::thread::hardware_concurrency())});
     RandomModel model(backend, kLlama, KvFormat::bf16, format, kDistinct, kContext, kMaxRows);
     double one = 0;
+    int32_t alone = -1;
     for (const int rows : {1, 2, 4, 8, 16, 32, 64}) {
       const double seconds = medianStep(model, rows);
-      if (rows == 1) one = seconds;
+      if (rows == 1) one = seconds, alone = model.first();
+      equal = equal && model.first() == alone;
       const std::string key = std::string("step.") + name + ".m" + std::to_string(rows);
       report.add(key + ".ms", 1e3 * seconds);
       report.add(key + ".share", static_cast<double>(model.bytes()) / seconds / ceiling);
@@ -48,6 +51,7 @@ void step(Report& report, double ceiling) {
     if (format == Format::fp8) plainFp8 = one;
     if (format == Format::nvfp4) report.add("step.nvfp4OverFp8", plainFp8 / one);
   }
+  return equal;
 }
 
 }  // namespace foretoken::bench
