@@ -53,7 +53,7 @@ const CudaMatrix& own(const Matrix& m) { return static_cast<const CudaMatrix&>(m
 CudaBackend::CudaBackend(const BackendOptions& options)
     : options_((useDevice(options.device), options)), multiprocessors_(multiprocessors()), threads_(options.threads) {}
 
-CudaBackend::~CudaBackend() { stream_.synchronise(); }
+CudaBackend::~CudaBackend() { stream_.drain(); }
 
 // --- weights ---------------------------------------------------------------------------------------------------------
 
@@ -79,13 +79,27 @@ std::unique_ptr<Tensor> CudaBackend::tensor(int64_t rows, int64_t width) {
   return std::make_unique<CudaTensor>(rows, width);
 }
 
+/// Does `work`. Where that throws, nothing of what was noted is left or under way, so that nobody hears of it again.
+template <class Work>
+void CudaBackend::orDrop(const Work& work) {
+  try {
+    work();
+  } catch (...) {
+    tape_.clear();
+    seen_.clear();
+    stream_.drain();
+    waiting_ = false;
+    throw;
+  }
+}
+
 /// At least so many bytes; where they have to be new, what is noted is carried out first and graphs are forgotten.
 void* CudaBackend::scratch(DeviceMemory& memory, size_t bytes) {
   if (memory.size() < bytes) {
     issue();
     finish();
     graphs_.clear();
-    memory = DeviceMemory(bytes);
+    orDrop([&] { memory = DeviceMemory(bytes); });
   }
   return memory.data();
 }
@@ -174,8 +188,9 @@ const T* CudaBackend::onDevice(const T* values, size_t count) {
   if (copy.host.size() != bytes || std::memcmp(copy.host.data(), raw, bytes) != 0) {
     if (copy.device.size() != bytes) scratch(copy.device, bytes);
     issue();
+    copy.host.clear();  // in case the copy fails
+    stream_.copyIn(copy.device.data(), raw, bytes);
     copy.host.assign(raw, raw + bytes);
-    stream_.copyIn(copy.device.data(), copy.host.data(), bytes);
   }
   return copy.device.as<const T>();
 }
@@ -243,7 +258,7 @@ void CudaBackend::grown() {
   if (bytes > upload_.room()) {
     issue();
     graphs_.clear();
-    upload_.reserve(bytes, stream_);
+    orDrop([&] { upload_.reserve(bytes, stream_); });
   }
   sent_ = false;
 }
@@ -277,26 +292,28 @@ void CudaBackend::note(const Launch& launch) {
 /// Sends what is noted to the stream.
 void CudaBackend::issue() {
   if (tape_.empty()) return;
-  useDevice(options_.device);
-  if (!sent_) {
-    const auto words = words_.words();
-    upload_.send(words.data(), std::min(words.size_bytes(), upload_.room()), stream_);
-    sent_ = true;
-  }
-  const Tape tape = std::move(tape_);
-  tape_.clear();
-  waiting_ = true;
-  if (prefill_)
-    issueAll(tape, stream_);
-  else
-    graphs_.run(tape, stream_);
+  orDrop([this] {
+    useDevice(options_.device);
+    if (!sent_) {
+      const auto words = words_.words();
+      upload_.send(words.data(), std::min(words.size_bytes(), upload_.room()), stream_);
+      sent_ = true;
+    }
+    const Tape tape = std::move(tape_);
+    tape_.clear();
+    waiting_ = true;
+    if (prefill_)
+      issueAll(tape, stream_);
+    else
+      graphs_.run(tape, stream_);
+  });
 }
 
 /// Waits until all that was noted is done.
 void CudaBackend::finish() {
   issue();
   if (!waiting_) return;
-  stream_.synchronise();
+  orDrop([this] { stream_.synchronise(); });
   waiting_ = false;
 }
 
@@ -417,10 +434,12 @@ void CudaBackend::sample(const Tensor& logits, int vocabulary, std::span<const S
                          std::span<SampleResult> out) {
   const auto asked = std::chrono::steady_clock::now();
   issue();
-  passed_.record(stream_);
-  sampler_.ask(own(logits).data(), logits.width(), vocabulary, rows, stream_);
-  drawn_.record(stream_);
-  stream_.synchronise();
+  orDrop([&] {
+    passed_.record(stream_);
+    sampler_.ask(own(logits).data(), logits.width(), vocabulary, rows, stream_);
+    drawn_.record(stream_);
+    stream_.synchronise();
+  });
   waiting_ = false;
   sampler_.take(rows, out);
   const std::chrono::duration<double> all = std::chrono::steady_clock::now() - asked;

@@ -77,6 +77,8 @@ class CudaBackend final : public Backend {
   void turn(const Pass&, const Rope&);
   void issue();
   void finish();
+  template <class Work>
+  void orDrop(const Work&);
   template <class Launch>
   void note(const Launch&);
   template <class T>

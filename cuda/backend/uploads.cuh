@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "cuda/common/memory.cuh"
 
@@ -17,8 +18,10 @@ class Upload {
     if (bytes <= room()) return;
     stream.synchronise();
     const size_t enough = std::max(bytes, 2 * room());
-    device_ = DeviceMemory(enough);
-    for (PinnedMemory& part : staging_) part = PinnedMemory(enough);
+    DeviceMemory device(enough);
+    std::array<PinnedMemory, kTurns> staging;
+    for (PinnedMemory& part : staging) part = PinnedMemory(enough);
+    device_ = std::move(device), staging_ = std::move(staging);  // both or neither
   }
   /// There must be room.
   void send(const void* from, size_t bytes, Stream& stream) {

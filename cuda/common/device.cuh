@@ -10,11 +10,8 @@
 #include "cuda/simt/intrinsics.h"
 #include "cuda/simt/language.h"
 #include "cuda/simt/launch.h"
+#include "cuda/simt/runtime.h"
 #include "cuda/simt/warp.h"
-
-using cudaStream_t = void*;
-using cudaError_t = int;
-constexpr cudaError_t cudaSuccess = 0, cudaErrorNotSupported = 801;
 #else
 #include <cuda_runtime.h>
 #endif
@@ -65,10 +62,10 @@ __device__ __forceinline__ void arriveAtBarrier(int id, int threads) {
 /// executor is done when it returns, and throws simt::Failure.
 #ifdef FORETOKEN_SIMT
 template <class... Parameters, class... Arguments>
-cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t sharedBytes, cudaStream_t,
+cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t sharedBytes, cudaStream_t stream,
                    Arguments&&... arguments) {
-  simt::runGrid(kernel, grid, block, sharedBytes, static_cast<Parameters>(arguments)...);
-  return cudaSuccess;
+  return simt::issue(stream,
+                     [=] { simt::runGrid(kernel, grid, block, sharedBytes, static_cast<Parameters>(arguments)...); });
 }
 #else
 template <class... Parameters, class... Arguments>
