@@ -1,6 +1,7 @@
-import { mkdir, open, readdir, readFile, rename, rm, rmdir, stat, unlink, writeFile } from 'node:fs/promises';
+import { open, readdir, readFile, rename, rm, rmdir, stat, unlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { ForetokenError } from '../error';
 import { makeTemporaryFolder } from './cache';
 import { hasEnded, processName } from './process-name';
 
@@ -19,9 +20,9 @@ const POLL_MS = 100;
  * @param work What to run.
  * @param signal Ends the wait (not the work) early.
  * @returns What `work` returns.
+ * @throws ForetokenError `WRITE_FAILED` where no lock can be made, and what `work` throws.
  */
 export async function withLock<T>(path: string, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
-  await mkdir(dirname(path), { recursive: true });
   let mine: string | undefined;
   while ((mine = await acquire(path)) === undefined) await sleep(POLL_MS, undefined, { signal });
   const file = mine;
@@ -36,23 +37,29 @@ export async function withLock<T>(path: string, work: () => Promise<T>, signal?:
   }
 }
 
-/** The file by which the lock is ours from now on; undefined: it is somebody else's. A file that is found stale is removed on the way. */
+/** The file by which the lock is ours from now on; undefined: it is somebody else's. */
 async function acquire(path: string): Promise<string | undefined> {
-  const folder = await makeTemporaryFolder(dirname(path));
-  const file = basename(folder);
+  let folder: string | undefined;
   try {
+    folder = await makeTemporaryFolder(dirname(path));
+    const file = basename(folder);
     await writeFile(join(folder, file), processName);
-    const now = (await stat(join(folder, file))).mtimeMs; // by the clock of whoever keeps the files, as all such times
-    const held = await fileOf(path);
-    if (held !== undefined && (await isStale(held, now))) await unlink(held).catch(() => undefined);
+    await removeStale(path, join(folder, file));
     await rename(folder, path);
     return join(path, file);
   } catch (error) {
-    await rm(folder, { recursive: true, force: true });
-    const { code } = error as NodeJS.ErrnoException;
+    if (folder) await rm(folder, { recursive: true, force: true });
+    const { code, message } = error as NodeJS.ErrnoException;
     if (code === 'ENOTEMPTY' || code === 'EEXIST') return undefined;
-    throw error;
+    throw new ForetokenError('WRITE_FAILED', `${path} could not be made: ${message}`, { cause: error });
   }
+}
+
+/** `fresh` has just been written: what time it is, by the clock of whoever keeps the files. */
+async function removeStale(path: string, fresh: string): Promise<void> {
+  const now = (await stat(fresh)).mtimeMs;
+  const held = await fileOf(path);
+  if (held !== undefined && (await isStale(held, now))) await unlink(held).catch(() => undefined);
 }
 
 /** The file by which a lock is held. */

