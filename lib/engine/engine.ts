@@ -37,7 +37,7 @@ import { TenantLedger } from './stats';
 import type { EngineStats } from './stats';
 import { checkUpdate } from './update-weights';
 import type { UpdateWeightsOptions, WeightSource, WeightUpdate } from './update-weights';
-import { invalidOption } from './validate';
+import { OptionReader, invalidOption } from './validate';
 
 /**
  * Prices and time that do not depend on the machine, so that plans depend on requests alone: rounds take what the profile says, and
@@ -212,10 +212,14 @@ export class Engine {
    *
    * @param options `special`: text of special tokens becomes those tokens (default `false`); `addBos`: begin as the model
    *   expects a prompt to begin (default `false`).
+   * @throws ForetokenError INVALID_OPTION
    */
-  tokenize(text: string, options: { special?: boolean; addBos?: boolean } = {}): number[] {
+  tokenize(text: string, options?: { special?: boolean; addBos?: boolean }): number[] {
     if (typeof text !== 'string') throw invalidOption('text', 'a string', text);
-    const { special = false, addBos = false } = options;
+    const read = new OptionReader(options, 'options of tokenize');
+    const special = read.boolean('special', false);
+    const addBos = read.boolean('addBos', false);
+    read.finish();
     return this.#tokenizer.encode(text, { special, addBos: addBos && this.#tokenizer.addBos });
   }
 
@@ -232,11 +236,16 @@ export class Engine {
     return Array.from(await this.#encodeChat(messages, checkTemplateOptions(tools, variables), undefined));
   }
 
-  /** The text of tokens; special tokens are left out unless `special` is true. */
-  detokenize(tokens: readonly number[] | Int32Array, options: { special?: boolean } = {}): string {
-    return this.#tokenizer.decode(checkTokens(tokens, this.#tokenizer.size), {
-      special: options.special ?? false,
-    });
+  /**
+   * The text of tokens; special tokens are left out unless `special` is true.
+   *
+   * @throws ForetokenError INVALID_OPTION, INVALID_PROMPT
+   */
+  detokenize(tokens: readonly number[] | Int32Array, options?: { special?: boolean }): string {
+    const read = new OptionReader(options, 'options of detokenize');
+    const special = read.boolean('special', false);
+    read.finish();
+    return this.#tokenizer.decode(checkTokens(tokens, this.#tokenizer.size), { special });
   }
 
   /**

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
+import { hasEnded, processName } from './process-name';
 
 /**
  * The folder under which foretoken keeps everything it downloads or converts.
@@ -17,17 +18,9 @@ export function cacheFolder(env: NodeJS.ProcessEnv = process.env): string {
   return join(homedir(), '.cache', 'foretoken');
 }
 
-/** Whether a process of this machine with that id is alive. */
-export function isProcessAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
-}
-
-const TEMPORARY_NAME = /^tmp-(\d+)-[0-9a-f]+$/;
+const TEMPORARY_NAME = /^tmp-(.+)-[0-9a-f]{8}$/;
+/** No download takes that long: a folder this old was left by a container or machine that is no more. */
+const ABANDONED_MS = 24 * 3600 * 1000;
 
 /**
  * Makes a fresh folder for half-done work beside its destination, so that the last step is a rename within one
@@ -39,10 +32,20 @@ const TEMPORARY_NAME = /^tmp-(\d+)-[0-9a-f]+$/;
 export async function makeTemporaryFolder(parent: string): Promise<string> {
   await mkdir(parent, { recursive: true });
   for (const name of await readdir(parent)) {
-    const match = TEMPORARY_NAME.exec(name);
-    if (match && !isProcessAlive(Number(match[1]))) await rm(join(parent, name), { recursive: true, force: true });
+    const owner = TEMPORARY_NAME.exec(name)?.[1];
+    const path = join(parent, name);
+    if (owner !== undefined && (hasEnded(owner) || (await isOlderThan(path, ABANDONED_MS))))
+      await rm(path, { recursive: true, force: true });
   }
-  const path = join(parent, `tmp-${process.pid}-${randomBytes(4).toString('hex')}`);
+  const path = join(parent, `tmp-${processName}-${randomBytes(4).toString('hex')}`);
   await mkdir(path);
   return path;
+}
+
+async function isOlderThan(path: string, milliseconds: number): Promise<boolean> {
+  const changed = await stat(path).then(
+    (info) => info.mtimeMs,
+    () => Infinity, // gone meanwhile
+  );
+  return Date.now() - changed > milliseconds;
 }

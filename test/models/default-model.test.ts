@@ -3,6 +3,8 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, utimesSync
 import { delimiter, join } from 'node:path';
 import { fetchPackagedModel, type PackagedModel } from '../../lib/models/default-model';
 import type { Progress } from '../../lib/models/progress';
+import { processName } from '../../lib/models/process-name';
+import { whileReadOnly } from '../support/read-only';
 import { temporaryFolder } from '../support/temporary';
 import { makeZip } from '../support/zip';
 
@@ -130,13 +132,22 @@ test('passes on why pip could not download', async () => {
 test('breaks the lock of a process that died, and sweeps up after it', async () => {
   standInWheel(data);
   const models = join(cache(), 'models');
-  const dead = 2 ** 22 + 1; // Beyond the largest process id Linux gives.
+  const dead = processName.replace(/\d+$/, String(2 ** 22 + 1)); // Beyond the largest process id Linux gives.
   mkdirSync(join(models, 'tiny.gguf.lock'), { recursive: true });
-  writeFileSync(join(models, 'tiny.gguf.lock', 'owner'), String(dead));
+  writeFileSync(join(models, 'tiny.gguf.lock', 'owner'), dead);
   mkdirSync(join(models, `tmp-${dead}-00000000`));
   await fetchIt();
   expect(existsSync(join(models, `tmp-${dead}-00000000`))).toBe(false);
   expect(existsSync(join(models, 'tiny.gguf.lock'))).toBe(false);
+});
+
+test('a folder that can not be written will do where the file is there; where it is not, that is said', async () => {
+  const models = join(cache(), 'models');
+  mkdirSync(models, { recursive: true });
+  await whileReadOnly(cache(), () => expect(fetchIt()).rejects.toMatchObject({ code: 'WRITE_FAILED' }));
+  writeFileSync(join(models, model.file), data);
+  await whileReadOnly(cache(), async () => expect(await fetchIt()).toBe(join(models, model.file)));
+  expect(readdirSync(models)).toEqual([model.file]);
 });
 
 test('can be cancelled', async () => {

@@ -7,6 +7,7 @@ import { parseHubRef } from '../../lib/models/hub';
 import type { Progress } from '../../lib/models/progress';
 import { resolveModel } from '../../lib/models/resolve';
 import { HubServer, type HubServerFile } from '../support/hub-server';
+import { whileReadOnly } from '../support/read-only';
 import { temporaryFolder } from '../support/temporary';
 
 const folder = temporaryFolder();
@@ -197,6 +198,16 @@ test('uses what is there when the hub can not be reached', async () => {
   process.env.HF_ENDPOINT = 'http://no-such-host.invalid';
   expect(await resolve('someone/gguf')).toEqual(model);
   await expect(resolve('someone/gguf@other')).rejects.toMatchObject({ code: 'HUB_UNREACHABLE' });
+});
+
+test('uses what is there when the folder can not be written, also when there is something newer', async () => {
+  const before = await resolve('someone/gguf');
+  await whileReadOnly(cache(), async () => {
+    expect(await resolve('someone/gguf')).toEqual(before);
+    server.commit = 'f'.repeat(40);
+    expect(await resolve('someone/gguf')).toEqual(before);
+    await expect(resolve('someone/gguf:other.gguf')).rejects.toMatchObject({ code: 'WRITE_FAILED' });
+  });
 });
 
 test('lists the GGUF files to choose from', async () => {

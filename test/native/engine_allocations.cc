@@ -1,5 +1,5 @@
 // Once sequences run, a round allocates nothing: with drafts of every kind, with a head, with heads of two tenants in
-// one round, sampled and with penalties.
+// one round, sampled and with penalties. Who waits for its turn has allocated next to nothing.
 #include "allocation_meter.h"
 #include "engine_rig.h"
 #include "head_rig.h"
@@ -64,6 +64,26 @@ void testRounds(const HeadRig& rig, int force) {
   if (bytes != 0) std::printf("forced %d: %zu bytes in %d rounds\n", force, bytes, kWatched);
 }
 
+/// A queue of requests costs its requests: what decodes them is made when their turn comes.
+void testWaiting() {
+  constexpr int kMost = 4096;
+  test::EngineRig engine("auto", test::engineOptions(1));
+  const int32_t vocabulary = engine.model->config().vocabulary;
+  const auto make = [&](int32_t id) {
+    return std::make_unique<Sequence>(id, request(0, -1, vocabulary), 8192, vocabulary, true);
+  };
+  engine.core->submit(make(1));
+  engine.core->step();
+  const int64_t ofOne = engine.core->counters().indexBytes;
+  CHECK(ofOne > 0);
+  const size_t bytes = test::bytesAllocatedBy([&] {
+    for (int32_t id = 2; id < 12; ++id) engine.core->submit(make(id));
+  });
+  CHECK(bytes < size_t{10} * kMost);
+  CHECK(engine.core->counters().waiting == 10 && engine.core->counters().indexBytes == ofOne);
+  if (bytes >= size_t{10} * kMost) std::printf("ten that wait: %zu bytes\n", bytes);
+}
+
 }  // namespace
 }  // namespace foretoken
 
@@ -73,5 +93,6 @@ int main() {
   testRounds(rig, -1);
   for (const DrafterId which : {DrafterId::head, DrafterId::suffix, DrafterId::recall, DrafterId::adversarial})
     testRounds(rig, static_cast<int>(which));
+  testWaiting();
   return test::finish("engine_allocations");
 }

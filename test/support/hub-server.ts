@@ -35,7 +35,7 @@ export class HubServer {
   fault: 'none' | 'forbidden' | 'silent' | 'damage' | 'no-ranges' | 'unavailable' | 'portal' = 'none';
   /** Entity tag of large files. */
   etag = '"one"';
-  readonly commit = 'c0ffee'.repeat(7).slice(0, 40);
+  commit = 'c0ffee'.repeat(7).slice(0, 40);
 
   private readonly hub = createServer((request, response) => this.answerHub(request, response));
   private readonly cdn = createServer((request, response) => this.answerCdn(request, response));

@@ -1,0 +1,69 @@
+import { existsSync, mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { makeTemporaryFolder } from '../../lib/models/cache';
+import { withLock } from '../../lib/models/lock';
+import { processName } from '../../lib/models/process-name';
+import { temporaryFolder } from '../support/temporary';
+
+const folder = temporaryFolder();
+const lock = () => join(folder(), 'lock');
+const nobody = 2 ** 22 + 1; // Beyond the largest process id Linux gives.
+const dead = `${processName.replace(/-\d+$/, '')}-${nobody}`;
+const elsewhere = `0123456789abcdef-${nobody}`;
+
+/** A lock that somebody holds; who wrote it so many milliseconds ago. */
+function heldBy(name: string, age = 0): void {
+  const file = join(lock(), 'theirs');
+  mkdirSync(lock(), { recursive: true });
+  writeFileSync(file, name);
+  const then = new Date(Date.now() - age);
+  utimesSync(file, then, then);
+}
+
+const isFree = (): Promise<boolean> =>
+  withLock(lock(), () => Promise.resolve(true), AbortSignal.timeout(500)).catch(() => false);
+
+test('is held by one at a time and gone afterwards', async () => {
+  let inside = 0;
+  const work = async (): Promise<void> => {
+    expect(++inside).toBe(1);
+    await new Promise(setImmediate);
+    inside -= 1;
+  };
+  await Promise.all([1, 2, 3, 4].map(() => withLock(lock(), work)));
+  expect(readdirSync(folder())).toEqual([]);
+});
+
+test('is taken over from a process that died', async () => {
+  heldBy(dead);
+  expect(await isFree()).toBe(true);
+});
+
+test('is not taken from another container, whose process ids mean nothing here', async () => {
+  heldBy(elsewhere);
+  expect(await isFree()).toBe(false);
+  expect(existsSync(join(lock(), 'theirs'))).toBe(true);
+});
+
+test('is taken over from another container that has not been heard of for a minute', async () => {
+  heldBy(elsewhere, 61_000);
+  expect(await isFree()).toBe(true);
+});
+
+test('who has lost it leaves it to whom it belongs now', async () => {
+  await withLock(lock(), () => {
+    rmSync(lock(), { recursive: true });
+    heldBy(elsewhere);
+    return Promise.resolve();
+  });
+  expect(readdirSync(lock())).toEqual(['theirs']);
+});
+
+test("half-done work of another container stays, until it is a day old; that of this one's dead goes", async () => {
+  const folders = [`tmp-${elsewhere}-00000000`, `tmp-${elsewhere}-00000001`, `tmp-${dead}-00000002`];
+  for (const name of folders) mkdirSync(join(folder(), name));
+  const yesterday = new Date(Date.now() - 25 * 3600 * 1000);
+  utimesSync(join(folder(), folders[1]), yesterday, yesterday);
+  await makeTemporaryFolder(folder());
+  expect(folders.filter((name) => existsSync(join(folder(), name)))).toEqual([folders[0]]);
+});
