@@ -51,7 +51,7 @@ void testChunks(const Shape& shape, int length, uint32_t seed) {
   }
 }
 
-/// A random tree behind a prefix, in slots of all kinds of pages; every path must give what its tokens give in
+/// Random trees behind a prefix, in slots of all kinds of pages; every path must give what its tokens give in
 /// sequence.
 template <class Codec>
 void testTree(const Shape& shape, int length, int nodes, uint32_t seed) {
@@ -60,29 +60,15 @@ void testTree(const Shape& shape, int length, int nodes, uint32_t seed) {
   const std::vector<int> prefix = randomTokens(random, length);
   const std::vector<int32_t> all = shuffledPages(random, pages + scratchPages);
   const std::vector<int32_t> table(all.begin(), all.begin() + pages);
-  std::vector<int32_t> scratch;
-  for (int i = pages; i < pages + scratchPages; ++i)
-    for (int lane = 0; lane < kPageSize; ++lane) scratch.push_back(all[i] * kPageSize + lane);
+  std::vector<int32_t> scratch = slotsOf(std::span(all).subspan(pages));
   std::shuffle(scratch.begin(), scratch.end(), random);
 
   Rig<Codec> rig(shape, pages + scratchPages);
   rig.run(chunk(prefix, table, 0, 0, length, true), {table}, false);
-  std::vector<Row> rows;
-  std::vector<std::vector<int>> paths;  // tokens from the root to each node
-  for (int n = 0; n < nodes; ++n) {
-    const int parent = n == 0 || random() % 6 == 0 ? -1 : static_cast<int>(random() % n);
-    std::vector<int> path = parent < 0 ? std::vector<int>{} : paths[parent];
-    path.push_back(static_cast<int>(random() % 1000000));
-    Row row{path.back(), length + static_cast<int>(path.size()) - 1, scratch[n], 0, length, {}};
-    if (parent >= 0) row.ancestors = rows[parent].ancestors;
-    row.ancestors.push_back(scratch[n]);
-    paths.push_back(path);
-    rows.push_back(row);
-  }
-  const Outputs got = rig.run(rows, {table}, seed % 2 == 0);
+  const Forest forest = randomForest(random, length, nodes, scratch);
+  const Outputs got = rig.run(forest.rows, {table}, seed % 2 == 0);
   for (int n = 0; n < nodes; n += 1 + nodes / 6) {
-    std::vector<int> tokens = prefix;
-    tokens.insert(tokens.end(), paths[n].begin(), paths[n].end());
+    const std::vector<int> tokens = followed(prefix, forest.paths[n]);
     CHECK(same(got[n], oneByOne<Codec>(shape, tokens, static_cast<int>(tokens.size()) - 1).back()));
   }
 }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <random>
+#include <span>
 #include <vector>
 
 #include "backend.h"
@@ -119,6 +120,42 @@ inline std::vector<Row> chunk(const std::vector<int>& tokens, const std::vector<
     rows.push_back(row);
   }
   return rows;
+}
+
+/// The slots of some pages, page by page.
+inline std::vector<int32_t> slotsOf(std::span<const int32_t> pages) {
+  std::vector<int32_t> slots;
+  for (const int32_t page : pages)
+    for (int lane = 0; lane < kPageSize; ++lane) slots.push_back(page * kPageSize + lane);
+  return slots;
+}
+
+/// Trees behind a prefix: the rows of their nodes, and the tokens from the prefix to each.
+struct Forest {
+  std::vector<Row> rows;
+  std::vector<std::vector<int>> paths;
+};
+
+/// Nodes hang where chance puts them, node n in slots[n].
+inline Forest randomForest(std::mt19937& random, int length, int nodes, std::span<const int32_t> slots) {
+  Forest forest;
+  for (int n = 0; n < nodes; ++n) {
+    const int parent = n == 0 || random() % 6 == 0 ? -1 : static_cast<int>(random() % n);
+    std::vector<int> path = parent < 0 ? std::vector<int>{} : forest.paths[parent];
+    path.push_back(static_cast<int>(random() % 1000000));
+    Row row{path.back(), length + static_cast<int>(path.size()) - 1, slots[n], 0, length, {}};
+    if (parent >= 0) row.ancestors = forest.rows[parent].ancestors;
+    row.ancestors.push_back(slots[n]);
+    forest.rows.push_back(row);
+    forest.paths.push_back(path);
+  }
+  return forest;
+}
+
+/// What stands behind a prefix once a path has been taken.
+inline std::vector<int> followed(std::vector<int> prefix, const std::vector<int>& path) {
+  prefix.insert(prefix.end(), path.begin(), path.end());
+  return prefix;
 }
 
 /// A head's part of a token's row, rotated if `position` is not negative, in double.

@@ -155,36 +155,20 @@ inline void checkTrees(const Shape& shape, const AttentionKernels& kernels, uint
   const std::vector<int> prefix = randomTokens(random, length);
   const std::vector<int32_t> all = shuffledPages(random, pages + scratchPages);
   const std::vector<int32_t> table(all.begin(), all.begin() + pages);
-  std::vector<int32_t> scratch;
-  for (int i = pages; i < pages + scratchPages; ++i)
-    for (int lane = 0; lane < kPageSize; ++lane) scratch.push_back(all[i] * kPageSize + lane);
+  std::vector<int32_t> scratch = slotsOf(std::span(all).subspan(pages));
   if (random() % 2) std::shuffle(scratch.begin(), scratch.end(), random);
 
   Rig rig(shape, kernels, threads, pages + scratchPages);
   if (length > 0) rig.run(chunk(prefix, table, 0, 0, length, true), {table});
-  std::vector<Row> rows;
-  std::vector<std::vector<int>> paths;  // tokens from the root to each node
-  int deepest = 0;
-  for (int n = 0; n < nodes; ++n) {
-    const int parent = n == 0 ? -1 : static_cast<int>(random() % n);
-    std::vector<int> path = parent < 0 ? std::vector<int>{} : paths[parent];
-    path.push_back(static_cast<int>(random() % 1000000));
-    Row row{path.back(), length + static_cast<int>(path.size()) - 1, scratch[n], 0, length, {}};
-    if (parent >= 0) row.ancestors = rows[parent].ancestors;
-    row.ancestors.push_back(scratch[n]);
-    paths.push_back(path);
-    rows.push_back(row);
-    if (path.size() > paths[deepest].size()) deepest = n;
-  }
+  const auto [rows, paths] = randomForest(random, length, nodes, scratch);
   const Outputs got = rig.run(rows, {table});
-  for (int n = 0; n < nodes; ++n) {
-    std::vector<int> tokens = prefix;
-    tokens.insert(tokens.end(), paths[n].begin(), paths[n].end());
-    CHECK(same(got[n], oneByOne(shape, kernels, tokens).back()));
+  size_t deepest = 0;
+  for (size_t n = 0; n < rows.size(); ++n) {
+    CHECK(same(got[n], oneByOne(shape, kernels, followed(prefix, paths[n])).back()));
+    if (paths[n].size() > paths[deepest].size()) deepest = n;
   }
 
-  std::vector<int> accepted = prefix;
-  accepted.insert(accepted.end(), paths[deepest].begin(), paths[deepest].end());
+  std::vector<int> accepted = followed(prefix, paths[deepest]);
   std::vector<int32_t> to;
   for (size_t i = 0; i < paths[deepest].size(); ++i) to.push_back(slotOf(table, length + static_cast<int>(i)));
   rig.pool.copyLayers(rows[deepest].ancestors, to, 0, 1);
