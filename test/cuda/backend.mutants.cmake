@@ -1,7 +1,7 @@
 # Another pass's rows, another pass's graph.
-mutant(backend pass-not-uploaded cuda/backend/cuda_backend.cu [[    upload_.reserve(bytes, stream_);
+mutant(backend pass-not-uploaded cuda/backend/cuda_backend.cu [[    orDrop([&] { upload_.reserve(bytes, stream_); });
   }
-  sent_ = false;]] [[    upload_.reserve(bytes, stream_);
+  sent_ = false;]] [[    orDrop([&] { upload_.reserve(bytes, stream_); });
     sent_ = false;
   }]])
 mutant(backend graph-of-other-arguments cuda/backend/tape.cuh
