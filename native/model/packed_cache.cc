@@ -1,6 +1,7 @@
 #include "model/packed_cache.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -8,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <random>
 #include <vector>
 
 #include "model/content_hash.h"
@@ -67,6 +69,8 @@ class File {
     return true;
   }
   bool sync() const { return ::fsync(descriptor_) == 0; }
+  /// Until it is closed; false: somebody else has it, or files here can't be locked.
+  bool lock() const { return ::flock(descriptor_, LOCK_EX | LOCK_NB) == 0; }
 
  private:
   int descriptor_;
@@ -99,14 +103,41 @@ bool readData(const File& file, const Header& header, std::span<uint8_t> out) {
 
 std::string systemError(const std::string& what) { return what + ": " + std::strerror(errno); }
 
+constexpr char kPartial[] = ".partial";
+
+/// A name that nobody else takes, on whichever machine.
+std::string partialOf(const std::string& path) {
+  std::random_device random;
+  return path + "." + std::to_string(uint64_t{random()} << 32 | random()) + kPartial;
+}
+
+/// Removes what killed writers have left: who still writes holds a lock.
+void removeAbandoned(const std::string& folder) {
+  using Entries = std::filesystem::directory_iterator;
+  std::error_code failure;
+  for (Entries entry(folder, failure); !failure && entry != Entries(); entry.increment(failure)) {
+    const std::filesystem::path& path = entry->path();
+    if (path.extension() != kPartial) continue;
+    const File file(path, O_WRONLY);
+    if (file.isOpen() && file.lock()) ::unlink(path.c_str());
+  }
+}
+
+/// The file appears whole or not at all.
 std::string writeFile(const std::string& path, const Header& header, const std::string& manifest,
                       std::span<const uint8_t> bytes) {
-  const File file(path, O_WRONLY | O_CREAT | O_TRUNC);
-  if (!file.isOpen()) return systemError("cannot create " + path);
+  const std::string partial = partialOf(path);
+  const File file(partial, O_WRONLY | O_CREAT | O_EXCL);
+  if (!file.isOpen()) return systemError("cannot create " + partial);
+  file.lock();
+  std::string problem;
   if (!file.write(&header, sizeof header, 0) || !file.write(manifest.data(), manifest.size(), sizeof header) ||
       !file.write(bytes.data(), bytes.size(), header.dataOffset) || !file.sync())
-    return systemError("cannot write " + path);
-  return "";
+    problem = systemError("cannot write " + partial);
+  else if (std::rename(partial.c_str(), path.c_str()) != 0)
+    problem = systemError("cannot rename " + partial);
+  if (!problem.empty()) ::unlink(partial.c_str());
+  return problem;
 }
 
 }  // namespace
@@ -132,13 +163,8 @@ std::string PackedCache::write(std::span<const uint8_t> bytes) const {
   std::error_code failure;
   std::filesystem::create_directories(folder_, failure);
   if (failure) return "cannot create " + folder_ + ": " + failure.message();
-  static std::atomic<int> serial = 0;
-  const std::string partial = path_ + "." + std::to_string(::getpid()) + "." + std::to_string(serial++) + ".partial";
-  std::string problem = writeFile(partial, makeHeader(manifest_, bytes.size(), hashContents(bytes)), manifest_, bytes);
-  if (problem.empty() && std::rename(partial.c_str(), path_.c_str()) != 0)
-    problem = systemError("cannot rename " + partial);
-  if (!problem.empty()) ::unlink(partial.c_str());
-  return problem;
+  removeAbandoned(folder_);
+  return writeFile(path_, makeHeader(manifest_, bytes.size(), hashContents(bytes)), manifest_, bytes);
 }
 
 }  // namespace foretoken

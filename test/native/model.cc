@@ -1,4 +1,8 @@
 // Loading: configurations that lie, tensors that don't fit, the packed cache, conversions between block types.
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
 #include "check.h"
 #include "common/error.h"
 #include "format/gguf.h"
@@ -225,6 +229,22 @@ void cacheFile() {
   CHECK(!PackedCache("/proc/no/such/folder", "key", "").write(bytes).empty());
 }
 
+/// Files of killed writers go with the next write, those of writers that live stay.
+void abandonedFiles() {
+  const TemporaryFolder folder;
+  const std::string killed = folder.path() + "/a.weights.1.partial", alive = folder.path() + "/b.weights.2.partial";
+  writeFile(killed, "half");
+  writeFile(alive, "half");
+  const PackedCache cache(folder.path(), "key", "a matrix\n");
+  const std::vector<uint8_t> bytes(100);
+  const int writer = ::open(alive.c_str(), O_WRONLY | O_CLOEXEC);
+  CHECK(::flock(writer, LOCK_EX | LOCK_NB) == 0);
+  CHECK(cache.write(bytes).empty());
+  CHECK(!std::filesystem::exists(killed) && std::filesystem::exists(alive));
+  ::close(writer);
+  CHECK(cache.write(bytes).empty() && !std::filesystem::exists(alive));
+}
+
 /// Loads with a cache and says whether weights were packed anew; the first logits must always be the same.
 bool packsAnew(const std::string& folder, const std::string& weights, Logits& first) {
   auto backend = createCpuBackend({1, ""});
@@ -285,6 +305,7 @@ int main() {
   conversions();
   hashes();
   cacheFile();
+  abandonedFiles();
   cachedModel();
   sharedModel();
   return finish("model");
