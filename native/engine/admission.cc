@@ -131,8 +131,8 @@ void EngineCore::settle(Sequence& sequence, int32_t keep) {
   try {
     if (sequence.remembered && sequence.drafts())
       remember(sequence, std::span<const int32_t>(sequence.tokens).first(kept));
-  } catch (const std::bad_alloc&) {
-    // Nobody is worse off for what is not remembered.
+  } catch (const std::exception&) {
+    // No memory, or a lost device that has its features: nobody is worse off for what is not remembered.
   }
   sequence.table.clear(pool_);
   library_.charge(sequence.learner(), -static_cast<int64_t>(sequence.indexBytes()));
