@@ -18,13 +18,15 @@ export function hasEnded(name: string): boolean {
 }
 
 function whereIdsCount(): string {
+  const facts = [hostname()];
   try {
-    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8');
-    const facts = [hostname(), boot, readlinkSync('/proc/self/ns/pid')];
-    return createHash('sha256').update(JSON.stringify(facts)).digest('hex').slice(0, 16);
+    // Elsewhere a machine counts them once.
+    if (process.platform === 'linux')
+      facts.push(readFileSync('/proc/sys/kernel/random/boot_id', 'utf8'), readlinkSync('/proc/self/ns/pid'));
   } catch {
     return 'unknown';
   }
+  return createHash('sha256').update(JSON.stringify(facts)).digest('hex').slice(0, 16);
 }
 
 function isAlive(pid: number): boolean {
