@@ -32,7 +32,7 @@ export interface RequestOptions {
   frequencyPenalty?: number;
   /** Tokens that penalties look back on; 0 = all. Defaults to `0`. */
   penaltyWindow?: number;
-  /** Added to the logit of tokens, by id. Defaults to none. */
+  /** Added to the logit of tokens, by id; `-Infinity` bans a token, and one must be left. Defaults to none. */
   logitBias?: Record<number, number>;
   /**
    * Fixes the noise of sampling: the same seed, prompt and options give the same tokens, with speculation or without,
@@ -159,6 +159,8 @@ function readBias(read: OptionReader, vocabulary: number): { biasTokens: Int32Ar
     tokens[i] = token;
     values[i] = bias;
   });
+  const banned = new Set(tokens.filter((_, i) => values[i] === -Infinity));
+  if (banned.size === vocabulary) throw invalidOption('logitBias', 'a token that is not banned', value);
   return { biasTokens: tokens, biasValues: values };
 }
 

@@ -53,6 +53,16 @@ test.each(wrong)('options %j are refused, naming what was expected', (options, m
   );
 });
 
+test('tokens are banned as long as one is left', async () => {
+  const { vocabulary } = engine.model;
+  const bans = Object.fromEntries(Array.from({ length: vocabulary }, (_, token) => [token, -Infinity]));
+  expect(() => engine.generate('x', { logitBias: bans })).toThrow(
+    expect.objectContaining({ code: 'INVALID_OPTION', message: expect.stringContaining('a token that is not banned') }),
+  );
+  delete bans[70];
+  expect((await engine.generate('x', { logitBias: bans, maxTokens: 3, ignoreEos: true })).tokens).toEqual([70, 70, 70]);
+});
+
 test.each<[unknown, string]>([
   [{ tenat: 'a' }, 'Unknown option tenat; there are group, session, tenant'],
   ['a', 'Expected an object for what to forget'],
