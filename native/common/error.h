@@ -2,6 +2,8 @@
 // do.
 #pragma once
 #include <cstdint>
+#include <exception>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -31,5 +33,11 @@ class FormatError : public Error {
   std::string file_;
   uint64_t offset_;
 };
+
+/// The code by which an exception is told: OUT_OF_MEMORY of std::bad_alloc, INTERNAL_ERROR of what is no Error.
+inline std::string errorCode(const std::exception& error) {
+  if (const auto* own = dynamic_cast<const Error*>(&error)) return own->code();
+  return dynamic_cast<const std::bad_alloc*>(&error) ? "OUT_OF_MEMORY" : "INTERNAL_ERROR";
+}
 
 }  // namespace foretoken

@@ -27,9 +27,7 @@ bool EngineCore::prefill() {
     }
     recordPrefill(begin, passed, sampled, waited);
   } catch (const std::exception& error) {
-    const auto* own = dynamic_cast<const Error*>(&error);
-    for (const PrefillPart& part : prefillParts_)
-      fail(*part.sequence, own ? own->code() : "INTERNAL_ERROR", error.what());
+    for (const PrefillPart& part : prefillParts_) fail(*part.sequence, errorCode(error), error.what());
   }
   return true;
 }

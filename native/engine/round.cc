@@ -45,12 +45,8 @@ bool EngineCore::decode(Model& weights) {
                             secondsBetween(drafted, started) + secondsBetween(sampled, Clock::now()), headSeconds_,
                             headContext_});
   } catch (const std::exception& error) {
-    const auto* own = dynamic_cast<const Error*>(&error);
-    for (Entry* entry : entries_) {
-      if (entry->sequence->state == Sequence::State::decoding) {
-        fail(*entry->sequence, own ? own->code() : "INTERNAL_ERROR", error.what());
-      }
-    }
+    for (Entry* entry : entries_)
+      if (entry->sequence->state == Sequence::State::decoding) fail(*entry->sequence, errorCode(error), error.what());
   }
   counters_.decodeSeconds += secondsBetween(begin, Clock::now());
   ++counters_.rounds;

@@ -591,14 +591,16 @@ void learnsKeptTokensOnly() {
   CHECK(found[30] >= 6 && found[0] <= 1);
 }
 
-void survivesAFailingPass() {
+/// In prefill or in decoding.
+void survivesAFailingPass(bool lacksMemory, bool inPrefill) {
   Bench bench;
+  bench.model->lacksMemory = lacksMemory;
   const int32_t broken = bench.submit(request(1, 50));
-  bench.step();
+  if (!inPrefill) bench.step();
   bench.model->failAfter = bench.model->passes;
   bench.step();
   bench.model->failAfter = -1;
-  CHECK(bench.errors.at(broken) == "INTERNAL_ERROR");
+  CHECK(bench.errors.at(broken) == (lacksMemory ? "OUT_OF_MEMORY" : "INTERNAL_ERROR"));
   const Request r = request(5, 50);
   const int32_t well = bench.submit(r);
   bench.run();
@@ -763,7 +765,8 @@ int main() {
   forgetsNothingOfNoSession();
   sharesPrefixesOfKeptTokensOnly();
   learnsKeptTokensOnly();
-  survivesAFailingPass();
+  for (const bool lacksMemory : {false, true})
+    for (const bool inPrefill : {false, true}) survivesAFailingPass(lacksMemory, inPrefill);
   preemptsAndRecovers();
   keepsToTheBackendsMemory();
   capturesVerifiedRowsOnly();

@@ -164,7 +164,10 @@ class FakeModel final : public Model {
 
   void forward(const Pass& pass, const Capture* capture) override {
     ++passes;
-    if (failAfter >= 0 && passes > failAfter) throw std::runtime_error("the model broke");
+    if (failAfter >= 0 && passes > failAfter) {
+      if (lacksMemory) throw std::bad_alloc();
+      throw std::runtime_error("the model broke");
+    }
     int logitRow = 0;
     for (int r = 0; r < pass.rows; ++r) {
       const FakeSlot own = computeRow(pass, r);
@@ -184,6 +187,7 @@ class FakeModel final : public Model {
   int64_t keys = 0;     ///< computed
   int64_t corrupt = 0;  ///< rows that attended to something wrong
   int64_t passes = 0, failAfter = -1;
+  bool lacksMemory = false;  ///< that is why it fails
 
  private:
   const FakeSlot& at(const Pass& pass, int r, int position) const {
