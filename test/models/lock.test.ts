@@ -2,14 +2,12 @@ import { existsSync, mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync }
 import { join } from 'node:path';
 import { makeTemporaryFolder } from '../../lib/models/cache';
 import { withLock } from '../../lib/models/lock';
-import { processName } from '../../lib/models/process-name';
+import { deadProcess } from '../support/dead-process';
 import { temporaryFolder } from '../support/temporary';
 
 const folder = temporaryFolder();
 const lock = () => join(folder(), 'lock');
-const nobody = 2 ** 22 + 1; // Beyond the largest process id Linux gives.
-const dead = `${processName.replace(/-\d+$/, '')}-${nobody}`;
-const elsewhere = `0123456789abcdef-${nobody}`;
+const elsewhere = deadProcess.replace(/^[^-]+/, '0123456789abcdef');
 
 /** A lock that somebody holds; who wrote it so many milliseconds ago. */
 function heldBy(name: string, age = 0): void {
@@ -35,7 +33,7 @@ test('is held by one at a time and gone afterwards', async () => {
 });
 
 test('is taken over from a process that died', async () => {
-  heldBy(dead);
+  heldBy(deadProcess);
   expect(await isFree()).toBe(true);
 });
 
@@ -60,7 +58,7 @@ test('who has lost it leaves it to whom it belongs now', async () => {
 });
 
 test("half-done work of another container stays, until it is a day old; that of this one's dead goes", async () => {
-  const folders = [`tmp-${elsewhere}-00000000`, `tmp-${elsewhere}-00000001`, `tmp-${dead}-00000002`];
+  const folders = [`tmp-${elsewhere}-00000000`, `tmp-${elsewhere}-00000001`, `tmp-${deadProcess}-00000002`];
   for (const name of folders) mkdirSync(join(folder(), name));
   const yesterday = new Date(Date.now() - 25 * 3600 * 1000);
   utimesSync(join(folder(), folders[1]), yesterday, yesterday);
