@@ -85,7 +85,7 @@ export interface LoadOptions {
   runAhead?: number;
   /** Folder for downloads and converted weights. Defaults to `FORETOKEN_HOME`, else the user's cache folder. */
   cacheFolder?: string;
-  /** Called while loading, for progress bars; the last calls may come when it is done. */
+  /** Called while loading, for progress bars. */
   onProgress?: (progress: LoadProgress) => void;
   /** Aborts loading. */
   signal?: AbortSignal;

@@ -1,7 +1,7 @@
 import { mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Engine } from '../../lib';
-import type { LoadOptions } from '../../lib';
+import type { LoadOptions, LoadProgress } from '../../lib';
 import { writeTinyModel } from '../../lib/models/tiny-model';
 import { temporaryFolder } from '../support/temporary';
 import { whileReadOnly } from '../support/read-only';
@@ -10,11 +10,13 @@ const folder = temporaryFolder();
 const cache = () => join(folder(), 'cache');
 
 /** Loads, takes a turn and closes in a cache folder that can't be written; what was told meanwhile. */
-async function run(options: LoadOptions = {}): Promise<object[]> {
+async function run(options: LoadOptions = {}): Promise<{ stages: string[]; events: object[] }> {
+  const stages = new Set<string>();
   const events: object[] = [];
   await whileReadOnly(cache(), async () => {
     const engine = await Engine.load(join(cache(), 'tiny.gguf'), {
       ...{ cacheFolder: cache(), threads: 2, onEvent: (event) => events.push(event), ...options },
+      onProgress: ({ stage }: LoadProgress) => stages.add(stage),
     });
     const { text } = await engine.generate('one two three', { maxTokens: 8, ignoreEos: true });
     expect(text).not.toBe('');
@@ -22,22 +24,27 @@ async function run(options: LoadOptions = {}): Promise<object[]> {
     await expect(exported).rejects.toMatchObject({ code: 'WRITE_FAILED' });
     await engine.close();
   });
-  return events;
+  return { stages: [...stages], events };
 }
 
+let seed = 40;
+
+/** Weights of their own: those that another engine of the process still holds are not packed again. */
 beforeEach(() => {
   mkdirSync(cache());
-  writeTinyModel(join(cache(), 'tiny.gguf'));
+  writeTinyModel(join(cache(), 'tiny.gguf'), { seed: seed++ });
 });
 
-test('a cache folder with nothing but the model in it need not be writable', async () => {
-  expect(await run()).toEqual([]);
+test('a cache folder with nothing but the model in it need not be writable; that weights are packed anew each time is said', async () => {
+  const { stages } = await run();
+  expect(stages).toEqual([expect.stringMatching(/^packing/), expect.stringMatching(/not cached: .*cannot create/)]);
   expect(readdirSync(cache())).toEqual(['tiny.gguf']);
 });
 
 test('packed weights are used where nothing can be written; what cannot be kept is told', async () => {
   const engine = await Engine.load(join(cache(), 'tiny.gguf'), { cacheFolder: cache(), threads: 2 });
   await engine.close();
-  const events = await run({ keepLearned: true });
+  const { stages, events } = await run({ keepLearned: true });
+  expect(stages).toEqual([]);
   expect(events).toEqual([expect.objectContaining({ kind: 'notKept', tenant: 'default' })]);
 });
