@@ -27,7 +27,9 @@ function tool(name, args) {
 }
 
 function clangFormat() {
-  const native = ['native', 'cuda', 'test'].flatMap((folder) => filesUnder(folder, ['.h', '.cc', '.cu', '.cuh']));
+  const native = ['native', 'cuda', 'bench', 'test'].flatMap((folder) =>
+    filesUnder(folder, ['.h', '.cc', '.cu', '.cuh']),
+  );
   const program = require(require.resolve('clang-format', { paths: [root] })).getNativeBinary();
   process.stderr.write('- clang-format\n');
   return runForeground(program, [...(fix ? ['-i'] : ['--dry-run', '-Werror']), ...native], { cwd: root });

@@ -61,7 +61,8 @@ void step(Report& out) {
   const cuda::StepArgs a{gradient.get(), weight.get(), rounded.get(), mean.get(), square.get(), kWeights};
   const formula::AdamW rule{1e-4f, 0.9f, 0.95f, 1e-8f, 0, 0.1f, 0.05f};
   report(out, "adamw", static_cast<size_t>(cuda::ceilDiv(kWeights, cuda::kElementSlice)), [&](size_t i) {
-    return cuda::launchStep(cuda::adamwStep, a, rule, static_cast<int64_t>(i) * cuda::kElementSlice, clip.get(), nullptr);
+    return cuda::launchStep(cuda::adamwStep, a, rule, static_cast<int64_t>(i) * cuda::kElementSlice, clip.get(),
+                            nullptr);
   });
 }
 
