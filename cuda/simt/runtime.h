@@ -28,32 +28,49 @@ struct Event {
   bool recorded = false;
 };
 
-/// What a call other than a launch gets on a stream that may be recording.
-inline cudaError_t meetUnrecorded(Call call, const Queue* queue) {
-  return queue && queue->recorded ? cudaErrorStreamCaptureUnsupported : faults.meet(call);
+/// A call of the runtime: `work`, unless the call is to fail.
+template <class Work>
+cudaError_t call(Call kind, const Work& work) {
+  const cudaError_t error = faults.meet(kind);
+  if (error == cudaSuccess) work();
+  return error;
+}
+/// One that asks for something, or arranges it.
+template <class Work>
+cudaError_t ask(const Work& work) {
+  return call(Call::other, work);
+}
+/// One that gives something back, which is gone even where the call fails.
+template <class Work>
+cudaError_t giveBack(const Work& work) {
+  work();
+  return ask([] {});
+}
+/// One that no stream can record.
+template <class Work>
+cudaError_t callUnrecorded(Call kind, const Queue* queue, const Work& work) {
+  return queue && queue->recorded ? cudaErrorStreamCaptureUnsupported : call(kind, work);
 }
 
 /// Does the work of a launch, now or whenever what the stream records is launched.
 template <class Launch>
 cudaError_t issue(Queue* queue, const Launch& work) {
-  const cudaError_t error = faults.meet(Call::launch);
-  if (error != cudaSuccess) return error;
-  if (queue && queue->recorded)
-    queue->recorded->push_back(work);
-  else
-    work();
-  return cudaSuccess;
+  return call(Call::launch, [&] {
+    if (queue && queue->recorded)
+      queue->recorded->push_back(work);
+    else
+      work();
+  });
 }
 
-/// Both kinds of memory lie in the host's.
-inline cudaError_t allocate(void** data, size_t bytes, int filling) {
+/// Both kinds of memory lie in the host's, filled with NaN.
+inline cudaError_t allocate(void** data, size_t bytes) {
   constexpr size_t kAlignment = 256;
-  const cudaError_t error = faults.meet(Call::allocate);
-  if (error != cudaSuccess) return error;
-  *data = std::aligned_alloc(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
-  if (*data == nullptr) return cudaErrorMemoryAllocation;
-  std::memset(*data, filling, bytes);
-  return cudaSuccess;
+  const cudaError_t error = call(Call::allocate, [&] {
+    *data = std::aligned_alloc(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
+    if (*data) std::memset(*data, 0xff, bytes);
+  });
+  return error == cudaSuccess && *data == nullptr ? cudaErrorMemoryAllocation : error;
 }
 
 }  // namespace foretoken::simt
@@ -91,112 +108,97 @@ inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 inline cudaError_t cudaRuntimeGetVersion(int* version) { return *version = 13000, cudaSuccess; }
 inline cudaError_t cudaDriverGetVersion(int* version) { return *version = 13000, cudaSuccess; }
 inline cudaError_t cudaGetDeviceCount(int* count) {
-  return *count = 1, foretoken::simt::faults.meet(foretoken::simt::Call::other);
+  return foretoken::simt::ask([=] { *count = 1; });
 }
 inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
-  const bool isBlackwell = foretoken::simt::model.hasTensorMemory;
-  *properties = {"executor", isBlackwell ? 10 : 9, 0, foretoken::availableMemory()};
-  return foretoken::simt::faults.meet(foretoken::simt::Call::other);
+  return foretoken::simt::ask([=] {
+    const bool isBlackwell = foretoken::simt::model.hasTensorMemory;
+    *properties = {"executor", isBlackwell ? 10 : 9, 0, foretoken::availableMemory()};
+  });
 }
 inline cudaError_t cudaGetDevice(int* device) {
-  return *device = 0, foretoken::simt::faults.meet(foretoken::simt::Call::other);
+  return foretoken::simt::ask([=] { *device = 0; });
 }
-inline cudaError_t cudaSetDevice(int) { return foretoken::simt::faults.meet(foretoken::simt::Call::other); }
+inline cudaError_t cudaSetDevice(int) {
+  return foretoken::simt::ask([] {});
+}
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
   constexpr int kMultiprocessors = 4;
-  return *value = kMultiprocessors, foretoken::simt::faults.meet(foretoken::simt::Call::other);
+  return foretoken::simt::ask([=] { *value = kMultiprocessors; });
 }
 inline cudaError_t cudaMemGetInfo(size_t* left, size_t* all) {
-  return *left = *all = foretoken::availableMemory(), foretoken::simt::faults.meet(foretoken::simt::Call::other);
+  return foretoken::simt::ask([=] { *left = *all = foretoken::availableMemory(); });
 }
 
 // --- memory ----------------------------------------------------------------------------------------------------------
 
-inline cudaError_t cudaMalloc(void** data, size_t bytes) { return foretoken::simt::allocate(data, bytes, 0xff); }
-inline cudaError_t cudaHostAlloc(void** data, size_t bytes, unsigned) {
-  return foretoken::simt::allocate(data, bytes, 0xff);
-}
+inline cudaError_t cudaMalloc(void** data, size_t bytes) { return foretoken::simt::allocate(data, bytes); }
+inline cudaError_t cudaHostAlloc(void** data, size_t bytes, unsigned) { return foretoken::simt::allocate(data, bytes); }
 inline cudaError_t cudaFree(void* data) {
-  if (data == nullptr) return cudaSuccess;
-  return std::free(data), foretoken::simt::faults.meet(foretoken::simt::Call::other);
+  return data == nullptr ? cudaSuccess : foretoken::simt::giveBack([=] { std::free(data); });
 }
 inline cudaError_t cudaFreeHost(void* data) { return cudaFree(data); }
 inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
-  const cudaError_t error = foretoken::simt::meetUnrecorded(foretoken::simt::Call::copy, stream);
-  if (error == cudaSuccess) std::memcpy(to, from, bytes);
-  return error;
+  return foretoken::simt::callUnrecorded(foretoken::simt::Call::copy, stream, [=] { std::memcpy(to, from, bytes); });
 }
 inline cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
   return cudaMemcpyAsync(to, from, bytes, kind, nullptr);
 }
 inline cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
-  const cudaError_t error = foretoken::simt::meetUnrecorded(foretoken::simt::Call::copy, stream);
-  if (error == cudaSuccess) std::memset(to, value, bytes);
-  return error;
+  return foretoken::simt::callUnrecorded(foretoken::simt::Call::copy, stream, [=] { std::memset(to, value, bytes); });
 }
 
 // --- streams and events ----------------------------------------------------------------------------------------------
 
 inline cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
-  return *least = *greatest = 0, foretoken::simt::faults.meet(foretoken::simt::Call::other);
+  return foretoken::simt::ask([=] { *least = *greatest = 0; });
 }
 inline cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned, int) {
-  const cudaError_t error = foretoken::simt::faults.meet(foretoken::simt::Call::other);
-  if (error == cudaSuccess) *stream = new foretoken::simt::Queue;
-  return error;
+  return foretoken::simt::ask([=] { *stream = new foretoken::simt::Queue; });
 }
 inline cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-  return delete stream, foretoken::simt::faults.meet(foretoken::simt::Call::other);
+  return foretoken::simt::giveBack([=] { delete stream; });
 }
 inline cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  return foretoken::simt::meetUnrecorded(foretoken::simt::Call::wait, stream);
+  return foretoken::simt::callUnrecorded(foretoken::simt::Call::wait, stream, [] {});
 }
 inline cudaError_t cudaEventCreate(cudaEvent_t* event) {
-  const cudaError_t error = foretoken::simt::faults.meet(foretoken::simt::Call::other);
-  if (error == cudaSuccess) *event = new foretoken::simt::Event;
-  return error;
+  return foretoken::simt::ask([=] { *event = new foretoken::simt::Event; });
 }
 inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) { return cudaEventCreate(event); }
 inline cudaError_t cudaEventDestroy(cudaEvent_t event) {
-  return delete event, foretoken::simt::faults.meet(foretoken::simt::Call::other);
+  return foretoken::simt::giveBack([=] { delete event; });
 }
 inline cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
-  const cudaError_t error = foretoken::simt::faults.meet(foretoken::simt::Call::other);
-  if (error == cudaSuccess) *event = {foretoken::simt::blocksRun, true};
-  return error;
+  return foretoken::simt::ask([=] { *event = {foretoken::simt::blocksRun, true}; });
 }
 inline cudaError_t cudaEventSynchronize(cudaEvent_t) {
-  return foretoken::simt::faults.meet(foretoken::simt::Call::wait);
+  return foretoken::simt::call(foretoken::simt::Call::wait, [] {});
 }
 inline cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
   if (!begin->recorded || !end->recorded) return cudaErrorInvalidResourceHandle;
-  *milliseconds = 1e-3f * static_cast<float>(end->blocks - begin->blocks);
-  return foretoken::simt::faults.meet(foretoken::simt::Call::other);
+  return foretoken::simt::ask([=] { *milliseconds = 1e-3f * static_cast<float>(end->blocks - begin->blocks); });
 }
 
 // --- graphs ----------------------------------------------------------------------------------------------------------
 
 inline cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
-  const cudaError_t error = foretoken::simt::meetUnrecorded(foretoken::simt::Call::other, stream);
-  if (error == cudaSuccess) stream->recorded = std::make_unique<foretoken::simt::Work>();
-  return error;
+  return foretoken::simt::callUnrecorded(foretoken::simt::Call::other, stream,
+                                         [=] { stream->recorded = std::make_unique<foretoken::simt::Work>(); });
 }
 inline cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
-  *graph = stream->recorded.release();
-  return foretoken::simt::faults.meet(foretoken::simt::Call::other);
+  return foretoken::simt::giveBack([=] { *graph = stream->recorded.release(); });
 }
 inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned) {
-  const cudaError_t error = foretoken::simt::faults.meet(foretoken::simt::Call::allocate);
-  if (error == cudaSuccess) *executable = new foretoken::simt::Work(*graph);
-  return error;
+  return foretoken::simt::call(foretoken::simt::Call::allocate,
+                               [=] { *executable = new foretoken::simt::Work(*graph); });
 }
 inline cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
-  return delete graph, foretoken::simt::faults.meet(foretoken::simt::Call::other);
+  return foretoken::simt::giveBack([=] { delete graph; });
 }
 inline cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) { return cudaGraphDestroy(executable); }
 inline cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t) {
-  const cudaError_t error = foretoken::simt::faults.meet(foretoken::simt::Call::launch);
-  if (error == cudaSuccess)
+  return foretoken::simt::call(foretoken::simt::Call::launch, [=] {
     for (const auto& work : *executable) work();
-  return error;
+  });
 }
