@@ -4,15 +4,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FORETOKEN_CUDA_ABI_VERSION 5
+#define FORETOKEN_CUDA_ABI_VERSION 6
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/* code: 0, or the cudaError_t that stopped the call; message: the same in words, empty when code is 0. */
+/* code: 0, or the cudaError_t that stopped the call, -1 where it was something else; message: the same in words, empty
+ * when code is 0; error: where an object was to be made, the stable code of the error that is to be told. */
 typedef struct {
   int32_t code;
+  char error[32];
   char message[256];
 } foretoken_cuda_status;
 

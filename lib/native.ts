@@ -368,9 +368,14 @@ export interface NativeEngine {
    * Lets heads learn from finished texts, each tenant's from its own, on a thread of the lowest priority; of an engine that was loaded with
    * `learn` and has a head, NO_HEAD otherwise. `onJudged` is called after each text that was looked at,
    * `onStopped` where computing fails while a tenant's head learns (CUDA_ERROR, INTERNAL_ERROR): nobody learns any more then, and drafting
-   * goes on with the heads that there are.
+   * goes on with the heads that there are; `onCpu` where the CPU takes the steps of a tenant's layers, because the device has no memory for
+   * them (OUT_OF_MEMORY) or its kernels can't (SHAPE_MISMATCH).
    */
-  watchLearning(onJudged: (judged: NativeJudged) => void, onStopped: (tenant: string, why: Error) => void): void;
+  watchLearning(
+    onJudged: (judged: NativeJudged) => void,
+    onStopped: (tenant: string, why: Error) => void,
+    onCpu: (tenant: string, why: Error) => void,
+  ): void;
   /**
    * About a tenant's candidate by its number: it drafts from now on, is given up, is given up with all that was learned since; or
    * (`rollback`) the head before the last promotion drafts again. `done`: whether that candidate was still there.

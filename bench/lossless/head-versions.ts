@@ -29,9 +29,10 @@ export class HeadVersions {
     const onJudged = (judged: NativeJudged): void => {
       if (judged.tenant === versions.tenant) versions.#judged = judged;
     };
-    runner.engine.watchLearning(onJudged, (_, why) => {
+    const onStopped = (_: string, why: Error): void => {
       throw why;
-    });
+    };
+    runner.engine.watchLearning(onJudged, onStopped, () => undefined);
     const learned = await versions.#learn(prompts);
     const shipped = join(shippedSpeculators(), `${runner.info.sourceHash}.head.safetensors`);
     versions.#paths = [shipped, learned];

@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <exception>
 
+#include "common/error.h"
 #include "cuda/abi.h"
 #include "cuda/backend/cuda_backend.h"
 #include "cuda/train/device_layers.h"
@@ -19,6 +20,7 @@ void* created(foretoken_cuda_status* status, const Make& make) {
     return make();
   } catch (const std::exception& error) {
     status->code = -1;
+    std::snprintf(status->error, sizeof status->error, "%s", foretoken::errorCode(error).c_str());
     std::snprintf(status->message, sizeof status->message, "%s", error.what());
     return nullptr;
   }

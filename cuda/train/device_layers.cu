@@ -51,7 +51,7 @@ class DeviceLayerSteps final : public learn::LayerSteps {
   void nameTensors();
   size_t placeKept(Arrays arrays);
   size_t placePass(Arrays arrays);
-  bool makeRoom(const train::BlockBatch&);
+  void makeRoom(const train::BlockBatch&);
   void send(const train::LabelledBlocks&);
   bool move();
   template <class T>
@@ -171,20 +171,14 @@ size_t DeviceLayerSteps::placePass(Arrays arrays) {
   return arrays.bytes();
 }
 
-/// Memory of a step with these blocks; false where there is none left. Rows of the context behind the last anchor are
-/// left out.
-bool DeviceLayerSteps::makeRoom(const train::BlockBatch& batch) {
+/// Memory of a step with these blocks. Rows of the context behind the last anchor are left out.
+void DeviceLayerSteps::makeRoom(const train::BlockBatch& batch) {
   size_.rows = batch.anchor.back() + 1, size_.anchors = static_cast<int>(batch.anchors());
   size_.blocks = size_.anchors * static_cast<int>(shape_.slots),
   size_.keys = size_.rows + static_cast<int>(shape_.slots);
   const size_t bytes = placePass(Arrays());
-  try {
-    if (memory_.size() < bytes) memory_ = {}, memory_ = DeviceMemory(bytes);
-  } catch (const Error&) {
-    return false;
-  }
+  if (memory_.size() < bytes) memory_ = {}, memory_ = DeviceMemory(bytes);
   placePass(Arrays(memory_.data()));
-  return true;
 }
 
 void DeviceLayerSteps::send(const train::LabelledBlocks& labelled) {
@@ -231,7 +225,7 @@ bool DeviceLayerSteps::move() {
 
 bool DeviceLayerSteps::step(const train::LabelledBlocks& batch) {
   useDevice(device_);
-  if (!makeRoom(batch.blocks)) return false;
+  makeRoom(batch.blocks);
   send(batch);
   HeadPass(ops_, shape_, tensors_, onDevice_, size_, input_, saved_, scratch_).run();
   return move();

@@ -64,8 +64,8 @@ export class Learning {
     private readonly options: LearningOptions,
   ) {
     this.#headStore = options.store;
-    const stopped = (tenant: string, why: Error): void => this.#stopped(tenant, why);
-    if (options.heads) native.watchLearning((judged) => this.judge(judged), stopped);
+    if (options.heads)
+      native.watchLearning((judged) => this.judge(judged), this.#tellerOf('stopped'), this.#tellerOf('onCpu'));
   }
 
   /** Before a tenant's first request: what was kept of it is there again; where that can't be, it begins anew. */
@@ -193,10 +193,12 @@ export class Learning {
     return (error) => this.#tell('notKept', tenant, { why: (error as Error).message });
   }
 
-  /** What is being judged is decided about by nobody. */
-  #stopped(tenant: string, why: Error): void {
-    const { code, message } = ForetokenError.from(why) as ForetokenError;
-    this.#tell('stopped', tenant, { code, why: message });
+  /** Tells of an error that computing met. Once learning has stopped, what is being judged is decided about by nobody. */
+  #tellerOf(kind: 'stopped' | 'onCpu'): (tenant: string, why: Error) => void {
+    return (tenant, why) => {
+      const { code, message } = ForetokenError.from(why) as ForetokenError;
+      this.#tell(kind, tenant, { code, why: message });
+    };
   }
 
   #stateOf(tenant: string): TenantState {

@@ -113,7 +113,8 @@ Napi::Value updateWeightsOf(const Napi::CallbackInfo& call) {
 }
 
 Napi::Value watchLearning(const Napi::CallbackInfo& call) {
-  self(call).watchLearning(functionArgument(call, 0, "onJudged"), functionArgument(call, 1, "onStopped"));
+  self(call).watchLearning(functionArgument(call, 0, "onJudged"), functionArgument(call, 1, "onStopped"),
+                           functionArgument(call, 2, "onCpu"));
   return call.Env().Undefined();
 }
 

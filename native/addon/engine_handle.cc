@@ -326,9 +326,10 @@ learn::Learner& EngineHandle::learner() {
   throw Error("NO_HEAD", "the engine has no draft head that learns: load it with one");
 }
 
-void EngineHandle::watchLearning(Napi::Function onJudged, Napi::Function onStopped) {
+void EngineHandle::watchLearning(Napi::Function onJudged, Napi::Function onStopped, Napi::Function onCpu) {
   learn::Learner& own = learner();
   onJudged_ = Napi::Persistent(onJudged), onStopped_ = Napi::Persistent(onStopped);
+  onCpu_ = Napi::Persistent(onCpu);
   own.start(engine_->model(),
             {.judged =
                  [this](learn::Judged judged) {
@@ -338,10 +339,8 @@ void EngineHandle::watchLearning(Napi::Function onJudged, Napi::Function onStopp
              .drafts = [engine = engine_.get()](
                            const std::string& tenant,
                            std::shared_ptr<const HeadWeights> head) { engine->setHead(&tenant, std::move(head)); },
-             .stopped =
-                 [this](const std::string& tenant, std::exception_ptr why) {
-                   post([this, tenant, why](Napi::Env env) { tellStopped(env, tenant, why); });
-                 }});
+             .stopped = tellerOf(onStopped_),
+             .onCpu = tellerOf(onCpu_)});
 }
 
 void EngineHandle::tellJudged(Napi::Env env, const learn::Judged& judged) {
@@ -357,14 +356,19 @@ void EngineHandle::tellJudged(Napi::Env env, const learn::Judged& judged) {
   callWatcher(onJudged_, {result});
 }
 
-void EngineHandle::tellStopped(Napi::Env env, const std::string& tenant, std::exception_ptr why) {
-  if (!engine_ || closing_) return;
-  const Napi::HandleScope scope(env);
-  try {
-    std::rethrow_exception(why);
-  } catch (const std::exception& error) {
-    callWatcher(onStopped_, {Napi::String::New(env, tenant), toJsError(env, error).Value()});
-  }
+/// Tells a watcher whose learning met which error.
+std::function<void(const std::string&, std::exception_ptr)> EngineHandle::tellerOf(Napi::FunctionReference& watcher) {
+  return [this, &watcher](const std::string& tenant, std::exception_ptr why) {
+    post([this, &watcher, tenant, why](Napi::Env env) {
+      if (!engine_ || closing_) return;
+      const Napi::HandleScope scope(env);
+      try {
+        std::rethrow_exception(why);
+      } catch (const std::exception& error) {
+        callWatcher(watcher, {Napi::String::New(env, tenant), toJsError(env, error).Value()});
+      }
+    });
+  };
 }
 
 Napi::Promise EngineHandle::decide(Napi::Env env, const std::string& tenant, learn::Learner::Decision decision,
@@ -430,7 +434,7 @@ void EngineHandle::finishClosing(Napi::Env env) {
   if (learner_) learner_->stop();
   engine_.reset();
   learner_.reset();
-  onJudged_.Reset(), onStopped_.Reset();
+  onJudged_.Reset(), onStopped_.Reset(), onCpu_.Reset();
   hook_->Remove(env);
   for (const auto& closer : closers_) closer.Resolve(env.Undefined());
   closers_.clear();
@@ -442,7 +446,7 @@ void EngineHandle::teardown() {
   if (learner_) learner_->stop();
   engine_.reset();
   learner_.reset();
-  onJudged_.Reset(), onStopped_.Reset();
+  onJudged_.Reset(), onStopped_.Reset(), onCpu_.Reset();
 }
 
 }  // namespace foretoken::addon

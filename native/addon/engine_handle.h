@@ -65,8 +65,9 @@ class EngineHandle final : public OutcomeSink {
   std::shared_ptr<const HeadWeights> head() { return open().head(); }
   Napi::Promise swapWeights(Napi::Env env, std::shared_ptr<Model> model, std::shared_ptr<const HeadWeights> head,
                             bool restart, WeightUpdate update);
-  /// Heads begin to learn; what texts say about them goes to `onJudged`, and the error that ends it to `onStopped`.
-  void watchLearning(Napi::Function onJudged, Napi::Function onStopped);
+  /// Heads begin to learn; what texts say about them goes to `onJudged`, the error that ends it to `onStopped`, and
+  /// why the CPU learns in a device's place to `onCpu`.
+  void watchLearning(Napi::Function onJudged, Napi::Function onStopped, Napi::Function onCpu);
   Napi::Promise decide(Napi::Env env, const std::string& tenant, learn::Learner::Decision decision, int64_t candidate);
   Napi::Promise saveHead(Napi::Env env, const std::string& tenant, const std::string& path);
   Napi::Promise adoptHead(Napi::Env env, const std::string& tenant, const std::string& path, bool again);
@@ -87,7 +88,7 @@ class EngineHandle final : public OutcomeSink {
   Engine& open();
   learn::Learner& learner();
   void tellJudged(Napi::Env env, const learn::Judged& judged);
-  void tellStopped(Napi::Env env, const std::string& tenant, std::exception_ptr why);
+  std::function<void(const std::string&, std::exception_ptr)> tellerOf(Napi::FunctionReference& watcher);
   void receive(Napi::Env env, Napi::Function callback, Outcomes* batch);
   void post(Task task);
   template <typename T>
@@ -102,7 +103,7 @@ class EngineHandle final : public OutcomeSink {
   std::unique_ptr<Hook> hook_;
   std::unique_ptr<learn::Learner> learner_;  ///< outlives the engine, which hands it texts
   std::unique_ptr<Engine> engine_;
-  Napi::FunctionReference onJudged_, onStopped_;
+  Napi::FunctionReference onJudged_, onStopped_, onCpu_;
   bool closing_ = false;
   int promises_ = 0;   ///< pending
   bool held_ = false;  ///< whether channel_ holds the event loop now

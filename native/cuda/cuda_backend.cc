@@ -7,20 +7,19 @@
 namespace foretoken {
 namespace {
 
-/// What `create` makes, on a machine that can.
+/// What `create` makes. Throws what stood in its way.
 template <class T, class Create>
 std::unique_ptr<T> fromLibrary(const char* what, const Create& create) {
-  cudaInfo();  // throws where there is no device, or none that computes as it should
   foretoken_cuda_status status{};
   void* const made = create(CudaLibrary::open(), &status);
-  if (made == nullptr)
-    throw Error("CUDA_ERROR", std::string("CUDA failed while making ") + what + ": " + status.message);
+  if (made == nullptr) throw Error(status.error, std::string("while making ") + what + ": " + status.message);
   return std::unique_ptr<T>(static_cast<T*>(made));
 }
 
 }  // namespace
 
 std::unique_ptr<Backend> createCudaBackend(const CudaOptions& options) {
+  cudaInfo();  // throws where there is no device, or none that computes as it should
   return fromLibrary<Backend>("a backend", [&](const CudaLibrary& library, foretoken_cuda_status* status) {
     return library.createBackend(options.device, options.threads, status);
   });
@@ -29,14 +28,15 @@ std::unique_ptr<Backend> createCudaBackend(const CudaOptions& options) {
 namespace learn {
 
 StepTakers cudaStepTakers(int device) {
+  cudaInfo();
   StepTakers takers;
   takers.rows = fromLibrary<RowSteps>("a learner of rows", [&](const auto& library, foretoken_cuda_status* status) {
     return library.createRowSteps(device, status);
   });
   takers.layers = [device](const LayerStart& start) {
-    foretoken_cuda_status status{};
-    void* const made = CudaLibrary::open().createLayerSteps(device, &start, &status);
-    return std::unique_ptr<LayerSteps>(static_cast<LayerSteps*>(made));
+    return fromLibrary<LayerSteps>("a learner of layers", [&](const auto& library, foretoken_cuda_status* status) {
+      return library.createLayerSteps(device, &start, status);
+    });
   };
   return takers;
 }

@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "common/error.h"
 #include "common/philox.h"
 #include "learn/answer_blocks.h"
 #include "learn/cpu_layer_steps.h"
@@ -118,10 +119,29 @@ bool HeadLearner::step() {
   return true;
 }
 
+/// Elsewhere, if somebody is there for it, who can with this head and has memory.
 std::unique_ptr<LayerSteps> HeadLearner::beginLayers() {
   const LayerStart start{head_, target_, options_.layers, *live_};
-  std::unique_ptr<LayerSteps> elsewhere = takers_.layers ? takers_.layers(start) : nullptr;
-  return elsewhere ? std::move(elsewhere) : std::make_unique<CpuLayerSteps>(ops_, start);
+  try {
+    if (takers_.layers) return takers_.layers(start);
+  } catch (const Error& error) {
+    if (error.code() != "SHAPE_MISMATCH" && error.code() != "OUT_OF_MEMORY") throw;
+    takers_.onCpu(std::current_exception());
+  }
+  return std::make_unique<CpuLayerSteps>(ops_, start);
+}
+
+/// Layers that find no memory elsewhere go on on the CPU, from where they are, with moments that begin anew.
+bool HeadLearner::takeStep(const LabelledBlocks& batch) {
+  try {
+    return layers_->step(batch);
+  } catch (const Error& error) {
+    if (error.code() != "OUT_OF_MEMORY" || layers_->deviceBytes() == 0) throw;
+    takers_.onCpu(std::current_exception());
+  }
+  const LearnedHead soFar = layers_->learned();
+  layers_ = std::make_unique<CpuLayerSteps>(ops_, LayerStart{head_, target_, options_.layers, soFar});
+  return layers_->step(batch);
 }
 
 bool HeadLearner::stepLayers() {
@@ -132,7 +152,7 @@ bool HeadLearner::stepLayers() {
   expand(replay_.pickWhole(positionNoise(kPickingText, number)), head_.shape().fused, norm_, text);
   const double place = positionNoise(kPlacing, number);
   const LabelledBlocks batch = blocksInAnswer(head_.shape(), text, options_.layers.anchors, place);
-  skipped_ += batch.blocks.anchors() > 0 && !layers_->step(batch);
+  skipped_ += batch.blocks.anchors() > 0 && !takeStep(batch);
   ++layersSinceCandidate_;
   makeCandidate();
   return true;

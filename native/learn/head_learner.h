@@ -88,6 +88,7 @@ class HeadLearner {
                              const train::SlotLogits& given) const;
   SlotExamples examples(const train::LabelledBlocks& batch, const train::SlotLogits& given) const;
   std::unique_ptr<LayerSteps> beginLayers();
+  bool takeStep(const train::LabelledBlocks& batch);
   void makeCandidate();
   void offer(LearnedHead candidate);
   void dropCandidateInTime();

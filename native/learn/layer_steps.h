@@ -29,7 +29,8 @@ struct LayerStart {
 class LayerSteps {
  public:
   virtual ~LayerSteps() = default;
-  /// One step. False where the gradient is not finite, or there is no memory for one: nothing has moved then.
+  /// One step. False where the gradient is not finite. Nothing has moved then, nor where it throws OUT_OF_MEMORY,
+  /// because there is no memory for one.
   virtual bool step(const train::LabelledBlocks&) = 0;
   /// Goes on under the rows of another head.
   virtual void setRows(std::shared_ptr<const HeadRows>) = 0;
@@ -41,7 +42,7 @@ class LayerSteps {
   virtual size_t deviceBytes() const { return 0; }
 };
 
-/// Null where it can't, with this head or for lack of memory.
+/// Throws SHAPE_MISMATCH where it can't with this head, and OUT_OF_MEMORY; anything else is a failure.
 using MakeLayerSteps = std::function<std::unique_ptr<LayerSteps>(const LayerStart&)>;
 
 /// Whether steps move it.

@@ -59,7 +59,9 @@ Learner::Learner(train::LoadedHead file, std::shared_ptr<const HeadWeights> base
       head_(file_.shape),
       ops_(pool_, selectIsa(isa)),
       start_(std::make_shared<const LearnedHead>(
-          inParts({std::move(file_.weights), std::move(file_.draft), std::move(file_.delta)}, head_.before()))) {}
+          inParts({std::move(file_.weights), std::move(file_.draft), std::move(file_.delta)}, head_.before()))) {
+  takers_.onCpu = [this](std::exception_ptr why) { callbacks_.onCpu(whose_, std::move(why)); };
+}
 
 Learner::~Learner() { stop(); }
 

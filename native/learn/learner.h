@@ -48,6 +48,8 @@ struct LearnerCallbacks {
   std::function<void(const std::string& tenant, std::shared_ptr<const HeadWeights>)> drafts;
   /// Computing failed while it worked for this tenant: nobody learns any more, and what drafts goes on drafting.
   std::function<void(const std::string& tenant, std::exception_ptr why)> stopped;
+  /// A device can't take the steps of this tenant's layers, for want of memory or kernels; the CPU does.
+  std::function<void(const std::string& tenant, std::exception_ptr why)> onCpu;
 };
 
 class Learner final : public TextSink {
@@ -111,7 +113,7 @@ class Learner final : public TextSink {
   std::shared_ptr<const HeadWeights> base_;
   const LearnerOptions options_;
   const std::unique_ptr<Backend> packing_;
-  const StepTakers takers_;
+  StepTakers takers_;
   train::BlockHead head_;
   ThreadPool pool_{1};
   train::Ops ops_;

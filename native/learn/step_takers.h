@@ -1,5 +1,7 @@
 // Who takes steps of heads that learn in the CPU's place.
 #pragma once
+#include <exception>
+
 #include "learn/layer_steps.h"
 #include "learn/row_steps.h"
 
@@ -9,6 +11,8 @@ namespace foretoken::learn {
 struct StepTakers {
   std::shared_ptr<RowSteps> rows;
   MakeLayerSteps layers;
+  /// Is told where the CPU takes steps of layers that `layers` were to take, and why.
+  std::function<void(std::exception_ptr)> onCpu;
 };
 
 /// Those of libforetoken_cuda.so. Throws what createCudaBackend throws.

@@ -243,16 +243,38 @@ HeadLearner::Weights learned(Rig& rig, const learn::StepTakers& takers, bool oth
 void testLearner(const BlockHeadShape& shape) {
   Rig rig(shape);
   int made = 0;
-  const learn::StepTakers takers{nullptr, [&](const learn::LayerStart& start) {
+  const learn::StepTakers takers{nullptr,
+                                 [&](const learn::LayerStart& start) {
                                    ++made;
                                    return cuda::createLayerSteps(0, start);
-                                 }};
+                                 },
+                                 [](const std::exception_ptr&) { CHECK(!"the device can"); }};
   const HeadLearner::Weights device = learned(rig, takers, false), cpu = learned(rig, {}, false);
   CHECK(made == 1);
   checkAlike(rig, learn::together(*device), learn::together(*cpu), rig.start, 2);
   CHECK(*learned(rig, takers, true)->layers == *device->layers && made == 3);
-  // Where the device can't, the CPU does.
-  CHECK(*learned(rig, {nullptr, [](const learn::LayerStart&) { return nullptr; }}, true)->layers == *cpu->layers);
+}
+
+/// Where the device has no memory left for layers or for a step of theirs, the CPU goes on from where they are, and
+/// says so; a device that is lost is an error.
+void testFailures(const BlockHeadShape& shape) {
+  Rig rig(shape);
+  std::vector<std::string> told;
+  const learn::StepTakers takers{
+      nullptr, [](const learn::LayerStart& start) { return cuda::createLayerSteps(0, start); },
+      [&](const std::exception_ptr& why) { told.push_back(codeOf([&] { std::rethrow_exception(why); })); }};
+  const HeadLearner::Weights cpu = learned(rig, {}, false);
+  for (const int64_t after : {0, 1}) {  // weights; what a step takes
+    simt::faults.arm({simt::Call::allocate, after, cudaErrorMemoryAllocation});
+    CHECK(*learned(rig, takers, false)->layers == *cpu->layers);
+    CHECK(simt::faults.mend() && std::exchange(told, {}) == std::vector<std::string>{"OUT_OF_MEMORY"});
+  }
+  for (const auto of : {simt::Call::allocate, simt::Call::copy, simt::Call::launch, simt::Call::wait})
+    for (const int64_t after : {0, 1}) {
+      simt::faults.arm({of, after, cudaErrorIllegalAddress});
+      CHECK(codeOf([&] { learned(rig, takers, false); }) == "CUDA_ERROR");
+      CHECK(simt::faults.mend() && told.empty());
+    }
 }
 
 void testRefused() {
@@ -274,6 +296,7 @@ int main() {
   testGuard(two);
   testSchedules(one);
   testLearner(one);
+  testFailures(one);
   if (longRun()) testSlices();
   testRefused();
   return finish("layer_steps");

@@ -58,7 +58,7 @@ struct Rig {
     StepTakers takers;
     takers.layers = [this](const LayerStart&) -> std::unique_ptr<LayerSteps> {
       if (failing-- > 0) throw std::bad_alloc();
-      return nullptr;
+      throw Error("SHAPE_MISMATCH", "no kernels for such a head");
     };
     train::LoadedHead file{{head.weights, head.draft, head.delta}, head.shape, {"model", "", head.fused}};
     learner =
@@ -76,7 +76,8 @@ struct Rig {
                                  drafts.push_back(std::move(which));
                                  told.notify_all();
                                },
-                           .stopped = [](const std::string&, std::exception_ptr) { CHECK(!"learning goes on"); }});
+                           .stopped = [](const std::string&, std::exception_ptr) { CHECK(!"learning goes on"); },
+                           .onCpu = [](const std::string& tenant, std::exception_ptr) { CHECK(tenant == "a"); }});
   }
   ~Rig() { learner->stop(); }
 

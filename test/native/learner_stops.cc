@@ -25,7 +25,7 @@ constexpr const char* kLost = "CUDA_ERROR";
 
 /// When a device fails, and with what.
 struct Fault {
-  std::atomic<bool> steps = false, rows = false;
+  std::atomic<bool> steps = false, layerSteps = false, rows = false, making = false;
   std::string code = kLost;
   std::atomic<int> met = 0;
   void meet(bool now) {
@@ -50,7 +50,7 @@ class Rows final : public learn::RowSteps {
 class Layers final : public learn::LayerSteps {
  public:
   Layers(Fault& fault, learn::LearnedHead live) : fault_(fault), live_(std::move(live)) {}
-  bool step(const train::LabelledBlocks&) override { return fault_.meet(fault_.steps), true; }
+  bool step(const train::LabelledBlocks&) override { return fault_.meet(fault_.steps || fault_.layerSteps), true; }
   void setRows(std::shared_ptr<const learn::HeadRows> rows) override {
     fault_.meet(fault_.rows), live_.rows = std::move(rows);
   }
@@ -85,6 +85,7 @@ class Serving {
           learner_ = std::make_unique<Learner>(
               std::move(file), engine.head, createCpuBackend({1, ""}), "", rowsFirst(),
               learn::StepTakers{std::make_shared<Rows>(fault), [&](const learn::LayerStart& start) {
+                                  fault.meet(fault.making);
                                   return std::make_unique<Layers>(fault, start.live);
                                 }});
           engine.textSink = learner_.get();
@@ -98,6 +99,11 @@ class Serving {
                                       CHECK(tenant == "a");
                                       const std::lock_guard lock(mutex_);
                                       stops_.push_back(codeOf(why));
+                                    },
+                                    [&](const std::string& tenant, std::exception_ptr why) {
+                                      CHECK(tenant == "a");
+                                      const std::lock_guard lock(mutex_);
+                                      onCpu_.push_back(codeOf(why));
                                     }});
   }
 
@@ -144,6 +150,11 @@ class Serving {
     const std::lock_guard lock(mutex_);
     return stops_;
   }
+  /// Why the CPU took steps of layers.
+  std::vector<std::string> onCpu() const {
+    const std::lock_guard lock(mutex_);
+    return onCpu_;
+  }
   // As a decision or a wait left them.
   std::shared_ptr<const HeadWeights> drafts() const { return drafts_; }
   int swaps() const { return swaps_; }
@@ -164,7 +175,7 @@ class Serving {
   std::atomic<int64_t> candidate_ = 0;
   int swaps_ = 0;
   mutable std::mutex mutex_;
-  std::vector<std::string> stops_;
+  std::vector<std::string> stops_, onCpu_;
 };
 
 constexpr int64_t kStepsOfTurn = kRequests * 2;
@@ -221,10 +232,38 @@ void testLackOfMemory() {
   CHECK(serving.stops().empty());
 }
 
+/// Where a device has no memory for layers, or no kernels, the CPU takes their steps, and says why; also of layers that
+/// had begun there.
+void testLayersGoToTheCpu() {
+  const std::pair<const char*, std::atomic<bool> Fault::*> ways[] = {
+      {"OUT_OF_MEMORY", &Fault::making}, {"SHAPE_MISMATCH", &Fault::making}, {"OUT_OF_MEMORY", &Fault::layerSteps}};
+  for (const auto& [code, when] : ways) {
+    Fault fault;
+    fault.code = code;
+    fault.*when = true;
+    Serving serving(fault);
+    serving.turn();
+    serving.awaitSteps(kStepsOfTurn);
+    CHECK(serving.onCpu() == std::vector<std::string>{code} && serving.stops().empty());
+    CHECK(fault.met == 1 && serving.counters().deviceBytes == kRowBytes && serving.counters().skipped == 0);
+  }
+}
+
+/// Any other failure to make them ends learning.
+void testLayersAreNotMade() {
+  Fault fault;
+  fault.making = true;
+  Serving serving(fault);
+  serving.turn();
+  CHECK(serving.awaitStop() == std::vector<std::string>{kLost} && serving.onCpu().empty() && fault.met == 1);
+}
+
 }  // namespace
 
 int main() {
   testStepFails();
+  testLayersGoToTheCpu();
+  testLayersAreNotMade();
   testPromotionFails();
   testLackOfMemory();
   return finish("learner_stops");

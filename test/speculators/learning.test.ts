@@ -15,10 +15,11 @@ const price = (drafted: number): number => (drafted > 0 ? 1.1 + 0.03 * drafted :
 class Recorder {
   readonly asked: string[] = [];
   stop: (tenant: string, why: Error) => void = () => undefined;
+  onCpu = this.stop;
   candidates = new Map<string, number>();
   readonly engine = {
-    watchLearning: (_: unknown, onStopped: (tenant: string, why: Error) => void) => {
-      this.stop = onStopped;
+    watchLearning: (_: unknown, onStopped: Recorder['stop'], onCpu: Recorder['stop']) => {
+      Object.assign(this, { stop: onStopped, onCpu });
     },
     decide: (tenant: string, decision: string, candidate: number) => {
       this.asked.push(`${tenant} ${decision} ${candidate}`);
@@ -273,5 +274,14 @@ test('where computing fails an event says so with its code, and what was promote
   expect(events.at(-1)).toEqual({ kind: 'stopped', tenant: 'a', version: 1, evidence });
   recorder.stop('new', Object.assign(new Error('?'), { code: 'INTERNAL_ERROR' }));
   expect(events.at(-1)).toMatchObject({ kind: 'stopped', tenant: 'new', version: 0 });
+  await own.close();
+});
+
+test('where the CPU takes the steps of layers in place of a device, an event says why', async () => {
+  const recorder = promising('a');
+  const { learning: own, events } = learning(recorder);
+  recorder.onCpu('a', Object.assign(new Error('no memory left'), { code: 'OUT_OF_MEMORY' }));
+  const evidence = { code: 'OUT_OF_MEMORY', why: 'no memory left' };
+  expect(events).toEqual([{ kind: 'onCpu', tenant: 'a', version: 0, evidence }]);
   await own.close();
 });
