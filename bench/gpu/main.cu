@@ -45,13 +45,11 @@ void requireDevice() {
 
 int measure(const Options& options) {
   requireDevice();
-  Report report(cardName());
+  Report report(cardName(), options.json);
   const double ceiling = readCeiling();
   report.add("readGBs", 1e-9 * ceiling);
   bool good = true;
   for (const std::string& part : options.parts) good = run(part, options, ceiling, report) && good;
-  if (!options.json.empty() && !report.write(options.json.c_str()))
-    return std::fprintf(stderr, "%s can't be written\n", options.json.c_str()), 1;
   return good ? 0 : 1;
 }
 

@@ -36,14 +36,24 @@ void testReport() {
   CHECK(cardKey("NVIDIA B200", 10, 0) == "b200" && cardKey("NVIDIA RTX 5090", 12, 0) == "sm120");
   const test::TemporaryFolder folder;
   const std::string path = folder.path() + "/gpu.json";
-  Report report("h100");
+  Report report("h100", path);
   report.add("readGBs", 3000.5);
+  // A file that is there and whole after each figure.
+  CHECK(JsonDocument::open(path).root().at("summary").at("h100.readGBs").number() == 3000.5);
   report.add("step.fp8.m1.ms", 0.25);
-  CHECK(report.write(path.c_str()) && !report.write((folder.path() + "/none/gpu.json").c_str()));
   const JsonDocument json = JsonDocument::open(path);
   CHECK(json.root().at("suite").string() == "gpu" && json.root().at("card").string() == "h100");
   const Json& summary = json.root().at("summary");
   CHECK(summary.at("h100.readGBs").number() == 3000.5 && summary.at("h100.step.fp8.m1.ms").number() == 0.25);
+  const auto files = std::filesystem::directory_iterator(folder.path());
+  CHECK(std::distance(begin(files), end(files)) == 1);
+  std::string said;
+  try {
+    Report("h100", folder.path() + "/none/gpu.json").add("readGBs", 1);
+  } catch (const std::runtime_error& error) {
+    said = error.what();
+  }
+  CHECK(said == folder.path() + "/none/gpu.json can't be written");
 }
 
 /// A pass's first row draws the same token whatever the number of rows.
