@@ -6,9 +6,11 @@
 #include <string>
 #include <vector>
 
+#include "cuda/common/codec.cuh"
 #include "cuda/common/load.cuh"
 #include "cuda/common/mma.cuh"
 #include "cuda/common/reduce.cuh"
+#include "cuda/common/tensor.cuh"
 
 namespace foretoken::bench {
 
@@ -86,27 +88,152 @@ __global__ void probeRounding(uint32_t* out) {
   }
 }
 
-/// Words that a probe uses: the first kProbeWords are its result.
-constexpr int kProbeWords = 128, kProbeRoom = 256;
+/// e4m3 and e2m1, both ways. Eight e2m1 codes come out in an order of the device's own.
+__global__ void probeCodes(uint32_t* out) {
+  const uint32_t word = threadIdx.x * 2654435761u;
+  out[threadIdx.x * 4] = decodeE4m3Pair(word & 0x7e7eu);  // no NaN, whose bits are the device's
+  const float low = __uint_as_float((word & 0x87ffffffu) | 0x38000000u), high = low * -3.7f;
+  out[threadIdx.x * 4 + 1] = encodeE4m3Pair(low, high) | encodeE2m1Pair(low, high) << 16;
+  uint32_t pairs[4], sum = 0;
+  decodeE2m1(word, pairs);
+  for (int i = 0; i < 8; ++i) {
+    const uint32_t half = pairs[e2m1Slot(i) / 2] >> (e2m1Slot(i) % 2 * 16);
+    sum = sum * 31 + __float_as_uint(toFloat(F16{}, static_cast<uint16_t>(half)) * e2m1Factor());
+  }
+  out[threadIdx.x * 4 + 2] = sum;
+  out[threadIdx.x * 4 + 3] = spread(word, 0) ^ spread(word, 1);
+}
 
-/// A name and what writes its words to memory that the kernel can reach.
+// --- tiles of shared memory
+// ------------------------------------------------------------------------------------------
+
+constexpr int kProbeTile = 128 * kSwizzledRow;            ///< bytes
+constexpr int kProbeShared = 2 * kProbeTile + 64;         ///< two tiles, a barrier, an address
+constexpr int kProbeRows = 200, kProbeCols = 208;         ///< of the matrix that boxes are of
+constexpr int kProbeInput = kProbeRows * kProbeCols / 4;  ///< words
+constexpr int kProductThreads = kWarpgroup, kSums = 128;  ///< sums: of a lane of tensor memory
+
+/// e4m3 of -2 .. 2, so that sums are exact.
+__global__ void probeFill(uint32_t* codes) {
+  const uint32_t i = blockIdx.x * blockDim.x + threadIdx.x, mixed = i * 2654435761u;
+  if (i >= kProbeInput) return;
+  const auto small = [&](int at) { return static_cast<float>(static_cast<int>(mixed >> at & 7) % 5 - 2); };
+  codes[i] = encodeE4m3Pair(small(5), small(11)) | encodeE4m3Pair(small(17), small(27)) << 16;
+}
+
+/// What every probe of tiles has in shared memory.
+struct ProbeTiles {
+  unsigned char* const a = dynamicShared();
+  unsigned char* const b = a + kProbeTile;
+  uint64_t* const barrier = reinterpret_cast<uint64_t*>(b + kProbeTile);
+  uint32_t* const address = reinterpret_cast<uint32_t*>(barrier + 1);
+
+  /// Boxes at the matrix's start, and at a place from which they reach beyond its end.
+  __device__ void load(const TensorMap& map) const {
+    if (threadIdx.x == 0) {
+      initMbarrier(barrier, 1);
+      fenceMbarriers();
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      arriveExpecting(barrier, 2 * kProbeTile);
+      copyBox(a, map, 0, 0, barrier);
+      copyBox(b, map, 96, 88, barrier);
+    }
+    waitFor(barrier, 0);
+  }
+};
+
+/// The bytes of both boxes as they lie in shared memory.
+template <class = void>
+__global__ void probeSwizzle(const __grid_constant__ TensorMap map, uint32_t* out) {
+  const ProbeTiles tiles;
+  tiles.load(map);
+  for (int i = static_cast<int>(threadIdx.x); i < 2 * kProbeTile / 4; i += kProductThreads)
+    out[i] = reinterpret_cast<const uint32_t*>(tiles.a)[i];
+}
+
+/// Four products of descriptors 32 columns apart: 64 x 128 sums.
+template <class = void>
+__global__ void probeWgmma(const __grid_constant__ TensorMap map, uint32_t* out) {
+  if (!compiledFor(MatrixUnit::wgmma)) return;
+  const ProbeTiles tiles;
+  tiles.load(map);
+  float d[64];
+  fenceProducts();
+  for (int k = 0; k < 4; ++k) multiplyTiles(d, tileOperand(tiles.a) + 2 * k, tileOperand(tiles.b) + 2 * k, k > 0);
+  commitProducts();
+  waitProducts(d);
+  for (int i = 0; i < 64; ++i) out[threadIdx.x * 64 + i] = __float_as_uint(d[i] + 0.0f);  // no -0
+}
+
+/// The same of tensor memory: 128 x 128 sums.
+template <class = void>
+__global__ void probeTensor(const __grid_constant__ TensorMap map, uint32_t* out) {
+  if (!compiledFor(MatrixUnit::tcgen05)) return;
+  const ProbeTiles tiles;
+  const uint32_t warp = threadIdx.x / kWarp;
+  if (warp == 0) allocateTensorMemory(tiles.address, kSums);
+  tiles.load(map);
+  fenceTensorBefore();
+  __syncthreads();
+  fenceTensorAfter();
+  if (threadIdx.x == 0) {
+    for (int k = 0; k < 4; ++k)
+      orderProduct(*tiles.address, tensorOperand(tiles.a) + 2 * k, tensorOperand(tiles.b) + 2 * k, k > 0);
+    commitOrders(tiles.barrier);
+  }
+  waitFor(tiles.barrier, 1);
+  fenceTensorAfter();
+  for (int column = 0; column < kSums; column += kTensorPart) {
+    float d[kTensorPart];
+    loadTensorMemory(*tiles.address + column + (warp * kWarp << 16), d);
+    for (int i = 0; i < kTensorPart; ++i) out[threadIdx.x * kSums + column + i] = __float_as_uint(d[i] + 0.0f);
+  }
+  fenceTensorBefore();
+  __syncthreads();
+  if (warp == 0) freeTensorMemory(*tiles.address, kSums);
+}
+
+// --- all of them
+// -----------------------------------------------------------------------------------------------------
+
+/// A name, the unit that it is about if it is one, how many words it writes, how many it needs, and what writes them to
+/// memory that kernels can reach.
 struct Probe {
   std::string name;
+  MatrixUnit unit;
+  int words, room;
   std::function<cudaError_t(uint32_t*)> run;
 };
 
 inline std::vector<Probe> probes() {
-  const auto of = [](void (*kernel)(uint32_t*)) {
-    return [kernel](uint32_t* out) { return launch(kernel, 1, 32, 0, nullptr, out); };
+  const auto ofWarp = [](const char* name, void (*kernel)(uint32_t*)) {
+    return Probe{name, MatrixUnit::none, 128, 256,
+                 [kernel](uint32_t* out) { return launch(kernel, 1, kWarp, 0, nullptr, out); }};
   };
-  return {{"mma.f16", of(probeMma<F16>)},
-          {"mma.bf16", of(probeMma<Bf16>)},
-          {"mma.s8", of(probeMmaBytes)},
-          {"ldmatrix", of(probeLoadMatrix<false>)},
-          {"ldmatrix.trans", of(probeLoadMatrix<true>)},
-          {"cp.async", of(probeCopy)},
-          {"warp", of(probeWarp)},
-          {"rounding", of(probeRounding)}};
+  const auto ofTiles = [](const char* name, MatrixUnit unit, int words, void (*kernel)(TensorMap, uint32_t*)) {
+    return Probe{name, unit, words, words + kProbeInput, [words, kernel](uint32_t* out) {
+                   TensorMap map;
+                   cudaError_t error = makeTensorMap(map, out + words, kProbeRows, kProbeCols, kProbeCols, 128);
+                   if (error == cudaSuccess)
+                     error = launch(probeFill, ceilDiv(kProbeInput, 256), 256, 0, nullptr, out + words);
+                   if (error != cudaSuccess) return error;
+                   return launch(kernel, 1, kProductThreads, kProbeShared, nullptr, map, out);
+                 }};
+  };
+  return {ofWarp("mma.f16", probeMma<F16>),
+          ofWarp("mma.bf16", probeMma<Bf16>),
+          ofWarp("mma.s8", probeMmaBytes),
+          ofWarp("ldmatrix", probeLoadMatrix<false>),
+          ofWarp("ldmatrix.trans", probeLoadMatrix<true>),
+          ofWarp("cp.async", probeCopy),
+          ofWarp("warp", probeWarp),
+          ofWarp("rounding", probeRounding),
+          ofWarp("codes", probeCodes),
+          ofTiles("swizzle", MatrixUnit::none, 2 * kProbeTile / 4, probeSwizzle<>),
+          ofTiles("wgmma", MatrixUnit::wgmma, kProductThreads * 64, probeWgmma<>),
+          ofTiles("tcgen05", MatrixUnit::tcgen05, kProductThreads * kSums, probeTensor<>)};
 }
 
 }  // namespace foretoken::bench

@@ -13,6 +13,10 @@ struct ModelShape {
   int layers, width, inner, heads, kvHeads, headDim, vocabulary;
 };
 
+constexpr ModelShape kLlama8B{32, 4096, 14336, 32, 8, 128, 128256};
+/// Different layers of it: of any format more bytes than three times L2.
+constexpr int kLlamaDistinct = 4;
+
 class RandomModel {
  public:
   /// Layers take turns with the weights of the first `distinct`. Room for passes of `maxRows` rows behind `context`
@@ -60,8 +64,12 @@ class RandomModel {
     backend_.sample(*logits_, shape_.vocabulary, std::span(sampled_).first(rows), std::span(results_).first(rows));
   }
 
-  /// The token that the first row of the latest pass drew.
+  /// Of the latest pass: the token that its first row drew, and the logits of its rows.
   int32_t first() const { return results_[0].token; }
+  std::vector<float> logits(int rows) {
+    const float* const read = backend_.read(*logits_, rows);
+    return {read, read + static_cast<int64_t>(rows) * shape_.vocabulary};
+  }
 
  private:
   struct Weights {
