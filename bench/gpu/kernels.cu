@@ -1,11 +1,14 @@
 #include "bench/gpu/kernels.h"
 
+#include <set>
 #include <string>
 
 #include "bench/gpu/device.cuh"
 #include "bench/gpu/random_codes.h"
 #include "bench/gpu/shapes.h"
 #include "cuda/gemm/skinny.h"
+#include "cuda/step/norm.cuh"
+#include "cuda/step/pass_words.h"
 
 namespace foretoken::bench {
 namespace {
@@ -59,8 +62,38 @@ void skinny(Report& report, double ceiling) {
     }
 }
 
+/// RMSNorm and what a product wants of its inputs, by the widths of shapes.h.
+void normalised(Report& report) {
+  constexpr int kMost = 128;
+  std::set<int64_t> widths;
+  for (const Shape& shape : kShapes) widths.insert(shape.k);
+  for (const int64_t width : widths) {
+    const auto cols = static_cast<int>(width);
+    const DeviceArray<float> in(std::vector<float>(size_t(kMost) * cols, 0.5f)), weight(std::vector<float>(cols, 1));
+    for (const int tokens : kSkinny) {
+      Pass pass;
+      pass.rows = tokens;
+      PassWords words;
+      words.begin(pass);
+      const DeviceArray<int32_t> uploaded(std::vector<int32_t>(words.words().begin(), words.words().end()));
+      Activations x{nullptr, nullptr, tokens, cols};
+      const DeviceArray<uint4> fragments(x.size());
+      const DeviceArray<float> factors(tokens);
+      x.fragments = fragments.get(), x.factors = factors.get();
+      const NormArgs args{uploaded.get(), in.get(), weight.get(), 1e-5f, false, x, WeightCode::e4m3};
+      report.add("normalise." + std::to_string(cols) + ".m" + std::to_string(tokens) + ".us",
+                 1e6 * medianSeconds([&](int) {
+                   FORETOKEN_CUDA_CHECK(launch(normalise, dim3(tokens), dim3(kNormThreads), 0, nullptr, args));
+                 }));
+    }
+  }
+}
+
 }  // namespace
 
-void kernels(Report& report, double ceiling) { skinny(report, ceiling); }
+void kernels(Report& report, double ceiling) {
+  skinny(report, ceiling);
+  normalised(report);
+}
 
 }  // namespace foretoken::bench

@@ -3,7 +3,8 @@
 
 namespace foretoken::bench {
 
-/// Every kernel of a step at the shapes of shapes.h. `ceiling`: bytes/s of reading, of which shares are.
+/// The skinny product, and its inputs prepared, at the shapes of shapes.h. `ceiling`: bytes/s of reading, of which
+/// shares are.
 void kernels(Report& report, double ceiling);
 
 }  // namespace foretoken::bench

@@ -1,20 +1,18 @@
 #include "bench/gpu/layers.h"
 
 #include <atomic>
-#include <chrono>
 #include <exception>
-#include <numeric>
 #include <thread>
 
 #include "bench/gpu/device.cuh"
+#include "bench/gpu/head_case.h"
+#include "bench/gpu/random_model.h"
+#include "bench/gpu/wall_time.h"
+#include "cuda/backend/cuda_backend.h"
 #include "cuda/train/device_layers.h"
-#include "learn/answer_blocks.h"
 
 namespace foretoken::bench {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-using train::Floats;
 
 constexpr train::BlockHeadShape kShape{.width = 4096,
                                        .fused = 3,
@@ -27,49 +25,10 @@ constexpr train::BlockHeadShape kShape{.width = 4096,
                                        .positions = 8192,
                                        .epsilon = 1e-5f,
                                        .rotaryBase = 500000};
-constexpr int64_t kTextTokens = 544, kAnswer = 256, kDifferent = 64;
-constexpr int kSteps = 15, kWarmUp = 5;
+constexpr int64_t kTextTokens = 544, kAnswer = 288;
 
-/// Numbers of no pattern around 0.
-Floats numbers(int64_t count, float spread) {
-  Floats out(static_cast<size_t>(count));
-  uint32_t state = 1;
-  for (float& x : out) x = (static_cast<float>((state = state * 1664525u + 1013904223u) >> 8) * 0x1p-23f - 1) * spread;
-  return out;
-}
-
-/// What the learner of such a head holds of its target.
-struct Target {
-  const std::vector<uint16_t> embedding = std::vector<uint16_t>(kDifferent * kShape.width, 0x3c00);
-  train::TargetTables tables;
-
-  Target() {
-    tables.embedding = embedding.data();
-    tables.draft.resize(static_cast<size_t>(kShape.vocabulary));
-    std::iota(tables.draft.begin(), tables.draft.end(), 0);
-    tables.place = tables.draft;
-    tables.output = numbers(kShape.vocabulary * kShape.width, 0.02f);
-  }
-};
-
-train::LabelledBlocks blocks() {
-  train::TrainSequence text;
-  text.answer = kAnswer;
-  for (int32_t i = 0; i < kTextTokens; ++i) text.token.push_back(i % kDifferent);
-  for (int64_t l = 0; l < kShape.fused; ++l) text.features.push_back(numbers(kTextTokens * kShape.width, 1));
-  text.state = numbers(kTextTokens * kShape.width, 1);
-  return learn::blocksInAnswer(kShape, text, learn::LayerOptions().anchors, 0.5);
-}
-
-double medianStep(learn::LayerSteps& steps, const train::LabelledBlocks& batch) {
-  std::vector<double> seconds;
-  for (int i = 0; i < kWarmUp + kSteps; ++i) {
-    const auto begin = Clock::now();
-    if (!steps.step(batch)) throw Error("NOT_FINITE", "a step of layers was not taken");
-    if (i >= kWarmUp) seconds.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
-  }
-  std::nth_element(seconds.begin(), seconds.begin() + kSteps / 2, seconds.end());
-  return seconds[kSteps / 2];
+void step(learn::LayerSteps& steps, const train::LabelledBlocks& batch) {
+  if (!steps.step(batch)) throw Error("NOT_FINITE", "a step of layers was not taken");
 }
 
 /// The latest time at which a block began, nanoseconds.
@@ -111,37 +70,72 @@ class Waiting {
   cuda::Graph graph_;
 };
 
-/// The longest wait beside steps on another thread.
+/// Steps one after the other on a thread of their own, until `end`.
+class Learning {
+ public:
+  Learning(learn::LayerSteps& steps, const train::LabelledBlocks& batch)
+      : thread_([this, &steps, &batch] {
+          try {
+            while (!ended_) step(steps, batch);
+          } catch (...) {
+            failure_ = std::current_exception();
+          }
+        }) {}
+  ~Learning() { join(); }
+  /// Throws what ended it before.
+  void end() {
+    join();
+    if (failure_) std::rethrow_exception(failure_);
+  }
+
+ private:
+  void join() {
+    ended_ = true;
+    if (thread_.joinable()) thread_.join();
+  }
+
+  std::atomic<bool> ended_ = false;
+  std::exception_ptr failure_;
+  std::thread thread_;
+};
+
+/// The longest wait beside steps.
 double longestWait(learn::LayerSteps& steps, const train::LabelledBlocks& batch) {
+  constexpr int kWaits = 2000;
   Waiting waiting;
-  std::atomic<bool> done = false;
-  std::exception_ptr failure;
-  std::thread learner([&] {
-    try {
-      medianStep(steps, batch);
-    } catch (...) {
-      failure = std::current_exception();
-    }
-    done = true;
-  });
+  Learning learning(steps, batch);
   double longest = 0;
-  while (!done) longest = std::max(longest, waiting.seconds());
-  learner.join();
-  if (failure) std::rethrow_exception(failure);
+  for (int i = 0; i < kWaits; ++i) longest = std::max(longest, waiting.seconds());
+  learning.end();
   return longest;
+}
+
+/// A decode step of a whole model, alone and beside steps.
+void decodeBeside(Report& report, learn::LayerSteps& steps, const train::LabelledBlocks& batch) {
+  constexpr int kContext = 1024, kRows = 8, kRepeats = 200;
+  cuda::CudaBackend backend({0, static_cast<int>(std::thread::hardware_concurrency())});
+  RandomModel model(backend, kLlama8B, KvFormat::bf16, Format::fp8, kLlamaDistinct, kContext, kRows);
+  for (const int rows : {1, kRows}) {
+    const auto median = [&] { return medianWallSeconds([&] { model.step(rows); }, kRepeats); };
+    const double alone = median();
+    Learning learning(steps, batch);
+    const double beside = median();
+    learning.end();
+    const std::string key = "training.beside.m" + std::to_string(rows);
+    report.add(key + ".ms", 1e3 * beside);
+    report.add(key + ".cost", beside / alone);
+  }
 }
 
 }  // namespace
 
 void layers(Report& report) {
-  train::BlockHead head(kShape);
-  const Target target;
-  const Floats weights = numbers(head.parameters().size(), 0.03f);
-  const learn::LearnedHead live = learn::inParts({weights, target.tables.draft, {}}, head.before());
-  const auto steps = cuda::createLayerSteps(0, {head, target.tables, learn::LayerOptions(), live});
-  const train::LabelledBlocks batch = blocks();
-  report.add("training.layers.ms", 1e3 * medianStep(*steps, batch));
+  HeadCase learned(kShape, learn::LayerOptions());
+  const auto steps = cuda::createLayerSteps(0, learned.start());
+  const train::LabelledBlocks batch = learned.blocks(kTextTokens, kAnswer);
+  report.add("training.layers.ms", 1e3 * medianWallSeconds([&] { step(*steps, batch); }, 15));
   report.add("training.layers.longestUs", 1e6 * longestWait(*steps, batch));
+  decodeBeside(report, *steps, batch);
 }
 
 }  // namespace foretoken::bench

@@ -3,9 +3,11 @@
 #include <stdexcept>
 #include <string>
 
+#include "bench/gpu/attention.h"
 #include "bench/gpu/ceiling.h"
 #include "bench/gpu/conformance.h"
 #include "bench/gpu/device.cuh"
+#include "bench/gpu/drafting.h"
 #include "bench/gpu/drawing.h"
 #include "bench/gpu/kernels.h"
 #include "bench/gpu/layers.h"
@@ -29,7 +31,10 @@ std::string cardName() {
 bool run(const std::string& part, const Options& options, double ceiling, Report& report) {
   if (part == "conformance") return conformance(report, options.executor, options.golden);
   if (part == "sanitize") return sanitize(), true;
-  if (part == "kernels") return kernels(report, ceiling), prefill(report), drawing(report);
+  if (part == "kernels") {
+    kernels(report, ceiling), attention(report, ceiling), prefill(report), drafting(report);
+    return drawing(report);
+  }
   if (part == "step") return step(report, ceiling);
   return training(report), layers(report), true;
 }

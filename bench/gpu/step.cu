@@ -1,32 +1,16 @@
 #include "bench/gpu/step.h"
 
-#include <algorithm>
-#include <chrono>
 #include <string>
 #include <thread>
 
 #include "bench/gpu/random_model.h"
+#include "bench/gpu/wall_time.h"
 #include "cuda/backend/cuda_backend.h"
 
 namespace foretoken::bench {
 namespace {
 
-constexpr ModelShape kLlama{32, 4096, 14336, 32, 8, 128, 128256};
 constexpr int kContext = 1024, kMaxRows = 64;
-/// Different layers: of any format more bytes than three times L2.
-constexpr int kDistinct = 4;
-
-double medianStep(RandomModel& model, int rows) {
-  using Clock = std::chrono::steady_clock;
-  std::vector<double> seconds;
-  for (int i = 0; i < 25; ++i) {
-    const auto begin = Clock::now();
-    model.step(rows);
-    if (i >= 5) seconds.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
-  }
-  std::nth_element(seconds.begin(), seconds.begin() + 10, seconds.end());
-  return seconds[10];
-}
 
 }  // namespace
 
@@ -36,11 +20,11 @@ bool step(Report& report, double ceiling) {
   bool equal = true;
   for (const auto& [name, format] : formats) {
     cuda::CudaBackend backend({0, static_cast<int>(std::thread::hardware_concurrency())});
-    RandomModel model(backend, kLlama, KvFormat::bf16, format, kDistinct, kContext, kMaxRows);
+    RandomModel model(backend, kLlama8B, KvFormat::bf16, format, kLlamaDistinct, kContext, kMaxRows);
     double one = 0;
     int32_t alone = -1;
     for (const int rows : {1, 2, 4, 8, 16, 32, 64}) {
-      const double seconds = medianStep(model, rows);
+      const double seconds = medianWallSeconds([&] { model.step(rows); });
       if (rows == 1) one = seconds, alone = model.first();
       equal = equal && model.first() == alone;
       const std::string key = std::string("step.") + name + ".m" + std::to_string(rows);
