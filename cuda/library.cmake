@@ -1,6 +1,7 @@
-# libforetoken_cuda.so: static CUDA runtime, so that only the driver is needed where it runs; code for Hopper (90a) and
-# for the Blackwell family (100f). The architectures are spelled as nvcc options because CMake's own list knows no
-# families before 3.31.
+# libforetoken_cuda.so: static CUDA runtime, so that only the driver is needed where it runs. The architectures are
+# spelled as nvcc options because CMake's own list knows no families before 3.31.
+set(FORETOKEN_ARCHITECTURES "90a;100f" CACHE STRING
+  "What libforetoken_cuda.so has code for, as in sm_…: Hopper (90a) and the Blackwell family (100f, from CUDA 12.9 on)")
 include(CheckLanguage)
 check_language(CUDA)
 if(NOT CMAKE_CUDA_COMPILER)
@@ -13,11 +14,17 @@ endif()
 
 set(CMAKE_CUDA_ARCHITECTURES OFF)
 enable_language(CUDA)
-if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12.9)
+# Families of architectures (100f) are known from 12.9 on, all else that is needed from 12.8 on.
+set(needed 12.8)
+if(FORETOKEN_ARCHITECTURES MATCHES "f")
+  set(needed 12.9)
+endif()
+if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS ${needed})
   if(FORETOKEN_CUDA STREQUAL "ON")
-    message(FATAL_ERROR "nvcc ${CMAKE_CUDA_COMPILER_VERSION} is too old: CUDA 12.9 or newer is needed")
+    message(FATAL_ERROR "nvcc ${CMAKE_CUDA_COMPILER_VERSION} is too old: CUDA ${needed} or newer is needed for "
+      "FORETOKEN_ARCHITECTURES=${FORETOKEN_ARCHITECTURES}")
   endif()
-  message(STATUS "nvcc ${CMAKE_CUDA_COMPILER_VERSION} is older than 12.9: building for the CPU alone")
+  message(STATUS "nvcc ${CMAKE_CUDA_COMPILER_VERSION} is older than ${needed}: building for the CPU alone")
   return()
 endif()
 
@@ -37,7 +44,9 @@ target_link_libraries(foretoken_cuda PRIVATE foretoken_core)
 # Bits are a promise here too: a kernel's instances for one row and for many must not differ in what the compiler fuses.
 # Kernels spell out fmaf. Constexpr functions of native/ (codecs, philox, layouts) are device functions as they are.
 target_compile_options(foretoken_cuda PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:--compiler-options=-Wall,-Wextra>"
-  "$<$<COMPILE_LANGUAGE:CUDA>:--fmad=false;--expt-relaxed-constexpr>"
-  "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-gencode arch=compute_90a,code=sm_90a>"
-  "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-gencode arch=compute_100f,code=sm_100f>")
+  "$<$<COMPILE_LANGUAGE:CUDA>:--fmad=false;--expt-relaxed-constexpr>")
+foreach(architecture ${FORETOKEN_ARCHITECTURES})
+  target_compile_options(foretoken_cuda PRIVATE
+    "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-gencode arch=compute_${architecture},code=sm_${architecture}>")
+endforeach()
 target_link_options(foretoken_cuda PRIVATE -Wl,--exclude-libs,ALL)
