@@ -104,8 +104,7 @@ __global__ void probeCodes(uint32_t* out) {
   out[threadIdx.x * 4 + 3] = spread(word, 0) ^ spread(word, 1);
 }
 
-// --- tiles of shared memory
-// ------------------------------------------------------------------------------------------
+// --- tiles of shared memory ------------------------------------------------------------------------------------------
 
 constexpr int kProbeTile = 128 * kSwizzledRow;            ///< bytes
 constexpr int kProbeShared = 2 * kProbeTile + 64;         ///< two tiles, a barrier, an address
@@ -195,8 +194,7 @@ __global__ void probeTensor(const __grid_constant__ TensorMap map, uint32_t* out
   if (warp == 0) freeTensorMemory(*tiles.address, kSums);
 }
 
-// --- all of them
-// -----------------------------------------------------------------------------------------------------
+// --- all of them -----------------------------------------------------------------------------------------------------
 
 /// A name, the unit that it is about if it is one, how many words it writes, how many it needs, and what writes them to
 /// memory that kernels can reach.

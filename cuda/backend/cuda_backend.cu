@@ -335,8 +335,7 @@ void CudaBackend::multiply(const Matrix& w, const Tensor& in, const float* norm,
   x.factors = static_cast<float*>(scratch(factors_, rows * sizeof(float)));
   const SkinnyPlan plan = skinnyPlan(m.skinny(), outputs, cols, rows);
   float* const sums = static_cast<float*>(scratch(sums_, plan.sums(outputs, rows) * sizeof(float)));
-  const WeightCode code = isFp4(m.skinny()) ? WeightCode::e2m1 : WeightCode::e4m3;
-  note(NormaliseOp{{passWords(), own(in).data(), weight, eps, ofLogitRows, x, code}});
+  note(NormaliseOp{{passWords(), own(in).data(), weight, eps, ofLogitRows, x, weightCode(m.skinny())}});
   note(ProductOp{m.skinny(), plan, m.weights(), x, {{own(out).data(), how}, sums}});
 }
 

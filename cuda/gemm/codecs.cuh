@@ -33,14 +33,17 @@ __device__ __forceinline__ void place(const uint32_t (&upper)[4], const uint32_t
   }
 }
 
-/// e4m3 with one factor a row, which waits until the end.
-struct Fp8Rows {
-  static constexpr SkinnyFormat kFormat = SkinnyFormat::fp8Rows;
-  static constexpr WeightCode kCode = WeightCode::e4m3;
+/// One factor a row is all the scale there is, and that waits until the end.
+struct ScaledByRows {
   static constexpr int kPromotedGroups = 0;
   struct Scales {};
   static __device__ Scales loadScales(const unsigned char*, int, int, int, const EvictFirst&) { return {}; }
   static __device__ __forceinline__ float factor() { return 1; }
+};
+
+/// e4m3.
+struct Fp8Rows : ScaledByRows {
+  static constexpr SkinnyFormat kFormat = SkinnyFormat::fp8Rows;
   static __device__ __forceinline__ void decode(const StepChunks& chunks, int group, const Scales&, GroupOperand& a) {
     uint32_t rows[2][4];
 #pragma unroll
@@ -49,14 +52,9 @@ struct Fp8Rows {
   }
 };
 
-/// f16 with one factor a row: for weights that come in 16 bits or more.
-struct F16Rows {
+/// f16, for weights that come in 16 bits or more.
+struct F16Rows : ScaledByRows {
   static constexpr SkinnyFormat kFormat = SkinnyFormat::f16Rows;
-  static constexpr WeightCode kCode = WeightCode::e4m3;
-  static constexpr int kPromotedGroups = 0;
-  using Scales = Fp8Rows::Scales;
-  static __device__ Scales loadScales(const unsigned char*, int, int, int, const EvictFirst&) { return {}; }
-  static __device__ __forceinline__ float factor() { return 1; }
   static __device__ __forceinline__ void decode(const StepChunks& chunks, int group, const Scales&, GroupOperand& a) {
     uint32_t rows[2][4];
 #pragma unroll
@@ -68,7 +66,6 @@ struct F16Rows {
 /// e4m3 with a scale for every 128 x 128 weights: a step is 128 columns.
 struct Fp8Blocks {
   static constexpr SkinnyFormat kFormat = SkinnyFormat::fp8Blocks;
-  static constexpr WeightCode kCode = WeightCode::e4m3;
   static constexpr int kPromotedGroups = 4;
   using Scales = float;
   static __device__ __forceinline__ Scales loadScales(const unsigned char* scales, int tile, int step, int steps,
@@ -86,7 +83,6 @@ struct Fp8Blocks {
 /// exactly (at most 6 bits, between 2^-17 and 21), and come out 2^-7 too small.
 struct Nvfp4 {
   static constexpr SkinnyFormat kFormat = SkinnyFormat::nvfp4;
-  static constexpr WeightCode kCode = WeightCode::e2m1;
   static constexpr int kPromotedGroups = 0;
   using Scales = uint4;
   static __device__ __forceinline__ Scales loadScales(const unsigned char* scales, int tile, int step, int steps,
@@ -115,7 +111,6 @@ struct Nvfp4 {
 /// e2m1 with a power of two for 32 columns. Its range is beyond f16's, so it multiplies sums of a group, in fp32.
 struct Mxfp4 {
   static constexpr SkinnyFormat kFormat = SkinnyFormat::mxfp4;
-  static constexpr WeightCode kCode = WeightCode::e2m1;
   static constexpr int kPromotedGroups = 1;
   using Scales = uint4;
   static __device__ __forceinline__ Scales loadScales(const unsigned char* scales, int tile, int step, int steps,

@@ -4,8 +4,7 @@
 namespace foretoken::cuda {
 
 cudaError_t prepareSkinny(SkinnyFormat format, const float* in, const Activations& x, cudaStream_t stream) {
-  const WeightCode code = isFp4(format) ? WeightCode::e2m1 : WeightCode::e4m3;
-  return launch(prepareActivations<256>, x.tokens, 256, 0, stream, in, x, code);
+  return launch(prepareActivations<256>, x.tokens, 256, 0, stream, in, x, weightCode(format));
 }
 
 cudaError_t multiplySkinny(SkinnyFormat format, const SkinnyPlan& plan, const SkinnyWeights& weights,

@@ -49,6 +49,9 @@ inline SkinnyPlan skinnyPlan(SkinnyFormat format, int rows, int cols, int tokens
   return {tiles, ceilDiv(tokens, kTokenTile), splits, false};
 }
 
+/// What inputs of weights of `format` meet.
+constexpr WeightCode weightCode(SkinnyFormat format) { return isFp4(format) ? WeightCode::e2m1 : WeightCode::e4m3; }
+
 /// Prepares in [x.tokens][x.cols] for weights of `format`.
 cudaError_t prepareSkinny(SkinnyFormat format, const float* in, const Activations& x, cudaStream_t stream);
 

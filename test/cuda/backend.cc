@@ -19,8 +19,7 @@ std::vector<int32_t> randomTokens(std::mt19937& random, int count, int vocabular
   return tokens;
 }
 
-// --- logits
-// ------------------------------------------------------------------------------------------------------------
+// --- logits ----------------------------------------------------------------------------------------------------------
 
 /// How far logits may be from the exact ones, relative to the largest: activations are rounded to bf16 on the way into
 /// every product, keys and values as their format has it.
@@ -69,8 +68,7 @@ void testGelu() {
   }
 }
 
-// --- bits
-// --------------------------------------------------------------------------------------------------------------
+// --- bits ------------------------------------------------------------------------------------------------------------
 
 /// Chunks of every kind, other pages and trees against one token at a time.
 void testBits(const std::string& weights, KvFormat kv) {
@@ -101,8 +99,7 @@ void testBits(const std::string& weights, KvFormat kv) {
     CHECK(differingRows({inTree[n]}, {oneByOne[p]}) == 0);
 }
 
-// --- the engine
-// --------------------------------------------------------------------------------------------------------
+// --- the engine ------------------------------------------------------------------------------------------------------
 
 Request request(int32_t n, int32_t vocabulary) {
   Request r;
@@ -161,8 +158,7 @@ void testSpeculation(const HeadRig* head) {
   CHECK(drafting.drafted > 0);
 }
 
-// --- time
-// ------------------------------------------------------------------------------------------------------------
+// --- time ------------------------------------------------------------------------------------------------------------
 
 /// `sample` waits for the pass, and says how long drawing alone took: the same after any pass, and little of it. On the
 /// executor blocks are counted. Who times operations waits for each.
