@@ -1,10 +1,9 @@
 // What every CUDA library must answer first: its version, the devices, and whether code built for one of them runs
 // there.
-#include <cuda_runtime.h>
-
 #include <cstdio>
 
 #include "cuda/abi.h"
+#include "cuda/common/device.cuh"
 
 #define FORETOKEN_EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -70,7 +69,9 @@ FORETOKEN_EXPORT void foretoken_cuda_axpy(int32_t index, float a, const float* x
   if (!succeeded(cudaMemcpy(deviceX.get(), x, bytes, cudaMemcpyHostToDevice), status)) return;
   if (!succeeded(cudaMemcpy(deviceY.get(), y, bytes, cudaMemcpyHostToDevice), status)) return;
   constexpr unsigned kThreads = 256;
-  axpy<<<static_cast<unsigned>((count + kThreads - 1) / kThreads), kThreads>>>(a, deviceX.get(), deviceY.get(), count);
-  if (!succeeded(cudaGetLastError(), status)) return;
+  const dim3 blocks(static_cast<unsigned>(foretoken::cuda::ceilDiv<size_t>(count, kThreads)));
+  if (!succeeded(foretoken::cuda::launch(axpy, blocks, kThreads, 0, nullptr, a, deviceX.get(), deviceY.get(), count),
+                 status))
+    return;
   succeeded(cudaMemcpy(y, deviceY.get(), bytes, cudaMemcpyDeviceToHost), status);
 }

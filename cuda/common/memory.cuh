@@ -16,10 +16,13 @@ inline void require(cudaError_t error, const char* during) {
   if (error == cudaSuccess) return;
   if (error == cudaErrorMemoryAllocation) {
     cudaGetLastError();  // takes it back
-    throw Error("OUT_OF_MEMORY", std::string("the device has no memory left for ") + during);
+    throw Error("OUT_OF_MEMORY", std::string("the device has no memory left for ") + during +
+                                     "; close another engine on it, or load with a smaller kvBytes or contextLength");
   }
   throw Error("CUDA_ERROR", std::string("CUDA failed while ") + during + ": " + cudaGetErrorName(error) + ", " +
-                                cudaGetErrorString(error));
+                                cudaGetErrorString(error) +
+                                "; where the next request fails as well, this process has lost the device: start it "
+                                "anew");
 }
 
 /// Bytes of the present device that nobody has taken.
@@ -47,7 +50,8 @@ class MemoryOf {
     const cudaError_t error = place == Place::device
                                   ? cudaMalloc(&data, bytes)
                                   : cudaHostAlloc(&data, bytes, cudaHostAllocMapped | cudaHostAllocPortable);
-    require(error, ((place == Place::device ? "taking " : "pinning ") + std::to_string(bytes >> 20) + " MiB").c_str());
+    const size_t mebibytes = ceilDiv<size_t>(bytes, 1 << 20);
+    require(error, ((place == Place::device ? "taking " : "pinning ") + std::to_string(mebibytes) + " MiB").c_str());
     data_ = static_cast<uint8_t*>(data);
     if (place == Place::pinned) std::memset(data_, 0, bytes);
   }

@@ -1,6 +1,8 @@
 // A launch: all blocks of the grid, one after another, in the schedule's order.
 #pragma once
+#include <atomic>
 #include <functional>
+#include <mutex>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -22,12 +24,16 @@ inline void checkShape(dim3 grid, dim3 shape, size_t sharedBytes) {
 }
 
 /// Blocks of all launches so far: the executor's clock.
-inline uint64_t blocksRun = 0;
+inline std::atomic<uint64_t> blocksRun = 0;
+
+/// Whoever launches waits for it: there is one device, with one block at a time on it.
+inline std::mutex oneGrid;
 
 /// Runs kernel(arguments...) to its end. Throws Failure.
 template <class Kernel, class... Arguments>
 void runGrid(Kernel kernel, dim3 grid, dim3 shape, size_t sharedBytes, Arguments... arguments) {
   checkShape(grid, shape, sharedBytes);
+  const std::lock_guard lock(oneGrid);
   const std::function<void()> body = [&] { kernel(arguments...); };
   std::vector<uint64_t> order(uint64_t{grid.x} * grid.y * grid.z);
   std::iota(order.begin(), order.end(), 0);

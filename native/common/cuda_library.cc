@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 
+#include <filesystem>
 #include <mutex>
 #include <optional>
 
@@ -34,6 +35,10 @@ void lookUp(void* handle, const char* name, Function& function) {
 CudaLibrary load() {
   CudaLibrary library{};
   library.path = ownFolder() + "/" + kFileName;
+  if (!std::filesystem::exists(library.path)) {
+    unavailable(library.path +
+                " is not there, as where foretoken was built without nvcc: build it again where the CUDA toolkit is");
+  }
   void* handle = dlopen(library.path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (handle == nullptr) {
     const char* said = dlerror();
@@ -55,7 +60,10 @@ CudaLibrary load() {
 }
 
 void require(const foretoken_cuda_status& status, const std::string& during) {
-  if (status.code != 0) throw Error("CUDA_ERROR", "CUDA failed while " + during + ": " + status.message);
+  constexpr int32_t kMemoryAllocation = 2;  // cudaErrorMemoryAllocation
+  if (status.code == 0) return;
+  throw Error(status.code == kMemoryAllocation ? "OUT_OF_MEMORY" : "CUDA_ERROR",
+              "CUDA failed while " + during + ": " + status.message);
 }
 
 /// Runs axpy on a device over a length that fills no block evenly and compares every element.

@@ -7,9 +7,8 @@
 # replaced. It must fail: a bug that its test does not notice is a failure of the test. Kernels know nothing of this.
 option(FORETOKEN_MUTANTS "Build the programs of test/cuda under sanitizers and over injected bugs, too" OFF)
 
-# Further arguments: folders to look for headers in first.
-function(simt_program target source)
-  add_executable(${target} ${source})
+# What runs on the executor. Further arguments: folders to look for headers in first.
+function(on_executor target)
   target_include_directories(${target} PRIVATE ${ARGN} ${CMAKE_SOURCE_DIR})
   target_link_libraries(${target} PRIVATE foretoken_core)
   target_compile_definitions(${target} PRIVATE FORETOKEN_SIMT)
@@ -17,8 +16,13 @@ function(simt_program target source)
   # 105651).
   target_compile_options(${target} PRIVATE -O1 -Wno-unknown-pragmas -Wno-restrict)
   target_link_options(${target} PRIVATE -Wl,-T,${CMAKE_SOURCE_DIR}/cuda/simt/shared.ld)
-  set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests
-    LINK_DEPENDS ${CMAKE_SOURCE_DIR}/cuda/simt/shared.ld)
+  set_target_properties(${target} PROPERTIES LINK_DEPENDS ${CMAKE_SOURCE_DIR}/cuda/simt/shared.ld)
+endfunction()
+
+function(simt_program target source)
+  add_executable(${target} ${source})
+  on_executor(${target} ${ARGN})
+  set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
 endfunction()
 
 function(mutant name bug file text instead)
@@ -54,6 +58,19 @@ foreach(source ${simt_sources})
     set_tests_properties(simt_${name}.sanitized PROPERTIES ENVIRONMENT FORETOKEN_LONG=0)
   endif()
 endforeach()
+
+# libforetoken_cuda.so on the executor, for the addon in Jest (test/cuda/library.test.ts): in a folder of its own, for
+# programs in build/tests are to find none beside them.
+if(CMAKE_JS_INC)
+  add_library(simt_library SHARED test/cuda/library/library.cc test/cuda/library/faults.cc)
+  on_executor(simt_library)
+  target_include_directories(simt_library PRIVATE ${CMAKE_JS_INC} ${node_addon_api})
+  target_compile_definitions(simt_library PRIVATE NAPI_VERSION=8 NAPI_CPP_EXCEPTIONS)
+  target_link_options(simt_library PRIVATE -Wl,--exclude-libs,ALL)
+  set_target_properties(simt_library PROPERTIES OUTPUT_NAME foretoken_cuda CXX_VISIBILITY_PRESET hidden
+    LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/library)
+endif()
+
 if(FORETOKEN_MUTANTS)
   file(GLOB mutant_lists CONFIGURE_DEPENDS test/cuda/*.mutants.cmake)
   foreach(list ${mutant_lists})

@@ -1,0 +1,10 @@
+// libforetoken_cuda.so as the addon opens it, with every kernel on the executor: what it computes with.
+#include "cuda/library.cu"
+#include "cuda/attention/attention_bf16.cu"
+#include "cuda/attention/attention_fp8.cu"
+#include "cuda/backend/create.cu"
+#include "cuda/backend/cuda_backend.cu"
+#include "cuda/gemm/skinny.cu"
+#include "cuda/train/device_layers.cu"
+#include "cuda/train/device_rows.cu"
+#include "cuda/verify/verify.cu"
