@@ -56,6 +56,23 @@ export function callNative<T>(call: () => T): T {
   }
 }
 
+/** The error of a file or folder that can't be written, and what helps. */
+export function writeFailed(path: string, cause: unknown): ForetokenError {
+  const { message, code } = cause as NodeJS.ErrnoException;
+  const isFull = code === 'ENOSPC' || code === 'EDQUOT';
+  const help = `${isFull ? 'Make room there' : 'Make it writable'}, or choose another folder (the cache's is FORETOKEN_HOME or cacheFolder).`;
+  return new ForetokenError('WRITE_FAILED', `${path} could not be written: ${message}. ${help}`, { cause, file: path });
+}
+
+/** Waits for what writes `path`. Throws WRITE_FAILED. */
+export async function writing<T>(path: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    throw writeFailed(path, error);
+  }
+}
+
 /** The error of what a signal has ended. */
 export function abortedError(signal: AbortSignal): ForetokenError {
   return new ForetokenError('ABORTED', 'The request was aborted by its signal.', { cause: signal.reason as unknown });

@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { mkdir, open, readFile, rename, rm, stat, writeFile, type FileHandle } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ForetokenError } from '../error';
+import { ForetokenError, writing } from '../error';
 import type { OnProgress } from './progress';
 
 /** What a file must be: the SHA-256 of its bytes, or the SHA-1 that git gives it as a blob. */
@@ -35,11 +35,11 @@ const BACKOFF_MS = 500;
 /**
  * Downloads a file, going on where an earlier attempt, also one of another process's life, was cut off.
  *
- * @throws ForetokenError `DOWNLOAD_CORRUPT` if what came is not the file, `WRITE_FAILED` if the disk takes no more,
+ * @throws ForetokenError `DOWNLOAD_CORRUPT` if what came is not the file, `WRITE_FAILED` if it can't be written,
  *   `HUB_UNREACHABLE` if the connection is lost time and again, and what `request` throws.
  */
 export async function download(file: Download): Promise<void> {
-  await mkdir(dirname(file.target), { recursive: true });
+  await writing(dirname(file.target), mkdir(dirname(file.target), { recursive: true }));
   const partial = `${file.target}.incomplete`;
   let idle = 0;
   for (let have = await sizeOf(partial); have !== file.size;) {
@@ -54,7 +54,7 @@ export async function download(file: Download): Promise<void> {
     have = now;
   }
   await check(file, partial);
-  await rename(partial, file.target);
+  await writing(file.target, rename(partial, file.target));
   await rm(etagPath(partial), { force: true });
 }
 
@@ -93,13 +93,13 @@ function startOf(response: Response): number {
 /** Only strong tags may be used to go on with a file. */
 async function rememberEtag(partial: string, response: Response): Promise<void> {
   const etag = response.headers.get('etag') ?? '';
-  if (etag.startsWith('"')) await writeFile(etagPath(partial), etag);
+  if (etag.startsWith('"')) await writing(etagPath(partial), writeFile(etagPath(partial), etag));
   else await rm(etagPath(partial), { force: true });
 }
 
 /** Writes a response from an offset on; what ended it. */
 async function append(file: Download, partial: string, from: number, response: Response): Promise<unknown> {
-  const handle = await open(partial, from === 0 ? 'w' : 'r+');
+  const handle = await writing(partial, open(partial, from === 0 ? 'w' : 'r+'));
   let at = from;
   let reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
   try {
@@ -108,7 +108,7 @@ async function append(file: Download, partial: string, from: number, response: R
       const { done, value } = reader ? await withinIdleTime(reader.read()) : { done: true, value: undefined };
       if (done || !value) return new Error('the connection was closed');
       if (at + value.length > file.size) throw corrupt(file, `it is longer than ${file.size} bytes`);
-      await write(handle, value, at, partial);
+      await writing(partial, write(handle, value, at)); // a disk that takes no more is no lost connection
       at += value.length;
       file.onProgress?.({ stage: 'download', file: basename(file.target), done: at, total: file.size });
     }
@@ -123,15 +123,10 @@ async function append(file: Download, partial: string, from: number, response: R
   }
 }
 
-/** Writes all of a piece: a disk that can take no more is no lost connection, and trying again does not help. */
-async function write(handle: FileHandle, piece: Uint8Array, at: number, partial: string): Promise<void> {
-  try {
-    for (let done = 0; done < piece.length;)
-      done += (await handle.write(piece, done, piece.length - done, at + done)).bytesWritten;
-  } catch (error) {
-    const why = (error as Error).message;
-    throw new ForetokenError('WRITE_FAILED', `${partial} could not be written: ${why}`, { cause: error });
-  }
+/** Writes all of a piece. */
+async function write(handle: FileHandle, piece: Uint8Array, at: number): Promise<void> {
+  for (let done = 0; done < piece.length;)
+    done += (await handle.write(piece, done, piece.length - done, at + done)).bytesWritten;
 }
 
 /** A read that gives up when nothing comes for long. */

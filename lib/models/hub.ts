@@ -1,6 +1,7 @@
-import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { ForetokenError } from '../error';
+import { readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ForetokenError, writing } from '../error';
+import { replaceFile } from '../replace-file';
 import { cacheFolder } from './cache';
 import type { FetchOptions } from './default-model';
 import { download, type Digest } from './download';
@@ -49,7 +50,8 @@ export function parseHubRef(ref: string): HubRef | undefined {
 
 /**
  * The model of a Hugging Face repository, downloaded unless it is in the cache. Without a network, or where
- * the cache can't be written, what was downloaded before for the same reference is used.
+ * the cache can't be written, what was downloaded before for the same reference is used; that the hub has another one by now is told
+ * as progress.
  *
  * @throws ForetokenError `HUB_UNREACHABLE` (within 5 s where there is no network), `HUB_UNAUTHORIZED`, `HUB_FORBIDDEN`,
  *   `HUB_NOT_FOUND`, `HUB_ERROR`, `MODEL_AMBIGUOUS` if a GGUF file must be chosen, `MODEL_NOT_FOUND` if there is none,
@@ -80,8 +82,13 @@ export async function fetchHubModel(ref: HubRef, options: FetchOptions = {}): Pr
     return await withLock(join(folder, 'lock'), work, options.signal);
   } catch (error) {
     const isReadOnly = !isLocked && error instanceof ForetokenError && error.code === 'WRITE_FAILED';
-    if (remembered && isReadOnly) return remembered;
-    throw error;
+    if (!remembered || !isReadOnly) throw error;
+    if (!remembered.path.startsWith(join(folder, commit))) {
+      const stage =
+        `an older ${ref.name} is used, for that of ${commit.slice(0, 7)} can't be kept: ${error.message}` as const;
+      options.onProgress?.({ stage, done: 0, total: 0 });
+    }
+    return remembered;
   }
 }
 
@@ -198,8 +205,5 @@ async function recall(folder: string, ref: HubRef): Promise<ResolvedModel | unde
 
 async function remember(folder: string, ref: HubRef, model: ResolvedModel): Promise<void> {
   const path = memoryPath(folder, ref);
-  await mkdir(dirname(path), { recursive: true });
-  const temporary = `${path}.${process.pid}`;
-  await writeFile(temporary, JSON.stringify({ ...model, path: model.path.slice(folder.length + 1) }));
-  await rename(temporary, path);
+  await writing(path, replaceFile(path, [JSON.stringify({ ...model, path: model.path.slice(folder.length + 1) })]));
 }

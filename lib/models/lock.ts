@@ -1,7 +1,7 @@
 import { open, readdir, readFile, rename, rm, rmdir, stat, unlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ForetokenError } from '../error';
+import { writeFailed } from '../error';
 import { makeTemporaryFolder } from './cache';
 import { hasEnded, processName } from './process-name';
 
@@ -49,9 +49,9 @@ async function acquire(path: string): Promise<string | undefined> {
     return join(path, file);
   } catch (error) {
     if (folder) await rm(folder, { recursive: true, force: true });
-    const { code, message } = error as NodeJS.ErrnoException;
+    const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOTEMPTY' || code === 'EEXIST') return undefined;
-    throw new ForetokenError('WRITE_FAILED', `${path} could not be made: ${message}`, { cause: error });
+    throw writeFailed(path, error);
   }
 }
 

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageRoot } from '../binding';
-import { ForetokenError } from '../error';
+import { ForetokenError, writing } from '../error';
 import { packedKeyBytes } from '../native';
 import type { NativeEngine } from '../native';
 import { replaceFile } from '../replace-file';
@@ -61,13 +61,7 @@ export async function writeMemory(path: string, memory: Memory, sourceHash: stri
   const text = Buffer.from(header.padEnd(Math.ceil(header.length / 8) * 8));
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(text.length));
-  try {
-    await replaceFile(path, [length, text, bytesOf(tokens), bytesOf(keys)]);
-  } catch (error) {
-    throw new ForetokenError('WRITE_FAILED', `${path} could not be written: ${(error as Error).message}`, {
-      cause: error,
-    });
-  }
+  await writing(path, replaceFile(path, [length, text, bytesOf(tokens), bytesOf(keys)]));
 }
 
 /**

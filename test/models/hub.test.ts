@@ -129,6 +129,18 @@ test('a disk that is full is told as that, at once, and not as a lost connection
   expect(toCdn()).toHaveLength(1);
 });
 
+test.each([
+  ['a folder that can not be made', () => dirname(partialFile()), /EEXIST/],
+  ['a file that can not be opened', partialFile, /EISDIR/],
+])('%s is told with its path and what helps', async (_, path, why) => {
+  mkdirSync(dirname(path()), { recursive: true });
+  if (path === partialFile) mkdirSync(path());
+  else writeFileSync(path(), '');
+  const error: unknown = await resolve('someone/gguf').catch((thrown: unknown) => thrown);
+  expect(error).toMatchObject({ code: 'WRITE_FAILED', file: path() });
+  for (const part of [path(), why, 'FORETOKEN_HOME']) expect((error as Error).message).toMatch(part);
+});
+
 test('refuses a file with another checksum, keeps none of it, and can try again', async () => {
   server.fault = 'damage';
   await expect(resolve('someone/gguf')).rejects.toMatchObject({ code: 'DOWNLOAD_CORRUPT' });
@@ -202,10 +214,17 @@ test('uses what is there when the hub can not be reached', async () => {
 
 test('uses what is there when the folder can not be written, also when there is something newer', async () => {
   const before = await resolve('someone/gguf');
+  const seen: Progress[] = [];
+  const onProgress = (progress: Progress) => seen.push(progress);
   await whileReadOnly(cache(), async () => {
-    expect(await resolve('someone/gguf')).toEqual(before);
+    expect(await resolve('someone/gguf', { onProgress })).toEqual(before);
+    expect(seen).toEqual([]);
     server.commit = 'f'.repeat(40);
-    expect(await resolve('someone/gguf')).toEqual(before);
+    expect(await resolve('someone/gguf', { onProgress })).toEqual(before);
+    const stage = expect.stringMatching(
+      /^an older someone\/gguf is used, for that of fffffff can't be kept: .*EACCES/,
+    ) as string;
+    expect(seen).toEqual([{ stage, done: 0, total: 0 }]);
     await expect(resolve('someone/gguf:other.gguf')).rejects.toMatchObject({ code: 'WRITE_FAILED' });
   });
 });
