@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { copyFile, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ForetokenError } from '../error';
+import { ForetokenError, writing } from '../error';
 import { makeTemporaryFolder } from '../models/cache';
 import { withLock } from '../models/lock';
 import { emptyManifest, liveVersion, manifestPath, readManifest, writeManifest } from './manifest';
@@ -134,12 +134,14 @@ export class SpeculatorStore {
   }
 
   /**
-   * Drops all that is kept of a tenant, and every version of others that has learned from its text; undefined = of all.
+   * Drops all that is kept of a tenant, and every version of others that has learned from its text; undefined = of all. A folder that
+   * can't be written will do where nothing is kept in it.
    *
    * @throws ForetokenError MANIFEST_INVALID where it can't be told what another one has learned from; the tenant's own is gone then.
+   *   WRITE_FAILED where what is kept can't be removed.
    */
   async forget(tenant: string | undefined): Promise<void> {
-    await this.#locked(async () => {
+    const drop = async (): Promise<void> => {
       const gone = tenant === undefined ? await this.#folders() : [this.#folderOf(tenant)];
       for (const folder of gone) await this.#remove(folder);
       if (tenant === undefined) return;
@@ -147,7 +149,24 @@ export class SpeculatorStore {
       for (const folder of await this.#folders())
         await dropVersionsOf(tenant, folder).catch((error: unknown) => failures.push(error));
       if (failures.length > 0) throw failures[0];
+    };
+    await this.#locked(drop).catch(async (error: unknown) => {
+      const isReadOnly = error instanceof ForetokenError && error.code === 'WRITE_FAILED';
+      if (!isReadOnly) throw error;
+      if (!(await this.#holds(tenant))) return;
+      const what = tenant === undefined ? 'all tenants' : `tenant '${tenant}'`;
+      const message = `What is kept of ${what} is still on disk, and will be found again: ${error.message}`;
+      throw new ForetokenError('WRITE_FAILED', message, { cause: error });
     });
+  }
+
+  /** Whether anything is kept of a tenant or learned from it; undefined = of any. */
+  async #holds(tenant: string | undefined): Promise<boolean> {
+    const folders = await this.#folders();
+    if (tenant === undefined || folders.includes(this.#folderOf(tenant))) return folders.length > 0;
+    for (const folder of folders)
+      if ((await readManifest(folder))?.versions.some(({ tenants }) => tenants.includes(tenant))) return true;
+    return false;
   }
 
   /** Changes a tenant's manifest: what `change` did to it holds as soon as this ends, or not at all. */
@@ -251,14 +270,11 @@ async function bytesIn(folder: string): Promise<number> {
 
 /** A copy that is on the disk when this ends. */
 export async function copyWhole(from: string, to: string): Promise<void> {
-  try {
+  const copy = async (): Promise<void> => {
     await copyFile(from, to);
     const file = await open(to, 'r+');
     await file.sync();
     await file.close();
-  } catch (error) {
-    throw new ForetokenError('WRITE_FAILED', `${to} could not be written: ${(error as Error).message}`, {
-      cause: error,
-    });
-  }
+  };
+  await writing(to, copy());
 }

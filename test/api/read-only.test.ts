@@ -10,7 +10,10 @@ const folder = temporaryFolder();
 const cache = () => join(folder(), 'cache');
 
 /** Loads, takes a turn and closes in a cache folder that can't be written; what was told meanwhile. */
-async function run(options: LoadOptions = {}): Promise<{ stages: string[]; events: object[] }> {
+async function run(
+  options: LoadOptions = {},
+  atLast?: (engine: Engine) => Promise<void>,
+): Promise<{ stages: string[]; events: object[] }> {
   const stages = new Set<string>();
   const events: object[] = [];
   await whileReadOnly(cache(), async () => {
@@ -22,6 +25,7 @@ async function run(options: LoadOptions = {}): Promise<{ stages: string[]; event
     expect(text).not.toBe('');
     const exported = engine.exportMemory(join(cache(), 'memory.safetensors'));
     await expect(exported).rejects.toMatchObject({ code: 'WRITE_FAILED' });
+    await atLast?.(engine);
     await engine.close();
   });
   return { stages: [...stages], events };
@@ -47,4 +51,19 @@ test('packed weights are used where nothing can be written; what cannot be kept 
   const { stages, events } = await run({ keepLearned: true });
   expect(stages).toEqual([]);
   expect(events).toEqual([expect.objectContaining({ kind: 'notKept', tenant: 'default' })]);
+});
+
+test('in a folder that can not be written, who is forgotten but kept there is told once, who is not there not at all', async () => {
+  const say = { maxTokens: 8, ignoreEos: true };
+  const kept = { cacheFolder: cache(), threads: 2, keepLearned: true };
+  const engine = await Engine.load(join(cache(), 'tiny.gguf'), kept);
+  await engine.generate('one two three', say);
+  await engine.close();
+  const { events } = await run({ keepLearned: true }, async (again) => {
+    await again.generate('one two three', { ...say, group: 'team' }); // goes with its tenants, and never was on disk
+    again.forget({ tenant: 'default' });
+    again.forget({ tenant: 'another' });
+  });
+  const why = expect.stringMatching(/^What is kept of tenant 'default' is still on disk/) as string;
+  expect(events).toEqual([{ kind: 'notKept', tenant: 'default', version: 0, evidence: { why } }]);
 });

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { readMemory } from '../../lib/speculators/memory';
 import { keptVersions, SpeculatorStore, storedModels } from '../../lib/speculators/store';
 import type { HeadVersion } from '../../lib/speculators/manifest';
+import { whileReadOnly } from '../support/read-only';
 import { temporaryFolder } from '../support/temporary';
 
 const folder = temporaryFolder();
@@ -84,6 +85,24 @@ test('forgetting a tenant drops its memory, its versions, and versions of others
   expect((await store().manifest('b')).versions).toHaveLength(1);
   expect(await readMemory(store().memoryPath('b')!, model)).toEqual(memory);
   expect(filesOf(folder())).toHaveLength(3); // manifest, head and memory of b
+});
+
+test('where nothing can be written, what was never kept is forgotten, and of what is kept that is said', async () => {
+  await promote('b', 'of a and b', ['a', 'b']);
+  await whileReadOnly(join(folder(), 'speculators'), async () => {
+    await store().forget('c');
+    await new SpeculatorStore(folder(), 'f'.repeat(32)).forget(undefined);
+    for (const [tenant, whose] of [
+      ['a', "tenant 'a'"],
+      ['b', "tenant 'b'"],
+      [undefined, 'all tenants'],
+    ] as const) {
+      const message = expect.stringContaining(`What is kept of ${whose} is still on disk`) as string;
+      await expect(store().forget(tenant)).rejects.toMatchObject({ code: 'WRITE_FAILED', message });
+    }
+  });
+  await store().forget('a');
+  expect((await store().manifest('b')).versions).toEqual([]);
 });
 
 test('what a process left on its way is removed by the next change', async () => {
