@@ -83,9 +83,10 @@ function noteOf(kl: number, acceptanceLength: number | undefined): string {
 
 function describe({ memory, head }: StaticReport): string {
   const length = head.evaluations.at(-1)?.acceptanceLength.toFixed(2) ?? 'unknown';
+  const found = head.heldBack > 0 ? `acceptance length ${length} on held-back texts` : 'too few texts to hold any back';
   return (
     `${memory.path}: ${memory.tokens} tokens; ${memory.loops} answers that ran in circles were cut short\n` +
-    `${head.path ?? 'head, to be continued'}: step ${head.step} of ${head.steps}, acceptance length ${length} on held-back texts\n`
+    `${head.path ?? 'head, to be continued'}: step ${head.step} of ${head.steps}, ${found}\n`
   );
 }
 

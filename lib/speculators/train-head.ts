@@ -165,7 +165,7 @@ class HeadTraining {
       const { step, kl, acceptance, notFinite } = await run.train();
       report.step = step;
       report.loss.push({ step, kl, acceptance, notFinite });
-      if (step % evaluateEvery === 0 || step === run.steps) await this.#evaluate();
+      if (report.heldBack > 0 && (step % evaluateEvery === 0 || step === run.steps)) await this.#evaluate();
       const heldBack = report.evaluations.at(-1);
       options.onStep?.({ step, steps: run.steps, kl, acceptance, notFinite, heldBack });
       report.seconds = before + (performance.now() - began) / 1000;

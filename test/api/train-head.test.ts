@@ -42,6 +42,12 @@ test('a run learns, keeps its report, and what was interrupted ends as what was 
   expect(readFileSync(last.path!).equals(readFileSync(whole.path!))).toBe(true);
 });
 
+test('where texts are too few to hold any back, nothing is said of how the head does on them', async () => {
+  const { heldBack, evaluations, path } = await trainHead(tiny.path, texts.slice(0, 8), folder, options());
+  expect({ heldBack, evaluations }).toEqual({ heldBack: 0, evaluations: [] });
+  expect(existsSync(path!)).toBe(true);
+});
+
 test('a run can go on from a head, with its vocabulary and shape', async () => {
   const first = await trainHead(tiny.path, texts, join(folder, 'first'), options());
   const from = { from: first.path, draftTokens: 32, slots: 2, rank: 2 };
