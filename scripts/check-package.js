@@ -26,7 +26,8 @@ function pack(folder) {
   const platform = `${process.platform}-${process.arch}`;
   const needed = ['dist/index.js', 'dist/index.mjs', 'dist/index.d.ts', 'LICENSE', 'CMakeLists.txt', 'binding.gyp'];
   const missing = [...needed, `prebuilds/${platform}/foretoken.node`].filter((name) => !names.includes(name));
-  if (missing.length > 0) throw new SetupError(`The tarball lacks ${missing.join(', ')}: build and prebuild first.`);
+  if (missing.length > 0)
+    throw new SetupError(`The tarball lacks ${missing.join(', ')}: run "npm run build" and "npm run prebuild" first.`);
   const stray = names.filter((name) => /^(lib|test|bench|docs|node_modules)\/|\.(map|tsbuildinfo)$/.test(name));
   if (stray.length > 0) throw new SetupError(`The tarball holds what nobody needs: ${stray.join(', ')}`);
   process.stdout.write(`${filename}: ${names.length} files, ${(size / 1e6).toFixed(2)} MB\n`);

@@ -9,7 +9,7 @@ import { runCommand } from './run';
 export function addBenchCommand(program: Command): void {
   program
     .command('bench')
-    .description("run the repository's benches: decode, kernels, quality, lossless, spec, peers")
+    .description("run the repository's benches, such as decode or spec; without arguments it lists them")
     .argument('[args...]', 'suite and its options')
     .allowUnknownOption()
     .helpOption(false)

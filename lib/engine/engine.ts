@@ -65,7 +65,7 @@ export interface ModelInfo extends NativeModelInfo {
  * A language model, loaded and ready to answer many requests at once.
  *
  * @example
- * const { Engine } = require('foretoken');
+ * import { Engine } from 'foretoken';
  * const engine = await Engine.load();
  * const { text } = await engine.chat([{ role: 'user', content: 'What is a haiku?' }]);
  * await engine.close();
