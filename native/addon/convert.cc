@@ -145,10 +145,24 @@ static Napi::Object recordedToJs(Napi::Env env, const Outcomes& batch) {
   return result;
 }
 
+static Napi::Array errorsToJs(Napi::Env env, const std::list<SequenceFailure>& failures) {
+  auto errors = Napi::Array::New(env, failures.size());
+  uint32_t count = 0;
+  for (const SequenceFailure& failure : failures) {
+    auto error = Napi::Object::New(env);
+    error.Set("sequence", failure.sequence);
+    error.Set("code", failure.code);
+    error.Set("message", failure.message);
+    errors.Set(count++, error);
+  }
+  return errors;
+}
+
 Napi::Object toJs(Napi::Env env, const Outcomes& batch) {
+  const std::vector<FinishedRecord> finished(batch.finished.begin(), batch.finished.end());
   auto result = Napi::Object::New(env);
   Arrays arrays(env, bytesOf(batch.rounds, batch.steps, batch.tokens, batch.draftConfidence, batch.draftChance,
-                             batch.draftOutcome, batch.logprobs, batch.finished, batch.asks));
+                             batch.draftOutcome, batch.logprobs, finished, batch.asks));
   result.Set("rounds", arrays.add<Napi::Float64Array>(batch.rounds));
   result.Set("steps", arrays.add<Napi::Int32Array>(batch.steps));
   result.Set("tokens", arrays.add<Napi::Int32Array>(batch.tokens));
@@ -156,18 +170,10 @@ Napi::Object toJs(Napi::Env env, const Outcomes& batch) {
   result.Set("draftChance", arrays.add<Napi::Float32Array>(batch.draftChance));
   result.Set("draftOutcome", arrays.add<Napi::Int32Array>(batch.draftOutcome));
   result.Set("logprobs", arrays.add<Napi::Float32Array>(batch.logprobs));
-  result.Set("finished", arrays.add<Napi::Int32Array>(batch.finished));
+  result.Set("finished", arrays.add<Napi::Int32Array>(finished));
   result.Set("asks", arrays.add<Napi::Int32Array>(batch.asks));
   if (!batch.recorded.empty()) result.Set("recorded", recordedToJs(env, batch));
-  auto errors = Napi::Array::New(env, batch.errors.size());
-  for (uint32_t i = 0; i < batch.errors.size(); ++i) {
-    auto error = Napi::Object::New(env);
-    error.Set("sequence", batch.errors[i].sequence);
-    error.Set("code", batch.errors[i].code);
-    error.Set("message", batch.errors[i].message);
-    errors.Set(i, error);
-  }
-  result.Set("errors", errors);
+  result.Set("errors", errorsToJs(env, batch.errors));
   return result;
 }
 

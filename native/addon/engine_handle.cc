@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <optional>
 
 #include "addon/errors.h"
 #include "common/error.h"
@@ -70,10 +71,13 @@ void EngineHandle::deliver(Outcomes* batch) {
   }
 }
 
-/// On any thread: runs `task` on the JavaScript thread.
-void EngineHandle::post(Task task) {
-  auto* message = new Message{nullptr, std::move(task)};
-  if (channel_.NonBlockingCall(message) != napi_ok) delete message;
+EngineHandle::Prepared EngineHandle::prepared(Task task) {
+  return std::make_shared<std::unique_ptr<Message>>(new Message{nullptr, std::move(task)});
+}
+
+/// On any thread: runs the message's task on the JavaScript thread, once.
+void EngineHandle::send(const Prepared& message) {
+  if (channel_.NonBlockingCall(message->get()) == napi_ok) message->release();
 }
 
 void EngineHandle::callJs(Napi::Env env, Napi::Function callback, EngineHandle* handle, Message* message) {
@@ -88,14 +92,16 @@ void EngineHandle::callJs(Napi::Env env, Napi::Function callback, EngineHandle* 
 void EngineHandle::receive(Napi::Env env, Napi::Function callback, Outcomes* batch) {
   if (!engine_) return;
   const Napi::HandleScope scope(env);
-  ledger_.observe(*batch);
-  const Napi::Object outcomes = toJs(env, *batch);
-  engine_->recycle(batch);
-  letGoIfIdle(env);
   try {
+    ledger_.observe(*batch);
+    const Napi::Object outcomes = toJs(env, *batch);
+    engine_->recycle(batch);
+    letGoIfIdle(env);
     callback.Call({outcomes});
   } catch (const Napi::Error& error) {
     napi_fatal_exception(env, error.Value());  // as if the callback had been called by the event loop itself
+  } catch (const std::exception& error) {
+    napi_fatal_exception(env, toJsError(env, error).Value());
   }
 }
 
@@ -139,9 +145,16 @@ Napi::Object EngineHandle::info(Napi::Env env) {
 }
 
 int32_t EngineHandle::submit(Napi::Env env, Request request) {
+  Engine& engine = open();
   const auto promptTokens = static_cast<int32_t>(request.prompt.size());
-  const int32_t id = open().submit(std::move(request));
+  const int32_t id = engine.nextId();
   ledger_.open(id, promptTokens);
+  try {
+    engine.submit(std::move(request));
+  } catch (...) {
+    ledger_.abandon(id);
+    throw;
+  }
   hold(env);
   return id;
 }
@@ -213,25 +226,33 @@ Napi::Object EngineHandle::stats(Napi::Env env) {
 template <typename T>
 Napi::Promise EngineHandle::answer(Napi::Env env, const std::function<void(Reply<T>)>& ask,
                                    std::function<Napi::Object(Napi::Env, const T&)> convert) {
-  auto deferred = std::make_shared<Napi::Promise::Deferred>(env);
-  const Napi::Promise promise = deferred->Promise();
+  struct Answer {
+    std::optional<T> value;
+    std::exception_ptr failure;
+  };
+  const auto deferred = Napi::Promise::Deferred::New(env);
+  const auto answer = std::make_shared<Answer>();
+  const auto message = prepared([this, deferred, convert, answer](Napi::Env jsEnv) {
+    const Napi::HandleScope scope(jsEnv);
+    --promises_;
+    letGoIfIdle(jsEnv);
+    try {
+      if (answer->failure) std::rethrow_exception(answer->failure);
+      deferred.Resolve(convert(jsEnv, *answer->value));
+    } catch (const Napi::Error& error) {
+      deferred.Reject(error.Value());
+    } catch (const std::exception& error) {
+      deferred.Reject(toJsError(jsEnv, error).Value());
+    }
+  });
+  ask([this, answer, message](T* result, std::exception_ptr failure) {
+    if (result) answer->value = std::move(*result);
+    answer->failure = std::move(failure);
+    send(message);
+  });
   ++promises_;
   hold(env);
-  ask([this, deferred, convert](T* result, std::exception_ptr failure) {
-    auto value = result != nullptr ? std::make_shared<T>(std::move(*result)) : nullptr;
-    post([this, deferred, convert, value, failure](Napi::Env jsEnv) {
-      const Napi::HandleScope scope(jsEnv);
-      --promises_;
-      letGoIfIdle(jsEnv);
-      if (value) return deferred->Resolve(convert(jsEnv, *value));
-      try {
-        std::rethrow_exception(failure);
-      } catch (const std::exception& error) {
-        deferred->Reject(toJsError(jsEnv, error).Value());
-      }
-    });
-  });
-  return promise;
+  return deferred.Promise();
 }
 
 Napi::Promise EngineHandle::profile(Napi::Env env, int rows, int context, int repeats) {
@@ -295,12 +316,13 @@ Napi::Promise EngineHandle::restoreMemory(Napi::Env env, std::string tenant, Mem
 
 Napi::Promise EngineHandle::memoryOf(Napi::Env env, std::string tenant) {
   Engine& engine = open();
-  return answer<MemoryImage>(
-      env, [&](Reply<MemoryImage> reply) { engine.memoryOf(std::move(tenant), std::move(reply)); },
-      [](Napi::Env jsEnv, const MemoryImage& image) {
+  return answer<TenantMemory>(
+      env, [&](Reply<TenantMemory> reply) { engine.memoryOf(std::move(tenant), std::move(reply)); },
+      [](Napi::Env jsEnv, const TenantMemory& memory) {
         auto result = Napi::Object::New(jsEnv);
-        result.Set("tokens", toJs(jsEnv, image.tokens));
-        result.Set("keys", toJs(jsEnv, image.keys));
+        result.Set("tokens", toJs(jsEnv, memory.image.tokens));
+        result.Set("keys", toJs(jsEnv, memory.image.keys));
+        result.Set("model", memory.model);
         return result;
       });
 }
@@ -330,17 +352,31 @@ void EngineHandle::watchLearning(Napi::Function onJudged, Napi::Function onStopp
   learn::Learner& own = learner();
   onJudged_ = Napi::Persistent(onJudged), onStopped_ = Napi::Persistent(onStopped);
   onCpu_ = Napi::Persistent(onCpu);
+  struct Stop {
+    std::string tenant;
+    std::exception_ptr why;
+  };
+  const auto stop = std::make_shared<Stop>();
+  const auto stopped = prepared([this, stop](Napi::Env env) { tell(env, onStopped_, stop->tenant, stop->why); });
   own.start(engine_->model(),
             {.judged =
                  [this](learn::Judged judged) {
                    auto shared = std::make_shared<learn::Judged>(std::move(judged));
                    post([this, shared](Napi::Env env) { tellJudged(env, *shared); });
                  },
-             .drafts = [engine = engine_.get()](
-                           const std::string& tenant,
-                           std::shared_ptr<const HeadWeights> head) { engine->setHead(&tenant, std::move(head)); },
-             .stopped = tellerOf(onStopped_),
-             .onCpu = tellerOf(onCpu_)});
+             .drafts =
+                 [engine = engine_.get()](const std::string& tenant, std::shared_ptr<const HeadWeights> head) {
+                   return engine->headSwap(&tenant, std::move(head));
+                 },
+             .stopped =
+                 [this, stop, stopped](std::string tenant, std::exception_ptr why) {
+                   stop->tenant = std::move(tenant), stop->why = std::move(why);
+                   send(stopped);
+                 },
+             .onCpu =
+                 [this](const std::string& tenant, std::exception_ptr why) {
+                   post([this, tenant, why](Napi::Env env) { tell(env, onCpu_, tenant, why); });
+                 }});
 }
 
 void EngineHandle::tellJudged(Napi::Env env, const learn::Judged& judged) {
@@ -357,18 +393,15 @@ void EngineHandle::tellJudged(Napi::Env env, const learn::Judged& judged) {
 }
 
 /// Tells a watcher whose learning met which error.
-std::function<void(const std::string&, std::exception_ptr)> EngineHandle::tellerOf(Napi::FunctionReference& watcher) {
-  return [this, &watcher](const std::string& tenant, std::exception_ptr why) {
-    post([this, &watcher, tenant, why](Napi::Env env) {
-      if (!engine_ || closing_) return;
-      const Napi::HandleScope scope(env);
-      try {
-        std::rethrow_exception(why);
-      } catch (const std::exception& error) {
-        callWatcher(watcher, {Napi::String::New(env, tenant), toJsError(env, error).Value()});
-      }
-    });
-  };
+void EngineHandle::tell(Napi::Env env, const Napi::FunctionReference& watcher, const std::string& tenant,
+                        std::exception_ptr why) {
+  if (!engine_ || closing_) return;
+  const Napi::HandleScope scope(env);
+  try {
+    std::rethrow_exception(why);
+  } catch (const std::exception& error) {
+    callWatcher(watcher, {Napi::String::New(env, tenant), toJsError(env, error).Value()});
+  }
 }
 
 Napi::Promise EngineHandle::decide(Napi::Env env, const std::string& tenant, learn::Learner::Decision decision,
@@ -419,13 +452,15 @@ Napi::Promise EngineHandle::close(Napi::Env env) {
     deferred.Resolve(env.Undefined());
     return deferred.Promise();
   }
-  closers_.push_back(deferred);
   if (!closing_) {
+    const auto closed = prepared([this](Napi::Env jsEnv) { finishClosing(jsEnv); });
+    closers_.reserve(1);
+    engine_->close([this, closed] { send(closed); });
     closing_ = true;
     ++promises_;
     hold(env);
-    engine_->close([this] { post([this](Napi::Env jsEnv) { finishClosing(jsEnv); }); });
   }
+  closers_.push_back(deferred);
   return deferred.Promise();
 }
 

@@ -5,6 +5,9 @@
 // - One thread-safe function carries everything back. It holds the event loop only while a sequence runs or a promise
 // is pending, so
 //   an idle engine never keeps a process alive.
+// - What carries an answer back is made with the question, on the JavaScript thread: other threads, which have nobody
+// to
+//   tell, need no memory to give one.
 // - When the environment ends (worker thread or process), a clean-up hook stops the engine's thread before the
 //   thread-safe function goes; nothing is called afterwards.
 #pragma once
@@ -80,6 +83,8 @@ class EngineHandle final : public OutcomeSink {
     Outcomes* batch = nullptr;
     Task task;
   };
+  /// A message that waits for its occasion; freed if that never comes.
+  using Prepared = std::shared_ptr<std::unique_ptr<Message>>;
   static void callJs(Napi::Env env, Napi::Function callback, EngineHandle* handle, Message* message);
   using Hook = Napi::Env::CleanupHook<void (*)(EngineHandle*), EngineHandle>;
   using Channel = Napi::TypedThreadSafeFunction<EngineHandle, Message, callJs>;
@@ -88,9 +93,11 @@ class EngineHandle final : public OutcomeSink {
   Engine& open();
   learn::Learner& learner();
   void tellJudged(Napi::Env env, const learn::Judged& judged);
-  std::function<void(const std::string&, std::exception_ptr)> tellerOf(Napi::FunctionReference& watcher);
+  void tell(Napi::Env env, const Napi::FunctionReference& watcher, const std::string& tenant, std::exception_ptr why);
   void receive(Napi::Env env, Napi::Function callback, Outcomes* batch);
-  void post(Task task);
+  static Prepared prepared(Task task);
+  void send(const Prepared& message);
+  void post(Task task) { send(prepared(std::move(task))); }
   template <typename T>
   Napi::Promise answer(Napi::Env env, const std::function<void(Reply<T>)>& ask,
                        std::function<Napi::Object(Napi::Env, const T&)> convert);

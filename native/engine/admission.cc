@@ -3,6 +3,7 @@
 #include <cstring>
 #include <new>
 
+#include "common/error.h"
 #include "engine/core.h"
 #include "learn/verified_text.h"
 
@@ -10,7 +11,7 @@ namespace foretoken {
 namespace {
 
 /// Short enough to be told without memory.
-constexpr char kNoMemory[] = "no memory left";
+constexpr char kNoMemory[] = "no memory left", kNoMemoryCode[] = "OUT_OF_MEMORY";
 
 }  // namespace
 
@@ -41,11 +42,13 @@ bool EngineCore::begin(Sequence& sequence) {
   if (sequence.hasBegun()) return true;
   try {
     sequence.begin();
-  } catch (const std::bad_alloc&) {
-    fail(sequence, "OUT_OF_MEMORY", kNoMemory);
+    const auto bytes = static_cast<int64_t>(sequence.indexBytes());
+    library_.charge(sequence.learner(), bytes);
+    sequence.charged = bytes;
+  } catch (const std::bad_alloc& error) {
+    fail(sequence, error);
     return false;
   }
-  library_.charge(sequence.learner(), static_cast<int64_t>(sequence.indexBytes()));
   return true;
 }
 
@@ -101,24 +104,38 @@ void EngineCore::preempt(Sequence& sequence) {
   sequence.computed = 0;
   sequence.state = Sequence::State::waiting;
   std::erase(active_, &sequence);
-  waiting_.push_front(&sequence);
+  waiting_.insert(waiting_.begin(), &sequence);
   admissible_ = true;
 }
 
+/// Only what a sequence recorded takes memory to tell; where there is none it has not ended.
 void EngineCore::end(Sequence& sequence, FinishReason reason) {
+  if (sequence.recorder) reportRecorded(sequence, /*ended=*/true);
   std::erase(active_, &sequence);
   std::erase(waiting_, &sequence);
   sequence.state = Sequence::State::ended;
-  if (sequence.recorder) reportRecorded(sequence, /*ended=*/true);
-  out_->finished.push_back({sequence.id, static_cast<int32_t>(reason), std::max(sequence.cachedPromptTokens, 0)});
+  sequence.finished.front() = {sequence.id, static_cast<int32_t>(reason), std::max(sequence.cachedPromptTokens, 0)};
+  out_->finished.splice(out_->finished.end(), sequence.finished);
   admissible_ = true;
 }
 
+void EngineCore::tellFailure(Sequence& sequence, const std::exception& error) {
+  SequenceFailure& told = sequence.failure.front();
+  told.sequence = sequence.id;
+  try {
+    told.code = errorCode(error);
+    told.message = told.code == kNoMemoryCode ? kNoMemory : error.what();
+  } catch (const std::bad_alloc&) {
+    told.code = kNoMemoryCode, told.message = kNoMemory;
+  }
+  out_->errors.splice(out_->errors.end(), sequence.failure);
+}
+
 /// Ends a sequence with an error and forgets it; the others go on.
-void EngineCore::fail(Sequence& sequence, const std::string& code, const std::string& message) {
+void EngineCore::fail(Sequence& sequence, const std::exception& error) {
   std::erase(active_, &sequence);
   std::erase(waiting_, &sequence);
-  out_->errors.push_back({sequence.id, code, message});
+  tellFailure(sequence, error);
   sequence.remembered = false;
   settle(sequence, 0);
 }
@@ -135,7 +152,7 @@ void EngineCore::settle(Sequence& sequence, int32_t keep) {
     // No memory, or a lost device that has its features: nobody is worse off for what is not remembered.
   }
   sequence.table.clear(pool_);
-  library_.charge(sequence.learner(), -static_cast<int64_t>(sequence.indexBytes()));
+  library_.charge(sequence.learner(), -sequence.charged);
   admissible_ = true;
   sequences_.erase(sequence.id);
 }
@@ -169,27 +186,25 @@ void EngineCore::remember(Sequence& sequence, std::span<const int32_t> kept) {
   if (sequence.sessionShelf) library_.add(*sequence.sessionShelf, document, keys);
 }
 
-int32_t EngineCore::tenantNumber(const std::string& tenant) {
-  const auto [known, isNew] = tenantNumbers_.emplace(tenant, static_cast<int32_t>(tenants_.size()));
-  if (isNew && freeTenants_.empty()) tenants_.emplace_back();
-  if (isNew && !freeTenants_.empty()) known->second = freeTenants_.back(), freeTenants_.pop_back();
-  return known->second;
+Tenant& EngineCore::tenant(const std::string& name) {
+  Tenant& own = tenants_[name];
+  if (own.number == 0) own.number = ++lastTenant_;
+  return own;
 }
 
-/// Names that nothing here belongs to go: no request, no page of KV, no head, no beliefs. Their numbers are given
-/// again.
+/// Names that nothing here belongs to go: no request, no page of KV, no head, no beliefs.
 void EngineCore::dropIdleTenants() {
-  std::vector<bool> kept(tenants_.size());
-  pool_.markTenants(kept);
-  for (const auto& [id, sequence] : sequences_) kept[sequence->tenant] = kept[sequence->owner] = true;
-  std::erase_if(tenantNumbers_, [&](const auto& entry) {
-    Tenant& tenant = tenants_[entry.second];
-    if (kept[entry.second] || tenant.head || tenant.beliefs) return false;
-    tenant = {};
-    freeTenants_.push_back(entry.second);
-    return true;
+  std::vector<int64_t> kept = pool_.tenants();
+  for (const auto& [id, sequence] : sequences_) {
+    kept.push_back(sequence->tenant);
+    kept.push_back(sequence->owner->number);
+  }
+  std::sort(kept.begin(), kept.end());
+  std::erase_if(tenants_, [&](const auto& entry) {
+    const Tenant& tenant = entry.second;
+    return !tenant.head && !tenant.beliefs && !std::binary_search(kept.begin(), kept.end(), tenant.number);
   });
-  manyTenants_ = std::max(kFewestTenants, 2 * tenantNumbers_.size());
+  manyTenants_ = std::max(kFewestTenants, 2 * tenants_.size());
 }
 
 }  // namespace foretoken

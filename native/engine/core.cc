@@ -1,6 +1,7 @@
 #include "engine/core.h"
 
 #include <algorithm>
+#include <new>
 
 #include "common/error.h"
 #include "learn/verified_text.h"
@@ -86,15 +87,21 @@ EngineCore::~EngineCore() = default;
 void EngineCore::submit(std::unique_ptr<Sequence> sequence) {
   const Request& request = sequence->request;
   const std::string& learner = sequence->learner();
-  if (tenantNumbers_.size() >= manyTenants_) dropIdleTenants();
-  sequence->tenant = tenantNumber(request.tenant);
-  sequence->owner = tenantNumber(learner);
-  if (sequence->drafts()) {
-    sequence->attach(request.session.empty() ? nullptr : library_.shelf(learner, request.session),
-                     library_.shelf(learner, ""), staticMemory_);
+  try {
+    if (tenants_.size() >= manyTenants_) dropIdleTenants();
+    sequence->tenant = tenant(request.tenant).number;
+    sequence->owner = &tenant(learner);
+    if (sequence->drafts()) {
+      sequence->attach(request.session.empty() ? nullptr : library_.shelf(learner, request.session),
+                       library_.shelf(learner, ""), staticMemory_);
+    }
+    if (waiting_.capacity() <= sequences_.size()) waiting_.reserve(2 * sequences_.size() + 1);
+    sequences_[sequence->id] = nullptr;
+  } catch (const std::bad_alloc& error) {
+    return tellFailure(*sequence, error);
   }
   waiting_.push_back(sequence.get());
-  sequences_.emplace(sequence->id, std::move(sequence));
+  sequences_[sequence->id] = std::move(sequence);
   admissible_ = true;
 }
 
@@ -120,11 +127,19 @@ void EngineCore::finish(int32_t id, int32_t keep) {
   const auto found = sequences_.find(id);
   if (found == sequences_.end()) return;
   Sequence& sequence = *found->second;
-  if (sequence.state != Sequence::State::ended) end(sequence, FinishReason::cancelled);
+  try {
+    if (sequence.state != Sequence::State::ended) end(sequence, FinishReason::cancelled);
+  } catch (const std::bad_alloc& error) {
+    return fail(sequence, error);  // what it recorded can't be told
+  }
   settle(sequence, std::clamp(keep, 0, sequence.emitted()));
 }
 
-void EngineCore::forget(const std::string* tenant, const std::string* session) {
+std::function<void()> EngineCore::forgetting(const std::string* tenant) const {
+  return options_.textSink ? options_.textSink->forgetting(tenant) : nullptr;
+}
+
+void EngineCore::forget(const std::string* tenant, const std::string* session, const std::function<void()>& learner) {
   if (session != nullptr && session->empty()) return;  // that of requests without one
   library_.forget(tenant, session);
   for (auto& [id, sequence] : sequences_) {
@@ -134,13 +149,13 @@ void EngineCore::forget(const std::string* tenant, const std::string* session) {
     sequence->remembered = false;
   }
   if (session != nullptr) return;  // prefixes and heads belong to tenants
-  if (options_.textSink) options_.textSink->forget(tenant);
+  if (learner) learner();
   if (tenant == nullptr) {
     pool_.forget(-1);
-    for (Tenant& each : tenants_) each = {};
-  } else if (const auto known = tenantNumbers_.find(*tenant); known != tenantNumbers_.end()) {
-    pool_.forget(known->second);
-    tenants_[known->second] = {};
+    for (auto& [name, each] : tenants_) each.forget();
+  } else if (const auto known = tenants_.find(*tenant); known != tenants_.end()) {
+    if (known->second.number > 0) pool_.forget(known->second.number);
+    known->second.forget();
   }
 }
 
@@ -153,37 +168,52 @@ void EngineCore::restoreMemory(const std::string& tenant, const MemoryImage& ima
   const TextSegment& text = *memory.segments().front();
   const auto shelf = library_.shelf(tenant, "");
   const std::span<const int32_t> tokens(text.data(), text.size());
-  for (size_t first = 0; first < tokens.size();) {
-    const auto end = static_cast<size_t>(std::find(tokens.begin() + first, tokens.end(), kBorder) - tokens.begin());
-    if (end > first) library_.add(*shelf, tokens.subspan(first, end - first), {&text, static_cast<int32_t>(first)});
-    first = end + 1;
+  const bool isNew = shelf->bytes() == 0;
+  try {
+    for (size_t first = 0; first < tokens.size();) {
+      const auto end = static_cast<size_t>(std::find(tokens.begin() + first, tokens.end(), kBorder) - tokens.begin());
+      if (end > first) library_.add(*shelf, tokens.subspan(first, end - first), {&text, static_cast<int32_t>(first)});
+      first = end + 1;
+    }
+  } catch (const std::bad_alloc&) {
+    if (isNew) library_.clear(*shelf);
+    throw;
   }
 }
 
-void EngineCore::setHead(const std::string* tenant, std::shared_ptr<const HeadWeights> head) {
-  (tenant == nullptr ? commonHead_ : tenants_[tenantNumber(*tenant)].head) = std::move(head);
+void EngineCore::setHead(Tenants place, std::shared_ptr<const HeadWeights> head) {
+  (place.empty() ? commonHead_ : takeIn(tenants_, place).head) = std::move(head);
 }
 
-void EngineCore::setPolicy(const std::string* tenant, const Policy& policy) {
-  prices_ = policy;
-  if (tenant == nullptr)
+void EngineCore::setPolicy(const std::string* tenant, Policy policy) {
+  Tenants place = placeFor(tenant);
+  for (auto& [name, own] : place) own.beliefs = std::make_unique<Beliefs>(policy);
+  setPolicy(std::move(place), std::move(policy));
+}
+
+void EngineCore::setPolicy(Tenants place, Policy policy) {
+  if (place.empty()) {
     commonBeliefs_ = policy;
-  else
-    tenants_[tenantNumber(*tenant)].beliefs = std::make_unique<Beliefs>(policy);
+  } else {
+    auto beliefs = std::move(place.begin()->second.beliefs);
+    takeIn(tenants_, place).beliefs = std::move(beliefs);
+  }
+  prices_ = std::move(policy);
 }
 
 void EngineCore::dropPolicy(const std::string& tenant) {
-  if (const auto known = tenantNumbers_.find(tenant); known != tenantNumbers_.end())
-    tenants_[known->second].beliefs = nullptr;
+  if (const auto known = tenants_.find(tenant); known != tenants_.end()) known->second.beliefs = nullptr;
 }
 
 void EngineCore::updateWeights(std::shared_ptr<Model> model, bool restart, std::shared_ptr<const HeadWeights> head) {
+  versions_.reserve(versions_.size() + 1);
+  const auto& drafts = head ? head : commonHead_;
+  if (options_.textSink) options_.textSink->weightsMoved(model, drafts);
   versions_.push_back(std::move(model));
   if (head) {
     commonHead_ = std::move(head);
-    for (Tenant& tenant : tenants_) tenant.head = nullptr;
+    for (auto& [name, tenant] : tenants_) tenant.head = nullptr;
   }
-  if (options_.textSink) options_.textSink->weightsMoved(versions_.back(), commonHead_);
   ++counters_.weightsVersion;
   pool_.forget(-1);
   if (restart) {
@@ -211,9 +241,9 @@ EngineCounters EngineCore::counters() const {
   result.pagesUsed = pool_.used();
   result.pagesCached = pool_.cached();
   result.indexBytes = static_cast<int64_t>(library_.bytes());
-  result.tenants = static_cast<int32_t>(tenantNumbers_.size());
+  result.tenants = static_cast<int32_t>(tenants_.size());
   result.headBytes = commonHead_ ? static_cast<int64_t>(commonHead_->bytes()) : 0;
-  for (const Tenant& tenant : tenants_)
+  for (const auto& [name, tenant] : tenants_)
     if (tenant.head) result.tenantHeadBytes += static_cast<int64_t>(tenant.head->bytesBeside(*commonHead_));
   result.staticMemoryBytes = staticMemory_ ? static_cast<int64_t>(staticMemory_->bytes()) : 0;
   return result;

@@ -1,10 +1,13 @@
 // The engine without its thread: sequences, admission, prefill, the decode round. One thread calls it; engine.h wraps
 // it.
+//
+// Lack of memory ends requests and calls, with OUT_OF_MEMORY, and nothing else: each call that has no way to tell it
+// allocates nothing, and each of the others does all or nothing.
 #pragma once
 #include <array>
 #include <chrono>
 #include <cstdint>
-#include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -17,6 +20,7 @@
 #include "engine/options.h"
 #include "engine/outcomes.h"
 #include "engine/sequence.h"
+#include "engine/tenants.h"
 #include "head/head_drafter.h"
 #include "kv/pages.h"
 #include "kv/pass_builder.h"
@@ -62,6 +66,7 @@ class EngineCore {
   /// Where the following steps write; never null while stepping.
   void setOutput(Outcomes* out) { out_ = out; }
 
+  /// Where there is no memory for it, it ends at once.
   void submit(std::unique_ptr<Sequence> sequence);
   void consumed(int32_t id, int32_t count);
   void finish(int32_t id, int32_t keep);
@@ -71,24 +76,35 @@ class EngineCore {
   bool isRead() const;
   /// What rounds cost, and what drafts are worth where a tenant's text is decoded, or (tenant null) for all who have no
   /// beliefs of their own.
-  void setPolicy(const std::string* tenant, const Policy& policy);
+  void setPolicy(const std::string* tenant, Policy policy);
+  /// The same with all made that it takes: the beliefs lie at the tenant's place, or are those of `policy`.
+  void setPolicy(Tenants place, Policy policy);
   /// A tenant has no beliefs of its own any more.
   void dropPolicy(const std::string& tenant);
   /// Drafts for a tenant from now on (null = what drafts for all), or for all who have none of their own (tenant null);
   /// of an engine that was made with a head. Its room has to suffice (HeadDrafter::requireRoom).
-  void setHead(const std::string* tenant, std::shared_ptr<const HeadWeights> head);
+  void setHead(const std::string* tenant, std::shared_ptr<const HeadWeights> head) {
+    setHead(placeFor(tenant), std::move(head));
+  }
+  /// The same with the tenant's place made.
+  void setHead(Tenants place, std::shared_ptr<const HeadWeights> head);
   /// Null where the engine was made without a head.
   const HeadDrafter* head() const { return head_ ? &*head_ : nullptr; }
   /// From now on sequences are admitted on `model`, which differs from the one before in its weights alone. No KV of
   /// other weights is ever shared with them. Sequences that have begun finish on the weights they began with, which
   /// live as long; or, with `restart`, all that they have so far is computed again on the new ones. `head`: the common
-  /// one, made for the new weights; it drafts for all tenants (null in an engine without a head).
+  /// one, made for the new weights; it drafts for all tenants (null in an engine without a head). Where memory is
+  /// lacking nothing has changed.
   void updateWeights(std::shared_ptr<Model> model, bool restart, std::shared_ptr<const HeadWeights> head = nullptr);
   /// Null = not restricted by it: both null forgets everything. No session is called "".
-  void forget(const std::string* tenant, const std::string* session);
+  void forget(const std::string* tenant, const std::string* session) { forget(tenant, session, forgetting(tenant)); }
+  /// The same with what makes the learner forget, which any thread may have made with forgetting().
+  void forget(const std::string* tenant, const std::string* session, const std::function<void()>& learner);
+  std::function<void()> forgetting(const std::string* tenant) const;
   /// What sequences submitted from now on may also draft from; an empty image = nothing. Throws INVALID_ARGUMENT.
   void setStaticMemory(const MemoryImage& image);
-  /// A tenant remembers this too. Throws INVALID_ARGUMENT.
+  /// A tenant remembers this too. Throws INVALID_ARGUMENT; where memory is lacking one that remembered nothing still
+  /// does.
   void restoreMemory(const std::string& tenant, const MemoryImage& image);
   /// All that a tenant remembers beyond its sessions.
   MemoryImage memoryOf(const std::string& tenant) const { return library_.image(tenant); }
@@ -150,21 +166,29 @@ class EngineCore {
   bool reclaim(Sequence& wanting);
   void preempt(Sequence& sequence);
   void end(Sequence& sequence, FinishReason reason);
-  void fail(Sequence& sequence, const std::string& code, const std::string& message);
+  void tellFailure(Sequence& sequence, const std::exception& error);
+  void fail(Sequence& sequence, const std::exception& error);
   void settle(Sequence& sequence, int32_t keep);
   void remember(Sequence& sequence, std::span<const int32_t> kept);
   void teach(const Sequence& sequence, int32_t kept);
-  int32_t tenantNumber(const std::string& tenant);
+  Tenant& tenant(const std::string& name);
   void dropIdleTenants();
 
   // prefill.cc
+  struct PrefillPart {
+    Sequence* sequence;
+    int32_t firstRow, rows;
+    int32_t logitRow;  ///< -1 = not its last chunk
+  };
   bool prefill();
   void planPrefill();
   bool startPrefill(Sequence& sequence);
   void recordPrefill(Clock::time_point begin, Clock::time_point passed, Clock::time_point sampled, double waited);
+  void takePrefilled(const PrefillPart& part);
 
   // round.cc
   bool decode(Model& weights);
+  void breakOff(Sequence& sequence, const std::exception& error);
   void collect();
   bool draft();
   bool askDrafters(Entry& entry);
@@ -224,17 +248,10 @@ class EngineCore {
   bool backPressure_ = true;
 
   std::unordered_map<int32_t, std::unique_ptr<Sequence>> sequences_;
-  std::deque<Sequence*> waiting_;  ///< oldest first
-  std::vector<Sequence*> active_;  ///< admitted and not ended, oldest first
-  /// What drafting for one tenant goes by; null = what all others do.
-  struct Tenant {
-    std::shared_ptr<const HeadWeights> head;
-    std::unique_ptr<Beliefs> beliefs;
-    std::array<int32_t, kPromiseBuckets> sinceAsked{};  ///< drafts of the others since the head was asked
-  };
-  std::unordered_map<std::string, int32_t> tenantNumbers_;
-  std::vector<Tenant> tenants_;          ///< by number
-  std::vector<int32_t> freeTenants_;     ///< numbers that nobody has
+  std::vector<Sequence*> waiting_;  ///< oldest first; with room for every sequence, as all may wait
+  std::vector<Sequence*> active_;   ///< admitted and not ended, oldest first
+  Tenants tenants_;
+  int64_t lastTenant_ = 0;               ///< number that was given last
   size_t manyTenants_ = kFewestTenants;  ///< so many names make it worth while to look who has nothing here
   bool admissible_ = false;              ///< something changed since admit() last gave up
 
@@ -256,11 +273,6 @@ class EngineCore {
   Capture capture_{};
   std::vector<float> captured_;
   std::vector<const float*> capturedRow_;
-  struct PrefillPart {
-    Sequence* sequence;
-    int32_t firstRow, rows;
-    int32_t logitRow;  ///< -1 = not its last chunk
-  };
   std::vector<PrefillPart> prefillParts_;
   int32_t scratchUsed_ = 0;
 

@@ -1,5 +1,8 @@
 #include "engine/engine.h"
 
+#include <optional>
+#include <utility>
+
 #include "common/error.h"
 
 namespace foretoken {
@@ -37,13 +40,12 @@ Engine::~Engine() {
 
 int32_t Engine::submit(Request request) {
   if (closed_) throw Error("ENGINE_CLOSED", "the engine is closed");
-  const int32_t vocabulary = model_->config().vocabulary;
+  const int32_t vocabulary = model()->config().vocabulary;
   validate(request, vocabulary, core_.contextLength());
-  const int32_t id = nextId_++;
   auto sequence = std::make_shared<std::unique_ptr<Sequence>>(
-      std::make_unique<Sequence>(id, std::move(request), core_.contextLength(), vocabulary, speculation_));
+      std::make_unique<Sequence>(nextId_, std::move(request), core_.contextLength(), vocabulary, speculation_));
   post([this, sequence] { core_.submit(std::move(*sequence)); });
-  return id;
+  return nextId_++;
 }
 
 void Engine::consumed(int32_t sequence, int32_t count) {
@@ -59,39 +61,46 @@ void Engine::unread(int32_t sequence) {
 }
 
 void Engine::setPolicy(const std::string* tenant, Policy policy) {
-  post([this, all = tenant == nullptr, which = tenant ? *tenant : "", policy = std::move(policy)] {
-    core_.setPolicy(all ? nullptr : &which, policy);
-  });
+  Tenants place = placeFor(tenant);
+  for (auto& [name, own] : place) own.beliefs = std::make_unique<Beliefs>(policy);
+  auto made = std::make_shared<std::pair<Tenants, Policy>>(std::move(place), std::move(policy));
+  post([this, made] { core_.setPolicy(std::move(made->first), std::move(made->second)); });
 }
 
 void Engine::dropPolicy(const std::string& tenant) {
   post([this, tenant] { core_.dropPolicy(tenant); });
 }
 
-void Engine::setHead(const std::string* tenant, std::shared_ptr<const HeadWeights> head) {
+std::function<void()> Engine::headSwap(const std::string* tenant, std::shared_ptr<const HeadWeights> head) {
   if (core_.head() == nullptr)
     throw Error("NO_HEAD", "the engine was loaded without a draft head and has no room for one");
   if (head) core_.head()->requireRoom(*head);
-  post([this, all = tenant == nullptr, which = tenant ? *tenant : "", head = std::move(head)]() mutable {
-    core_.setHead(all ? nullptr : &which, std::move(head));
-  });
+  auto place = std::make_shared<Tenants>(placeFor(tenant));
+  auto made = std::make_shared<Commands>();
+  made->push_back(
+      [this, place, head = std::move(head)]() mutable { core_.setHead(std::move(*place), std::move(head)); });
+  return [this, made] { post(*made); };
 }
 
 void Engine::forget(const std::string* tenant, const std::string* session) {
   post([this, all = tenant == nullptr, ofTenant = tenant ? *tenant : "", any = session == nullptr,
-        ofSession = session ? *session : ""] { core_.forget(all ? nullptr : &ofTenant, any ? nullptr : &ofSession); });
+        ofSession = session ? *session : "", learner = session ? nullptr : core_.forgetting(tenant)] {
+    core_.forget(all ? nullptr : &ofTenant, any ? nullptr : &ofSession, learner);
+  });
 }
 
 /// Queues a job; its result, or the error it ends with, goes to `reply`.
 template <typename T, typename Job>
 void Engine::ask(Job job, Reply<T> reply) {
   post([job = std::move(job), reply = std::move(reply)] {
+    std::optional<T> result;
+    std::exception_ptr failure;
     try {
-      T result = job();
-      reply(&result, nullptr);
+      result = job();
     } catch (...) {
-      reply(nullptr, std::current_exception());
+      failure = std::current_exception();
     }
+    reply(result ? &*result : nullptr, failure);
   });
 }
 
@@ -132,17 +141,23 @@ void Engine::restoreMemory(std::string tenant, MemoryImage image, Reply<bool> re
       std::move(reply));
 }
 
-void Engine::memoryOf(std::string tenant, Reply<MemoryImage> reply) {
-  ask<MemoryImage>([this, tenant = std::move(tenant)] { return core_.memoryOf(tenant); }, std::move(reply));
+void Engine::memoryOf(std::string tenant, Reply<TenantMemory> reply) {
+  ask<TenantMemory>(
+      [this, tenant = std::move(tenant)] {
+        return TenantMemory{core_.memoryOf(tenant), model()->sourceHash()};
+      },
+      std::move(reply));
 }
 
 void Engine::updateWeights(std::shared_ptr<Model> model, std::shared_ptr<const HeadWeights> head, bool restart,
                            Reply<int32_t> reply) {
-  model_ = model;
-  head_ = head;
   ask<int32_t>(
       [this, model = std::move(model), head = std::move(head), restart] {
         core_.updateWeights(model, restart, head);
+        {
+          const std::lock_guard lock(mutex_);
+          model_ = model, head_ = head;
+        }
         publishCounters();
         return core_.counters().weightsVersion;
       },
@@ -150,12 +165,22 @@ void Engine::updateWeights(std::shared_ptr<Model> model, std::shared_ptr<const H
 }
 
 void Engine::close(std::function<void()> done) {
-  closed_ = true;
-  post([this, done = std::move(done)] {
+  post([this, done = std::move(done)]() mutable {
     closing_ = true;
-    done_ = done;
+    done_ = std::move(done);
     core_.ignoreBackPressure();
   });
+  closed_ = true;
+}
+
+std::shared_ptr<Model> Engine::model() const {
+  const std::lock_guard lock(mutex_);
+  return model_;
+}
+
+std::shared_ptr<const HeadWeights> Engine::head() const {
+  const std::lock_guard lock(mutex_);
+  return head_;
 }
 
 /// Wakes the thread only if it sleeps: in steady decoding it finds the free batch by itself.
@@ -171,10 +196,16 @@ EngineCounters Engine::counters() const {
   return published_;
 }
 
-void Engine::post(Command command) {
+void Engine::post(std::function<void()> command) {
+  Commands made;
+  made.push_back(std::move(command));
+  post(made);
+}
+
+void Engine::post(Commands& made) {
   {
     const std::lock_guard lock(mutex_);
-    commands_.push_back(std::move(command));
+    commands_.splice(commands_.end(), made);
     hasCommands_ = true;
   }
   wake_.notify_one();
@@ -202,7 +233,7 @@ void Engine::runCommands() {
     hasCommands_ = false;
     published_ = core_.counters();
   }
-  for (Command& command : running_) command();
+  for (auto& command : running_) command();
   running_.clear();
 }
 

@@ -9,6 +9,8 @@ void Ledger::open(int32_t sequence, int32_t promptTokens) {
   ++running_;
 }
 
+void Ledger::abandon(int32_t sequence) { running_ -= static_cast<int32_t>(accounts_.erase(sequence)); }
+
 void Ledger::observe(const Outcomes& batch) {
   for (const StepRecord& record : batch.steps) {
     const auto account = accounts_.find(record.sequence);

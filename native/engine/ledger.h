@@ -18,6 +18,8 @@ class Ledger {
   };
 
   void open(int32_t sequence, int32_t promptTokens);
+  /// A sequence that was opened has not come to be.
+  void abandon(int32_t sequence);
   void observe(const Outcomes& batch);
   /// The caller got `count` tokens of the sequence in all: rounds up to there can no longer be cut.
   void consumed(int32_t sequence, int32_t count);

@@ -27,7 +27,25 @@ void Outcomes::reserve(size_t tokenCount, size_t nodeCount) {
   draftChance.reserve(nodeCount);
   draftOutcome.reserve(nodeCount);
   asks.reserve(tokenCount);
-  finished.reserve(64);
+}
+
+Outcomes::Mark Outcomes::mark() const {
+  return {steps.size(), tokens.size(),   draftOutcome.size(), logprobs.size(),
+          asks.size(),  recorded.size(), recordedNodes.size()};
+}
+
+void Outcomes::cut(const Mark& mark) {
+  const auto shorten = [](auto& table, size_t size) { table.erase(table.begin() + size, table.end()); };
+  shorten(steps, mark.steps);
+  shorten(tokens, mark.tokens);
+  shorten(draftConfidence, mark.drafted);
+  shorten(draftChance, mark.drafted);
+  shorten(draftOutcome, mark.drafted);
+  shorten(logprobs, mark.logprobs);
+  shorten(asks, mark.asks);
+  shorten(recorded, mark.recorded);
+  shorten(recordedNodes, mark.recordedNodes);
+  shorten(recordedConfidence, mark.recordedNodes);
 }
 
 }  // namespace foretoken

@@ -2,6 +2,7 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
+#include <list>
 #include <string>
 #include <vector>
 
@@ -84,8 +85,8 @@ struct Outcomes {
   std::vector<RecordedDraft> recorded;
   std::vector<uint8_t> recordedNodes;  ///< 1 + the parent's place in the draft (0 = none) | right << 7
   std::vector<float> recordedConfidence;
-  std::vector<FinishedRecord> finished;
-  std::vector<SequenceFailure> errors;
+  std::list<FinishedRecord> finished;  ///< lists, for every sequence brings the records of its end with it
+  std::list<SequenceFailure> errors;
   bool begun = false;  ///< it holds a pass that reads prompts
   std::atomic<bool> lent{false};
 
@@ -94,6 +95,13 @@ struct Outcomes {
   bool empty() const { return rounds.empty() && finished.empty() && errors.empty(); }
   void clear();
   void reserve(size_t tokenCount, size_t nodeCount);
+
+  /// How far the tables of sequences have come: what there is no memory to tell whole is cut off again.
+  struct Mark {
+    size_t steps, tokens, drafted, logprobs, asks, recorded, recordedNodes;
+  };
+  Mark mark() const;
+  void cut(const Mark& mark);
 };
 
 /// Receives batches on the engine thread; must not block. The batch is the receiver's until Engine::recycle().

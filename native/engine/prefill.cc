@@ -27,7 +27,7 @@ bool EngineCore::prefill() {
     }
     recordPrefill(begin, passed, sampled, waited);
   } catch (const std::exception& error) {
-    for (const PrefillPart& part : prefillParts_) fail(*part.sequence, errorCode(error), error.what());
+    for (const PrefillPart& part : prefillParts_) breakOff(*part.sequence, error);
   }
   return true;
 }
@@ -77,30 +77,40 @@ bool EngineCore::startPrefill(Sequence& sequence) {
 void EngineCore::recordPrefill(Clock::time_point begin, Clock::time_point passed, Clock::time_point sampled,
                                double waited) {
   const auto seconds = [](Clock::duration d) { return std::chrono::duration<double>(d).count(); };
-  const auto round = static_cast<int32_t>(out_->rounds.size());
-  for (const PrefillPart& part : prefillParts_) {
-    Sequence& sequence = *part.sequence;
-    for (int32_t k = 0; k < part.rows; ++k) verified(sequence, part.firstRow + k);
-    sequence.computed += part.rows;
-    if (sharesPrefixes(sequence)) {
-      sequence.table.enroll(pool_, sequence.tenant, sequence.tokens,
-                            std::min(sequence.computed, sequence.promptLength));
-    }
-    if (part.logitRow < 0) continue;
-    const auto offset = static_cast<int32_t>(out_->tokens.size());
-    emit(sequence, results_[part.logitRow]);
-    sequence.state = Sequence::State::decoding;
-    out_->steps.push_back({round, sequence.id, offset, 1, static_cast<int32_t>(out_->draftOutcome.size()), 0, 0, 0});
-    endIfComplete(sequence);
-  }
-  out_->begun = true;
   const double sampling = seconds(sampled - passed), ofPass = std::min(waited, sampling);
   const auto rows = static_cast<double>(pass_.rows());
+  out_->begun = true;
   out_->rounds.push_back({rows, static_cast<double>(prefillParts_.size()), static_cast<double>(pass_.contextTokens()),
-                          rows, 0, seconds(passed - begin) + ofPass, sampling - ofPass, seconds(Clock::now() - sampled),
-                          0, 0});
+                          rows, 0, seconds(passed - begin) + ofPass, sampling - ofPass, 0, 0, 0});
+  for (const PrefillPart& part : prefillParts_) {
+    const Outcomes::Mark mark = out_->mark();
+    try {
+      takePrefilled(part);
+    } catch (...) {
+      out_->cut(mark);
+      throw;
+    }
+  }
+  out_->rounds.back().otherSeconds = seconds(Clock::now() - sampled);
   counters_.prefillSeconds += seconds(Clock::now() - begin);
   ++counters_.rounds;
+}
+
+/// A piece of a prompt has been computed; after the last one its sequence has its first token.
+void EngineCore::takePrefilled(const PrefillPart& part) {
+  Sequence& sequence = *part.sequence;
+  for (int32_t k = 0; k < part.rows; ++k) verified(sequence, part.firstRow + k);
+  sequence.computed += part.rows;
+  if (sharesPrefixes(sequence)) {
+    sequence.table.enroll(pool_, sequence.tenant, sequence.tokens, std::min(sequence.computed, sequence.promptLength));
+  }
+  if (part.logitRow < 0) return;
+  const auto round = static_cast<int32_t>(out_->rounds.size()) - 1;
+  const auto offset = static_cast<int32_t>(out_->tokens.size());
+  emit(sequence, results_[part.logitRow]);
+  sequence.state = Sequence::State::decoding;
+  out_->steps.push_back({round, sequence.id, offset, 1, static_cast<int32_t>(out_->draftOutcome.size()), 0, 0, 0});
+  endIfComplete(sequence);
 }
 
 }  // namespace foretoken

@@ -38,19 +38,25 @@ bool EngineCore::decode(Model& weights) {
     backend_.sample(model_->logits(), vocabulary_, sampleRows_, std::span(results_).first(sampleRows_.size()));
     const auto sampled = Clock::now();
     const double sampling = secondsBetween(passed, sampled), waited = std::min(backend_.waited(), sampling);
-    acceptAll();
     out_->rounds.push_back({static_cast<double>(pass_.rows()), static_cast<double>(entries_.size()),
                             static_cast<double>(pass_.contextTokens()), 0, secondsBetween(begin, drafted),
                             secondsBetween(started, passed) + waited, sampling - waited,
-                            secondsBetween(drafted, started) + secondsBetween(sampled, Clock::now()), headSeconds_,
-                            headContext_});
+                            secondsBetween(drafted, started), headSeconds_, headContext_});
+    acceptAll();
+    out_->rounds.back().otherSeconds += secondsBetween(sampled, Clock::now());
   } catch (const std::exception& error) {
-    for (Entry* entry : entries_)
-      if (entry->sequence->state == Sequence::State::decoding) fail(*entry->sequence, errorCode(error), error.what());
+    for (Entry* entry : entries_) breakOff(*entry->sequence, error);
   }
   counters_.decodeSeconds += secondsBetween(begin, Clock::now());
   ++counters_.rounds;
   return true;
+}
+
+/// A round has failed: its sequences end, but for those that had their last token by then. Not all of such a one's keys
+/// may have come to their place, so that nobody else is to have them.
+void EngineCore::breakOff(Sequence& sequence, const std::exception& error) {
+  if (sequence.state != Sequence::State::ended) return fail(sequence, error);
+  sequence.remembered = false;
 }
 
 /// Sequences that decode with these weights and are not too far ahead of their callers, each with room for its last
@@ -184,13 +190,13 @@ void EngineCore::askHead() {
 }
 
 const std::shared_ptr<const HeadWeights>& EngineCore::headOf(const Entry& entry) const {
-  const auto& own = tenants_[entry.sequence->owner].head;
+  const auto& own = entry.sequence->owner->head;
   return own && entry.sequence->request.learned ? own : commonHead_;
 }
 
 const Beliefs& EngineCore::beliefsOf(const Entry& entry) const {
   if (entry.sequence->recorder) return recordersBeliefs_;
-  const auto& own = tenants_[entry.sequence->owner].beliefs;
+  const auto& own = entry.sequence->owner->beliefs;
   return own ? *own : commonBeliefs_;
 }
 
@@ -203,7 +209,7 @@ bool EngineCore::isHeadAsked(Entry& entry) {
   if (!mayDraft(entry, DrafterId::head)) return false;
   const Beliefs& beliefs = beliefsOf(entry);
   const int bucket = promiseBucket(entry.promise.tokens - 1);
-  int32_t& since = tenants_[sequence.owner].sinceAsked[bucket];
+  int32_t& since = sequence.owner->sinceAsked[bucket];
   if (!sequence.isForHeadAlone() && (beliefs.askEvery[bucket] == 0 || ++since < beliefs.askEvery[bucket])) return false;
   since = 0;
   entry.asked = 1 + bucket;
@@ -320,7 +326,15 @@ void EngineCore::prepareSampling() {
 void EngineCore::acceptAll() {
   copyFrom_.clear();
   copyTo_.clear();
-  for (Entry* entry : entries_) accept(*entry);
+  for (Entry* entry : entries_) {
+    const Outcomes::Mark mark = out_->mark();
+    try {
+      accept(*entry);
+    } catch (...) {
+      out_->cut(mark);
+      throw;
+    }
+  }
   if (!copyFrom_.empty()) backend_.copySlots(copyFrom_, copyTo_);
 }
 
@@ -386,8 +400,8 @@ void EngineCore::recordStep(Entry& entry, int32_t tokenOffset) {
   if (sequence.recorder) reportRecorded(sequence, /*ended=*/false);
   const auto count = static_cast<int32_t>(out_->draftOutcome.size()) - draftOffset;
   const auto drafter = static_cast<int32_t>(verified.nodes > 0 ? entry.chosen().drafter : DrafterId::none);
-  out_->steps.push_back({static_cast<int32_t>(out_->rounds.size()), sequence.id, tokenOffset, emittedCount, draftOffset,
-                         count, verified.accepted, drafter, entry.asked, verified.expectedMillionths()});
+  out_->steps.push_back({static_cast<int32_t>(out_->rounds.size()) - 1, sequence.id, tokenOffset, emittedCount,
+                         draftOffset, count, verified.accepted, drafter, entry.asked, verified.expectedMillionths()});
 }
 
 /// What came of the drafts of a sequence that records, as far as its text decides it.

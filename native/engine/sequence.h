@@ -1,10 +1,12 @@
 // One sequence as the engine thread sees it.
 #pragma once
 #include <cstdint>
+#include <list>
 #include <memory>
 #include <vector>
 
 #include "backend.h"
+#include "engine/outcomes.h"
 #include "engine/request.h"
 #include "head/head_drafter.h"
 #include "kv/pages.h"
@@ -21,6 +23,8 @@
 #include "speculate/text_trust.h"
 
 namespace foretoken {
+
+struct Tenant;
 
 class Sequence {
  public:
@@ -79,15 +83,19 @@ class Sequence {
   HeadProgress headKnown;              ///< of `table`
   TextTrust trust;                     ///< outlives preemption and new weights, as what the policy table has seen does
   std::shared_ptr<Model> model;        ///< the weights it is computed with; null until its first admission
-  int32_t tenant = -1;                 ///< the engine's number of the tenant
-  int32_t owner = -1;                  ///< … and of the learner
+  int64_t tenant = 0;                  ///< the engine's number of the tenant
+  Tenant* owner = nullptr;             ///< what the engine has of the learner
   int32_t cachedPromptTokens = -1;     ///< found in the prefix cache at the first admission
   int32_t consumed = 0;                ///< tokens the caller has taken
   bool isRead = true;                  ///< somebody waits for every token, not for the whole text
   bool remembered = true;              ///< may enter prefix cache and indexes when it ends
+  int64_t charged = 0;                 ///< bytes that its learner has been charged for it
   std::unique_ptr<Recorder> recorder;  ///< of a request that records
   std::shared_ptr<TextShelf> sessionShelf, tenantShelf;
   std::shared_ptr<const StaticMemory> staticMemory;
+  /// The records of its end, one of each: how it ends can be told without memory.
+  std::list<FinishedRecord> finished{1};
+  std::list<SequenceFailure> failure{1};
 
  private:
   void makeDrafters();

@@ -46,14 +46,14 @@ void PagePool::release(std::span<const int32_t> pages) {
   for (size_t i = pages.size(); i-- > 0;) release(pages[i]);
 }
 
-PagePool::Match PagePool::match(int32_t tenant, ChainSerial parent, const int32_t* tokens) {
+PagePool::Match PagePool::match(int64_t tenant, ChainSerial parent, const int32_t* tokens) {
   const int32_t index = find(tenant, parent, tokens);
   if (index < 0) return {};
   reference(index);
   return {first_ + index, entries_[index].serial};
 }
 
-PagePool::Match PagePool::enroll(int32_t tenant, ChainSerial parent, const int32_t* tokens, int32_t page) {
+PagePool::Match PagePool::enroll(int64_t tenant, ChainSerial parent, const int32_t* tokens, int32_t page) {
   if (const int32_t known = find(tenant, parent, tokens); known >= 0) {
     if (known != page - first_) {
       reference(known);
@@ -73,7 +73,7 @@ PagePool::Match PagePool::enroll(int32_t tenant, ChainSerial parent, const int32
   return {page, entry.serial};
 }
 
-void PagePool::forget(int32_t tenant) {
+void PagePool::forget(int64_t tenant) {
   for (int32_t i = 0; i < total(); ++i) {
     Entry& entry = entries_[i];
     if (entry.serial == 0 || (tenant >= 0 && entry.tenant != tenant)) continue;
@@ -84,18 +84,20 @@ void PagePool::forget(int32_t tenant) {
   }
 }
 
-void PagePool::markTenants(std::vector<bool>& marked) const {
+std::vector<int64_t> PagePool::tenants() const {
+  std::vector<int64_t> enrolled;
   for (const Entry& entry : entries_)
-    if (entry.serial != 0) marked[entry.tenant] = true;
+    if (entry.serial != 0) enrolled.push_back(entry.tenant);
+  return enrolled;
 }
 
-int32_t* PagePool::bucket(int32_t tenant, ChainSerial parent, const int32_t* tokens) {
+int32_t* PagePool::bucket(int64_t tenant, ChainSerial parent, const int32_t* tokens) {
   uint64_t hash = mix(static_cast<uint64_t>(tenant), parent);
   for (int i = 0; i < kPageSize; ++i) hash = mix(hash, static_cast<uint32_t>(tokens[i]));
   return &buckets_[(hash >> 32) & (buckets_.size() - 1)];
 }
 
-int32_t PagePool::find(int32_t tenant, ChainSerial parent, const int32_t* tokens) {
+int32_t PagePool::find(int64_t tenant, ChainSerial parent, const int32_t* tokens) {
   for (int32_t i = *bucket(tenant, parent, tokens); i >= 0; i = entries_[i].hashNext) {
     const Entry& entry = entries_[i];
     if (entry.tenant == tenant && entry.parent == parent &&
@@ -150,7 +152,7 @@ PageTable::PageTable(int32_t capacity) {
   serials_.reserve(pages);
 }
 
-int32_t PageTable::adoptPrefix(PagePool& pool, int32_t tenant, std::span<const int32_t> tokens, int32_t limit) {
+int32_t PageTable::adoptPrefix(PagePool& pool, int64_t tenant, std::span<const int32_t> tokens, int32_t limit) {
   while ((size() + 1) * kPageSize <= limit) {
     const ChainSerial parent = serials_.empty() ? 0 : serials_.back();
     const PagePool::Match hit = pool.match(tenant, parent, tokens.data() + size() * kPageSize);
@@ -170,7 +172,7 @@ bool PageTable::reserve(PagePool& pool, int32_t positions) {
   return true;
 }
 
-void PageTable::enroll(PagePool& pool, int32_t tenant, std::span<const int32_t> tokens, int32_t positions) {
+void PageTable::enroll(PagePool& pool, int64_t tenant, std::span<const int32_t> tokens, int32_t positions) {
   for (auto i = static_cast<int32_t>(serials_.size()); (i + 1) * kPageSize <= positions; ++i) {
     const ChainSerial parent = i == 0 ? 0 : serials_[i - 1];
     const PagePool::Match own = pool.enroll(tenant, parent, tokens.data() + i * kPageSize, pages_[i]);

@@ -9,7 +9,7 @@
 // The key names its predecessor by a serial number that is never given twice and the tokens themselves are compared,
 // so neither a hash collision nor a recycled page can ever pass for a hit.
 //
-// One thread only. Nothing allocates after construction.
+// One thread only. Nothing but tenants() allocates after construction.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -38,15 +38,15 @@ class PagePool {
     ChainSerial serial = 0;
   };
   /// Looks up the page that follows `parent` with these kPageSize tokens, and references it.
-  Match match(int32_t tenant, ChainSerial parent, const int32_t* tokens);
+  Match match(int64_t tenant, ChainSerial parent, const int32_t* tokens);
   /// Enrols a full page that the caller holds. If an equal page is enrolled already, the caller's reference moves to
   /// that one and its own page is released: the result's page is what its table must name from now on.
-  Match enroll(int32_t tenant, ChainSerial parent, const int32_t* tokens, int32_t page);
+  Match enroll(int64_t tenant, ChainSerial parent, const int32_t* tokens, int32_t page);
   /// Forgets every enrolled page of a tenant (-1 = of all). Pages in use stay with their sequences.
-  void forget(int32_t tenant);
+  void forget(int64_t tenant);
 
-  /// Marks the tenants whose pages are enrolled, by number.
-  void markTenants(std::vector<bool>& marked) const;
+  /// The tenants whose pages are enrolled, in no order, once for each page.
+  std::vector<int64_t> tenants() const;
 
   int32_t total() const { return static_cast<int32_t>(entries_.size()); }
   /// Pages that running sequences hold.
@@ -59,14 +59,14 @@ class PagePool {
  private:
   struct Entry {
     int32_t references = 0;
-    int32_t tenant = -1;
+    int64_t tenant = -1;
     ChainSerial serial = 0;  ///< 0 = not enrolled
     ChainSerial parent = 0;
     int32_t hashNext = -1;           ///< next entry of the same bucket
     int32_t older = -1, newer = -1;  ///< list of unreferenced cached pages
   };
-  int32_t* bucket(int32_t tenant, ChainSerial parent, const int32_t* tokens);
-  int32_t find(int32_t tenant, ChainSerial parent, const int32_t* tokens);
+  int32_t* bucket(int64_t tenant, ChainSerial parent, const int32_t* tokens);
+  int32_t find(int64_t tenant, ChainSerial parent, const int32_t* tokens);
   void reference(int32_t index);
   void drop(int32_t index);
   void unlink(int32_t index);
@@ -90,11 +90,11 @@ class PageTable {
   explicit PageTable(int32_t capacity);
 
   /// Takes over cached pages of a common prefix of at most `limit` tokens; returns how many positions they hold.
-  int32_t adoptPrefix(PagePool& pool, int32_t tenant, std::span<const int32_t> tokens, int32_t limit);
+  int32_t adoptPrefix(PagePool& pool, int64_t tenant, std::span<const int32_t> tokens, int32_t limit);
   /// Makes room for `positions` positions; false (with what it could get kept) if the pool is exhausted.
   bool reserve(PagePool& pool, int32_t positions);
   /// Enrols all full pages below `positions`, whose tokens are given.
-  void enroll(PagePool& pool, int32_t tenant, std::span<const int32_t> tokens, int32_t positions);
+  void enroll(PagePool& pool, int64_t tenant, std::span<const int32_t> tokens, int32_t positions);
   /// Gives back the pages beyond `positions`.
   void rollBack(PagePool& pool, int32_t positions);
   /// Gives back everything.

@@ -105,32 +105,53 @@ void Learner::busy(int sequences) {
 }
 
 void Learner::weightsMoved(std::shared_ptr<const Model> target, std::shared_ptr<const HeadWeights> head) {
+  Commands made;
+  made.push_back([this, target = std::move(target), head = std::move(head)] {
+    target_ = target, base_ = head, moved_ = true;
+    tables_ = {}, embedding_ = {};
+    for (auto& [name, each] : tenants_) {
+      each.learner->targetMoved(start_);
+      each.withdrawn = true;  // one that was promoted on the way here was judged with the older weights
+    }
+  });
   {
     const std::lock_guard lock(mutex_);
     counters_.dropped += static_cast<int64_t>(texts_.size());
     texts_.clear();
   }
-  post([this, target = std::move(target), head = std::move(head)] {
-    target_ = target, base_ = head, moved_ = true;
-    tables_ = {}, embedding_ = {};
-    for (auto& [name, each] : tenants_) {
-      each.learner->targetMoved(start_);
-      callbacks_.drafts(name, nullptr);  // one that was promoted on the way here was judged with the older weights
-    }
-  });
+  post(made);
 }
 
 void Learner::post(std::function<void()> command) {
+  Commands made;
+  made.push_back(std::move(command));
+  post(made);
+}
+
+void Learner::post(Commands& made) {
   {
     const std::lock_guard lock(mutex_);
-    commands_.push_back(std::move(command));
+    commands_.splice(commands_.end(), made);
   }
   wake_.notify_one();
 }
 
+/// Heads that the engine may have got just before they were withdrawn. Where memory is lacking, the next time.
+void Learner::tellWithdrawn() {
+  for (; !gone_.empty(); gone_.erase(gone_.begin())) callbacks_.drafts(gone_.begin()->first, nullptr)();
+  for (auto& [name, each] : tenants_)
+    if (each.withdrawn) callbacks_.drafts(name, nullptr)(), each.withdrawn = false;
+}
+
+/// A head that is meant to draft for a tenant has come to the engine: none before it is left to withdraw.
+void Learner::drafting(const std::string& name) {
+  gone_.erase(name);
+  if (const auto known = tenants_.find(name); known != tenants_.end()) known->second.withdrawn = false;
+}
+
 void Learner::run() {
   yieldToAll();
-  std::vector<std::function<void()>> commands;
+  Commands commands;
   for (bool worked = false;;) {
     {
       std::unique_lock lock(mutex_);
@@ -140,6 +161,7 @@ void Learner::run() {
     }
     for (const auto& command : commands) attempt([&] { return command(), true; });
     commands.clear();
+    attempt([this] { return tellWithdrawn(), true; });
     worked = mayWork() && attempt([this] { return work(); });
   }
 }
@@ -163,7 +185,7 @@ void Learner::endLearning(std::exception_ptr why) {
   }
   for (auto& [name, each] : tenants_) each.owed = each.owedLayers = 0, each.learner->endLearning();
   publish(0);
-  callbacks_.stopped(whose_, std::move(why));
+  callbacks_.stopped(std::move(whose_), std::move(why));
 }
 
 /// Nothing is decoded, or one sequence is and there is time left of what its decoding allows.
@@ -184,6 +206,7 @@ bool Learner::mayWork() {
 bool Learner::work() {
   const double began = threadSeconds();
   std::optional<VerifiedText> text;
+  whose_.clear();
   {
     const std::lock_guard lock(mutex_);
     if (!commands_.empty()) return true;  // a text may be of weights that a command is about
@@ -336,8 +359,10 @@ void Learner::decide(const std::string& name, Decision decision, int64_t candida
     const bool meant =
         decision == Decision::rollBack ? learner.previous() != nullptr : learner.candidateNumber() == candidate;
     if (!meant) return done(false);
-    whose_ = name;
-    done(attempt([&] { return carryOut(name, decision), true; }));
+    done(attempt([&] {
+      whose_ = name;
+      return carryOut(name, decision), true;
+    }));
   });
 }
 
@@ -345,9 +370,9 @@ void Learner::decide(const std::string& name, Decision decision, int64_t candida
 void Learner::carryOut(const std::string& name, Decision decision) {
   HeadLearner& learner = *tenants_.find(name)->second.learner;
   const auto draftsNext = [&](const HeadLearner::Weights& next, void (HeadLearner::*change)()) {
-    auto head = next == start_ ? nullptr : packed(file_.shape, *next);
+    const auto swap = callbacks_.drafts(name, next == start_ ? nullptr : packed(file_.shape, *next));
     (learner.*change)();
-    callbacks_.drafts(name, std::move(head));
+    swap(), drafting(name);
   };
   switch (decision) {
     case Decision::promote: return draftsNext(learner.candidate(), &HeadLearner::promote);
@@ -362,7 +387,9 @@ void Learner::save(const std::string& name, const std::string& path, std::functi
     try {
       const auto known = tenants_.find(name);
       const auto& live = known == tenants_.end() ? start_ : known->second.learner->live();
-      train::saveHead(path, head_, together(*live), file_.binding, FileType::f32);
+      train::HeadBinding binding = file_.binding;
+      if (moved_) binding.model = target_->sourceHash();
+      train::saveHead(path, head_, together(*live), binding, FileType::f32);
       done(nullptr);
     } catch (...) {
       done(std::current_exception());
@@ -379,10 +406,11 @@ void Learner::adopt(const std::string& name, const std::string& path, bool again
       LearnedHead parts = inParts(std::move(file), train::BlockHead(shape).before());
       if (*parts.layers == *start_->layers) parts.layers = start_->layers;
       const auto head = std::make_shared<const LearnedHead>(std::move(parts));
-      const auto drafting = moved_ || again ? nullptr : packed(shape, *head);
+      const bool drafts = !moved_ && !again;
+      const auto swap = drafts ? callbacks_.drafts(name, packed(shape, *head)) : nullptr;
       if (Tenant* own = shape == file_.shape ? tenant(name) : nullptr)
-        drafting ? own->learner->adopt(head) : own->learner->propose(head);
-      if (drafting) callbacks_.drafts(name, drafting);
+        drafts ? own->learner->adopt(head) : own->learner->propose(head);
+      if (swap) swap(), drafting(name);
       done(nullptr);
     } catch (...) {
       done(std::current_exception());
@@ -390,21 +418,26 @@ void Learner::adopt(const std::string& name, const std::string& path, bool again
   });
 }
 
-void Learner::forget(const std::string* name) {
-  {
-    const std::lock_guard lock(mutex_);
-    std::erase_if(texts_, [&](const VerifiedText& text) { return name == nullptr || text.tenant == *name; });
-  }
-  post([this, all = name == nullptr, which = name ? *name : ""] {
-    std::vector<std::string> gone;
-    for (const auto& [each, own] : tenants_)
-      if (all || each == which) gone.push_back(each);
-    for (const std::string& each : gone) {
-      tenants_.erase(each);
-      callbacks_.drafts(each, nullptr);
+std::function<void()> Learner::forgetting(const std::string* name) {
+  const auto made = std::make_shared<Commands>();
+  const auto meant = [all = name == nullptr, which = name ? *name : ""](const std::string& each) {
+    return all || each == which;
+  };
+  made->push_back([this, meant] {
+    for (auto each = tenants_.begin(); each != tenants_.end();) {
+      const auto next = std::next(each);
+      if (meant(each->first)) gone_.insert(tenants_.extract(each)).position->second.learner = nullptr;
+      each = next;
     }
     publish(0);
   });
+  return [this, made, meant] {
+    {
+      const std::lock_guard lock(mutex_);
+      std::erase_if(texts_, [&](const VerifiedText& text) { return meant(text.tenant); });
+    }
+    post(*made);
+  };
 }
 
 LearnerCounters Learner::counters() const {

@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <list>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -44,10 +45,12 @@ struct LearnerCounters {
 /// What the engine and whoever decides are told; called on the learner's thread.
 struct LearnerCallbacks {
   std::function<void(Judged)> judged;
-  /// From the next round on; null = the head of no tenant.
-  std::function<void(const std::string& tenant, std::shared_ptr<const HeadWeights>)> drafts;
-  /// Computing failed while it worked for this tenant: nobody learns any more, and what drafts goes on drafting.
-  std::function<void(const std::string& tenant, std::exception_ptr why)> stopped;
+  /// What makes a head draft for a tenant from the next round on (null: it has none of its own); to be called once,
+  /// which never fails.
+  std::function<std::function<void()>(const std::string& tenant, std::shared_ptr<const HeadWeights>)> drafts;
+  /// Computing failed while it worked for this tenant: nobody learns any more, and what drafts goes on drafting. Must
+  /// not throw.
+  std::function<void(std::string tenant, std::exception_ptr why)> stopped;
   /// A device can't take the steps of this tenant's layers, for want of memory or kernels; the CPU does.
   std::function<void(const std::string& tenant, std::exception_ptr why)> onCpu;
 };
@@ -68,7 +71,7 @@ class Learner final : public TextSink {
 
   void ended(VerifiedText text) override;
   /// Nothing of a tenant is left, or of all.
-  void forget(const std::string* tenant) override;
+  std::function<void()> forgetting(const std::string* tenant) override;
   void busy(int sequences) override;
   /// Heads that were promoted become candidates again; the one for all drafts meanwhile.
   void weightsMoved(std::shared_ptr<const Model> target, std::shared_ptr<const HeadWeights> head) override;
@@ -91,9 +94,16 @@ class Learner final : public TextSink {
     std::unique_ptr<HeadLearner> learner;
     int64_t owed = 0, owedLayers = 0;  ///< steps
     uint64_t seen = 0;                 ///< when its last text came, in texts
+    bool withdrawn = false;            ///< what drafts for it must not any more, and the engine is still to be told
   };
+  using Tenants = std::map<std::string, Tenant>;
+  /// In lists, so that one that is made is queued without memory.
+  using Commands = std::list<std::function<void()>>;
 
   void post(std::function<void()> command);
+  void post(Commands& made);
+  void tellWithdrawn();
+  void drafting(const std::string& name);
   bool attempt(const std::function<bool()>& work);
   void endLearning(std::exception_ptr why);
   void carryOut(const std::string& name, Decision decision);
@@ -124,9 +134,9 @@ class Learner final : public TextSink {
   std::vector<uint16_t> embedding_;
   train::TargetTables tables_;  ///< empty until the first text of these weights
   OutputNorm norm_;
-  std::map<std::string, Tenant> tenants_;
-  std::string last_;   ///< whose turn it was
-  std::string whose_;  ///< for whom something is done, or was
+  Tenants tenants_, gone_;  ///< those that are forgotten, until the engine has been told
+  std::string last_;        ///< whose turn it was
+  std::string whose_;       ///< for whom something is done, or was
   uint64_t seen_ = 0;
   double budget_ = 0;
   Clock::time_point checked_ = Clock::now();
@@ -135,7 +145,7 @@ class Learner final : public TextSink {
   mutable std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<VerifiedText> texts_;
-  std::vector<std::function<void()>> commands_;
+  Commands commands_;
   LearnerCounters counters_;
   bool started_ = false, stop_ = false, ended_ = false;
   std::thread thread_;

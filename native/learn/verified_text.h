@@ -1,6 +1,7 @@
 // What the engine hands to those who learn from finished texts.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,14 +21,15 @@ struct VerifiedText {
   std::vector<uint16_t> kept;  ///< bf16 [tokens][fused layers + 1][width]: features, then the last layer's output
 };
 
-/// Called on the engine's thread; must not wait.
+/// Called on the engine's thread, but for forgetting(); must not wait. What throws for lack of memory has done nothing.
 class TextSink {
  public:
   virtual ~TextSink() = default;
   /// A text that may be learned from has come to its end.
   virtual void ended(VerifiedText text) = 0;
-  /// Nothing is to be learned any more from what ended before: of a tenant, or of all (null).
-  virtual void forget(const std::string* tenant) = 0;
+  /// What makes it learn nothing any more from what ended before: of a tenant, or of all (null). Made on any thread,
+  /// and called on the engine's, where it never fails.
+  virtual std::function<void()> forgetting(const std::string* tenant) = 0;
   /// How many sequences are decoding or waiting, before every step.
   virtual void busy(int sequences) = 0;
   /// Texts that end from now on are of these weights of the target; `head` drafts for all tenants.

@@ -76,6 +76,7 @@ TextSegment& TextShelf::roomyText() {
   if (oldestFirst_.empty() || oldestFirst_.back()->text.room() < 2) {
     const int32_t last = oldestFirst_.empty() ? kFirstSegment / 2 : oldestFirst_.back()->text.size();
     const int32_t capacity = std::clamp(2 * last, kFirstSegment, kLargestSegment);
+    newestFirst_.reserve(oldestFirst_.size() + 1);  // to list them again never fails
     oldestFirst_.push_back(
         std::make_unique<Volume>(Volume{TextSegment(capacity, keys_ ? KeyForm::whole : KeyForm::none), {}}));
     bytes_ += oldestFirst_.back()->bytes();
@@ -129,8 +130,10 @@ void TextShelf::relist() {
 std::shared_ptr<TextShelf> TextLibrary::shelf(const std::string& tenant, const std::string& session) {
   if (!tenants_.contains(tenant)) dropEmptyTenants();
   Tenant& owner = tenants_[tenant];
-  auto& found = owner.shelves[session];
-  if (!found) found.reset(new TextShelf(tenant, keys_));
+  auto known = owner.shelves.find(session);
+  if (known == owner.shelves.end())
+    known = owner.shelves.emplace(session, std::shared_ptr<TextShelf>(new TextShelf(tenant, keys_))).first;
+  const std::shared_ptr<TextShelf>& found = known->second;
   found->lastUse_ = owner.lastUse = ++clock_;
   return found;
 }
@@ -154,10 +157,17 @@ void TextLibrary::add(TextShelf& shelf, std::span<const int32_t> document, Keyed
 }
 
 void TextLibrary::charge(const std::string& name, int64_t bytes) {
+  if (bytes == 0) return;
   Tenant& tenant = tenants_[name];
   tenant.charged += bytes;
   bytes_ += bytes;
   enforceBudgets(tenant, nullptr);
+}
+
+void TextLibrary::clear(TextShelf& shelf) {
+  tenants_.find(shelf.tenant_)->second.shelved -= shelf.bytes();
+  bytes_ -= shelf.bytes();
+  shelf.clear();
 }
 
 void TextLibrary::forget(const std::string* tenant, const std::string* session) {

@@ -68,8 +68,11 @@ class TextLibrary {
   /// Appends a document to a shelf, less a beginning that it holds already, then makes the budgets hold. Where there is
   /// no memory for all of it, some of it may be there.
   void add(TextShelf& shelf, std::span<const int32_t> document, KeyedBy keys);
-  /// Bytes that texts of a tenant's running requests take count too: they push its older text out.
+  /// Bytes that texts of a tenant's running requests take count too: they push its older text out. Only to charge one
+  /// of whom there is nothing takes memory.
   void charge(const std::string& tenant, int64_t bytes);
+  /// Empties a shelf; who holds it may go on adding to it.
+  void clear(TextShelf& shelf);
   /// Empties a tenant's shelves (session null) or one session's; `tenant` null = everything. Whoever holds a shelf that
   /// is emptied must not add to it any more.
   void forget(const std::string* tenant, const std::string* session);

@@ -34,7 +34,9 @@ Request request(int32_t n, int32_t vocabulary) {
 class Texted final : public TextSink {
  public:
   void ended(VerifiedText) override {}
-  void forget(const std::string*) override {}
+  std::function<void()> forgetting(const std::string*) override {
+    return [] {};
+  }
   void busy(int) override {}
   void weightsMoved(std::shared_ptr<const Model>, std::shared_ptr<const HeadWeights>) override {}
 };
@@ -72,7 +74,7 @@ Served serve(EngineRig& engine) {
       for (int32_t t = 0; t < step.tokenCount; ++t)
         served.texts[step.sequence].push_back(engine.out.tokens[step.tokenOffset + t]);
     if (served.errors.empty() && !engine.out.errors.empty()) {
-      const int32_t next = (engine.out.errors[0].sequence + 1) % kRequests;
+      const int32_t next = (engine.out.errors.front().sequence + 1) % kRequests;
       engine.core->finish(next, static_cast<int32_t>(served.texts[next].size()));
     }
     for (const auto& error : engine.out.errors) served.errors[error.sequence] = error.code;

@@ -136,9 +136,10 @@ class Learning {
           learner_ = std::make_unique<Learner>(std::move(file), common_, cudaBackend(), "", options, std::move(takers));
           engine.textSink = learner_.get();
         }) {
-    learner_->start(engine_.model,
-                    {[&](const learn::Judged& judged) { judged_ = judged.foreseen; },
-                     [&](const std::string&, std::shared_ptr<const HeadWeights> head) { drafts_ = std::move(head); }});
+    learner_->start(engine_.model, {[&](const learn::Judged& judged) { judged_ = judged.foreseen; },
+                                    [&](const std::string&, std::shared_ptr<const HeadWeights> head) {
+                                      return [this, head] { drafts_ = head; };
+                                    }});
     engine_.core->setPolicy(nullptr, everybodyDrafts());
   }
   ~Learning() { learner_.reset(); }

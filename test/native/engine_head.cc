@@ -232,7 +232,7 @@ void testFailingHead(const HeadRig& rig, const std::map<int32_t, std::vector<int
   for (int i = 0; i < 4; ++i) engine.core->step();
   backend.breaks = true;
   engine.core->step();
-  CHECK(engine.out.errors.size() == 1 && engine.out.errors[0].code == "CUDA_ERROR");
+  CHECK(engine.out.errors.size() == 1 && engine.out.errors.front().code == "CUDA_ERROR");
   CHECK(engine.core->drained() && engine.core->counters().pagesUsed == 0);
   engine.out.clear();
   backend.breaks = false;
@@ -246,7 +246,9 @@ void testForgetsInOrder(const HeadRig& rig) {
   struct Sink final : TextSink {
     std::vector<std::string> heard;
     void ended(VerifiedText text) override { heard.push_back("text of " + text.tenant); }
-    void forget(const std::string* tenant) override { heard.push_back("forget " + (tenant ? *tenant : "all")); }
+    std::function<void()> forgetting(const std::string* tenant) override {
+      return [this, what = "forget " + (tenant ? *tenant : "all")] { heard.push_back(what); };
+    }
     void busy(int) override {}
     void weightsMoved(std::shared_ptr<const Model>, std::shared_ptr<const HeadWeights>) override {}
   } sink;

@@ -61,7 +61,7 @@ void remembersWhatItCan(int left) {
   submit(2), submit(3);
   while (out.finished.empty()) core.step();
   granted = left;
-  core.finish(out.finished[0].sequence, kTokens);
+  core.finish(out.finished.front().sequence, kTokens);
   granted = 1 << 30;
   submit(4);
   while (core.step()) continue;

@@ -87,7 +87,7 @@ inline void fakeKey(const FakeSlot& slot, int8_t* key) {
 }
 
 /// Only what an engine calls; a model operation on it is a bug of the test.
-class FakeBackend final : public Backend {
+class FakeBackend : public Backend {
  public:
   size_t packedBytes(Format, int64_t, int64_t) const override { throw std::logic_error("unused"); }
   void pack(Format, std::span<const MatrixSource>, bool, uint8_t*) override { throw std::logic_error("unused"); }

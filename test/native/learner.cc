@@ -72,9 +72,11 @@ struct Rig {
                                },
                            .drafts =
                                [this](const std::string&, std::shared_ptr<const HeadWeights> which) {
-                                 const std::lock_guard lock(mutex);
-                                 drafts.push_back(std::move(which));
-                                 told.notify_all();
+                                 return [this, which] {
+                                   const std::lock_guard lock(mutex);
+                                   drafts.push_back(which);
+                                   told.notify_all();
+                                 };
                                },
                            .stopped = [](const std::string&, std::exception_ptr) { CHECK(!"learning goes on"); },
                            .onCpu = [](const std::string& tenant, std::exception_ptr) { CHECK(tenant == "a"); }});

@@ -93,7 +93,7 @@ class Serving {
     learner_->start(engine_.model, {[&](const learn::Judged& judged) { candidate_ = judged.foreseen.candidateNumber; },
                                     [&](const std::string& tenant, std::shared_ptr<const HeadWeights> head) {
                                       CHECK(tenant == "a");
-                                      drafts_ = std::move(head), ++swaps_;
+                                      return [this, head] { drafts_ = head, ++swaps_; };
                                     },
                                     [&](const std::string& tenant, std::exception_ptr why) {
                                       CHECK(tenant == "a");
