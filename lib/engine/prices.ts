@@ -38,13 +38,11 @@ export async function loadProfile(native: NativeEngine, folder: string | undefin
 
 async function measure(native: NativeEngine, contextLength: number): Promise<Profile> {
   const short = Math.min(128, contextLength >> 2);
-  const long = Math.min(1024, contextLength - contextRows);
-  const { passSeconds, draftSeconds, headPositionSeconds } = await native.profile(
-    Math.min(rows, contextLength >> 1),
-    short,
-    repeats,
-  );
-  const far = await native.profile(contextRows, long, repeats);
+  const near = Math.min(rows, Math.max(1, contextLength >> 1));
+  const wide = Math.min(contextRows, near);
+  const long = Math.min(1024, contextLength - wide);
+  const { passSeconds, draftSeconds, headPositionSeconds } = await native.profile(near, short, repeats);
+  const far = await native.profile(wide, long, repeats);
   const added = (width: number): number => {
     return (far.passSeconds[width - 1] - passSeconds[width - 1]) / (width * Math.max(1, long - short));
   };
@@ -54,7 +52,7 @@ async function measure(native: NativeEngine, contextLength: number): Promise<Pro
   return {
     passSeconds: Array.from(passSeconds),
     context: short,
-    secondsPerContextToken: Math.max(0, (added(1) + added(contextRows)) / 2),
+    secondsPerContextToken: Math.max(0, (added(1) + added(wide)) / 2),
     draftSeconds: Array.from(draftSeconds),
     headPositionSeconds,
   };

@@ -141,7 +141,7 @@ void readGgufShape(const GgufKeys& keys, ModelConfig& config) {
   if (valueDim.value != config.headDim) valueDim.refuse("keys and values of different sizes are not supported");
   const auto rotated = keys.integer("rope.dimension_count", config.headDim);
   if (rotated.value != config.headDim) unsupported("rotation of a part of the head", keys.file().file());
-  config.contextLength = within(keys.integer("context_length"), 1, kMaxContext);
+  config.contextLength = within(keys.integer("context_length"), 2, kMaxContext);
 }
 
 /// The vocabulary's size: its own key, or the number of the tokenizer's tokens, or the rows of the embedding.
@@ -195,7 +195,7 @@ void readJsonShape(const JsonKeys& keys, ModelConfig& config) {
   const auto headDim = keys.integer("head_dim", keys.find("head_dim") ? 0 : defaultHeadDim(config, heads));
   config.headDim = within(headDim, 2, kMaxHeadDim);
   checkHeads(config, kvHeads, headDim);
-  config.contextLength = within(keys.integer("max_position_embeddings"), 1, kMaxContext);
+  config.contextLength = within(keys.integer("max_position_embeddings"), 2, kMaxContext);
   config.vocabulary = within(keys.integer("vocab_size"), 1, kMaxVocabulary);
 }
 
