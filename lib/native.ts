@@ -299,6 +299,7 @@ export interface NativeModelInfo {
   contextLength: number;
   weightsDescription: string;
   weightBytes: number;
+  /** Names the weights: made of all bytes of the source, and of those of every update since. */
   sourceHash: string;
   /** 'cpu' or 'cuda'. */
   backend: string;
@@ -356,8 +357,8 @@ export interface NativeEngine {
   setStaticMemory(tokens: Int32Array, keys: Uint8Array): Promise<unknown>;
   /** A tenant remembers this too, laid out like that. Throws INVALID_ARGUMENT. */
   restoreMemory(tenant: string, tokens: Int32Array, keys: Uint8Array): Promise<unknown>;
-  /** All that a tenant remembers beyond its sessions, laid out like that. */
-  memoryOf(tenant: string): Promise<{ tokens: Int32Array; keys: Uint8Array }>;
+  /** All that a tenant remembers beyond its sessions, laid out like that; `model`: `sourceHash` of the weights that it was decoded with. */
+  memoryOf(tenant: string): Promise<{ tokens: Int32Array; keys: Uint8Array; model: string }>;
   /**
    * Swaps weights between two rounds once those of `source` are read, checked and packed; until then nothing changes, and an error
    * leaves everything as it was. `source`: a path, or tensors, whose data is copied before this returns. Sequences that have begun

@@ -22,6 +22,7 @@ import { loadMemory, writeMemory } from '../speculators/memory';
 import { driftEvent } from '../speculators/events';
 import { SpeculatorStore } from '../speculators/store';
 import { Groups, learnerOf } from '../speculators/groups';
+import { Learners } from '../speculators/learners';
 import { checkLoadOptions } from './load-options';
 import type { CheckedLoadOptions, LoadOptions } from './load-options';
 import { openModel } from './model-source';
@@ -51,6 +52,10 @@ export interface LogicalClock {
   now: () => number;
 }
 
+/** Tenants and groups that an engine holds learned state of, and those among them with a head of their own. */
+const mostLearners = { learners: 4096, heads: 64 };
+const noLearners: ReadonlySet<string> = new Set();
+
 /** What a model is, as the engine holds it. */
 export interface ModelInfo extends NativeModelInfo {
   /** The model's own name, for people. */
@@ -78,6 +83,7 @@ export class Engine {
   readonly #source: ModelSource;
   readonly #tenants = new TenantLedger();
   readonly #groups = new Groups();
+  readonly #learners: Learners;
   /** Undefined where no head learns and nothing that was learned is kept. */
   readonly #learning: Learning | undefined;
   #chat: Chat | undefined;
@@ -95,12 +101,19 @@ export class Engine {
     this.#source = source;
     this.#loop = loop;
     this.#controller = controller;
+    this.#learners = new Learners({
+      most: mostLearners,
+      withHeads: () => this.#learning?.withHeads ?? noLearners,
+      keep: async (learner) => this.#learning?.keep(learner),
+      drop: (learner) => this.#drop(learner),
+    });
     const heads = learn && native.stats().headBytes > 0;
     if (!controller || !(heads || keepLearned)) return;
     this.#learning = new Learning(native, {
       heads,
       weights,
       store: keepLearned ? new SpeculatorStore(source.cacheFolder, native.info().sourceHash) : undefined,
+      holds: (learner) => this.#learners.has(learner),
       price: (drafted) => controller.cost.draftedRoundSeconds(drafted),
       onEvent,
       onHead: (learner) => controller.headChanged(learner),
@@ -294,6 +307,14 @@ export class Engine {
     }
   }
 
+  /** Lets go of a learner that is idle: nothing of it stays in memory. */
+  #drop(learner: string): void {
+    this.#native.forget({ tenant: learner });
+    this.#controller?.forget(learner);
+    this.#learning?.drop(learner);
+    this.#groups.forget(learner);
+  }
+
   /**
    * Writes down what a tenant remembers (text and keys, without its sessions) as a file that {@link LoadOptions.memory} takes.
    *
@@ -303,9 +324,8 @@ export class Engine {
   async exportMemory(path: string, tenant = 'default'): Promise<number> {
     if (typeof path !== 'string' || path === '') throw invalidOption('path', 'a string that is not empty', path);
     checkLearned({ tenant });
-    const { sourceHash } = this.model;
-    const memory = await callNative(() => this.#native.memoryOf(tenant));
-    await writeMemory(path, memory, sourceHash);
+    const { model, ...memory } = await callNative(() => this.#native.memoryOf(tenant));
+    await writeMemory(path, memory, model);
     return memory.tokens.length;
   }
 
@@ -313,7 +333,8 @@ export class Engine {
    * Swaps weights while requests run, as reinforcement learning does after every step: all of them or some tensors, in the format
    * that the engine holds. They are read, checked and packed beside decoding and take effect between two passes; whatever is wrong
    * with them leaves the engine as it was. Later requests get the new weights' text, token for token; cached prefixes are dropped. What
-   * was learned from text stays, as far as it still guesses right; heads that learned have to be found better again.
+   * was learned from text stays, as far as it still guesses right, but is not kept on disk any more; heads that learned have to be found
+   * better again. The model's `sourceHash` names the new weights.
    *
    * @param source A GGUF file, a `.safetensors` file, a folder of them, or tensors in memory. Tensors that are one matrix in memory
    *   (query, key and value; gate and up) come together.
@@ -330,6 +351,7 @@ export class Engine {
     const begin = performance.now();
     try {
       this.#updating = this.#native.updateWeights(checked.source, checked.inFlight);
+      this.#learning?.weightsWillMove();
       const update = await this.#updating;
       this.#learning?.weightsMoved();
       return { ...update, seconds: (performance.now() - begin) / 1000 };
@@ -356,6 +378,7 @@ export class Engine {
   async #close(): Promise<void> {
     await this.#loop.drain();
     await this.#updating?.catch(() => undefined);
+    await this.#learners.settled();
     await this.#learning?.close();
     await this.#native.close();
   }
@@ -423,6 +446,27 @@ export class Engine {
       throw new ForetokenError('INVALID_PROMPT', 'The prompt has no tokens; give it at least one');
     const prediction = await this.#tokenizer.encodeAsync(options.prediction, {}, options.signal);
     const learner = learnerOf(options.tenant, options.group);
+    const names = new Set([options.tenant, learner]);
+    const entered = await Promise.all(Array.from(names, (each) => this.#learners.enter(each)));
+    const leave = (): void => entered.forEach((left) => left());
+    try {
+      const generation = await this.#submit(options, site, answers, prompt, prediction, learner);
+      void generation.used.finally(leave);
+      return generation;
+    } catch (error) {
+      leave();
+      throw error;
+    }
+  }
+
+  async #submit(
+    options: CheckedRequestOptions,
+    site: CallSite,
+    answers: boolean,
+    prompt: Int32Array,
+    prediction: ArrayLike<number>,
+    learner: string,
+  ): Promise<Generation> {
     if (learner === options.tenant) await this.#learning?.open(learner);
     this.#requireOpen();
     const stopTokens = [...options.stopTokens, ...(options.ignoreEos ? [] : this.#tokenizer.eosIds)];

@@ -76,7 +76,9 @@ export interface LoadOptions {
   learnHead?: boolean;
   /**
    * Whether what tenants taught is kept in the cache folder when the engine is closed, and found again: remembered text, and each head
-   * as soon as it is promoted. Defaults to `false`.
+   * as soon as it is promoted. An engine holds what 4096 tenants and groups taught, those seen last: of others text is kept as soon as they
+   * are let go of, and found again with their next request; without this option it is forgotten. After an update of the weights nothing
+   * more is kept; an event says so. Defaults to `false`.
    */
   keepLearned?: boolean;
   /** Receives what learning decides, with its evidence, and that a drafter fails more often than it used to. */

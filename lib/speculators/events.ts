@@ -10,7 +10,7 @@ export interface LearningEvent {
    * found to be better in time.
    * `rolledBack`: the head before it drafts again. `alarm`: drafts of the head are hardly ever accepted any more. `notKept`: disk
    * and memory differ, and `why`: what was decided or forgotten holds, but could not be written or removed, or what was kept could not be
-   * read, so that the tenant begins anew. `regated`: the target's weights have moved, or are held in another
+   * read, so that the tenant begins anew; or the weights were updated, and what is remembered is of none that a file names. `regated`: the target's weights have moved, or are held in another
    * format (`weights` names the one before), so that what was promoted has to be judged again, as a candidate; it carries its version.
    * `stopped`: computing failed while this head learned (`code`, stable, such as `CUDA_ERROR`; `why`, for people). No head of the engine
    * learns any more; all go on drafting as they are. `onCpu`: the device has no memory for the layers of this head (`code` is

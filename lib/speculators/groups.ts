@@ -17,22 +17,30 @@ export function whose(learner: string): { tenant: string; group?: true } {
   return group === undefined ? { tenant: learner } : { tenant: group, group: true };
 }
 
-/** Which tenants have taken part in what groups have learned: who is forgotten takes all of that along. */
+/** Members of a group that are known by name. */
+const mostMembers = 1024;
+
+/**
+ * Which tenants have taken part in what groups have learned: who is forgotten takes all of that along. Of a group with more members than
+ * are known by name anybody may have been one.
+ */
 export class Groups {
   /** By the group's key. */
-  readonly #members = new Map<string, Set<string>>();
+  readonly #members = new Map<string, Set<string> | 'anybody'>();
 
   /** A tenant's request begins. */
   join(tenant: string, learner: string): void {
     if (groupOf(learner) === undefined) return;
     const members = this.#members.get(learner) ?? new Set();
-    this.#members.set(learner, members.add(tenant));
+    if (members === 'anybody') return;
+    members.add(tenant);
+    this.#members.set(learner, members.size > mostMembers ? 'anybody' : members);
   }
 
-  /** Keys of the groups that a tenant has taken part in. */
+  /** Keys of the groups that a tenant has taken part in, or may have. */
   of(tenant: string): string[] {
     return Array.from(this.#members)
-      .filter(([, members]) => members.has(tenant))
+      .filter(([, members]) => members === 'anybody' || members.has(tenant))
       .map(([learner]) => learner);
   }
 

@@ -22,6 +22,8 @@ export interface LearningOptions {
   store: SpeculatorStore | undefined;
   /** What rounds cost now. */
   price: RoundPrice;
+  /** Whether anything is still held of a learner: what comes late of another one is ignored. */
+  holds: (learner: string) => boolean;
   onEvent: (event: LearningEvent) => void;
   /** Another head drafts for a tenant from now on. */
   onHead: (tenant: string) => void;
@@ -40,6 +42,13 @@ interface TenantState {
   versions: number;
 }
 
+/** A tenant of whom what was kept is there, or is being found again. */
+interface Opened {
+  done: Promise<void>;
+  /** Whether it is all there. */
+  isOpen: boolean;
+}
+
 /** What lies on disk of a tenant. */
 interface Kept {
   memory: Memory | undefined;
@@ -51,8 +60,9 @@ interface Kept {
 /** What tenants teach an engine: judged, decided about, kept and found again, and forgotten. One tenant never touches another. */
 export class Learning {
   readonly #tenants = new Map<string, TenantState>();
-  readonly #opened = new Map<string, Promise<void>>();
-  /** Where heads are kept. */
+  readonly #opened = new Map<string, Opened>();
+  readonly #withHeads = new Set<string>();
+  /** Where heads are kept, while the weights are those that the store is of. */
   #headStore: SpeculatorStore | undefined;
   /** Decisions and deletions, one after the other. */
   #work: Promise<unknown> = Promise.resolve();
@@ -68,15 +78,33 @@ export class Learning {
       native.watchLearning((judged) => this.judge(judged), this.#tellerOf('stopped'), this.#tellerOf('onCpu'));
   }
 
-  /** Before a tenant's first request: what was kept of it is there again; where that can't be, it begins anew. */
+  /**
+   * Before a tenant's first request: what was kept of it is there again; where that can't be, it begins anew. Where it is memory that is
+   * lacking, what is on disk stays, and the next request tries again.
+   */
   open(tenant: string): Promise<void> {
-    let opened = this.#opened.get(tenant);
-    if (!opened) this.#opened.set(tenant, (opened = this.#open(tenant).catch(this.#notKept(tenant))));
-    return opened;
+    const known = this.#opened.get(tenant);
+    if (known) return known.done;
+    const opened: Opened = { done: Promise.resolve(), isOpen: false };
+    const failed = (error: unknown): void => {
+      this.#notKept(tenant)(error);
+      if ((error as { code?: unknown }).code === 'OUT_OF_MEMORY') this.#opened.delete(tenant);
+    };
+    opened.done = this.#open(tenant)
+      .catch(failed)
+      .then(() => void (opened.isOpen = true));
+    this.#opened.set(tenant, opened);
+    return opened.done;
+  }
+
+  /** Learners that a head of their own drafts for. */
+  get withHeads(): ReadonlySet<string> {
+    return this.#withHeads;
   }
 
   /** Takes what a text says about a tenant's heads. */
   judge({ tenant, live, candidate, previous, candidateNumber, slots }: NativeJudged): void {
+    if (!this.options.holds(tenant)) return;
     const state = this.#stateOf(tenant);
     if (candidateNumber !== state.candidate) {
       state.candidate = candidateNumber;
@@ -95,12 +123,20 @@ export class Learning {
     }
   }
 
+  /** The target's weights are about to move: what tenants remember by now is the last that can be kept. */
+  weightsWillMove(): void {
+    if (!this.#headStore) return;
+    const kept = Array.from(this.#opened.keys(), (tenant) => this.keep(tenant).catch(this.#notKept(tenant)));
+    this.#queue(() => Promise.all(kept).then(() => undefined));
+  }
+
   /**
-   * The target's weights have moved: what was promoted is a candidate again, and judged anew. What is promoted from now on is of weights
-   * that no file names, and not kept on disk.
+   * The target's weights have moved: what was promoted is a candidate again, and judged anew. What is promoted or remembered from now on
+   * is of weights that no file names, and not kept on disk.
    */
   weightsMoved(): void {
     this.#headStore = undefined;
+    this.#withHeads.clear();
     for (const [tenant, state] of this.#tenants) {
       const { version } = state;
       Object.assign(state, {
@@ -116,8 +152,10 @@ export class Learning {
 
   /** Forgets a tenant, and versions of others that learned from it; undefined = all. */
   forget(tenant: string | undefined): void {
-    if (tenant === undefined) this.#tenants.clear();
-    else this.#tenants.delete(tenant);
+    for (const each of tenant === undefined ? [...this.#tenants.keys()] : [tenant]) {
+      this.#tenants.delete(each);
+      this.#withHeads.delete(each);
+    }
     const { store } = this.options;
     if (!store) return;
     this.#forgotten += 1;
@@ -132,12 +170,27 @@ export class Learning {
   /** Waits for what is being decided, then keeps what the tenants of this engine remember. */
   async close(): Promise<void> {
     await this.settled();
+    for (const tenant of this.#opened.keys()) await this.keep(tenant).catch(this.#notKept(tenant));
+  }
+
+  /** Writes down what a tenant remembers, if it is of the weights that what is kept is of. */
+  async keep(tenant: string): Promise<void> {
     const { store } = this.options;
-    if (!store) return;
-    for (const tenant of this.#opened.keys()) {
-      const memory = await this.native.memoryOf(tenant);
-      if (memory.tokens.length > 0) await store.saveMemory(tenant, memory).catch(this.#notKept(tenant));
-    }
+    if (!store || !this.#opened.get(tenant)?.isOpen) return;
+    const { model, ...memory } = await this.native.memoryOf(tenant);
+    if (memory.tokens.length === 0) return;
+    if (model === store.model) await store.saveMemory(tenant, memory).catch(this.#notKept(tenant));
+    else
+      this.#notKept(tenant)(
+        new Error('what is remembered since the weights were updated is of none that a file names'),
+      );
+  }
+
+  /** Nothing is held of a learner any more; what is kept of it is found again when it is opened. */
+  drop(learner: string): void {
+    this.#tenants.delete(learner);
+    this.#withHeads.delete(learner);
+    this.#opened.delete(learner);
   }
 
   async #open(tenant: string): Promise<void> {
@@ -153,10 +206,12 @@ export class Learning {
     const { memory, live, head } = kept;
     const again = live?.weights !== undefined && live.weights !== weights;
     const restored = memory && this.native.restoreMemory(tenant, memory.tokens, memory.keys);
-    const adopted = heads && head !== undefined && this.native.adoptHead(tenant, head, again);
-    if (live && this.#headStore && !again) this.#stateOf(tenant).version = live.version;
-    await Promise.all([restored, adopted]);
-    if (adopted && again) this.#tell('regated', tenant, { version: live.version, weights: live.weights! });
+    const adopted = heads && head !== undefined && this.native.adoptHead(tenant, head, again).then(() => live);
+    const [remembers, drafts] = await Promise.allSettled([restored, adopted]);
+    const version = drafts.status === 'fulfilled' && drafts.value ? drafts.value.version : 0;
+    if (version > 0 && this.#headStore && !again) this.#drafts(tenant, version);
+    if (version > 0 && again) this.#tell('regated', tenant, { version, weights: live.weights! });
+    for (const part of [remembers, drafts]) if (part.status === 'rejected') throw part.reason;
   }
 
   async #carryOut(tenant: string, { kind, evidence }: Verdict, candidate: number): Promise<void> {
@@ -169,7 +224,9 @@ export class Learning {
     if (kind === 'discard') return this.#tell('discarded', tenant, evidence);
     this.options.onHead(tenant);
     const before = state.version;
-    state.version = await this.#keep(tenant, state, kind, evidence);
+    const version = await this.#keep(tenant, state, kind, evidence);
+    if (this.#tenants.get(tenant) !== state) return;
+    this.#drafts(tenant, version);
     state.previous = kind === 'promote' ? before : 0;
     this.#tell(kind === 'promote' ? 'promoted' : 'rolledBack', tenant, evidence);
   }
@@ -199,6 +256,13 @@ export class Learning {
       const { code, message } = ForetokenError.from(why) as ForetokenError;
       this.#tell(kind, tenant, { code, why: message });
     };
+  }
+
+  /** A version drafts for a tenant from now on; 0 = the static head. */
+  #drafts(tenant: string, version: number): void {
+    this.#stateOf(tenant).version = version;
+    if (version > 0) this.#withHeads.add(tenant);
+    else this.#withHeads.delete(tenant);
   }
 
   #stateOf(tenant: string): TenantState {

@@ -62,7 +62,8 @@ class Model {
   virtual size_t weightBytes() const = 0;
   /// The format of each part, for people ("q4_1, head q8_0").
   virtual std::string weightsDescription() const = 0;
-  /// Hex hash that identifies the source's contents (key of the packed cache); an update leaves it as it is.
+  /// Hex hash that identifies the weights: of the source's contents (key of the packed cache), and of all updates
+  /// since. What is learned of these weights, and means nothing with others, carries it.
   virtual std::string sourceHash() const = 0;
   /// The same model with the tensors of `update`, under the names of either kind of file, in place of its own, in the
   /// formats that it has now; `packing` is a backend of the same kind. Both share what a pass computes on the way, so

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "common/error.h"
+#include "model/content_hash.h"
 #include "model/packed_cache.h"
 #include "model/parallel.h"
 #include "model/requantize.h"
@@ -312,6 +313,20 @@ Weights Weights::load(const ModelSource& source, const WeightNeeds& needs, Backe
   return weights;
 }
 
+/// What a model is known by after an update: by what it was known by before, and all that came, in whatever order.
+static std::string hashAfter(const std::string& before, const TensorFile& update) {
+  std::vector<const TensorInfo*> byName;
+  for (const TensorInfo& tensor : update.tensors()) byName.push_back(&tensor);
+  std::sort(byName.begin(), byName.end(), [](const auto* a, const auto* b) { return a->name < b->name; });
+  std::string facts = before;
+  for (const TensorInfo* tensor : byName) {
+    facts += "\n" + tensor->name + " " + std::to_string(static_cast<int>(tensor->type));
+    for (const int64_t size : tensor->shape) facts += " " + std::to_string(size);
+    facts += " " + hex(hashContents({tensor->data, tensor->bytes}));
+  }
+  return hex(hashContents({reinterpret_cast<const uint8_t*>(facts.data()), facts.size()}));
+}
+
 Weights Weights::updated(const TensorFile& update, const WeightNeeds& needs, Backend& backend) const {
   if (const TensorInfo* info = unknownTensor(update, needs))
     throw Error("UNKNOWN_TENSOR", "the model has no tensor '" + info->name + "' (" + std::string(info->file) +
@@ -337,7 +352,8 @@ Weights Weights::updated(const TensorFile& update, const WeightNeeds& needs, Bac
     if (const TensorInfo* info = update.find(need.source)) next.vectors_[need.name] = readVector(*info, need);
   packAll(changed, backend, memory.data(), nullptr);
   next.memory_ = std::make_shared<const Memory>(std::move(memory));
-  next.bytesPerStep_ = bytesPerStep_, next.description_ = description_, next.sourceHash_ = sourceHash_;
+  next.bytesPerStep_ = bytesPerStep_, next.description_ = description_;
+  next.sourceHash_ = hashAfter(sourceHash_, update);
   return next;
 }
 

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { readPrompts } from '../../lib/speculators/prompts';
 import { trainStatic } from '../../lib/speculators/train-static';
 import { readMemory, writeMemory } from '../../lib/speculators/memory';
+import { writeTinyModel } from '../../lib/models/tiny-model';
 import { prompts, tinyModel } from './tiny';
 
 const { load, path, cache } = tinyModel();
@@ -76,6 +77,29 @@ test.each([
   const path = join(folder, 'spoilt.memory.safetensors');
   writeFileSync(path, spoil(readFileSync(file)));
   await expect(load({ memory: path })).rejects.toMatchObject({ code: 'MEMORY_INVALID' });
+});
+
+test('a memory that was exported after an update of the weights is refused for those of the file', async () => {
+  const engine = await load();
+  await engine.generate(prompts[0], request);
+  const before = join(folder, 'before.memory.safetensors');
+  const after = join(folder, 'after.memory.safetensors');
+  await engine.exportMemory(before);
+  const updated = join(folder, 'updated.gguf');
+  writeTinyModel(updated, { seed: 2 });
+  await engine.updateWeights(updated);
+  const { sourceHash: moved } = engine.model;
+  expect(moved).toMatch(/^[0-9a-f]{32}$/);
+  expect(moved).not.toBe(sourceHash);
+  await engine.exportMemory(after);
+  await load({ memory: before });
+  await expect(load({ memory: after })).rejects.toMatchObject({ code: 'MEMORY_MISMATCH' });
+  // The same updates make the same weights.
+  const twin = await load();
+  await twin.updateWeights(updated);
+  expect(twin.model.sourceHash).toBe(moved);
+  await twin.updateWeights(updated);
+  expect(twin.model.sourceHash).not.toBe(moved);
 });
 
 test("another model's memory is refused, and so is one that is not there", async () => {

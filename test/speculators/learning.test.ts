@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { NativeEngine, NativeJudged } from '../../lib/native';
 import type { LearningEvent } from '../../lib/speculators/events';
@@ -17,6 +17,10 @@ class Recorder {
   stop: (tenant: string, why: Error) => void = () => undefined;
   onCpu = this.stop;
   candidates = new Map<string, number>();
+  /** Of the weights that are decoded with. */
+  model = model;
+  /** What finding again is refused for. */
+  refusal: Error | undefined;
   readonly engine = {
     watchLearning: (_: unknown, onStopped: Recorder['stop'], onCpu: Recorder['stop']) => {
       Object.assign(this, { stop: onStopped, onCpu });
@@ -31,9 +35,11 @@ class Recorder {
     },
     adoptHead: (tenant: string, path: string, again: boolean) => {
       this.asked.push(`${tenant} ${again ? 'judge' : 'adopt'} ${path.replace(/.*head-/, '')}`);
-      return Promise.resolve();
+      return this.refusal ? Promise.reject(this.refusal) : Promise.resolve();
     },
-    memoryOf: () => Promise.resolve({ tokens: Int32Array.from([1, -1]), keys: new Uint8Array(32) }),
+    memoryOf: () => {
+      return Promise.resolve({ tokens: Int32Array.from([1, -1]), keys: new Uint8Array(32), model: this.model });
+    },
     restoreMemory: (tenant: string, tokens: Int32Array) => {
       this.asked.push(`${tenant} restore ${tokens.length}`);
       return Promise.resolve();
@@ -73,6 +79,7 @@ function learning(
     weights,
     store,
     price,
+    holds: () => true,
     onEvent: (event: LearningEvent) => void events.push(event),
     onHead: (tenant: string) => void changed.push(tenant),
   };
@@ -162,6 +169,65 @@ test('after an update of the weights what was promoted is judged again, and noth
   expect((await store.manifest('a')).versions).toHaveLength(1);
   own.weightsMoved();
   expect(events.at(-1)).toMatchObject({ kind: 'regated', tenant: 'a', evidence: { version: 2 } });
+});
+
+test('what is remembered of updated weights does not take the place of what was kept of those that the file holds', async () => {
+  const recorder = new Recorder();
+  const store = new SpeculatorStore(folder(), model);
+  const { learning: own, events } = learning(recorder, store);
+  await own.open('a');
+  own.weightsWillMove();
+  await own.settled();
+  const path = store.memoryPath('a')!;
+  const kept = readFileSync(path);
+  expect(events).toEqual([]);
+  recorder.model = 'f'.repeat(32);
+  own.weightsMoved();
+  await own.open('b');
+  own.weightsWillMove();
+  await own.close();
+  expect(readFileSync(path).equals(kept)).toBe(true);
+  expect(store.memoryPath('b')).toBeUndefined();
+  expect(kinds(events)).toEqual(['a notKept', 'b notKept']);
+  expect(events[0].evidence['why']).toContain('weights were updated');
+});
+
+test('a tenant whose head is refused has no version of its own', async () => {
+  const store = new SpeculatorStore(folder(), model);
+  const { learning: first } = learning(promising('a'), store);
+  await first.open('a');
+  for (let i = 0; i < 100; ++i) first.judge(judged('a', 1, 2));
+  await first.close();
+  const recorder = promising('a');
+  recorder.refusal = Object.assign(new Error('made for another head'), { code: 'HEAD_MISMATCH' });
+  const { learning: own, events } = learning(recorder, store);
+  await own.open('a');
+  expect(recorder.asked).toEqual(['a restore 2', 'a adopt 1.safetensors']);
+  expect(events).toEqual([{ kind: 'notKept', tenant: 'a', version: 0, evidence: { why: 'made for another head' } }]);
+  own.judge(judged('a', 1, 2));
+  expect(events.at(-1)).toMatchObject({ kind: 'candidate', version: 0 });
+  expect(own.withHeads.size).toBe(0);
+  own.weightsMoved();
+  expect(kinds(events)).toEqual(['a notKept', 'a candidate']); // nothing of its own has to be judged again
+  await own.close();
+});
+
+test('where memory is lacking to find it again what is kept stays, and the next request tries again', async () => {
+  const store = new SpeculatorStore(folder(), model);
+  const { learning: first } = learning(promising('a'), store);
+  await first.open('a');
+  for (let i = 0; i < 100; ++i) first.judge(judged('a', 1, 2));
+  await first.close();
+  const recorder = new Recorder();
+  recorder.refusal = Object.assign(new Error('no memory left'), { code: 'OUT_OF_MEMORY' });
+  const { learning: own, events } = learning(recorder, store);
+  await own.open('a');
+  expect(kinds(events)).toEqual(['a notKept']);
+  recorder.refusal = undefined;
+  await own.open('a');
+  await own.open('a');
+  expect(recorder.asked.filter((what) => what.startsWith('a adopt'))).toHaveLength(2);
+  expect([...own.withHeads]).toEqual(['a']);
 });
 
 test('what is decided about one tenant does not depend on another', async () => {
