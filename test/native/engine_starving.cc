@@ -51,7 +51,7 @@ Request request(int32_t n) {
   if (n % 4 == 1) r.learner = "a group whose name is long, too";
   if (n % 2 == 0) r.session = "a session with a long name";
   r.logprobs = n % 3 == 0 ? 2 : -1;
-  r.record = n == 2;
+  r.record = n == 2 || n == 4;
   if (!r.record) r.force = static_cast<int32_t>(n % 2 == 0 ? DrafterId::suffix : DrafterId::adversarial);
   return r;
 }
@@ -206,6 +206,29 @@ void testEveryAllocation() {
   }
 }
 
+/// A request's turn comes and there is no memory for what it works with: it ends, and those beside it go on.
+void testFirstAdmission() {
+  int grant = 0;
+  for (bool failed = true; failed; ++grant) {
+    Bench bench;
+    bench.out.reserve(1 << 10, 1 << 12);
+    bench.out.logprobs.reserve(1 << 12);
+    bench.submit(3);
+    for (int i = 0; i < 10; ++i) bench.step();  // all that its rounds take is there
+    bench.submit(5);
+    test::starve(grant, kMost);
+    bench.core.step();
+    failed = test::feed();
+    bench.run();
+    CHECK(bench.got.finished.contains(3) && bench.got.isRight(3, {1}));
+    CHECK(bench.got.errors.contains(5) == failed && bench.got.isRight(5, {1}));
+    for (const int32_t id : {3, 5}) bench.finish(id);
+    bench.core.forget(nullptr, nullptr);
+    CHECK(bench.core.drained() && bench.core.counters().indexBytes == 0 && bench.core.counters().pagesUsed == 0);
+  }
+  CHECK(grant > 10);
+}
+
 /// Batches as an event loop takes them.
 class Inbox final : public OutcomeSink {
  public:
@@ -324,6 +347,7 @@ void testThread() {
 
 int main() {
   foretoken::testEveryAllocation();
+  foretoken::testFirstAdmission();
   foretoken::test::isSpared = true;
   foretoken::testThread();
   return foretoken::test::finish("engine_starving");

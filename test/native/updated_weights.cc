@@ -107,6 +107,28 @@ void equalsAFreshLoad(const std::string& name, const std::string& weights) {
   }
 }
 
+/// What names the weights follows them: it is of what came and of what was there, in whatever order it came.
+void isKnownByWhatCame() {
+  const std::string folder = fixture("models/tied-f32");
+  const LoadedModel loaded(folder, "bf16");
+  const std::vector<float> ones(64, 1.0f), twos(64, 2.0f);
+  const auto with = [&](std::initializer_list<std::pair<const char*, const std::vector<float>*>> tensors) {
+    TensorBuffers buffers;
+    for (const auto& [name, values] : tensors)
+      buffers.add(name, "F32", {64}, {reinterpret_cast<const uint8_t*>(values->data()), 64 * sizeof(float)});
+    return updated(*loaded.model, buffers);
+  };
+  const char *norm = "model.norm.weight", *other = "model.layers.0.input_layernorm.weight";
+  const std::string both = with({{norm, &ones}, {other, &twos}})->sourceHash();
+  CHECK(both.size() == 32 && both == with({{other, &twos}, {norm, &ones}})->sourceHash());
+  CHECK(both != with({{norm, &twos}, {other, &ones}})->sourceHash() && both != loaded.model->sourceHash());
+  const auto once = with({{norm, &ones}});
+  CHECK(once->sourceHash() != both);
+  TensorBuffers again;
+  again.add(norm, "F32", {64}, {reinterpret_cast<const uint8_t*>(ones.data()), 64 * sizeof(float)});
+  CHECK(updated(*once, again)->sourceHash() != once->sourceHash());
+}
+
 /// Names and the order of rotary rows are translated: what computes in another order gives the same but for rounding.
 void takesEitherNames() {
   const std::string folder = fixture("models/llama3-bf16"), file = folder + ".gguf";
@@ -191,6 +213,7 @@ int main() {
     equalsAFreshLoad("llama3-bf16", weights);
   }
   takesEitherNames();
+  isKnownByWhatCame();
   packsBlocks();
   refuses();
   return finish("updated_weights");
