@@ -275,6 +275,8 @@ struct Caller {
         std::rethrow_exception(failure);
       } catch (const std::bad_alloc&) {
         ++refused;
+      } catch (const Error& error) {
+        ++(error.code() == "KV_EXHAUSTED" ? refused : broken);  // what runs may need all pages
       } catch (...) {
         ++broken;
       }
