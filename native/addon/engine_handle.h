@@ -3,11 +3,9 @@
 // Rules of this border:
 // - Everything but deliver() and what runs on the engine's thread runs on the JavaScript thread that loaded the engine.
 // - One thread-safe function carries everything back. It holds the event loop only while a sequence runs or a promise
-// is pending, so
-//   an idle engine never keeps a process alive.
+//   is pending, so an idle engine never keeps a process alive.
 // - What carries an answer back is made with the question, on the JavaScript thread: other threads, which have nobody
-// to
-//   tell, need no memory to give one.
+//   to tell, need no memory to give one.
 // - When the environment ends (worker thread or process), a clean-up hook stops the engine's thread before the
 //   thread-safe function goes; nothing is called afterwards.
 #pragma once
