@@ -124,7 +124,7 @@ void EngineCore::tellFailure(Sequence& sequence, const std::exception& error) {
   told.sequence = sequence.id;
   try {
     told.code = errorCode(error);
-    told.message = told.code == kNoMemoryCode ? kNoMemory : error.what();
+    told.message = dynamic_cast<const std::bad_alloc*>(&error) ? kNoMemory : error.what();
   } catch (const std::bad_alloc&) {
     told.code = kNoMemoryCode, told.message = kNoMemory;
   }
