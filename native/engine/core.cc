@@ -186,8 +186,7 @@ void EngineCore::setHead(Tenants place, std::shared_ptr<const HeadWeights> head)
 }
 
 void EngineCore::setPolicy(const std::string* tenant, Policy policy) {
-  Tenants place = placeFor(tenant);
-  for (auto& [name, own] : place) own.beliefs = std::make_unique<Beliefs>(policy);
+  Tenants place = placeFor(tenant, policy);
   setPolicy(std::move(place), std::move(policy));
 }
 

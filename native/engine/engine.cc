@@ -61,8 +61,7 @@ void Engine::unread(int32_t sequence) {
 }
 
 void Engine::setPolicy(const std::string* tenant, Policy policy) {
-  Tenants place = placeFor(tenant);
-  for (auto& [name, own] : place) own.beliefs = std::make_unique<Beliefs>(policy);
+  Tenants place = placeFor(tenant, policy);
   auto made = std::make_shared<std::pair<Tenants, Policy>>(std::move(place), std::move(policy));
   post([this, made] { core_.setPolicy(std::move(made->first), std::move(made->second)); });
 }

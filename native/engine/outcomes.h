@@ -96,7 +96,20 @@ struct Outcomes {
   void clear();
   void reserve(size_t tokenCount, size_t nodeCount);
 
-  /// How far the tables of sequences have come: what there is no memory to tell whole is cut off again.
+  /// Runs what tells of a sequence: what there is no memory to tell whole is cut off again.
+  template <typename Tell>
+  void whole(const Tell& tell) {
+    const Mark before = mark();
+    try {
+      tell();
+    } catch (...) {
+      cut(before);
+      throw;
+    }
+  }
+
+ private:
+  /// How far the tables of sequences have come.
   struct Mark {
     size_t steps, tokens, drafted, logprobs, asks, recorded, recordedNodes;
   };

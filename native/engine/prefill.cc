@@ -82,15 +82,7 @@ void EngineCore::recordPrefill(Clock::time_point begin, Clock::time_point passed
   out_->begun = true;
   out_->rounds.push_back({rows, static_cast<double>(prefillParts_.size()), static_cast<double>(pass_.contextTokens()),
                           rows, 0, seconds(passed - begin) + ofPass, sampling - ofPass, 0, 0, 0});
-  for (const PrefillPart& part : prefillParts_) {
-    const Outcomes::Mark mark = out_->mark();
-    try {
-      takePrefilled(part);
-    } catch (...) {
-      out_->cut(mark);
-      throw;
-    }
-  }
+  for (const PrefillPart& part : prefillParts_) out_->whole([&] { takePrefilled(part); });
   out_->rounds.back().otherSeconds = seconds(Clock::now() - sampled);
   counters_.prefillSeconds += seconds(Clock::now() - begin);
   ++counters_.rounds;

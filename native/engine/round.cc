@@ -326,15 +326,7 @@ void EngineCore::prepareSampling() {
 void EngineCore::acceptAll() {
   copyFrom_.clear();
   copyTo_.clear();
-  for (Entry* entry : entries_) {
-    const Outcomes::Mark mark = out_->mark();
-    try {
-      accept(*entry);
-    } catch (...) {
-      out_->cut(mark);
-      throw;
-    }
-  }
+  for (Entry* entry : entries_) out_->whole([&] { accept(*entry); });
   if (!copyFrom_.empty()) backend_.copySlots(copyFrom_, copyTo_);
 }
 

@@ -35,6 +35,13 @@ inline Tenants placeFor(const std::string* tenant) {
   return place;
 }
 
+/// The same for what drafts are worth where that tenant's text is decoded.
+inline Tenants placeFor(const std::string* tenant, const Beliefs& beliefs) {
+  Tenants place = placeFor(tenant);
+  for (auto& [name, own] : place) own.beliefs = std::make_unique<Beliefs>(beliefs);
+  return place;
+}
+
 /// The place among all tenants that is the one named by `place`, which holds one; it takes no memory.
 inline Tenant& takeIn(Tenants& tenants, Tenants& place) {
   return tenants.insert(place.extract(place.begin())).position->second;

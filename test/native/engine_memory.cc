@@ -1,39 +1,17 @@
 // No memory for what would be remembered: the text is not, the request ends as it would have, and nobody else notices.
-#include <atomic>
-#include <cstdlib>
+#include <climits>
 #include <map>
-#include <new>
 
 #include "check.h"
 #include "engine/core.h"
 #include "fake_model.h"
-
-namespace {
-/// Large allocations that still succeed; small ones always do.
-std::atomic<int> granted{1 << 30};
-constexpr size_t kLarge = 16 << 10;
-}  // namespace
-
-void* operator new(size_t size) {
-  if (size >= kLarge && granted-- <= 0) throw std::bad_alloc();
-  if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
-  throw std::bad_alloc();
-}
-void* operator new(size_t size, std::align_val_t alignment) {
-  const auto align = static_cast<size_t>(alignment);
-  if (size >= kLarge && granted-- <= 0) throw std::bad_alloc();
-  if (void* memory = std::aligned_alloc(align, (size + align - 1) / align * align)) return memory;
-  throw std::bad_alloc();
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
+#include "starving.h"
 
 namespace foretoken {
 namespace {
 
 constexpr int kContext = 6000, kPrompt = 5000, kTokens = 300;
+constexpr size_t kLarge = 16 << 10;  ///< bytes; smaller allocations succeed
 
 Request request(int32_t n) {
   Request r;
@@ -60,9 +38,9 @@ void remembersWhatItCan(int left) {
   };
   submit(2), submit(3);
   while (out.finished.empty()) core.step();
-  granted = left;
+  test::starve(left, INT_MAX, kLarge);
   core.finish(out.finished.front().sequence, kTokens);
-  granted = 1 << 30;
+  CHECK(test::feed() || left > 0);
   submit(4);
   while (core.step()) continue;
   std::map<int32_t, std::vector<int32_t>> got;
