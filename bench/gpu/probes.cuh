@@ -106,11 +106,12 @@ __global__ void probeCodes(uint32_t* out) {
 
 // --- tiles of shared memory ------------------------------------------------------------------------------------------
 
-constexpr int kProbeTile = 128 * kSwizzledRow;            ///< bytes
-constexpr int kProbeShared = 2 * kProbeTile + 64;         ///< two tiles, a barrier, an address
-constexpr int kProbeRows = 200, kProbeCols = 208;         ///< of the matrix that boxes are of
-constexpr int kProbeInput = kProbeRows * kProbeCols / 4;  ///< words
-constexpr int kProductThreads = kWarpgroup, kSums = 128;  ///< sums: of a lane of tensor memory
+constexpr int kProbeTile = 128 * kSwizzledRow;                            ///< bytes
+constexpr int kProbeShared = 2 * kProbeTile + 64;                         ///< two tiles, a barrier, an address
+constexpr int kProbeRows = 200, kProbeCols = 208;                         ///< of the matrix that boxes are of
+constexpr int kProbeInput = kProbeRows * kProbeCols / 4;                  ///< words
+constexpr int kTileRowsProbed = 16, kTilesProbed = 10, kStepsProbed = 2;  ///< of the same bytes as tiles of rows
+constexpr int kProductThreads = kWarpgroup, kSums = 128;                  ///< sums: of a lane of tensor memory
 
 /// e4m3 of -2 .. 2, so that sums are exact.
 __global__ void probeFill(uint32_t* codes) {
@@ -129,6 +130,23 @@ struct ProbeTiles {
 
   /// Boxes at the matrix's start, and at a place from which they reach beyond its end.
   __device__ void load(const TensorMap& map) const {
+    copy([&] {
+      copyBox(a, map, 0, 0, barrier);
+      copyBox(b, map, 96, 88, barrier);
+    });
+  }
+  /// The same of tiles.
+  __device__ void loadTiles(const TensorMap& map) const {
+    copy([&] {
+      copyTiles(a, map, 0, 0, barrier);
+      copyTiles(b, map, 1, 5, barrier);
+    });
+  }
+
+ private:
+  /// Until what one thread starts to copy, two tiles, is there.
+  template <class Start>
+  __device__ void copy(Start start) const {
     if (threadIdx.x == 0) {
       initMbarrier(barrier, 1);
       fenceMbarriers();
@@ -136,18 +154,20 @@ struct ProbeTiles {
     __syncthreads();
     if (threadIdx.x == 0) {
       arriveExpecting(barrier, 2 * kProbeTile);
-      copyBox(a, map, 0, 0, barrier);
-      copyBox(b, map, 96, 88, barrier);
+      start();
     }
     waitFor(barrier, 0);
   }
 };
 
 /// The bytes of both boxes as they lie in shared memory.
-template <class = void>
+template <bool kTiled>
 __global__ void probeSwizzle(const __grid_constant__ TensorMap map, uint32_t* out) {
   const ProbeTiles tiles;
-  tiles.load(map);
+  if (kTiled)
+    tiles.loadTiles(map);
+  else
+    tiles.load(map);
   for (int i = static_cast<int>(threadIdx.x); i < 2 * kProbeTile / 4; i += kProductThreads)
     out[i] = reinterpret_cast<const uint32_t*>(tiles.a)[i];
 }
@@ -210,15 +230,23 @@ inline std::vector<Probe> probes() {
     return Probe{name, MatrixUnit::none, 128, 256,
                  [kernel](uint32_t* out) { return launch(kernel, 1, kWarp, 0, nullptr, out); }};
   };
-  const auto ofTiles = [](const char* name, MatrixUnit unit, int words, void (*kernel)(TensorMap, uint32_t*)) {
-    return Probe{name, unit, words, words + kProbeInput, [words, kernel](uint32_t* out) {
+  const auto ofMap = [](const char* name, MatrixUnit unit, int words, void (*kernel)(TensorMap, uint32_t*), auto make) {
+    return Probe{name, unit, words, words + kProbeInput, [words, kernel, make](uint32_t* out) {
                    TensorMap map;
-                   cudaError_t error = makeTensorMap(map, out + words, kProbeRows, kProbeCols, kProbeCols, 128);
+                   cudaError_t error = make(map, out + words);
                    if (error == cudaSuccess)
                      error = launch(probeFill, ceilDiv(kProbeInput, 256), 256, 0, nullptr, out + words);
                    if (error != cudaSuccess) return error;
                    return launch(kernel, 1, kProductThreads, kProbeShared, nullptr, map, out);
                  }};
+  };
+  const auto ofTiles = [&](const char* name, MatrixUnit unit, int words, void (*kernel)(TensorMap, uint32_t*)) {
+    return ofMap(name, unit, words, kernel, [](TensorMap& map, const uint32_t* input) {
+      return makeTensorMap(map, input, kProbeRows, kProbeCols, kProbeCols, 128);
+    });
+  };
+  const auto tileMap = [](TensorMap& map, const uint32_t* input) {
+    return makeTileMap(map, input, kTilesProbed, kStepsProbed, kTileRowsProbed, 128 / kTileRowsProbed);
   };
   return {ofWarp("mma.f16", probeMma<F16>),
           ofWarp("mma.bf16", probeMma<Bf16>),
@@ -229,7 +257,8 @@ inline std::vector<Probe> probes() {
           ofWarp("warp", probeWarp),
           ofWarp("rounding", probeRounding),
           ofWarp("codes", probeCodes),
-          ofTiles("swizzle", MatrixUnit::none, 2 * kProbeTile / 4, probeSwizzle<>),
+          ofTiles("swizzle", MatrixUnit::none, 2 * kProbeTile / 4, probeSwizzle<false>),
+          ofMap("swizzle.tiles", MatrixUnit::none, 2 * kProbeTile / 4, probeSwizzle<true>, tileMap),
           ofTiles("wgmma", MatrixUnit::wgmma, kProductThreads * 64, probeWgmma<>),
           ofTiles("tcgen05", MatrixUnit::tcgen05, kProductThreads * kSums, probeTensor<>)};
 }

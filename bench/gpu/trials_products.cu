@@ -59,20 +59,22 @@ std::vector<float> skinnyResults(SkinnyFormat format) {
 
 constexpr int kTokens = 131;
 
+/// Of both formats of 8 bits.
 std::vector<float> largeResults() {
   LargeInputs x{nullptr, nullptr, kTokens, kCols};
-  const int pitch = roundUp(kCols, 16);
-  const DeviceArray<uint8_t> inputs(static_cast<size_t>(kTokens) * x.pitch()),
-      codes(randomCodes(static_cast<size_t>(kRows) * pitch));
+  const DeviceArray<uint8_t> inputs(static_cast<size_t>(kTokens) * x.pitch());
   const DeviceArray<float> in(randomInputs(static_cast<size_t>(kTokens) * kCols)),
-      inputScales(static_cast<size_t>(kTokens) * x.blocks()),
-      scales(std::vector<float>(static_cast<size_t>(ceilDiv(kRows, kLargeTile)) * x.blocks(), 0.25f)),
-      out(static_cast<size_t>(kTokens) * kRows);
+      inputScales(static_cast<size_t>(kTokens) * x.blocks()), out(static_cast<size_t>(kTokens) * kRows);
   x.codes = inputs.get(), x.scales = inputScales.get();
   FORETOKEN_CUDA_CHECK(prepareLarge(in.get(), x, nullptr));
-  FORETOKEN_CUDA_CHECK(
-      multiplyLarge({codes.get(), kRows, kCols, pitch, scales.get(), nullptr}, x, {out.get(), Finish::store}, nullptr));
-  return out.read();
+  std::vector<float> all;
+  for (const SkinnyFormat format : {SkinnyFormat::fp8Blocks, SkinnyFormat::fp8Rows}) {
+    const DeviceArray<uint8_t> packed(packedCodes({format, kRows, kCols}));
+    FORETOKEN_CUDA_CHECK(multiplyLarge({{packed.get(), kRows, kCols}, format}, x, {out.get(), Finish::store}, nullptr));
+    const std::vector<float> got = out.read();
+    all.insert(all.end(), got.begin(), got.end());
+  }
+  return all;
 }
 
 std::vector<float> scaledResults(ScaledKind kind) {

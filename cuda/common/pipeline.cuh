@@ -31,7 +31,19 @@ using TensorMap = simt::TensorMap;
 /// is a multiple of 16; of codes, pitch and base are multiples of 32, `cols` is one of 128.
 inline cudaError_t makeTensorMap(TensorMap& map, const void* base, int64_t rows, int64_t cols, int64_t pitch,
                                  int boxRows, BoxRow row = BoxRow::bytes) {
-  map = {static_cast<const unsigned char*>(base), cols, rows, pitch, kSwizzledRow, boxRows, row != BoxRow::bytes};
+  const auto* const bytes = static_cast<const unsigned char*>(base);
+  map = {bytes, 2, {cols, rows, 1, 1}, {pitch, 0, 0}, {kSwizzledRow, boxRows, 1, 1}, row != BoxRow::bytes};
+  return cudaSuccess;
+}
+/// Describes [tiles][steps][tileRows][kSwizzledRow] bytes for copyTiles: boxes of `boxTiles` tiles.
+inline cudaError_t makeTileMap(TensorMap& map, const void* base, int64_t tiles, int64_t steps, int tileRows,
+                               int boxTiles) {
+  const int64_t stepBytes = int64_t{tileRows} * kSwizzledRow;
+  map = {static_cast<const unsigned char*>(base),
+         4,
+         {kSwizzledRow, tileRows, steps, tiles},
+         {kSwizzledRow, stepBytes, steps * stepBytes},
+         {kSwizzledRow, tileRows, 1, boxTiles}};
   return cudaSuccess;
 }
 
@@ -52,7 +64,12 @@ inline void waitFor(uint64_t* barrier, uint32_t parity, simt::Where where = simt
 /// Copies a box; its bytes count for the barrier.
 inline void copyBox(void* to, const TensorMap& map, int col, int row, uint64_t* barrier,
                     simt::Where where = simt::Where::current()) {
-  simt::copyBox(to, map, col, row, barrier, where);
+  simt::copyBox(to, map, 2, {col, row, 0, 0}, barrier, where);
+}
+/// Copies one step of the tiles from `tile` on, one behind the other; their bytes count for the barrier.
+inline void copyTiles(void* to, const TensorMap& map, int step, int tile, uint64_t* barrier,
+                      simt::Where where = simt::Where::current()) {
+  simt::copyBox(to, map, 4, {0, 0, step, tile}, barrier, where);
 }
 /// Copies bytes, a multiple of 16, between addresses that are multiples of 16; they count for the barrier.
 inline void copyBytes(void* to, const void* from, int bytes, uint64_t* barrier,
@@ -83,24 +100,41 @@ void takeRegisters() {}
 
 using TensorMap = CUtensorMap;
 
-inline cudaError_t makeTensorMap(TensorMap& map, const void* base, int64_t rows, int64_t cols, int64_t pitch,
-                                 int boxRows, BoxRow row = BoxRow::bytes) {
+/// `strides`, in bytes, are those of all dimensions but the first.
+template <int kRank>
+cudaError_t encodeTensorMap(TensorMap& map, const void* base, const cuuint64_t (&sizes)[kRank],
+                            const cuuint64_t (&strides)[kRank - 1], const cuuint32_t (&box)[kRank], BoxRow row) {
   void* entry = nullptr;
   cudaDriverEntryPointQueryResult found;
   const cudaError_t error =
       cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000, cudaEnableDefault, &found);
   if (error != cudaSuccess) return error;
   if (!entry) return cudaErrorNotSupported;
-  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(cols), static_cast<cuuint64_t>(rows)};
-  const cuuint64_t strides[] = {static_cast<cuuint64_t>(pitch)};
-  const cuuint32_t box[] = {kSwizzledRow, static_cast<cuuint32_t>(boxRows)}, steps[] = {1, 1};
+  cuuint32_t steps[kRank];
+  for (cuuint32_t& step : steps) step = 1;
   const auto encode = reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(entry);
   const CUtensorMapDataType type =
       row == BoxRow::bytes ? CU_TENSOR_MAP_DATA_TYPE_UINT8 : CU_TENSOR_MAP_DATA_TYPE_16U4_ALIGN16B;
   const CUresult result =
-      encode(&map, type, 2, const_cast<void*>(base), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+      encode(&map, type, kRank, const_cast<void*>(base), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
              CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+inline cudaError_t makeTensorMap(TensorMap& map, const void* base, int64_t rows, int64_t cols, int64_t pitch,
+                                 int boxRows, BoxRow row = BoxRow::bytes) {
+  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(cols), static_cast<cuuint64_t>(rows)};
+  const cuuint64_t strides[] = {static_cast<cuuint64_t>(pitch)};
+  const cuuint32_t box[] = {kSwizzledRow, static_cast<cuuint32_t>(boxRows)};
+  return encodeTensorMap<2>(map, base, sizes, strides, box, row);
+}
+inline cudaError_t makeTileMap(TensorMap& map, const void* base, int64_t tiles, int64_t steps, int tileRows,
+                               int boxTiles) {
+  const auto rows = static_cast<cuuint64_t>(tileRows), across = static_cast<cuuint64_t>(steps);
+  const cuuint64_t sizes[] = {kSwizzledRow, rows, across, static_cast<cuuint64_t>(tiles)};
+  const cuuint64_t strides[] = {kSwizzledRow, rows * kSwizzledRow, across * rows * kSwizzledRow};
+  const cuuint32_t box[] = {kSwizzledRow, static_cast<cuuint32_t>(tileRows), 1, static_cast<cuuint32_t>(boxTiles)};
+  return encodeTensorMap<4>(map, base, sizes, strides, box, BoxRow::bytes);
 }
 
 __device__ __forceinline__ uint32_t sharedAddress(const void* address) {
@@ -131,6 +165,13 @@ __device__ __forceinline__ void copyBox(void* to, const TensorMap& map, int col,
       "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::
           "r"(sharedAddress(to)),
       "l"(&map), "r"(col), "r"(row), "r"(sharedAddress(barrier))
+      : "memory");
+}
+__device__ __forceinline__ void copyTiles(void* to, const TensorMap& map, int step, int tile, uint64_t* barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %2, %3, %4}], "
+      "[%5];" ::"r"(sharedAddress(to)),
+      "l"(&map), "r"(0), "r"(step), "r"(tile), "r"(sharedAddress(barrier))
       : "memory");
 }
 __device__ __forceinline__ void copyBytes(void* to, const void* from, int bytes, uint64_t* barrier) {

@@ -1,4 +1,4 @@
-// The weight formats of the skinny product: how a lane's chunk becomes the row operand of two mma (one group of 32
+// The weight formats of the skinny product: how a lane's chunks become the row operand of two mma (one group of 32
 // columns), and what sums of how many groups are multiplied by.
 //
 // kPromotedGroups 0: sums run through the whole slice. Otherwise the sum of that many groups is multiplied by
@@ -47,7 +47,10 @@ struct Fp8Rows : ScaledByRows {
   static __device__ __forceinline__ void decode(const StepChunks& chunks, int group, const Scales&, GroupOperand& a) {
     uint32_t rows[2][4];
 #pragma unroll
-    for (int i = 0; i < 8; ++i) rows[i / 4][i % 4] = decodeE4m3Pair(word(chunks[group], i / 2) >> (i % 2 * 16));
+    for (int i = 0; i < 8; ++i) {
+      const uint4& chunk = chunks[group / 2 * 2 + i / 4];
+      rows[i / 4][i % 4] = decodeE4m3Pair(word(chunk, group % 2 * 2 + i % 4 / 2) >> (i % 2 * 16));
+    }
     place(rows[0], rows[1], a);
   }
 };

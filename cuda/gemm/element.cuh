@@ -7,13 +7,15 @@ namespace foretoken::cuda {
 
 /// Where things of a row and column are: tile and step, and the lane's place in them.
 struct WeightPlace {
+  SkinnyFormat format;
   int64_t block;   ///< tile * steps + step
   int half, g, t;  ///< row % 16 = 8 half + g, column % 32 / 8 = t
   int group;       ///< of 32 columns in the step
   int i;           ///< column % 8
 
   __host__ __device__ WeightPlace(const SkinnyLayout& layout, int64_t row, int64_t col)
-      : block(row / kTileRows * layout.steps() + col / stepCols(layout.format)),
+      : format(layout.format),
+        block(row / kTileRows * layout.steps() + col / stepCols(layout.format)),
         half(static_cast<int>(row % kTileRows / 8)),
         g(static_cast<int>(row % 8)),
         t(static_cast<int>(col % kGroupCols / 8)),
@@ -21,7 +23,7 @@ struct WeightPlace {
         i(static_cast<int>(col % 8)) {}
   /// Byte `at` of the lane's 16 of a chunk.
   __host__ __device__ int64_t byte(int chunk, int at) const {
-    return (block * kStepChunks + chunk) * kChunkBytes + (g * 4 + t) * 16 + at;
+    return block * kStepBytes + chunkPlace(format, chunk, g * 4 + t) + at;
   }
 };
 
@@ -34,7 +36,7 @@ __host__ __device__ inline float weightAt(SkinnyFormat format, const SkinnyWeigh
   if (format == SkinnyFormat::f16Rows)
     return f16ToFloat(*reinterpret_cast<const uint16_t*>(w.packed + p.byte(p.group * 2 + p.half, p.i * 2))) * factor;
   if (!isFp4(format)) {
-    const float code = e4m3ToFloat(w.packed[p.byte(p.group, p.half * 8 + p.i)]);
+    const float code = e4m3ToFloat(w.packed[p.byte(p.group / 2 * 2 + p.half, p.group % 2 * 8 + p.i)]);
     const int64_t column = row / kScaleBlockRows * layout.steps() + col / stepCols(format);
     return format == SkinnyFormat::fp8Rows ? code * factor
                                            : code * reinterpret_cast<const float*>(scales)[column] * factor;

@@ -12,11 +12,12 @@ cudaError_t prepareLarge(const float* in, const LargeInputs& x, cudaStream_t str
 
 cudaError_t multiplyLarge(const LargeWeights& weights, const LargeInputs& x, const Output& out, cudaStream_t stream) {
   const MatrixUnit unit = currentUnit();
-  if (unit == MatrixUnit::none) return cudaErrorNotSupported;
+  if (unit == MatrixUnit::none || !isFp8(weights.format)) return cudaErrorNotSupported;
   TensorMap xTiles, wTiles;
   cudaError_t error = makeTensorMap(xTiles, x.codes, x.tokens, x.pitch(), x.pitch(), kLargeTile);
+  const SkinnyLayout layout = weights.layout();
   if (error == cudaSuccess)
-    error = makeTensorMap(wTiles, weights.codes, weights.rows, weights.cols, weights.pitch, kLargeTile);
+    error = makeTileMap(wTiles, weights.packed, layout.tiles(), layout.steps(), kTileRows, kLargeTile / kTileRows);
   if (error != cudaSuccess) return error;
   if (unit == MatrixUnit::tcgen05)
     return launchTensorProduct(xTiles, wTiles, PromotedProduct{weights, x}, x.tokens, weights.rows, out, stream);

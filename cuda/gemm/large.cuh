@@ -60,18 +60,23 @@ __device__ inline LargePlace largePlace(int number, int tokenTiles, int rowTiles
   return {(first + inside % wide) * kLargeTile, inside / wide * kLargeTile};
 }
 
-/// Fills the ring, one stage after another: `bytes` of tiles and of what loadMore(block, stage) copies beside them.
-template <class Ring, class LoadMore>
-__device__ void produceTiles(const Ring& ring, const TensorMap& x, const TensorMap& w, const LargePlace& place,
-                             int blocks, int bytes, LoadMore loadMore) {
+/// Fills the ring, one stage after another, with `bytes`: tiles of inputs, and what loadWeights(block, stage) copies.
+template <class Ring, class LoadWeights>
+__device__ void produceTiles(const Ring& ring, const TensorMap& x, const LargePlace& place, int blocks, int bytes,
+                             LoadWeights loadWeights) {
   for (int block = 0; block < blocks; ++block) {
     const int stage = block % kLargeStages;
     waitFor(ring.empty(stage), (block / kLargeStages + 1) % 2);
     arriveExpecting(ring.full(stage), bytes);
     copyBox(ring.inputs(stage), x, block * kLargeTile, place.token, ring.full(stage));
-    copyBox(ring.weights(stage), w, block * kLargeTile, place.row, ring.full(stage));
-    loadMore(block, stage);
+    loadWeights(block, stage);
   }
+}
+
+/// Copies the packed weights' tile of a stage.
+template <class Ring>
+__device__ void loadPacked(const Ring& ring, const TensorMap& w, const LargePlace& place, int block, int stage) {
+  copyTiles(ring.weights(stage), w, block, place.row / kTileRows, ring.full(stage));
 }
 
 /// One warpgroup's tile of 64 tokens x 128 rows. Thread: of warp w, tokens 16 w + l / 4 and 8 more, rows 2 (l % 4) and
@@ -89,8 +94,7 @@ struct LargeSums {
     float d[64];
     for (int block = 0; block < x.blocks(); ++block) {
       const int stage = block % kLargeStages;
-      const float weightScale =
-          weights.blockScales ? __ldg(weights.blockScales + row / kLargeTile * x.blocks() + block) : 1.0f;
+      const float weightScale = weights.blockScale(row, block);
       const float scale[2] = {tokenScale(x, block, 0) * weightScale, tokenScale(x, block, 1) * weightScale};
       waitFor(ring.full(stage), block / kLargeStages % 2);
       const uint64_t a = tileOperand(ring.inputs(stage) + group * kLargeTileBytes / 2);
@@ -130,7 +134,8 @@ __global__ void __launch_bounds__(kLargeThreads, 1)
   if (group < 0) {
     giveRegisters<40>();
     if (threadIdx.x == 0)
-      produceTiles(ring, xTiles, wTiles, place, x.blocks(), LargeRing<>::kStageBytes, [](int, int) {});
+      produceTiles(ring, xTiles, place, x.blocks(), LargeRing<>::kStageBytes,
+                   [&](int block, int stage) { loadPacked(ring, wTiles, place, block, stage); });
   } else {
     takeRegisters<232>();
     const int thread = static_cast<int>(threadIdx.x) % kWarpgroup;
@@ -142,11 +147,13 @@ __global__ void __launch_bounds__(kLargeThreads, 1)
 }
 
 /// Quantises 128 columns of a token a warp: scale = largest / 448, 1 for zeros; columns behind the last are zeros.
+/// Codes go where those of weights are, so that products meet.
 template <int kThreads>
 __global__ void __launch_bounds__(kThreads) quantizeTokens(const float* in, const LargeInputs x) {
   const int number = static_cast<int>(blockIdx.x * kThreads + threadIdx.x) / kWarp, lane = threadIdx.x % kWarp;
   if (number >= x.tokens * x.blocks()) return;
-  const int token = number / x.blocks(), block = number % x.blocks(), col = block * kLargeTile + lane * 4;
+  const int token = number / x.blocks(), block = number % x.blocks();
+  const int first = block * kLargeTile, col = first + lane * 4;
   float value[4], largest = 0;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
@@ -158,7 +165,7 @@ __global__ void __launch_bounds__(kThreads) quantizeTokens(const float* in, cons
   if (lane == 0) x.scales[size_t(block) * x.tokens + token] = scale;
   const uint32_t codes =
       encodeE4m3Pair(value[0] / scale, value[1] / scale) | encodeE4m3Pair(value[2] / scale, value[3] / scale) << 16;
-  *reinterpret_cast<uint32_t*>(x.codes + size_t(token) * x.pitch() + col) = codes;
+  *reinterpret_cast<uint32_t*>(x.codes + size_t(token) * x.pitch() + first + fp8Place(lane * 4)) = codes;
 }
 
 }  // namespace foretoken::cuda

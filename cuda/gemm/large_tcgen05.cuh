@@ -12,7 +12,7 @@
 //   tokens(), rows()       of the results
 //   stages(), run()        stages in all, and those whose sums are one
 //   stageBytes()           what a stage of the ring takes
-//   loadScales(...)        copies what it has besides the tiles
+//   loadWeights(...)       copies its tile of weights, and what it has besides the tiles
 //   orderStage(...)        lets the products of a stage be added to d, or begin it
 //   scale(token, row, run) what sums of a run are multiplied by
 //   rowFactor(n)           what results of a row are multiplied by
@@ -72,16 +72,17 @@ struct PromotedProduct {
   __device__ int stages() const { return x.blocks(); }
   __device__ int run() const { return 1; }
   __device__ int stageBytes() const { return Ring::kStageBytes; }
-  __device__ void loadScales(const Ring&, const LargePlace&, int, int) const {}
+  __device__ void loadWeights(const Ring& ring, const TensorMap& w, const LargePlace& place, int block,
+                              int stage) const {
+    loadPacked(ring, w, place, block, stage);
+  }
   static __device__ void orderStage(const Ring& ring, int stage, uint32_t d, uint32_t, bool begin) {
     const uint64_t a = tensorOperand(ring.inputs(stage)), b = tensorOperand(ring.weights(stage));
 #pragma unroll
     for (int k = 0; k < kStageProducts; ++k) orderProduct(d, a + 2 * k, b + 2 * k, !begin || k > 0);
   }
   __device__ float scale(int token, int row, int block) const {
-    const float weightScale =
-        weights.blockScales ? __ldg(weights.blockScales + row / kLargeTile * x.blocks() + block) : 1.0f;
-    return __ldg(x.scales + size_t(block) * x.tokens + token) * weightScale;
+    return __ldg(x.scales + size_t(block) * x.tokens + token) * weights.blockScale(row, block);
   }
   __device__ float rowFactor(int n) const { return weights.rowFactor(n); }
 };
@@ -166,8 +167,8 @@ __global__ void __launch_bounds__(kTensorThreads, 1)
     sums.add(parts, product, place.row);
     sums.store(product, out, place.row);
   } else if (threadIdx.x == kTensorAdders * kWarp) {
-    produceTiles(ring, xTiles, wTiles, place, product.stages(), product.stageBytes(),
-                 [&](int block, int stage) { product.loadScales(ring, place, block, stage); });
+    produceTiles(ring, xTiles, place, product.stages(), product.stageBytes(),
+                 [&](int block, int stage) { product.loadWeights(ring, wTiles, place, block, stage); });
   } else if (threadIdx.x == (kTensorAdders + 1) * kWarp) {
     orderTiles(ring, parts, product);
   }

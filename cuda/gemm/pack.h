@@ -1,4 +1,4 @@
-// Packs quantised weights for the skinny product (layout.h), on the host, once per matrix.
+// Packs quantised weights in the order of layout.h, on the host, once per matrix.
 #pragma once
 #include <cstring>
 
@@ -32,10 +32,13 @@ class SkinnyPacker {
   void packTile(int64_t tile, uint8_t* out) const {
     const int64_t row = tile * kTileRows;
     for (int64_t step = 0; step < layout_.steps(); ++step) {
-      uint8_t* chunks = out + (tile * layout_.steps() + step) * kStepChunks * kChunkBytes;
-      for (int lane = 0; lane < 32; ++lane)
-        for (int chunk = 0; chunk < kStepChunks; ++chunk)
-          packLane(row + lane / 4, step, chunk, lane % 4, chunks + chunk * kChunkBytes + lane * 16);
+      uint8_t* codes = out + (tile * layout_.steps() + step) * kStepBytes;
+      if (isFp8(layout_.format))
+        packRows(row, step, codes);
+      else
+        for (int lane = 0; lane < 32; ++lane)
+          for (int chunk = 0; chunk < kStepChunks; ++chunk)
+            packLane(row + lane / 4, step, chunk, lane % 4, codes + chunkPlace(layout_.format, chunk, lane));
       if (isFp4(layout_.format)) packScales(tile, step, out + layout_.scaleOffset());
     }
   }
@@ -49,17 +52,19 @@ class SkinnyPacker {
     if (row < layout_.rows && col < layout_.cols) std::memcpy(out, source_.codes + (row * layout_.cols + col) * 2, 2);
   }
 
-  /// The 16 bytes of a lane of one chunk.
+  /// A step of 8 bits.
+  void packRows(int64_t row, int64_t step, uint8_t* out) const {
+    for (int r = 0; r < kTileRows; ++r)
+      for (int col = 0; col < kFp8RowBytes; ++col)
+        out[r * kFp8RowBytes + fp8Place(col)] = code(row + r, step * kFp8RowBytes + col);
+  }
+
+  /// The 16 bytes of a lane of one chunk, of 4 or 16 bits.
   void packLane(int64_t row, int64_t step, int chunk, int t, uint8_t* out) const {
     const int64_t first = step * stepCols(layout_.format) + 8 * t;
     if (layout_.format == SkinnyFormat::f16Rows) {
       row += chunk % 2 * 8;
       for (int i = 0; i < 8; ++i) putHalf(row, first + chunk / 2 * kGroupCols + i, out + 2 * i);
-      return;
-    }
-    if (!isFp4(layout_.format)) {
-      for (int half = 0; half < 2; ++half)
-        for (int i = 0; i < 8; ++i) out[half * 8 + i] = code(row + 8 * half, first + chunk * kGroupCols + i);
       return;
     }
     for (int word = 0; word < 4; ++word) {

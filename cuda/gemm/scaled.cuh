@@ -45,7 +45,9 @@ struct ScaledProduct {
   __device__ int stageBytes() const {
     return kLargeTile * (kSwizzledRow + countedBytes(weightBox(kKind))) + 2 * kScaleBytes;
   }
-  __device__ void loadScales(const Ring& ring, const LargePlace& place, int block, int stage) const {
+  __device__ void loadWeights(const Ring& ring, const TensorMap& w, const LargePlace& place, int block,
+                              int stage) const {
+    copyBox(ring.weights(stage), w, block * kLargeTile, place.row, ring.full(stage));
     const size_t inputs = layout(ScaledSide::inputs).scaleBlock(place.token, block * kGroups);
     const size_t rows = layout(ScaledSide::weights).scaleBlock(place.row, block * kGroups);
     copyBytes(ring.inputScales(stage), x.scales + inputs, kScaleBytes, ring.full(stage));

@@ -13,8 +13,7 @@
 // inputs come through L1, each has rows of its own, and slices are added afterwards (skinnyWide, addSums).
 //
 // A warp keeps kTiles x kTokenTiles tiles of 16 x 8 sums. Weights go from memory straight to registers, 16 bytes a
-// lane, in the order of fragments (layout.h), a step of four chunks ahead of what is computed; the first to be evicted
-// from L2.
+// lane (layout.h), a step of four chunks ahead of what is computed; the first to be evicted from L2.
 #pragma once
 #include "cuda/common/mma.cuh"
 #include "cuda/gemm/codecs.cuh"
@@ -51,8 +50,9 @@ struct SkinnyWarp {
   __device__ int tileAt(int r) const { return min(tile + r, static_cast<int>(layout().tiles()) - 1); }
 
   __device__ __forceinline__ void loadChunk(int r, int number, int step) {
-    const size_t at = ((size_t(tileAt(r)) * layout().steps() + step) * kStepChunks + number) * kChunkBytes;
-    chunk[r][number] = loadStreaming(weights.packed + at + threadIdx.x % kWarp * 16, evict);
+    const size_t at = (size_t(tileAt(r)) * layout().steps() + step) * kStepBytes;
+    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+    chunk[r][number] = loadStreaming(weights.packed + at + chunkPlace(Codec::kFormat, number, lane), evict);
   }
   __device__ __forceinline__ void loadScales(int step) {
 #pragma unroll
@@ -127,7 +127,7 @@ struct SkinnyWarp {
         }
 #pragma unroll
         for (int number = 0; number < kStepChunks; ++number) {
-          if (!more || ceilDiv((number + 1) * kStepGroups, kStepChunks) != group + 1) continue;  // still wanted
+          if (!more || lastGroup(Codec::kFormat, number) != group) continue;
 #pragma unroll
           for (int r = 0; r < kTiles; ++r) loadChunk(r, number, step + 1);
         }

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "cuda/gemm/large.cu"
+#include "cuda/gemm/pack.h"
 #include "quant/float_codecs.h"
 #include "test/cuda/prefill_rig.h"
 
@@ -10,35 +11,35 @@ namespace foretoken::test {
 
 using namespace foretoken::cuda;
 
-enum class Scales { blocks, rows };
-
-/// Random weights with scales of one of both kinds.
+/// Random weights, packed, and what they stand for.
 struct Weights {
-  int rows, cols, pitch;
+  SkinnyLayout layout;
   std::vector<uint8_t> codes;
   std::vector<float> blocks, factors;
+  std::vector<uint4> packed;
 
-  Weights(std::mt19937& random, Scales scales, int rows, int cols)
-      : rows(rows), cols(cols), pitch(roundUp(cols, 16)), codes(size_t(rows) * pitch) {
+  Weights(std::mt19937& random, SkinnyFormat format, int rows, int cols)
+      : layout{format, rows, cols},
+        codes(size_t(rows) * cols),
+        blocks(ceilDiv(rows, 128) * ceilDiv(cols, 128)),
+        factors(rows),
+        packed(static_cast<size_t>(layout.bytes()) / sizeof(uint4)) {
     const auto values = normalFloats(random, codes.size(), 40);
     for (size_t i = 0; i < codes.size(); ++i) codes[i] = floatToE4m3(values[i]);
-    auto& chosen = scales == Scales::blocks ? blocks : factors;
-    chosen.resize(scales == Scales::blocks ? ceilDiv(rows, 128) * ceilDiv(cols, 128) : rows);
-    for (float& scale : chosen) scale = 1e-4f * static_cast<float>(1 + random() % 1000);
+    for (auto* scales : {&blocks, &factors})
+      for (float& scale : *scales) scale = 1e-4f * static_cast<float>(1 + random() % 1000);
+    SkinnyPacker(layout, {codes.data(), nullptr, blocks.data(), factors.data()})
+        .pack(reinterpret_cast<uint8_t*>(packed.data()));
   }
 
+  int rows() const { return static_cast<int>(layout.rows); }
   LargeWeights view() const {
-    return {codes.data(),
-            rows,
-            cols,
-            pitch,
-            blocks.empty() ? nullptr : blocks.data(),
-            factors.empty() ? nullptr : factors.data()};
+    return {{reinterpret_cast<const unsigned char*>(packed.data()), rows(), static_cast<int>(layout.cols)},
+            layout.format};
   }
   double value(int row, int col) const {
-    double value = e4m3ToFloat(codes[size_t(row) * pitch + col]);
-    if (!blocks.empty()) value *= blocks[row / 128 * ceilDiv(cols, 128) + col / 128];
-    return factors.empty() ? value : value * factors[row];
+    const double value = double{e4m3ToFloat(codes[row * layout.cols + col])} * factors[row];
+    return layout.format == SkinnyFormat::fp8Rows ? value : value * blocks[row / 128 * layout.steps() + col / 128];
   }
 };
 
@@ -55,13 +56,13 @@ struct Inputs {
     prepareLarge(in.data(), view, nullptr);
   }
   double value(int token, int col) const {
-    return double{e4m3ToFloat(codes[size_t(token) * view.pitch() + col])} *
+    return double{e4m3ToFloat(codes[size_t(token) * view.pitch() + fp8Place(col)])} *
            scales[size_t(col / 128) * view.tokens + token];
   }
 };
 
 std::vector<float> product(const Weights& weights, const Inputs& x, Finish how = Finish::store) {
-  std::vector<float> out(size_t(x.view.tokens) * (isGated(how) ? weights.rows / 2 : weights.rows), NAN);
+  std::vector<float> out(size_t(x.view.tokens) * (isGated(how) ? weights.rows() / 2 : weights.rows()), NAN);
   multiplyLarge(weights.view(), x.view, {out.data(), how}, nullptr);
   return out;
 }
@@ -79,14 +80,14 @@ void testQuantization() {
       const float scale = x.scales[block * 3 + m];
       CHECK(scale == (largest > 0 ? largest / 448 : 1));
       for (int col = block * 128; col < block * 128 + 128; ++col)
-        CHECK(x.codes[m * 384 + col] == (col < 300 ? floatToE4m3(in[m * 300 + col] / scale) : 0));
+        CHECK(x.codes[m * 384 + fp8Place(col)] == (col < 300 ? floatToE4m3(in[m * 300 + col] / scale) : 0));
     }
   }
 }
 
-void testReference(const Shape& shape, Scales scales, int seeds) {
+void testReference(const Shape& shape, SkinnyFormat format, int seeds) {
   std::mt19937 random(shape.tokens + shape.rows + shape.cols);
-  const Weights weights(random, scales, shape.rows, shape.cols);
+  const Weights weights(random, format, shape.rows, shape.cols);
   const Inputs x(normalFloats(random, size_t(shape.tokens) * shape.cols), shape.tokens, shape.cols);
   checkReference([](const Weights& w, const Inputs& in) { return product(w, in); }, weights, x, shape, seeds);
 }
@@ -94,7 +95,7 @@ void testReference(const Shape& shape, Scales scales, int seeds) {
 void testRowInvariance() {
   constexpr int kCols = 400, kRows = 40;
   std::mt19937 random(3);
-  const Weights weights(random, Scales::blocks, kRows, kCols);
+  const Weights weights(random, SkinnyFormat::fp8Blocks, kRows, kCols);
   const auto in = normalFloats(random, 131 * kCols);
   checkRowInvariance(
       [&](int first, int tokens) {
@@ -105,9 +106,20 @@ void testRowInvariance() {
 
 void testFinish() {
   std::mt19937 random(4);
-  const Weights weights(random, Scales::rows, 26, 130);
+  const Weights weights(random, SkinnyFormat::fp8Rows, 26, 130);
   const Inputs x(normalFloats(random, 3 * 130), 3, 130);
   checkGated([&](Finish how) { return product(weights, x, how); });
+}
+
+/// Weights of other formats have no such product.
+void testOthers() {
+  std::mt19937 random(5);
+  const Weights weights(random, SkinnyFormat::fp8Rows, 8, 64);
+  const Inputs x(normalFloats(random, 64), 1, 64);
+  LargeWeights other = weights.view();
+  other.format = SkinnyFormat::nvfp4;
+  std::vector<float> out(8);
+  CHECK(multiplyLarge(other, x.view, {out.data(), Finish::store}, nullptr) == cudaErrorNotSupported);
 }
 
 /// Every tile is somebody's, once.
@@ -128,14 +140,15 @@ int main() {
   using namespace foretoken::test;
   testPlaces();
   testQuantization();
+  testOthers();
   for (const bool blackwell : {false, true}) {
     foretoken::simt::model.hasTensorMemory = blackwell;
-    testReference({1, 1, 1}, Scales::rows, 3);
-    testReference({70, 150, 1100}, Scales::blocks, longRun() ? 18 : 6);
-    testReference({130, 30, 520}, Scales::rows, longRun() ? 9 : 3);
+    testReference({1, 1, 1}, SkinnyFormat::fp8Rows, 3);
+    testReference({70, 150, 1100}, SkinnyFormat::fp8Blocks, longRun() ? 18 : 6);
+    testReference({130, 30, 520}, SkinnyFormat::fp8Rows, longRun() ? 9 : 3);
     testRowInvariance();
     testFinish();
-    if (longRun()) testReference({200, 300, 2000}, Scales::blocks, 6);
+    if (longRun()) testReference({200, 300, 2000}, SkinnyFormat::fp8Blocks, 6);
   }
   return finish("large");
 }

@@ -2,7 +2,7 @@ set(kernel cuda/gemm/skinny.cuh)
 mutant(skinny no-barrier-before-sum ${kernel} [[  __syncthreads();  // all warps' sums are there
 ]] "")
 mutant(skinny rows-swapped-in-exchange ${kernel} [[g + i / 2 * 8, token]] [[g + i % 2 * 8, token]])
-mutant(skinny next-chunk-too-early ${kernel} [[ceilDiv((number + 1) * kStepGroups, kStepChunks) != group + 1) continue;]]
+mutant(skinny next-chunk-too-early ${kernel} [[lastGroup(Codec::kFormat, number) != group) continue;]]
   [[number * kStepGroups / kStepChunks != group) continue;]])
 mutant(skinny inputs-one-group-behind ${kernel} [[loadTokens(step * kStepGroups + group + 1, b[(group + 1) % 2]);]]
   [[loadTokens(step * kStepGroups + group, b[(group + 1) % 2]);]])
@@ -13,3 +13,4 @@ mutant(skinny promoted-late cuda/gemm/codecs.cuh [[static constexpr int kPromote
   [[static constexpr int kPromotedGroups = 2;]])
 mutant(skinny padding-not-cleared cuda/gemm/activations.cuh [[part * 8 + i < out.cols ? row[part * 8 + i] : 0.0f]]
   [[row[min(part * 8 + i, out.cols - 1)] * (part * 8 + i < out.cols ? 1.0f : INFINITY)]])
+mutant(skinny columns-of-other-group cuda/gemm/codecs.cuh [[word(chunk, group % 2 * 2 + i % 4 / 2)]] [[word(chunk, i % 4 / 2 * 2 + group % 2)]])
