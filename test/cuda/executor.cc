@@ -470,6 +470,47 @@ void testProducts() {
   });
 }
 
+/// One box of tiles, by rows as they were before the swizzle.
+__global__ void readTiles(const TensorMap map, int step, int tile, uint8_t* out, bool asRows) {
+  unsigned char* box = dynamicShared();
+  auto* barrier = reinterpret_cast<uint64_t*>(box + 8 * 1024);
+  if (threadIdx.x == 0) {
+    initMbarrier(barrier, 1);
+    arriveExpecting(barrier, 8 * 1024);
+    if (asRows)
+      copyBox(box, map, step, tile, barrier);
+    else
+      copyTiles(box, map, step, tile, barrier);
+  }
+  __syncthreads();
+  waitFor(barrier, 0);
+  for (int at = static_cast<int>(threadIdx.x); at < 8 * 1024; at += 32) out[at] = box[simt::swizzle128(at)];
+}
+
+void testTiles() {
+  constexpr int kTiles = 5, kSteps = 3, kRows = 16, kBoxTiles = 4;
+  std::mt19937 random(6);
+  std::vector<uint8_t> bytes(kTiles * kSteps * kRows * kSwizzledRow);
+  for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random());
+  TensorMap map;
+  makeTileMap(map, bytes.data(), kTiles, kSteps, kRows, kBoxTiles);
+  std::vector<uint8_t> out(kBoxTiles * kRows * kSwizzledRow);
+  const auto run = [&](int step, int tile, bool asRows) {
+    launch(readTiles, 1, 32, 8 * 1024 + 8, nullptr, map, step, tile, out.data(), asRows);
+  };
+  forEachSchedule(3, [&] {
+    for (const auto& [step, tile] : {std::pair{0, 0}, {2, 3}, {1, 4}, {3, 0}}) {
+      run(step, tile, false);
+      for (int at = 0; at < static_cast<int>(out.size()); ++at) {
+        const int inTile = at % (kRows * kSwizzledRow), from = tile + at / (kRows * kSwizzledRow);
+        const bool inside = from < kTiles && step < kSteps;
+        CHECK(out[at] == (inside ? bytes[(from * kSteps + step) * kRows * kSwizzledRow + inTile] : 0));
+      }
+    }
+    CHECK(contains(failureOf([&] { run(0, 0, true); }), "number of dimensions"));
+  });
+}
+
 enum class TensorMisuse { none, noCommit, tooFar, otherLanes };
 
 /// One warp orders a product of a tile by itself, reads its 32 lanes before and after the commit has arrived.
@@ -670,6 +711,7 @@ int main() {
   testLoadMatrix();
   testCopies();
   testProducts();
+  testTiles();
   testTensorMemory();
   testScaledProducts<foretoken::cuda::ScaledKind::nvfp4>();
   testScaledProducts<foretoken::cuda::ScaledKind::mxfp4>();
