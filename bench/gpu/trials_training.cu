@@ -65,16 +65,17 @@ std::vector<float> movedRows() {
 
 /// Weights after some steps: with momentum, and AdamW with moments of 8 bits.
 std::vector<float> stepped() {
-  constexpr int64_t kCount = 5003;
+  constexpr int64_t kCount = 5003, kGap = 70;
   const DeviceArray<float> gradient(numbers(kCount, 1));
   const DeviceArray<Clip> clip(std::vector<Clip>{{1, 0.7f, 1}});
   const auto zeros = [](int64_t count) { return std::vector<float>(static_cast<size_t>(count)); };
-  const DeviceArray<float> weight(numbers(kCount, 0.5f)), mean(zeros(kCount)), small(numbers(kCount, 0.5f));
+  const DeviceArray<StepRun> runs(std::vector<StepRun>{{1100, 0}, {kCount, kGap}});
+  const DeviceArray<float> weight(numbers(kCount + kGap, 0.5f)), mean(zeros(kCount)), small(numbers(kCount, 0.5f));
   const std::vector<uint8_t> none(static_cast<size_t>(kCount));
   const DeviceArray<uint8_t> meanCodes(none), rootCodes(none);
   const int64_t blocks = ceilDiv(kCount, int64_t{kMomentBlock});
   const DeviceArray<float> meanScale(zeros(blocks)), rootScale(zeros(blocks));
-  const StepArgs withMomentum{gradient.get(), weight.get(), nullptr, mean.get(), nullptr, kCount};
+  const StepArgs withMomentum{gradient.get(), weight.get(), nullptr, mean.get(), nullptr, kCount, runs.get()};
   const StepArgs ofSmall{gradient.get(), small.get(), nullptr, nullptr, nullptr, kCount};
   for (int n = 1; n <= 3; ++n) {
     const auto correction = static_cast<float>(n) / 3;

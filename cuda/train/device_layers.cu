@@ -70,10 +70,11 @@ class DeviceLayerSteps final : public learn::LayerSteps {
   std::shared_ptr<const learn::HeadRows> rows_;
   std::vector<int32_t> place_;  ///< which of the head's tokens each token is
   HeadTensors tensors_{};
-  std::vector<HeadTensor> learned_;
+  std::vector<StepRun> learned_;  ///< a run for each tensor that moves
   int64_t learnedSize_ = 0, steps_ = 0;
   DeviceMemory kept_, memory_;  ///< from step to step, of a step
   HeadOnDevice onDevice_{};
+  StepRun* runs_ = nullptr;    ///< learned_
   double* partial_ = nullptr;  ///< of the gradient's norm
   Clip* clip_ = nullptr;
   PassSize size_{};
@@ -97,6 +98,7 @@ DeviceLayerSteps::DeviceLayerSteps(int device, const learn::LayerStart& start)
   placeKept(Arrays(kept_.data()));
   send(onDevice_.weight, *start.live.layers);
   send(onDevice_.rounded, inBf16(*start.live.layers));
+  send(runs_, learned_);
   for (float* const moments : {onDevice_.mean, onDevice_.square})
     stream_.clear(moments, static_cast<size_t>(learnedSize_) * sizeof(float));
   setRows(start.live.rows);
@@ -109,7 +111,7 @@ HeadTensor DeviceLayerSteps::tensor(const std::string& name) {
   if (!learn::isLearned(*p)) return out;
   out.learned = learnedSize_;
   learnedSize_ += out.size();
-  learned_.push_back(out);
+  learned_.push_back({learnedSize_, out.offset - out.learned});
   return out;
 }
 
@@ -140,6 +142,7 @@ size_t DeviceLayerSteps::placeKept(Arrays arrays) {
   arrays.take(onDevice_.weight, weights), arrays.take(onDevice_.rounded, weights);
   for (float** each : {&onDevice_.gradient, &onDevice_.mean, &onDevice_.square}) arrays.take(*each, learnedSize_);
   arrays.take(onDevice_.still, rows), arrays.take(onDevice_.moved, rows);
+  arrays.take(runs_, static_cast<int64_t>(learned_.size()));
   arrays.take(partial_, ceilDiv(learnedSize_, int64_t{kNormPiece})), arrays.take(clip_, 1);
   return arrays.bytes();
 }
@@ -212,10 +215,7 @@ bool DeviceLayerSteps::move() {
   const formula::AdamW rule = train::adamwAt(steps_ + 1, options_.rate, options_.optimiser);
   const HeadOnDevice& d = onDevice_;
   ops_.clip(d.gradient, learnedSize_, options_.optimiser.clip, partial_, clip_);
-  for (const HeadTensor& t : learned_)
-    ops_.adamw({d.gradient + t.learned, d.weight + t.offset, d.rounded + t.offset, d.mean + t.learned,
-                d.square + t.learned, t.size()},
-               rule, clip_);
+  ops_.adamw({d.gradient, d.weight, d.rounded, d.mean, d.square, learnedSize_, runs_}, rule, clip_);
   Clip clip{};
   stream_.copyOut(&clip, clip_, sizeof clip);
   stream_.synchronise();

@@ -1,5 +1,5 @@
-// Steps of an optimiser over all tensors of a head, which lie one after the other in one run of floats: weights (fp32,
-// and a copy in bf16 that the products read), gradients and moments alike. First the global norm of the gradient, then
+// Steps of an optimiser over all tensors of a head at once: weights (fp32, and a copy in bf16 that the products read),
+// gradients and moments. First the global norm of the gradient, then
 // the steps, each element by the formulas of native/train/formulas.h. A gradient that is not finite changes nothing.
 #pragma once
 #include "cuda/common/half.cuh"
@@ -45,7 +45,13 @@ static __global__ void __launch_bounds__(kStepThreads)
   *clip = {norm, static_cast<float>(scale < 1.0 ? scale : 1.0), sum < INFINITY};
 }
 
-/// A tensor, or several that move by the same rule. `square` only of AdamW; `rounded` may be null.
+/// Gradients and moments below number `end`, from where the run before ends, are of the weights `shift` further on.
+struct StepRun {
+  int64_t end, shift;
+};
+
+/// Tensors that move by the same rule, in one launch. Gradients and moments lie without gaps, as many as `count`;
+/// weights may have others between them. `square` only of AdamW; `rounded` may be null.
 struct StepArgs {
   const float* gradient;
   float* weight;
@@ -53,28 +59,40 @@ struct StepArgs {
   float* mean;
   float* square;
   int64_t count;
+  const StepRun* runs = nullptr;  ///< the last one's end is `count`; null: weights have no gaps either
+
+  /// Which weight number i is of.
+  __device__ int64_t weightOf(int64_t i) const {
+    if (!runs) return i;
+    const StepRun* run = runs;
+    while (i >= run->end) ++run;
+    return i + run->shift;
+  }
 };
 
-/// step(gradient, i) moves weight i, for this block's piece from `first` on.
+/// step(gradient, weight, i) moves the weight of number i, for this block's piece from `first` on.
 template <class Step>
 __device__ void stepPiece(const StepArgs& a, int64_t first, const Clip* clip, Step step) {
   if (!clip->finite) return;
   const float scale = clip->scale;
   overPiece(first, a.count, [&](int64_t i) {
-    step(scale * a.gradient[i], i);
-    if (a.rounded) a.rounded[i] = fromFloat(Bf16(), a.weight[i]);
+    const int64_t w = a.weightOf(i);
+    step(scale * a.gradient[i], a.weight[w], i);
+    if (a.rounded) a.rounded[w] = fromFloat(Bf16(), a.weight[w]);
   });
 }
 
 static __global__ void __launch_bounds__(kPieceThreads)
     adamwStep(StepArgs a, formula::AdamW rule, int64_t first, const Clip* clip) {
-  stepPiece(a, first, clip,
-            [&](float gradient, int64_t i) { formula::adamw(rule, gradient, a.weight[i], a.mean[i], a.square[i]); });
+  stepPiece(a, first, clip, [&](float gradient, float& weight, int64_t i) {
+    formula::adamw(rule, gradient, weight, a.mean[i], a.square[i]);
+  });
 }
 
 static __global__ void __launch_bounds__(kPieceThreads)
     sgdStep(StepArgs a, formula::Momentum rule, int64_t first, const Clip* clip) {
-  stepPiece(a, first, clip, [&](float gradient, int64_t i) { formula::sgd(rule, gradient, a.weight[i], a.mean[i]); });
+  stepPiece(a, first, clip,
+            [&](float gradient, float& weight, int64_t i) { formula::sgd(rule, gradient, weight, a.mean[i]); });
 }
 
 /// The part of a step's launches from number `first` on.

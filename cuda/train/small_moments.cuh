@@ -47,8 +47,9 @@ static __global__ void __launch_bounds__(kMomentBlock)
     const float root = e4m3ToFloat(moments.root[i]) * moments.rootScale[block];
     mean = e4m3ToFloat(moments.mean[i]) * moments.meanScale[block];
     square = root * root;
-    formula::adamw(rule, clip->scale * a.gradient[i], a.weight[i], mean, square);
-    if (a.rounded) a.rounded[i] = fromFloat(Bf16(), a.weight[i]);
+    const int64_t w = a.weightOf(i);
+    formula::adamw(rule, clip->scale * a.gradient[i], a.weight[w], mean, square);
+    if (a.rounded) a.rounded[w] = fromFloat(Bf16(), a.weight[w]);
   }
   const float root = sqrtf(square);
   const float meanScale = blockReduce(fabsf(mean), scratch, kMomentBlock / kWarp, Max()) / kGreatestCode;

@@ -459,6 +459,42 @@ void testSmallMomentsMove() {
   CHECK(std::abs(mean - expected) < 0.05 * expected);
 }
 
+/// Tensors with others between them move as one without gaps does, bit for bit, and the others stay.
+void testStepRuns() {
+  constexpr int64_t kCount = 2 * kMomentBlock + 900, kRoom = 2 * kCount;
+  const std::vector<StepRun> runs = {{5, kCount + 100}, {kPiece + 1, -5}, {kCount, 30}};
+  std::mt19937 random(11);
+  const std::vector<float> gradient = normalFloats(random, kCount), start = normalFloats(random, kCount);
+  struct Weights {
+    std::vector<float> value, mean = std::vector<float>(kCount), square = mean;
+    std::vector<uint16_t> rounded = std::vector<uint16_t>(value.size(), 0xffff);
+  };
+  Weights whole{start}, apart{std::vector<float>(kRoom, NAN)};
+  std::vector<int64_t> place;
+  for (int64_t i = 0; i < kCount; ++i) {
+    const auto run = std::find_if(runs.begin(), runs.end(), [&](const StepRun& each) { return i < each.end; });
+    place.push_back(i + run->shift);
+    apart.value[at(place.back())] = start[at(i)];
+  }
+  const Clip clip{1, 0.5f, 1};
+  const auto move = [&](Weights& w, const StepRun* of) {
+    const StepArgs a{gradient.data(), w.value.data(), w.rounded.data(), w.mean.data(), w.square.data(), kCount, of};
+    launchStep(adamwStep, a, adamwAt(1), 0, &clip, nullptr);
+    launchStep(sgdStep, a, formula::Momentum{0.02f, 0.9f, 0.01f}, 0, &clip, nullptr);
+    SmallTensors small(std::vector<float>(at(kCount)));
+    launchSmallStep(a, {small.mean.data(), small.root.data(), small.meanScale.data(), small.rootScale.data()},
+                    adamwAt(1), 1, 0, &clip, nullptr);
+  };
+  move(whole, nullptr), move(apart, runs.data());
+  CHECK(apart.mean == whole.mean && apart.square == whole.square);
+  for (int64_t i = 0; i < kCount; ++i) {
+    CHECK(apart.value[at(place[at(i)])] == whole.value[at(i)]);
+    CHECK(apart.rounded[at(place[at(i)])] == whole.rounded[at(i)]);
+  }
+  CHECK(std::count_if(apart.value.begin(), apart.value.end(), [](float x) { return std::isnan(x); }) == kRoom - kCount);
+  CHECK(std::count(apart.rounded.begin(), apart.rounded.end(), 0xffff) == kRoom - kCount);
+}
+
 /// Slices of a large tensor are the whole.
 void testStepSlices() {
   StepArgs a{};
@@ -484,6 +520,7 @@ int main() {
   testOptimisers();
   testSmallMoments();
   testSmallMomentsMove();
+  testStepRuns();
   testStepSlices();
   return finish("train");
 }

@@ -13,3 +13,4 @@ mutant(train rounds-to-nearest cuda/train/small_moments.cuh [[(magnitude + (rand
   [[(magnitude + (1u << 19))]])
 mutant(train scale-of-the-block-before cuda/train/small_moments.cuh [[moments.rootScale[block] = rootScale;]]
   [[moments.rootScale[block > 0 ? block - 1 : 0] = rootScale;]])
+mutant(train runs-begin-one-late cuda/train/optimiser.cuh [[while (i >= run->end)]] [[while (i > run->end)]])
