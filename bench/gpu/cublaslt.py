@@ -1,7 +1,8 @@
-"""What cuBLASLt takes for the shapes of shapes.h, through PyTorch: python cublaslt.py [OUT.json].
+"""What cuBLASLt takes for the shapes of shapes.h, through PyTorch: python cublaslt.py [OUT.json [GPU.json]].
 
 Keys: <card>.cublaslt.<format>.<N>x<K>.m<M>.us, and .tflops for M = 4096. bf16 is torch.mm, fp8 is torch._scaled_mm by one
-scale a tensor. Weights are rotated through more than three times L2.
+scale a tensor. Weights are rotated through more than three times L2. With what `foretoken_gpu_bench kernels` wrote on the
+same card also .share of fp8: cuBLASLt's seconds over those of our products by blocks.
 """
 import json
 import pathlib
@@ -14,6 +15,9 @@ shapes = [tuple(map(int, pair)) for pair in re.findall(r'\{(\d+), (\d+)\}', path
 tokens = (1, 2, 4, 8, 16, 32, 64, 128, 4096)
 properties = torch.cuda.get_device_properties(0)
 card = next((c.lower() for c in ('H100', 'H200', 'GB200', 'B200', 'B300') if c in properties.name), properties.name)
+
+
+ours = json.loads(pathlib.Path(sys.argv[2]).read_text())['summary'] if len(sys.argv) > 2 else {}
 
 
 def median_seconds(run, copies, repeats=30):
@@ -50,6 +54,10 @@ for n, k in shapes:
             summary[f'{key}.us'] = seconds * 1e6
             if m == 4096:
                 summary[f'{key}.tflops'] = 2e-12 * n * k * m / seconds
-            print(key, f'{seconds * 1e6:.1f} us', flush=True)
+            product = 'prefill' if m == 4096 else 'skinny'
+            own = ours.get(f'{card}.{product}.{kind}.{n}x{k}.m{m}.us')
+            if own:
+                summary[f'{key}.share'] = seconds * 1e6 / own
+            print(key, f'{seconds * 1e6:.1f} us', f'share {seconds * 1e6 / own:.2f}' if own else '', flush=True)
 if len(sys.argv) > 1:
     pathlib.Path(sys.argv[1]).write_text(json.dumps({'suite': 'cublaslt', 'card': properties.name, 'summary': summary}, indent=1))

@@ -12,6 +12,15 @@ namespace {
 
 constexpr int kContext = 1024, kMaxRows = 64;
 
+/// A pass as large as a draft head's for Llama-3-8B: a layer of its shapes and the draft tokens, a row a slot.
+void head(Report& report) {
+  constexpr ModelShape kHead{1, 4096, 14336, 32, 8, 128, 32000};
+  cuda::CudaBackend backend({0, static_cast<int>(std::thread::hardware_concurrency())});
+  RandomModel model(backend, kHead, KvFormat::bf16, Format::fp8, 1, kContext, kMaxRows);
+  for (const int rows : {7, 63})
+    report.add("step.head.m" + std::to_string(rows) + ".ms", 1e3 * medianWallSeconds([&] { model.step(rows); }));
+}
+
 }  // namespace
 
 bool step(Report& report, double ceiling) {
@@ -35,6 +44,7 @@ bool step(Report& report, double ceiling) {
     if (format == Format::fp8) plainFp8 = one;
     if (format == Format::nvfp4) report.add("step.nvfp4OverFp8", plainFp8 / one);
   }
+  head(report);
   return equal;
 }
 
