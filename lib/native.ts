@@ -40,6 +40,8 @@ export interface NativeLoadOptions {
   speculation: boolean;
   /** Bytes that remembered text, its indexes and keys may take together; a tenant may take a quarter of them. */
   indexBytes: number;
+  /** What a tenant's text loses to others' because they all take too much together waits until {@link NativeEngine.memoryOf} takes it. */
+  keepsDropped: boolean;
   /** Folder of packed weights, '' = no cache. */
   cacheFolder: string;
   /** Tokens a sequence may run ahead of what JavaScript has consumed before it is paused (back-pressure). */
@@ -234,6 +236,15 @@ export enum FinishReason {
   error = 3,
 }
 
+/** See {@link NativeEngine.memoryOf}. */
+export interface NativeMemory {
+  tokens: Int32Array;
+  keys: Uint8Array;
+  model: string;
+  dropped: boolean;
+  cut: boolean;
+}
+
 export interface NativeStats {
   tokens: number;
   promptTokens: number;
@@ -252,6 +263,11 @@ export interface NativeStats {
   /** Versions of the weights in memory; older ones stay until the last request that began with them has ended. */
   weightsHeld: number;
   indexBytes: number;
+  /**
+   * How often a tenant's text had to make room for others', because all of it together took more than `indexBytes` of the options: with
+   * `keepLearned` it is written down first and its next request finds it again, without it is forgotten.
+   */
+  droppedTexts: number;
   staticMemoryBytes: number;
   /** Bytes of the draft head in memory; 0 = there is none. */
   headBytes: number;
@@ -357,8 +373,14 @@ export interface NativeEngine {
   setStaticMemory(tokens: Int32Array, keys: Uint8Array): Promise<unknown>;
   /** A tenant remembers this too, laid out like that. Throws INVALID_ARGUMENT. */
   restoreMemory(tenant: string, tokens: Int32Array, keys: Uint8Array): Promise<unknown>;
-  /** All that a tenant remembers beyond its sessions, laid out like that; `model`: `sourceHash` of the weights that it was decoded with. */
-  memoryOf(tenant: string): Promise<{ tokens: Int32Array; keys: Uint8Array; model: string }>;
+  /**
+   * All that a tenant remembers beyond its sessions, laid out like that, what has made room for others' and waits included; `model`:
+   * `sourceHash` of the weights that it was decoded with. `take`: what waits has been taken. `dropped`: something
+   * did; `cut`: the texts of its own running requests have pushed something out that it would have room for.
+   */
+  memoryOf(tenant: string, take: boolean): Promise<NativeMemory>;
+  /** Tenants and groups of whom text waits to be taken. */
+  droppedTenants(): Promise<string[]>;
   /**
    * Swaps weights between two rounds once those of `source` are read, checked and packed; until then nothing changes, and an error
    * leaves everything as it was. `source`: a path, or tensors, whose data is copied before this returns. Sequences that have begun

@@ -55,7 +55,7 @@ const defaults: NativeLoadOptions = {
   maxSequences: 1,
   ...{ kvBytes: 0, kvFormat: 'bf16' },
   speculation: false,
-  indexBytes: 256 << 20,
+  ...{ indexBytes: 256 << 20, keepsDropped: false },
   cacheFolder: '',
   runAhead: 1 << 20,
 };

@@ -324,7 +324,7 @@ export class Engine {
   async exportMemory(path: string, tenant = 'default'): Promise<number> {
     if (typeof path !== 'string' || path === '') throw invalidOption('path', 'a string that is not empty', path);
     checkLearned({ tenant });
-    const { model, ...memory } = await callNative(() => this.#native.memoryOf(tenant));
+    const { model, ...memory } = await callNative(() => this.#native.memoryOf(tenant, false));
     await writeMemory(path, memory, model);
     return memory.tokens.length;
   }
@@ -467,7 +467,7 @@ export class Engine {
     prediction: ArrayLike<number>,
     learner: string,
   ): Promise<Generation> {
-    if (learner === options.tenant) await this.#learning?.open(learner);
+    await this.#learning?.open(learner);
     this.#requireOpen();
     const stopTokens = [...options.stopTokens, ...(options.ignoreEos ? [] : this.#tokenizer.eosIds)];
     const request = toNative(options, prompt, Int32Array.from(prediction), Int32Array.from(new Set(stopTokens)));

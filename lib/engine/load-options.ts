@@ -54,8 +54,9 @@ export interface LoadOptions {
    */
   speculation?: boolean | { enabled?: boolean };
   /**
-   * Bytes that seen text with its indexes and keys may take together; a tenant may take a quarter of them. Defaults to
-   * `256 MiB`.
+   * Bytes that seen text with its indexes and keys may take together; a tenant may take a quarter of them. A tenant with little text takes
+   * half a MiB. Beyond that the text of the tenant that was used longest ago makes room: with `keepLearned` it is written down first, and
+   * found again with the tenant's next request; without it is forgotten ({@link EngineStats.droppedTexts} counts). Defaults to `256 MiB`.
    */
   indexBytes?: number;
   /**
@@ -115,6 +116,7 @@ const mostBytes = 2 ** 46;
 export function checkLoadOptions(options: LoadOptions | undefined): CheckedLoadOptions {
   const read = new OptionReader(options, 'options of Engine.load');
   const learn = read.boolean('learnHead', false);
+  const keepLearned = read.boolean('keepLearned', false);
   const checked = {
     native: {
       weights: read.oneOf('weights', 'auto', weightFormats),
@@ -127,12 +129,13 @@ export function checkLoadOptions(options: LoadOptions | undefined): CheckedLoadO
       kvFormat: read.oneOf('kvFormat', 'bf16', ['bf16', 'fp8'] as const),
       speculation: readSpeculation(read),
       indexBytes: read.integer('indexBytes', 256 << 20, 0, mostBytes),
+      keepsDropped: keepLearned,
       runAhead: read.integer('runAhead', 64, 1, 1 << 24),
       learn,
     },
     memory: readFileChoice(read, 'memory', true),
     head: readFileChoice(read, 'head', learn),
-    keepLearned: read.boolean('keepLearned', false),
+    keepLearned,
     onEvent: readListener(read),
     cacheFolder: readCacheFolder(read),
     onProgress: read.callback<(progress: LoadProgress) => void>('onProgress') ?? (() => undefined),

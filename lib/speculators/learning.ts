@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { ForetokenError } from '../error';
+import { ForetokenError, callNative } from '../error';
 import { groupOf, whose } from './groups';
 import type { NativeEngine, NativeJudged } from '../native';
 import type { LearningEvent } from './events';
@@ -45,13 +45,20 @@ interface TenantState {
 /** A tenant of whom what was kept is there, or is being found again. */
 interface Opened {
   done: Promise<void>;
-  /** Whether it is all there. */
+  /** Whether it has been found again. */
   isOpen: boolean;
+  /** The stamp of the file whose text is all in memory; undefined: what made room for others' text is on disk alone. */
+  basis: string | undefined;
+}
+
+/** A tenant's remembered text on disk, and the stamp of its file. */
+interface KeptText {
+  memory: Memory | undefined;
+  stamp: string;
 }
 
 /** What lies on disk of a tenant. */
-interface Kept {
-  memory: Memory | undefined;
+interface Kept extends KeptText {
   live: HeadVersion | undefined;
   /** The file of the live version, if it is there. */
   head: string | undefined;
@@ -65,9 +72,12 @@ export class Learning {
   /** Where heads are kept, while the weights are those that the store is of. */
   #headStore: SpeculatorStore | undefined;
   /** Decisions and deletions, one after the other. */
-  #work: Promise<unknown> = Promise.resolve();
+  #work: Promise<void> = Promise.resolve();
   /** How often something was forgotten. */
   #forgotten = 0;
+  /** How often a tenant's text had made room for others' when that was written down last. */
+  #dropped = 0;
+  #keepingDropped: Promise<void> = Promise.resolve();
 
   constructor(
     private readonly native: NativeEngine,
@@ -79,18 +89,32 @@ export class Learning {
   }
 
   /**
-   * Before a tenant's first request: what was kept of it is there again; where that can't be, it begins anew. Where it is memory that is
-   * lacking, what is on disk stays, and the next request tries again.
+   * Before a learner's request: what was kept of a tenant is there again if this is its first one, or if its text has made room for others'
+   * meanwhile; where that can't be, it begins anew. Where it is memory that is lacking, what is on disk stays, and the next request tries
+   * again. Text that has made room by now is on disk when this ends, so that there is never much of it.
    */
-  open(tenant: string): Promise<void> {
-    const known = this.#opened.get(tenant);
-    if (known) return known.done;
-    const opened: Opened = { done: Promise.resolve(), isOpen: false };
+  async open(learner: string): Promise<void> {
+    await this.#keepDropped();
+    if (groupOf(learner) !== undefined) return; // nothing of it is kept
+    const known = this.#opened.get(learner);
+    if (!known) return this.#openFirst(learner);
+    if (known.isOpen && known.basis === undefined) {
+      known.basis = '';
+      known.done = this.#restore(learner, known).catch((error: unknown) => {
+        this.#notKept(learner)(error);
+        if (isLackOfMemory(error)) known.basis = undefined;
+      });
+    }
+    return known.done;
+  }
+
+  #openFirst(tenant: string): Promise<void> {
+    const opened: Opened = { done: Promise.resolve(), isOpen: false, basis: '' };
     const failed = (error: unknown): void => {
       this.#notKept(tenant)(error);
-      if ((error as { code?: unknown }).code === 'OUT_OF_MEMORY') this.#opened.delete(tenant);
+      if (isLackOfMemory(error)) this.#opened.delete(tenant);
     };
-    opened.done = this.#open(tenant)
+    opened.done = this.#open(tenant, opened)
       .catch(failed)
       .then(() => void (opened.isOpen = true));
     this.#opened.set(tenant, opened);
@@ -158,6 +182,10 @@ export class Learning {
     }
     const { store } = this.options;
     if (!store) return;
+    for (const each of tenant === undefined ? [...this.#opened.keys()] : [tenant]) {
+      const opened = this.#opened.get(each);
+      if (opened) this.#opened.set(each, { ...opened, isOpen: true, basis: '' });
+    }
     this.#forgotten += 1;
     this.#queue(() => store.forget(tenant).catch(this.#notKept(tenant ?? '')));
   }
@@ -170,20 +198,43 @@ export class Learning {
   /** Waits for what is being decided, then keeps what the tenants of this engine remember. */
   async close(): Promise<void> {
     await this.settled();
+    await Promise.all(Array.from(this.#opened.values(), ({ done }) => done));
     for (const tenant of this.#opened.keys()) await this.keep(tenant).catch(this.#notKept(tenant));
   }
 
-  /** Writes down what a tenant remembers, if it is of the weights that what is kept is of. */
+  /** Writes down what a tenant remembers, if it is of the weights that what is kept is of. What has made room is on disk alone then. */
   async keep(tenant: string): Promise<void> {
     const { store } = this.options;
-    if (!store || !this.#opened.get(tenant)?.isOpen) return;
-    const { model, ...memory } = await this.native.memoryOf(tenant);
-    if (memory.tokens.length === 0) return;
-    if (model === store.model) await store.saveMemory(tenant, memory).catch(this.#notKept(tenant));
-    else
-      this.#notKept(tenant)(
-        new Error('what is remembered since the weights were updated is of none that a file names'),
-      );
+    const opened = this.#opened.get(tenant);
+    if (!store || !opened?.isOpen) return;
+    const { model, dropped, cut, ...memory } = await this.native.memoryOf(tenant, true);
+    const basis = cut ? undefined : opened.basis;
+    if (dropped) opened.basis = undefined;
+    if (memory.tokens.length === 0 || this.#opened.get(tenant) !== opened) return; // forgotten meanwhile
+    try {
+      if (model !== store.model)
+        throw new Error('what is remembered since the weights were updated is of none that a file names');
+      const stamp = await store.saveMemory(tenant, memory, basis);
+      if (!cut && opened.basis !== undefined) opened.basis = stamp;
+    } catch (error) {
+      this.#notKept(tenant)(error);
+    }
+  }
+
+  /** Writes down what tenants have lost to others' text since it was done last. */
+  async #keepDropped(): Promise<void> {
+    if (!this.options.store) return;
+    const { droppedTexts } = callNative(() => this.native.stats());
+    if (droppedTexts === this.#dropped) return this.#keepingDropped;
+    this.#dropped = droppedTexts;
+    this.#queue(async () => {
+      for (const learner of await this.native.droppedTenants()) {
+        if (this.#opened.has(learner)) await this.keep(learner).catch(this.#notKept(learner));
+        else await this.native.memoryOf(learner, true); // a group's
+      }
+    });
+    this.#keepingDropped = this.#work;
+    await this.#keepingDropped;
   }
 
   /** Nothing is held of a learner any more; what is kept of it is found again when it is opened. */
@@ -193,25 +244,40 @@ export class Learning {
     this.#opened.delete(learner);
   }
 
-  async #open(tenant: string): Promise<void> {
+  async #open(tenant: string, opened: Opened): Promise<void> {
     const { store, heads, weights } = this.options;
     if (!store) return;
-    let forgotten: number;
-    let kept: Kept;
-    do {
-      forgotten = this.#forgotten; // what goes while it is being read must not come back
-      await this.settled();
-      kept = await keptOf(tenant, store);
-    } while (forgotten !== this.#forgotten);
-    const { memory, live, head } = kept;
+    const kept = await this.#read(() => keptOf(tenant, store));
+    const { live, head } = kept;
     const again = live?.weights !== undefined && live.weights !== weights;
-    const restored = memory && this.native.restoreMemory(tenant, memory.tokens, memory.keys);
+    const restored = this.#remember(tenant, kept, opened);
     const adopted = heads && head !== undefined && this.native.adoptHead(tenant, head, again).then(() => live);
     const [remembers, drafts] = await Promise.allSettled([restored, adopted]);
     const version = drafts.status === 'fulfilled' && drafts.value ? drafts.value.version : 0;
     if (version > 0 && this.#headStore && !again) this.#drafts(tenant, version);
     if (version > 0 && again) this.#tell('regated', tenant, { version, weights: live.weights! });
     for (const part of [remembers, drafts]) if (part.status === 'rejected') throw part.reason;
+  }
+
+  /** A tenant's text is there again, beside what was said since it made room. */
+  async #restore(tenant: string, opened: Opened): Promise<void> {
+    const { store } = this.options;
+    if (store) await this.#remember(tenant, await this.#read(() => keptTextOf(tenant, store)), opened);
+  }
+
+  async #remember(tenant: string, { memory, stamp }: KeptText, opened: Opened): Promise<void> {
+    if (memory) await this.native.restoreMemory(tenant, memory.tokens, memory.keys);
+    if (opened.basis !== undefined) opened.basis = stamp; // it may have made room again
+  }
+
+  /** What is read from disk, as it is after all decisions so far: what goes while it is being read must not come back. */
+  async #read<T>(read: () => Promise<T>): Promise<T> {
+    for (;;) {
+      const forgotten = this.#forgotten;
+      await this.settled();
+      const kept = await read();
+      if (forgotten === this.#forgotten) return kept;
+    }
   }
 
   async #carryOut(tenant: string, { kind, evidence }: Verdict, candidate: number): Promise<void> {
@@ -284,10 +350,19 @@ export class Learning {
   }
 }
 
-async function keptOf(tenant: string, store: SpeculatorStore): Promise<Kept> {
+function isLackOfMemory(error: unknown): boolean {
+  return (error as { code?: unknown }).code === 'OUT_OF_MEMORY';
+}
+
+async function keptTextOf(tenant: string, store: SpeculatorStore): Promise<KeptText> {
+  const stamp = await store.memoryStamp(tenant);
   const path = store.memoryPath(tenant);
-  const memory = path === undefined ? undefined : await readMemory(path, store.model);
+  return { memory: path === undefined ? undefined : await readMemory(path, store.model), stamp };
+}
+
+async function keptOf(tenant: string, store: SpeculatorStore): Promise<Kept> {
+  const text = await keptTextOf(tenant, store);
   const live = liveVersion(await store.manifest(tenant));
   const head = live && store.fileOf(tenant, live);
-  return { memory, live, head: head !== undefined && existsSync(head) ? head : undefined };
+  return { ...text, live, head: head !== undefined && existsSync(head) ? head : undefined };
 }

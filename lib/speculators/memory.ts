@@ -15,6 +15,8 @@ export interface Memory {
 
 /** Raised whenever files of older versions would be misread: layout, projection or layer of the keys. */
 const format = 'foretoken memory 2';
+/** As many as a tenant's own shelf holds (`native/speculate/library.cc`). */
+const mostTokens = 8 * 32768;
 /** No header of ours comes near this. */
 const longestHeader = 1 << 16;
 
@@ -64,6 +66,56 @@ export async function writeMemory(path: string, memory: Memory, sourceHash: stri
   await writing(path, replaceFile(path, [length, text, bytesOf(tokens), bytesOf(keys)]));
 }
 
+/** Both, the older's texts first, but for those that the newer holds as well and, beyond {@link mostTokens}, the oldest. */
+export function joinMemories(older: Memory, newer: Memory): Memory {
+  const said = new Set(Array.from(documentsOf(newer), (document) => wordOf(newer, document)));
+  const kept: Document[] = [];
+  let room = mostTokens - newer.tokens.length;
+  for (const document of [...documentsOf(older)].reverse()) {
+    if (said.has(wordOf(older, document))) continue;
+    room -= document.end - document.begin;
+    if (room < 0) break;
+    kept.push(document);
+  }
+  const parts = kept.reverse().map(({ begin, end }) => ({
+    tokens: older.tokens.subarray(begin, end),
+    keys: older.keys.subarray(begin * packedKeyBytes, end * packedKeyBytes),
+  }));
+  return concatenated([...parts, newer]);
+}
+
+/** Where a text lies in a memory, with its border. */
+interface Document {
+  begin: number;
+  end: number;
+}
+
+function* documentsOf({ tokens }: Memory): Generator<Document> {
+  for (let begin = 0; begin < tokens.length;) {
+    const border = tokens.indexOf(-1, begin);
+    const end = border < 0 ? tokens.length : border + 1;
+    yield { begin, end };
+    begin = end;
+  }
+}
+
+/** A text as a string, equal for equal texts. */
+function wordOf({ tokens }: Memory, { begin, end }: Document): string {
+  return Buffer.from(tokens.buffer, tokens.byteOffset + begin * 4, (end - begin) * 4).toString('latin1');
+}
+
+function concatenated(parts: readonly Memory[]): Memory {
+  const count = parts.reduce((sum, { tokens }) => sum + tokens.length, 0);
+  const whole = { tokens: new Int32Array(count), keys: new Uint8Array(count * packedKeyBytes) };
+  let at = 0;
+  for (const { tokens, keys } of parts) {
+    whole.tokens.set(tokens, at);
+    whole.keys.set(keys, at * packedKeyBytes);
+    at += tokens.length;
+  }
+  return whole;
+}
+
 /**
  * Reads what {@link writeMemory} wrote.
  *
@@ -74,7 +126,7 @@ export async function readMemory(path: string, sourceHash: string): Promise<Memo
   try {
     bytes = await readFile(path);
   } catch (error) {
-    throw invalid(path, (error as Error).message);
+    throw invalid(path, (error as Error).message, error);
   }
   const { start, count, model } = readHeader(path, bytes);
   if (model !== sourceHash) {
@@ -113,6 +165,7 @@ function bytesOf(array: Int32Array | Uint8Array): Uint8Array {
   return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
 }
 
-function invalid(path: string, why: string): ForetokenError {
-  return new ForetokenError('MEMORY_INVALID', `${path} is not a usable memory: ${why}.`);
+/** `cause`: what stood in the way of reading the file at all. */
+function invalid(path: string, why: string, cause?: unknown): ForetokenError {
+  return new ForetokenError('MEMORY_INVALID', `${path} is not a usable memory: ${why}.`, { cause });
 }

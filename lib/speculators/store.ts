@@ -7,7 +7,7 @@ import { makeTemporaryFolder } from '../models/cache';
 import { withLock } from '../models/lock';
 import { emptyManifest, liveVersion, manifestPath, readManifest, writeManifest } from './manifest';
 import type { Evidence, HeadVersion, Manifest } from './manifest';
-import { writeMemory } from './memory';
+import { joinMemories, readMemory, writeMemory } from './memory';
 import type { Memory } from './memory';
 
 /** Versions of a tenant that are kept; beyond that the oldest go, but never the one that drafts nor its parent. */
@@ -120,9 +120,36 @@ export class SpeculatorStore {
     });
   }
 
-  /** Keeps what a tenant remembers, in place of what was kept before. */
-  async saveMemory(tenant: string, memory: Memory): Promise<void> {
-    await this.#change(tenant, (_, folder) => writeMemory(join(folder, memoryFile), memory, this.model));
+  /** Names the file of a tenant's remembered text as it is now, unlike all that were or will be there; '' = there is none. */
+  memoryStamp(tenant: string): Promise<string> {
+    return stampOf(join(this.#folderOf(tenant), memoryFile));
+  }
+
+  /**
+   * Keeps what a tenant remembers, beside what was kept before: in its place, where that is the file of this stamp, of which `memory` holds
+   * all that still counts.
+   *
+   * @returns The stamp of the file, undefined where it holds more than `memory`.
+   * @throws ForetokenError MEMORY_INVALID where what was kept before can't be read, WRITE_FAILED; then it stays.
+   */
+  saveMemory(tenant: string, memory: Memory, basis = ''): Promise<string | undefined> {
+    return this.#change(tenant, async (_, folder) => {
+      const path = join(folder, memoryFile);
+      const isBasis = (await stampOf(path)) === basis;
+      const before = isBasis ? undefined : await this.#textsIn(path);
+      await writeMemory(path, before ? joinMemories(before, memory) : memory, this.model);
+      return before ? undefined : stampOf(path);
+    });
+  }
+
+  /** A file that can be read and is no memory of this model holds no texts. */
+  async #textsIn(path: string): Promise<Memory | undefined> {
+    try {
+      return await readMemory(path, this.model);
+    } catch (error) {
+      if ((error as Error).cause !== undefined) throw error;
+      return undefined;
+    }
   }
 
   /** Copies a tenant's head, the live one by default. Throws NO_SUCH_VERSION, WRITE_FAILED. */
@@ -202,6 +229,11 @@ export class SpeculatorStore {
   #folderOf(tenant: string): string {
     return join(this.#folder, createHash('sha256').update(tenant).digest('hex').slice(0, 32));
   }
+}
+
+async function stampOf(path: string): Promise<string> {
+  const found = await stat(path).catch(() => undefined);
+  return found ? `${found.ino} ${found.mtimeMs} ${found.size}` : '';
 }
 
 /** Models of whom something is kept, by the hash of their source. */

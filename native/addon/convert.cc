@@ -74,6 +74,7 @@ LoadOptions loadOptions(const Fields& fields) {
   result.engine.kvFormat = kvFormat(fields.string("kvFormat"));
   result.engine.speculation = fields.boolean("speculation");
   result.engine.indexBytes = static_cast<size_t>(fields.integer("indexBytes", 0, kMostBytes));
+  result.engine.keepsDropped = fields.boolean("keepsDropped");
   result.engine.runAhead = static_cast<int32_t>(fields.integer("runAhead", 1, 1 << 20));
   return result;
 }

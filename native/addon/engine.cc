@@ -102,8 +102,10 @@ Napi::Value restoreMemory(const Napi::CallbackInfo& call) {
 }
 
 Napi::Value memoryOf(const Napi::CallbackInfo& call) {
-  return self(call).memoryOf(call.Env(), stringArgument(call, 0, "tenant"));
+  return self(call).memoryOf(call.Env(), stringArgument(call, 0, "tenant"), booleanArgument(call, 1, "take"));
 }
+
+Napi::Value droppedTenants(const Napi::CallbackInfo& call) { return self(call).droppedTenants(call.Env()); }
 
 Napi::Value updateWeightsOf(const Napi::CallbackInfo& call) {
   const std::string inFlight = stringArgument(call, 1, "inFlight");
@@ -158,6 +160,7 @@ Napi::Object engineObject(Napi::Env env, const SharedHandle& handle) {
   addMethod<setStaticMemory>(object, "setStaticMemory");
   addMethod<restoreMemory>(object, "restoreMemory");
   addMethod<memoryOf>(object, "memoryOf");
+  addMethod<droppedTenants>(object, "droppedTenants");
   addMethod<updateWeightsOf>(object, "updateWeights");
   addMethod<watchLearning>(object, "watchLearning");
   addMethod<decide>(object, "decide");

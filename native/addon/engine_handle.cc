@@ -199,6 +199,7 @@ Napi::Object EngineHandle::stats(Napi::Env env) {
   set("weightsVersion", counters.weightsVersion);
   set("weightsHeld", counters.weightsHeld);
   set("indexBytes", static_cast<double>(counters.indexBytes));
+  set("droppedTexts", static_cast<double>(counters.droppedTexts));
   set("staticMemoryBytes", static_cast<double>(counters.staticMemoryBytes));
   set("headBytes", static_cast<double>(counters.headBytes));
   set("tenantHeadBytes", static_cast<double>(counters.tenantHeadBytes));
@@ -314,15 +315,29 @@ Napi::Promise EngineHandle::restoreMemory(Napi::Env env, std::string tenant, Mem
       [](Napi::Env jsEnv, const bool&) { return Napi::Object::New(jsEnv); });
 }
 
-Napi::Promise EngineHandle::memoryOf(Napi::Env env, std::string tenant) {
+Napi::Promise EngineHandle::memoryOf(Napi::Env env, std::string tenant, bool take) {
   Engine& engine = open();
   return answer<TenantMemory>(
-      env, [&](Reply<TenantMemory> reply) { engine.memoryOf(std::move(tenant), std::move(reply)); },
+      env, [&](Reply<TenantMemory> reply) { engine.memoryOf(std::move(tenant), take, std::move(reply)); },
       [](Napi::Env jsEnv, const TenantMemory& memory) {
         auto result = Napi::Object::New(jsEnv);
         result.Set("tokens", toJs(jsEnv, memory.image.tokens));
         result.Set("keys", toJs(jsEnv, memory.image.keys));
         result.Set("model", memory.model);
+        result.Set("dropped", memory.dropped);
+        result.Set("cut", memory.cut);
+        return result;
+      });
+}
+
+Napi::Promise EngineHandle::droppedTenants(Napi::Env env) {
+  using Names = std::vector<std::string>;
+  Engine& engine = open();
+  return answer<Names>(
+      env, [&](Reply<Names> reply) { engine.droppedTenants(std::move(reply)); },
+      [](Napi::Env jsEnv, const Names& names) {
+        auto result = Napi::Array::New(jsEnv, names.size());
+        for (size_t i = 0; i < names.size(); ++i) result.Set(static_cast<uint32_t>(i), names[i]);
         return result;
       });
 }

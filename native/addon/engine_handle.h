@@ -58,7 +58,8 @@ class EngineHandle final : public OutcomeSink {
   Napi::Promise score(Napi::Env env, std::vector<int32_t> tokens);
   Napi::Promise setStaticMemory(Napi::Env env, MemoryImage image);
   Napi::Promise restoreMemory(Napi::Env env, std::string tenant, MemoryImage image);
-  Napi::Promise memoryOf(Napi::Env env, std::string tenant);
+  Napi::Promise memoryOf(Napi::Env env, std::string tenant, bool take);
+  Napi::Promise droppedTenants(Napi::Env env);
   /// The newest weights and the common head (null where there is none), for an update to start from.
   std::shared_ptr<Model> model() { return open().model(); }
   /// What the engine runs on.

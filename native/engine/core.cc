@@ -44,7 +44,7 @@ EngineCore::EngineCore(Backend& backend, std::shared_ptr<Model> model, const Eng
       contextLength_(contextLengthFor(options_, model_->config())),
       budget_(kvBudget(options_, model_->config(), backend.memoryLeft())),
       pool_(budget_.scratchPages, budget_.sequencePages),
-      library_(options_.indexBytes, options_.tenantIndexBytes, /*keys=*/true),
+      library_(options_.indexBytes, options_.tenantIndexBytes, /*keys=*/true, options_.keepsDropped),
       recordersBeliefs_(everybodyDraftsInVain()),
       planner_(options_.maxSequences * kMaxDraftNodes),
       blender_(kMaxDraftNodes),
@@ -181,6 +181,12 @@ void EngineCore::restoreMemory(const std::string& tenant, const MemoryImage& ima
   }
 }
 
+TakenMemory EngineCore::takeMemory(const std::string& tenant) {
+  TakenMemory taken{.image = library_.image(tenant), .cut = library_.isCut(tenant)};
+  taken.dropped = library_.take(tenant);
+  return taken;
+}
+
 void EngineCore::setHead(Tenants place, std::shared_ptr<const HeadWeights> head) {
   (place.empty() ? commonHead_ : takeIn(tenants_, place).head) = std::move(head);
 }
@@ -240,6 +246,7 @@ EngineCounters EngineCore::counters() const {
   result.pagesUsed = pool_.used();
   result.pagesCached = pool_.cached();
   result.indexBytes = static_cast<int64_t>(library_.bytes());
+  result.droppedTexts = library_.dropped();
   result.tenants = static_cast<int32_t>(tenants_.size());
   result.headBytes = commonHead_ ? static_cast<int64_t>(commonHead_->bytes()) : 0;
   for (const auto& [name, tenant] : tenants_)

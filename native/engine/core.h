@@ -45,6 +45,13 @@ struct Score {
   std::vector<int32_t> argmax;  ///< likeliest token there
 };
 
+/// What a tenant remembers; whether part of it was there for the last time, and whether the texts of its own running
+/// requests have pushed something out that it would have room for.
+struct TakenMemory {
+  MemoryImage image;
+  bool dropped = false, cut = false;
+};
+
 struct EngineCounters {
   int64_t rounds = 0;
   int32_t active = 0, waiting = 0;
@@ -52,6 +59,7 @@ struct EngineCounters {
   int32_t pagesTotal = 0, pagesUsed = 0, pagesCached = 0;
   int32_t weightsVersion = 0, weightsHeld = 1;  ///< updates so far; versions that somebody still decodes with
   int64_t indexBytes = 0, staticMemoryBytes = 0;
+  int64_t droppedTexts = 0;               ///< times that a tenant's text had to make room for others'
   int64_t headBytes = 0, headDrafts = 0;  ///< of its weights; times that a sequence asked it
   int64_t tenantHeadBytes = 0;            ///< of heads that draft for one tenant, but for what they share with it
   double prefillSeconds = 0, decodeSeconds = 0, headSeconds = 0;
@@ -108,6 +116,10 @@ class EngineCore {
   void restoreMemory(const std::string& tenant, const MemoryImage& image);
   /// All that a tenant remembers beyond its sessions.
   MemoryImage memoryOf(const std::string& tenant) const { return library_.image(tenant); }
+  /// The same for who keeps it elsewhere: what others' text has pushed out of it is there for the last time.
+  TakenMemory takeMemory(const std::string& tenant);
+  /// Tenants of whom others' text has pushed something out that nobody has taken.
+  std::vector<std::string> droppedTenants() const { return library_.waiting(); }
   void ignoreBackPressure() {
     backPressure_ = false;
     admissible_ = true;  // what was paused may wait for pages

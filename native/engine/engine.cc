@@ -140,12 +140,18 @@ void Engine::restoreMemory(std::string tenant, MemoryImage image, Reply<bool> re
       std::move(reply));
 }
 
-void Engine::memoryOf(std::string tenant, Reply<TenantMemory> reply) {
+void Engine::memoryOf(std::string tenant, bool take, Reply<TenantMemory> reply) {
   ask<TenantMemory>(
-      [this, tenant = std::move(tenant)] {
-        return TenantMemory{core_.memoryOf(tenant), model()->sourceHash()};
+      [this, tenant = std::move(tenant), take] {
+        TenantMemory memory{{}, model()->sourceHash()};
+        static_cast<TakenMemory&>(memory) = take ? core_.takeMemory(tenant) : TakenMemory{core_.memoryOf(tenant)};
+        return memory;
       },
       std::move(reply));
+}
+
+void Engine::droppedTenants(Reply<std::vector<std::string>> reply) {
+  ask<std::vector<std::string>>([this] { return core_.droppedTenants(); }, std::move(reply));
 }
 
 void Engine::updateWeights(std::shared_ptr<Model> model, std::shared_ptr<const HeadWeights> head, bool restart,

@@ -35,8 +35,7 @@ template <typename T>
 using Reply = std::function<void(T* result, std::exception_ptr error)>;
 
 /// What a tenant remembers, and the hash of the weights that made its newest keys.
-struct TenantMemory {
-  MemoryImage image;
+struct TenantMemory : TakenMemory {
   std::string model;
 };
 
@@ -70,7 +69,9 @@ class Engine {
   void score(std::vector<int32_t> tokens, Reply<Score> reply);
   void setStaticMemory(MemoryImage image, Reply<bool> reply);
   void restoreMemory(std::string tenant, MemoryImage image, Reply<bool> reply);
-  void memoryOf(std::string tenant, Reply<TenantMemory> reply);
+  /// `take`: see EngineCore::takeMemory.
+  void memoryOf(std::string tenant, bool take, Reply<TenantMemory> reply);
+  void droppedTenants(Reply<std::vector<std::string>> reply);
   /// Swaps to weights that came from Model::updated of `model()`, and to a head that came from HeadWeights::updated of
   /// `head()`, between two rounds; see EngineCore. The reply is the number of updates so far.
   void updateWeights(std::shared_ptr<Model> model, std::shared_ptr<const HeadWeights> head, bool restart,

@@ -37,6 +37,7 @@ struct EngineOptions {
   bool speculation = true;                  ///< false: never drafts, keeps no text and computes no keys
   size_t indexBytes = 256 << 20;            ///< bytes that remembered text, its indexes and keys may take together
   size_t tenantIndexBytes = 0;              ///< … and of each tenant; 0 = a quarter of indexBytes
+  bool keepsDropped = false;                ///< what a tenant's text loses to others' waits for EngineCore::takeMemory
   int32_t runAhead = 64;                    ///< unconsumed tokens after which a sequence is paused
   int32_t prefillChunk = 256;               ///< prompt rows of one pass when no sequence is decoding …
   int32_t prefillChunkBeside = 64;          ///< … and when one is: bounds its stall

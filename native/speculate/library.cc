@@ -1,6 +1,7 @@
 #include "speculate/library.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace foretoken {
 namespace {
@@ -41,13 +42,22 @@ void overPassages(const TextSegment& text, int praise, F f) {
   if (end > begin) f(begin, end);
 }
 
+void addTo(MemoryImage& image, const TextSegment& text) {
+  if (!text.hasKeys()) return;
+  image.tokens.insert(image.tokens.end(), text.data(), text.data() + text.size());
+  const size_t begin = image.keys.size();
+  image.keys.resize(image.tokens.size() * kPackedKeyBytes);
+  for (int32_t i = 0; i < text.size(); ++i)
+    packKey(text.key(i).data(), image.keys.data() + begin + static_cast<size_t>(i) * kPackedKeyBytes);
+}
+
 }  // namespace
 
 /// Tokens of the longest beginning that was shelved before and is still held.
 size_t TextShelf::known(std::span<const int32_t> document) const {
   size_t longest = 0;
   overBeginnings(document, [&](size_t length, uint64_t hash) {
-    const auto holds = [&](const auto& volume) { return volume->beginnings.contains(hash); };
+    const auto holds = [&](const auto& volume) { return volume.beginnings.contains(hash); };
     if (std::any_of(oldestFirst_.begin(), oldestFirst_.end(), holds)) longest = length;
   });
   return longest;
@@ -65,7 +75,7 @@ void TextShelf::add(std::span<const int32_t> document, KeyedBy keys) {
     }
     text.endDocument();
   }
-  auto& beginnings = oldestFirst_.back()->beginnings;
+  auto& beginnings = oldestFirst_.back().beginnings;
   overBeginnings(document, [&](size_t length, uint64_t hash) {
     if (length > old) beginnings.insert(hash);
   });
@@ -73,25 +83,34 @@ void TextShelf::add(std::span<const int32_t> document, KeyedBy keys) {
 
 /// The newest segment, which has room for a token and a border; a new one if need be.
 TextSegment& TextShelf::roomyText() {
-  if (oldestFirst_.empty() || oldestFirst_.back()->text.room() < 2) {
-    const int32_t last = oldestFirst_.empty() ? kFirstSegment / 2 : oldestFirst_.back()->text.size();
+  if (oldestFirst_.empty() || oldestFirst_.back().text.room() < 2) {
+    const int32_t last = oldestFirst_.empty() ? kFirstSegment / 2 : oldestFirst_.back().text.size();
     const int32_t capacity = std::clamp(2 * last, kFirstSegment, kLargestSegment);
     newestFirst_.reserve(oldestFirst_.size() + 1);  // to list them again never fails
-    oldestFirst_.push_back(
-        std::make_unique<Volume>(Volume{TextSegment(capacity, keys_ ? KeyForm::whole : KeyForm::none), {}}));
-    bytes_ += oldestFirst_.back()->bytes();
-    if (oldestFirst_.size() > kMostSegments) dropOldest();
+    oldestFirst_.push_back({TextSegment(capacity, keys_ ? KeyForm::whole : KeyForm::none), {}});
+    bytes_ += oldestFirst_.back().bytes();
+    if (oldestFirst_.size() > kMostSegments) takeOldest();
     relist();
   }
-  return oldestFirst_.back()->text;
+  return oldestFirst_.back().text;
 }
 
-void TextShelf::dropOldest() {
-  if (oldestFirst_.size() > 1) carryOver(oldestFirst_.front()->text, oldestFirst_.back()->text);
-  bytes_ -= oldestFirst_.front()->bytes();
+/// The oldest segment leaves, but for its most praised passages.
+TextShelf::Volumes TextShelf::takeOldest() {
+  if (oldestFirst_.size() > 1) carryOver(oldestFirst_.front().text, oldestFirst_.back().text);
+  Volumes taken;
+  taken.splice(taken.end(), oldestFirst_, oldestFirst_.begin());
+  bytes_ -= taken.front().bytes();
   ++version_;
-  oldestFirst_.erase(oldestFirst_.begin());
   relist();
+  return taken;
+}
+
+TextShelf::Volumes TextShelf::takeAll() {
+  newestFirst_.clear();
+  ++version_;
+  bytes_ = 0;
+  return std::exchange(oldestFirst_, {});
 }
 
 /// Writes the most praised passages again, where they have to earn their praise anew; at most a part of the text, and
@@ -114,17 +133,10 @@ void TextShelf::carryOver(const TextSegment& from, TextSegment& to) {
   }
 }
 
-void TextShelf::clear() {
-  oldestFirst_.clear();
-  newestFirst_.clear();
-  ++version_;
-  bytes_ = 0;
-}
-
 void TextShelf::relist() {
   newestFirst_.clear();
   for (auto volume = oldestFirst_.rbegin(); volume != oldestFirst_.rend(); ++volume)
-    newestFirst_.push_back(&(*volume)->text);
+    newestFirst_.push_back(&volume->text);
 }
 
 std::shared_ptr<TextShelf> TextLibrary::shelf(const std::string& tenant, const std::string& session) {
@@ -167,55 +179,83 @@ void TextLibrary::charge(const std::string& name, int64_t bytes) {
 void TextLibrary::clear(TextShelf& shelf) {
   tenants_.find(shelf.tenant_)->second.shelved -= shelf.bytes();
   bytes_ -= shelf.bytes();
-  shelf.clear();
+  shelf.takeAll();
 }
 
 void TextLibrary::forget(const std::string* tenant, const std::string* session) {
   for (auto& [name, owner] : tenants_) {
     if (tenant != nullptr && name != *tenant) continue;
+    if (session == nullptr) owner.waiting.clear(), owner.cut = false;
     std::erase_if(owner.shelves, [&](auto& entry) {
       if (session != nullptr && entry.first != *session) return false;
       owner.shelved -= entry.second->bytes();
       bytes_ -= entry.second->bytes();
-      entry.second->clear();
+      entry.second->takeAll();
       return true;
     });
   }
+}
+
+std::vector<std::string> TextLibrary::waiting() const {
+  std::vector<std::string> names;
+  for (const auto& [name, tenant] : tenants_)
+    if (!tenant.waiting.empty()) names.push_back(name);
+  return names;
 }
 
 MemoryImage TextLibrary::image(const std::string& tenant) const {
   MemoryImage image;
   const auto owner = tenants_.find(tenant);
   if (owner == tenants_.end()) return image;
-  const auto shelf = owner->second.shelves.find("");
-  if (shelf == owner->second.shelves.end()) return image;
-  const auto newestFirst = shelf->second->segments();
-  for (auto text = newestFirst.rbegin(); text != newestFirst.rend(); ++text) {
-    if (!(*text)->hasKeys()) continue;
-    image.tokens.insert(image.tokens.end(), (*text)->data(), (*text)->data() + (*text)->size());
-    const size_t begin = image.keys.size();
-    image.keys.resize(image.tokens.size() * kPackedKeyBytes);
-    for (int32_t i = 0; i < (*text)->size(); ++i)
-      packKey((*text)->key(i).data(), image.keys.data() + begin + static_cast<size_t>(i) * kPackedKeyBytes);
-  }
+  for (const auto& volume : owner->second.waiting) addTo(image, volume.text);
+  if (const auto shelf = owner->second.shelves.find(""); shelf != owner->second.shelves.end())
+    for (const auto& volume : shelf->second->oldestFirst_) addTo(image, volume.text);
   return image;
 }
 
+bool TextLibrary::isCut(const std::string& tenant) const {
+  const auto owner = tenants_.find(tenant);
+  return owner != tenants_.end() && owner->second.cut;
+}
+
+bool TextLibrary::take(const std::string& tenant) {
+  const auto owner = tenants_.find(tenant);
+  return owner != tenants_.end() && !std::exchange(owner->second.waiting, {}).empty();
+}
+
 /// Drops the oldest segment of the shelf that was used longest ago; `spare`, which has just been written, comes last.
-void TextLibrary::dropOldest(Tenant& tenant, const TextShelf* spare) {
+void TextLibrary::dropOldest(Tenant& tenant, const TextShelf* spare, bool forOthers) {
   TextShelf* victim = nullptr;
+  const std::string* session = nullptr;
   const auto rank = [&](const TextShelf& shelf) { return std::pair(&shelf == spare, shelf.lastUse_); };
-  for (auto& [session, shelf] : tenant.shelves) {
-    if (shelf->bytes() > 0 && (victim == nullptr || rank(*shelf) < rank(*victim))) victim = shelf.get();
+  for (auto& [name, shelf] : tenant.shelves) {
+    if (shelf->bytes() > 0 && (victim == nullptr || rank(*shelf) < rank(*victim)))
+      victim = shelf.get(), session = &name;
   }
   const size_t before = victim->bytes();
-  victim->dropOldest();
+  TextShelf::Volumes taken = victim->takeOldest();
   tenant.shelved -= before - victim->bytes();
   bytes_ -= before - victim->bytes();
+  if (forOthers) keep(tenant, *session, std::move(taken));
+}
+
+/// All that a tenant has shelved makes room for others.
+void TextLibrary::giveWay(Tenant& tenant) {
+  ++dropped_;
+  for (auto& [session, shelf] : tenant.shelves) keep(tenant, session, shelf->takeAll());
+  bytes_ -= std::exchange(tenant.shelved, 0);
+}
+
+/// What a session's shelf holds, the tenant's own one holds as well.
+void TextLibrary::keep(Tenant& tenant, const std::string& session, TextShelf::Volumes dropped) const {
+  if (keepsDropped_ && session.empty()) tenant.waiting.splice(tenant.waiting.end(), dropped);
 }
 
 void TextLibrary::enforceBudgets(Tenant& tenant, const TextShelf* spare) {
-  while (tenant.shelved > 0 && tenant.shelved + tenant.charged > tenantBudget_) dropOldest(tenant, spare);
+  while (tenant.shelved > 0 && tenant.shelved + tenant.charged > tenantBudget_) {
+    tenant.cut |= keepsDropped_ && tenant.shelved <= tenantBudget_;
+    dropOldest(tenant, spare, /*forOthers=*/false);
+  }
   while (bytes_ > budget_) {
     Tenant* victim = nullptr;
     for (auto& [name, other] : tenants_) {
@@ -223,9 +263,10 @@ void TextLibrary::enforceBudgets(Tenant& tenant, const TextShelf* spare) {
       if (victim == nullptr || other.lastUse < victim->lastUse) victim = &other;
     }
     if (victim == nullptr) break;
-    while (victim->shelved > 0) dropOldest(*victim, nullptr);
+    giveWay(*victim);
   }
-  while (tenant.shelved > 0 && bytes_ > budget_) dropOldest(tenant, spare);
+  if (tenant.shelved > 0 && bytes_ > budget_) ++dropped_;
+  while (tenant.shelved > 0 && bytes_ > budget_) dropOldest(tenant, spare, /*forOthers=*/true);
   dropEmptyShelves(tenant);
 }
 
@@ -237,7 +278,10 @@ void TextLibrary::dropEmptyShelves(Tenant& tenant) {
 
 void TextLibrary::dropEmptyTenants() {
   for (auto& [name, tenant] : tenants_) dropEmptyShelves(tenant);
-  std::erase_if(tenants_, [](const auto& entry) { return entry.second.shelves.empty() && entry.second.charged == 0; });
+  std::erase_if(tenants_, [](const auto& entry) {
+    const Tenant& tenant = entry.second;
+    return tenant.shelves.empty() && tenant.waiting.empty() && tenant.charged == 0 && !tenant.cut;
+  });
 }
 
 }  // namespace foretoken

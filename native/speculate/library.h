@@ -3,9 +3,11 @@
 // Nothing ever leaves its tenant, and what a tenant remembers does not depend on what others do: each has a budget of
 // bytes of its own. Within it the shelf that was used longest ago loses its oldest segment, but for the passages that
 // were most useful to recall: those are written again at the end of the newest. Only when all tenants together exceed
-// the library's budget does the tenant that was used longest ago lose everything.
+// the library's budget does the tenant that was used longest ago give way with everything. For who keeps texts
+// elsewhere, what has given way waits, beyond the budget and out of sight of drafters, until it is taken.
 #pragma once
 #include <cstdint>
+#include <list>
 #include <map>
 #include <memory>
 #include <span>
@@ -39,19 +41,20 @@ class TextShelf final : public TextSource {
     std::unordered_set<uint64_t> beginnings;
     size_t bytes() const { return text.bytes(); }
   };
+  using Volumes = std::list<Volume>;
 
   explicit TextShelf(std::string tenant, bool keys) : tenant_(std::move(tenant)), keys_(keys) {}
   void add(std::span<const int32_t> document, KeyedBy keys);
   size_t known(std::span<const int32_t> document) const;
   TextSegment& roomyText();
-  void dropOldest();
+  Volumes takeOldest();
+  Volumes takeAll();
   static void carryOver(const TextSegment& from, TextSegment& to);
-  void clear();
   void relist();
 
   const std::string tenant_;
   const bool keys_;
-  std::vector<std::unique_ptr<Volume>> oldestFirst_;
+  Volumes oldestFirst_;  ///< what leaves it is handed on without memory
   std::vector<const TextSegment*> newestFirst_;
   size_t bytes_ = 0;
   uint64_t version_ = 0, lastUse_ = 0;
@@ -59,9 +62,10 @@ class TextShelf final : public TextSource {
 
 class TextLibrary {
  public:
-  /// `budgetBytes` for all tenants together, `tenantBytes` for each; `keys`: segments keep keys.
-  TextLibrary(size_t budgetBytes, size_t tenantBytes, bool keys)
-      : budget_(budgetBytes), tenantBudget_(tenantBytes), keys_(keys) {}
+  /// `budgetBytes` for all tenants together, `tenantBytes` for each; `keys`: segments keep keys; `keepsDropped`: what a
+  /// tenant's own shelf loses to others' text waits until it is taken, otherwise it is forgotten.
+  TextLibrary(size_t budgetBytes, size_t tenantBytes, bool keys, bool keepsDropped = false)
+      : budget_(budgetBytes), tenantBudget_(tenantBytes), keys_(keys), keepsDropped_(keepsDropped) {}
 
   /// The shelf of a tenant (session empty) or of one of its sessions; made empty if there is none.
   std::shared_ptr<TextShelf> shelf(const std::string& tenant, const std::string& session);
@@ -77,24 +81,38 @@ class TextLibrary {
   /// is emptied must not add to it any more.
   void forget(const std::string* tenant, const std::string* session);
   size_t bytes() const { return bytes_; }
-  /// The tenant's own shelf, oldest text first; empty for one that is not known.
+  /// How often a tenant's text has given way to others'.
+  int64_t dropped() const { return dropped_; }
+  /// Tenants whose text has given way and waits.
+  std::vector<std::string> waiting() const;
+  /// What waits of a tenant and its own shelf, oldest text first; empty for one that is not known.
   MemoryImage image(const std::string& tenant) const;
+  /// Whether texts of a tenant's running requests have pushed out what its budget has room for; only where
+  /// `keepsDropped`.
+  bool isCut(const std::string& tenant) const;
+  /// What waits of a tenant has been taken. False: nothing did.
+  bool take(const std::string& tenant);
 
  private:
   struct Tenant {
     std::map<std::string, std::shared_ptr<TextShelf>> shelves;  ///< by session
+    TextShelf::Volumes waiting;                                 ///< oldest first
     size_t shelved = 0, charged = 0;                            ///< bytes
+    bool cut = false;                                           ///< see isCut
     uint64_t lastUse = 0;
   };
 
-  void dropOldest(Tenant& tenant, const TextShelf* spare);
+  void dropOldest(Tenant& tenant, const TextShelf* spare, bool forOthers);
+  void giveWay(Tenant& tenant);
+  void keep(Tenant& tenant, const std::string& session, TextShelf::Volumes dropped) const;
   void enforceBudgets(Tenant& tenant, const TextShelf* spare);
   static void dropEmptyShelves(Tenant& tenant);
   void dropEmptyTenants();
 
   const size_t budget_, tenantBudget_;
-  const bool keys_;
+  const bool keys_, keepsDropped_;
   size_t bytes_ = 0;
+  int64_t dropped_ = 0;
   uint64_t clock_ = 0;
   std::map<std::string, Tenant> tenants_;
 };

@@ -229,6 +229,32 @@ void testFirstAdmission() {
   CHECK(grant > 10);
 }
 
+/// Text makes room without memory, and is taken whole or not at all.
+void testTextThatMakesRoom() {
+  int grant = 0;
+  for (bool failed = true; failed; ++grant) {
+    TextLibrary library(2 << 20, 2 << 20, true, /*keepsDropped=*/true);
+    const std::vector<int32_t> text(200, 7);
+    library.add(*library.shelf(kTenants[0], ""), text, {});
+    library.add(*library.shelf(kTenants[0], "a session with a long name"), text, {});
+    library.charge(kTenants[1], 1);
+    test::starve(0, kMost);
+    library.charge(kTenants[1], 2 << 20);
+    CHECK(!test::feed());
+    CHECK(library.dropped() == 1 && library.shelf(kTenants[0], "")->bytes() == 0);
+    size_t taken = 0;
+    test::starve(grant, kMost);
+    try {
+      taken = library.image(kTenants[0]).tokens.size();
+      library.take(kTenants[0]);
+    } catch (const std::bad_alloc&) {
+    }
+    failed = test::feed();
+    CHECK(taken == (failed ? 0 : text.size() + 1) && library.waiting().empty() != failed);
+  }
+  CHECK(grant > 2);
+}
+
 /// Batches as an event loop takes them.
 class Inbox final : public OutcomeSink {
  public:
@@ -311,7 +337,7 @@ bool threadSurvives(int grant, int refuse) {
   engine.restoreMemory(kTenants[1], image, caller.reply<bool>());
   engine.unread(1);
   engine.finish(2, 1);
-  engine.memoryOf(kTenants[1], caller.reply<TenantMemory>());
+  engine.memoryOf(kTenants[1], /*take=*/true, caller.reply<TenantMemory>());
   std::atomic<bool> moved{false};
   ++caller.asked;
   engine.updateWeights(next, nullptr, grant % 2 == 0, [&](int32_t* version, std::exception_ptr failure) {
@@ -350,6 +376,7 @@ void testThread() {
 int main() {
   foretoken::testEveryAllocation();
   foretoken::testFirstAdmission();
+  foretoken::testTextThatMakesRoom();
   foretoken::test::isSpared = true;
   foretoken::testThread();
   return foretoken::test::finish("engine_starving");

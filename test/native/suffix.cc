@@ -200,6 +200,47 @@ void libraryKeepsItsBudgets() {
   CHECK(library.bytes() == 0);
 }
 
+size_t textsIn(const MemoryImage& image) { return std::count(image.tokens.begin(), image.tokens.end(), kBorder); }
+
+/// For who keeps texts elsewhere none is lost to others': what gives way waits, and is taken once.
+void whatGivesWayWaits() {
+  TextLibrary library(2 << 20, 2 << 20, true, /*keepsDropped=*/true), forgetful(2 << 20, 2 << 20, true);
+  const std::string a = "a";
+  for (TextLibrary* each : {&library, &forgetful}) {
+    const auto text = manyTokens(0);
+    each->add(*each->shelf(a, ""), std::span(text).first(100), {});
+    each->add(*each->shelf(a, "s"), std::span(text).first(100), {});
+    for (int other = 0; other < 8; ++other) each->add(*each->shelf("b" + std::to_string(other), ""), text, {});
+    CHECK(each->dropped() > 0 && each->shelf(a, "")->bytes() == 0 && each->bytes() <= 2 << 20);
+  }
+  CHECK(forgetful.waiting().empty() && forgetful.image(a).tokens.empty() && !forgetful.take(a));
+  const auto names = library.waiting();
+  CHECK(std::find(names.begin(), names.end(), a) != names.end());
+  const auto other = manyTokens(1);
+  library.add(*library.shelf(a, ""), std::span(other).first(50), {});
+  const MemoryImage all = library.image(a);
+  CHECK(all.tokens.size() == 152 && textsIn(all) == 2 && all.tokens[1] == manyTokens(0)[1]);
+  CHECK(library.take(a) && !library.take(a) && library.image(a).tokens.size() == 51);
+  const std::string b = library.waiting().front();
+  library.forget(&b, nullptr);
+  CHECK(library.image(b).tokens.empty() && library.waiting().size() == names.size() - 2);
+}
+
+/// A tenant's own running requests take the room of its older text: it is known that there was more.
+void whatRunningRequestsPushOutIsKnown() {
+  TextLibrary library(8 << 20, 2 << 20, true, /*keepsDropped=*/true);
+  const std::string a = "a";
+  for (int round = 0; round < 40; ++round) library.add(*library.shelf(a, ""), manyTokens(round), {});
+  CHECK(library.dropped() == 0 && !library.isCut(a));  // within its own bound that is what becomes of old text
+  library.charge(a, 2 << 20);
+  CHECK(library.image(a).tokens.empty() && library.isCut(a));
+  library.charge(a, -(2 << 20));
+  library.shelf("b", "");
+  CHECK(library.isCut(a));
+  library.forget(&a, nullptr);
+  CHECK(!library.isCut(a));
+}
+
 /// What a tenant holds, and in which order it loses it, has nothing to do with the others as long as all fit.
 void tenantsDoNotPushEachOtherOut() {
   TextLibrary alone(64 << 20, 1 << 20, true), crowded(64 << 20, 1 << 20, true);
@@ -301,6 +342,8 @@ int main() {
   fullSegmentsStopGrowing();
   tenantsAndSessionsAreApart();
   libraryKeepsItsBudgets();
+  whatGivesWayWaits();
+  whatRunningRequestsPushOutIsKnown();
   tenantsDoNotPushEachOtherOut();
   knownBeginningsAreNotShelvedAgain();
   predictionFollowsAndFindsBack();

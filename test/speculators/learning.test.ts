@@ -3,6 +3,8 @@ import { dirname, join } from 'node:path';
 import type { NativeEngine, NativeJudged } from '../../lib/native';
 import type { LearningEvent } from '../../lib/speculators/events';
 import { Learning } from '../../lib/speculators/learning';
+import { readMemory } from '../../lib/speculators/memory';
+import type { Memory } from '../../lib/speculators/memory';
 import { SpeculatorStore } from '../../lib/speculators/store';
 import { temporaryFolder } from '../support/temporary';
 
@@ -10,6 +12,20 @@ const folder = temporaryFolder();
 const model = 'e'.repeat(32);
 const slots = 4;
 const price = (drafted: number): number => (drafted > 0 ? 1.1 + 0.03 * drafted : 1);
+
+/** Texts of one token each. */
+function memory(...texts: string[]): Memory {
+  return {
+    tokens: Int32Array.from(texts.flatMap((text) => [Number(text), -1])),
+    keys: Uint8Array.from(texts.flatMap((text) => new Array<number>(32).fill(Number(text)))),
+  };
+}
+
+function textsOf({ tokens }: { tokens: Int32Array }): string[] {
+  return Array.from(tokens)
+    .filter((token) => token >= 0)
+    .map(String);
+}
 
 /** What the learner of an engine would be asked to do. */
 class Recorder {
@@ -19,6 +35,11 @@ class Recorder {
   candidates = new Map<string, number>();
   /** Of the weights that are decoded with. */
   model = model;
+  /** What tenants hold in memory, and how often others' text has pushed some of it out. */
+  texts = new Map<string, string[]>();
+  dropped: string[] = [];
+  droppedTexts = 0;
+  cut = false;
   /** What finding again is refused for. */
   refusal: Error | undefined;
   readonly engine = {
@@ -37,13 +58,20 @@ class Recorder {
       this.asked.push(`${tenant} ${again ? 'judge' : 'adopt'} ${path.replace(/.*head-/, '')}`);
       return this.refusal ? Promise.reject(this.refusal) : Promise.resolve();
     },
-    memoryOf: () => {
-      return Promise.resolve({ tokens: Int32Array.from([1, -1]), keys: new Uint8Array(32), model: this.model });
+    memoryOf: (tenant: string, take: boolean) => {
+      const dropped = take && this.dropped.includes(tenant);
+      const answer = { ...memory(...(this.texts.get(tenant) ?? ['1'])), model: this.model, dropped, cut: this.cut };
+      if (dropped) this.texts.set(tenant, []);
+      if (dropped) this.dropped = this.dropped.filter((each) => each !== tenant);
+      return Promise.resolve(answer);
     },
     restoreMemory: (tenant: string, tokens: Int32Array) => {
       this.asked.push(`${tenant} restore ${tokens.length}`);
+      this.texts.set(tenant, [...(this.texts.get(tenant) ?? []), ...textsOf({ tokens })]);
       return Promise.resolve();
     },
+    stats: () => ({ droppedTexts: this.droppedTexts }),
+    droppedTenants: () => Promise.resolve(this.dropped),
   } as unknown as NativeEngine;
 }
 
@@ -190,6 +218,72 @@ test('what is remembered of updated weights does not take the place of what was 
   expect(store.memoryPath('b')).toBeUndefined();
   expect(kinds(events)).toEqual(['a notKept', 'b notKept']);
   expect(events[0].evidence['why']).toContain('weights were updated');
+});
+
+test('what others push out of memory is on disk before it is found again, and no save takes it from there', async () => {
+  const recorder = new Recorder();
+  const store = new SpeculatorStore(folder(), model);
+  const onDisk = async (): Promise<string[]> => textsOf(await readMemory(store.memoryPath('a')!, model));
+  const pushOut = (tenant: string): void => {
+    recorder.dropped.push(tenant);
+    recorder.droppedTexts += 1;
+  };
+  await store.saveMemory('a', memory('1', '2'));
+  const { learning: own, events } = learning(recorder, store);
+  await own.open('a');
+  recorder.texts.get('a')!.push('3');
+  pushOut('a');
+  pushOut('\0group');
+  await own.open('b');
+  expect(await onDisk()).toEqual(['1', '2', '3']);
+  expect(recorder.dropped).toEqual([]);
+  recorder.texts.set('a', ['4']); // of a request that was running
+  await own.keep('a');
+  expect(await onDisk()).toEqual(['1', '2', '3', '4']);
+  await own.open('a');
+  await own.open('a');
+  expect(recorder.asked).toEqual(['a restore 4', 'a restore 8']);
+  pushOut('a');
+  await own.open('\0group');
+  recorder.texts.set('a', ['5']);
+  await own.close();
+  expect((await onDisk()).sort()).toEqual(['1', '2', '3', '4', '4', '5']);
+  expect(events).toEqual([]);
+});
+
+test.each([
+  [
+    'another engine has saved meanwhile',
+    async (store: SpeculatorStore) => void (await store.saveMemory('a', memory('2'))),
+  ],
+  ['the tenant has pushed out itself', (_: unknown, recorder: Recorder) => void (recorder.cut = true)],
+])('a file whose text is not in memory is added to where %s', async (_, happens) => {
+  const recorder = new Recorder();
+  const store = new SpeculatorStore(folder(), model);
+  await store.saveMemory('a', memory('1', '2'));
+  const { learning: own } = learning(recorder, store);
+  await own.open('a');
+  await happens(store, recorder);
+  recorder.texts.set('a', ['1', '3']);
+  await own.keep('a');
+  await own.close();
+  expect(textsOf(await readMemory(store.memoryPath('a')!, model))).toEqual(['2', '1', '3']);
+});
+
+test('text that its own bound has pushed out of memory goes from disk as well, and so does what is forgotten', async () => {
+  const recorder = new Recorder();
+  const store = new SpeculatorStore(folder(), model);
+  await store.saveMemory('a', memory('1', '2'));
+  const { learning: own } = learning(recorder, store);
+  await own.open('a');
+  recorder.texts.set('a', ['2', '3']);
+  await own.keep('a');
+  expect(textsOf(await readMemory(store.memoryPath('a')!, model))).toEqual(['2', '3']);
+  const keeping = own.keep('a');
+  own.forget('a');
+  await keeping;
+  await own.settled();
+  expect(store.memoryPath('a')).toBeUndefined();
 });
 
 test('a tenant whose head is refused has no version of its own', async () => {

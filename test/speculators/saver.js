@@ -13,7 +13,7 @@ async function save() {
     const { version } = await store.promote('a', { origin: 'learned', tenants: ['a'], evidence: { n }, write });
     process.stdout.write(`${JSON.stringify({ version, n })}\n`);
     const keys = Uint8Array.from({ length: 64 * 16 }, (_, i) => ((i + n) % 2 ? 16 : 240));
-    await store.saveMemory('a', { tokens: new Int32Array(64).fill(n), keys });
+    await store.saveMemory('a', { tokens: new Int32Array(64).fill(n), keys }, await store.memoryStamp('a'));
     process.stdout.write(`${JSON.stringify({ memory: n })}\n`);
   }
 }

@@ -1,7 +1,8 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readMemory } from '../../lib/speculators/memory';
+import type { Memory } from '../../lib/speculators/memory';
 import { keptVersions, SpeculatorStore, storedModels } from '../../lib/speculators/store';
 import type { HeadVersion } from '../../lib/speculators/manifest';
 import { whileReadOnly } from '../support/read-only';
@@ -67,6 +68,40 @@ test('versions are bounded, and neither the live one nor its parent is dropped',
   expect(versions.at(-1)).toMatchObject({ version: live, parent: 1 });
   const heads = filesOf(folder()).filter((name) => name.includes('head-'));
   expect(heads).toHaveLength(keptVersions);
+});
+
+test('a memory is kept beside another one, each text once and the oldest first to go, or in place of the one it names', async () => {
+  const memory = (...texts: number[][]): Memory => {
+    const tokens = Int32Array.from(texts.flatMap((text) => [...text, -1]));
+    return { tokens, keys: Uint8Array.from({ length: tokens.length * 16 }, (_, i) => tokens[i >> 4] + (i & 15)) };
+  };
+  const kept = (): Promise<Memory> => readMemory(store().memoryPath('a')!, model);
+  expect(await store().memoryStamp('a')).toBe('');
+  const first = await store().saveMemory('a', memory([1, 2], [3, 4, 5]));
+  expect(first).toBe(await store().memoryStamp('a'));
+  expect(await store().saveMemory('a', memory([6], [1, 2]))).toBeUndefined();
+  expect(await kept()).toEqual(memory([3, 4, 5], [6], [1, 2]));
+  const stamp = await store().saveMemory('a', memory([7]), await store().memoryStamp('a'));
+  expect(await kept()).toEqual(memory([7]));
+  await store().saveMemory('a', memory([8, 8]), first);
+  expect(await kept()).toEqual(memory([7], [8, 8]));
+  expect(await store().memoryStamp('a')).not.toBe(stamp);
+  const long = new Array<number>(8 * 32768 - 4).fill(9);
+  await store().saveMemory('a', memory(long));
+  const { tokens } = await kept();
+  expect(Buffer.from(tokens.buffer).equals(Buffer.from(memory([8, 8], long).tokens.buffer))).toBe(true);
+});
+
+test('what was kept and can not be read is not replaced; what is no memory is', async () => {
+  const memory = { tokens: Int32Array.from([1, -1]), keys: new Uint8Array(32) };
+  await store().saveMemory('a', memory);
+  const path = store().memoryPath('a')!;
+  writeFileSync(path, 'cut');
+  await store().saveMemory('a', memory);
+  expect(await readMemory(path, model)).toEqual(memory);
+  rmSync(path);
+  mkdirSync(path);
+  await expect(store().saveMemory('a', memory)).rejects.toMatchObject({ code: 'MEMORY_INVALID' });
 });
 
 test('forgetting a tenant drops its memory, its versions, and versions of others that it fed', async () => {
