@@ -50,9 +50,9 @@ struct LearnerCallbacks {
   std::function<std::function<void()>(const std::string& tenant, std::shared_ptr<const HeadWeights>)> drafts;
   /// Computing failed while it worked for this tenant: nobody learns any more, and what drafts goes on drafting. Must
   /// not throw.
-  std::function<void(std::string tenant, std::exception_ptr why)> stopped;
+  std::function<void(std::string tenant, std::exception_ptr why)> stopped = nullptr;
   /// A device can't take the steps of this tenant's layers, for want of memory or kernels; the CPU does.
-  std::function<void(const std::string& tenant, std::exception_ptr why)> onCpu;
+  std::function<void(const std::string& tenant, std::exception_ptr why)> onCpu = nullptr;
 };
 
 class Learner final : public TextSink {

@@ -12,7 +12,7 @@ struct StepTakers {
   std::shared_ptr<RowSteps> rows;
   MakeLayerSteps layers;
   /// Is told where the CPU takes steps of layers that `layers` were to take, and why.
-  std::function<void(std::exception_ptr)> onCpu;
+  std::function<void(std::exception_ptr)> onCpu = nullptr;
 };
 
 /// Those of libforetoken_cuda.so. Throws what createCudaBackend throws.
