@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 
+#include <atomic>
 #include <filesystem>
 #include <mutex>
 #include <optional>
@@ -21,6 +22,10 @@ std::string ownFolder() {
   const size_t slash = file.rfind('/');
   return slash == std::string::npos ? "." : file.substr(0, slash);
 }
+
+/// Whether this process has computed on its devices: what fails from then on has been lost, and does not come back.
+std::atomic<bool> hasComputed{false};
+constexpr const char* kLost = "this process has lost a device that it computed with: start it anew";
 
 [[noreturn]] void unavailable(const std::string& why) {
   throw Error("CUDA_UNAVAILABLE", "CUDA can't be used here: " + why);
@@ -62,8 +67,9 @@ CudaLibrary load() {
 void require(const foretoken_cuda_status& status, const std::string& during) {
   constexpr int32_t kMemoryAllocation = 2;  // cudaErrorMemoryAllocation
   if (status.code == 0) return;
-  throw Error(status.code == kMemoryAllocation ? "OUT_OF_MEMORY" : "CUDA_ERROR",
-              "CUDA failed while " + during + ": " + status.message);
+  const std::string what = "CUDA failed while " + during + ": " + status.message;
+  if (status.code == kMemoryAllocation) throw Error("OUT_OF_MEMORY", what);
+  throw Error("CUDA_ERROR", hasComputed ? what + "; " + kLost : what);
 }
 
 /// Runs axpy on a device over a length that fills no block evenly and compares every element.
@@ -100,8 +106,8 @@ CudaInfo cudaInfo() {
   const CudaLibrary& library = CudaLibrary::open();
   foretoken_cuda_status status{};
   const int count = library.deviceCount(&status);
-  if (status.code != 0) unavailable(status.message);
-  if (count == 0) unavailable("there is no CUDA device");
+  const std::string why = status.code != 0 ? status.message : "there is no CUDA device";
+  if (count == 0) unavailable(hasComputed ? why + "; " + kLost : why);
 
   CudaInfo info{library.path, 0, 0, {}};
   library.versions(&info.runtimeVersion, &info.driverVersion, &status);
@@ -113,6 +119,7 @@ CudaInfo cudaInfo() {
     checkKernel(library, index);
     info.devices.push_back(device);
   }
+  hasComputed = true;
   return info;
 }
 
