@@ -3,10 +3,11 @@ import type { Command } from 'commander';
 import type { GenerateStream } from '../decode/stream';
 import type { Engine } from '../engine/engine';
 import type { Session } from '../engine/session';
-import { addLoadFlags, addSamplingFlags, loadEngine, samplingOptions } from './flags';
+import { addLoadFlags, addSamplingFlags, samplingOptions, withEngine } from './flags';
 import type { LoadFlags, SamplingFlags } from './flags';
 import { describeError, runCommand } from './run';
 import { Style } from './terminal';
+import type { Warnings } from './warnings';
 
 interface ChatFlags extends LoadFlags, SamplingFlags {
   system?: string;
@@ -35,26 +36,23 @@ Examples:
     .action((flags: ChatFlags) => runCommand((signal) => chat(flags, signal)));
 }
 
-async function chat(flags: ChatFlags, signal: AbortSignal): Promise<void> {
-  const engine = await loadEngine(flags, signal);
-  try {
-    await new ChatLoop(engine, flags).run();
-  } finally {
-    await engine.close();
-  }
+function chat(flags: ChatFlags, signal: AbortSignal): Promise<void> {
+  return withEngine(flags, signal, (engine, warnings) => new ChatLoop(engine, flags, warnings).run());
 }
 
 class ChatLoop {
   readonly #engine: Engine;
   readonly #flags: ChatFlags;
+  readonly #warnings: Warnings;
   readonly #style = new Style(process.stdout);
   #session: Session;
   /** The answer that is being written. */
   #answering: GenerateStream | undefined;
 
-  constructor(engine: Engine, flags: ChatFlags) {
+  constructor(engine: Engine, flags: ChatFlags, warnings: Warnings) {
     this.#engine = engine;
     this.#flags = flags;
+    this.#warnings = warnings;
     this.#session = this.#newSession();
   }
 
@@ -82,6 +80,7 @@ class ChatLoop {
         if (!terminal) throw error;
         process.stderr.write(describeError(error)); // a turn that fails leaves no trace: the next one may be another
       }
+      this.#warnings.show();
       if (terminal) lines.prompt();
     }
     lines.close();

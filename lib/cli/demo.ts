@@ -19,6 +19,7 @@ import { demoPrompts } from './demo-prompts';
 import type { DemoPrompt } from './demo-prompts';
 import { runCommand } from './run';
 import { ProgressDisplay, Style, WrappedText, formatBytes } from './terminal';
+import { Warnings } from './warnings';
 
 interface DemoFlags extends LoadFlags {
   json?: boolean;
@@ -53,6 +54,7 @@ Examples:
 class Demo {
   readonly #flags: DemoFlags;
   readonly #signal: AbortSignal;
+  readonly #warnings = new Warnings();
   readonly #out: NodeJS.WriteStream;
   readonly #style: Style;
 
@@ -75,6 +77,7 @@ class Demo {
       }
     } finally {
       await plain.close();
+      this.#warnings.show();
     }
   }
 
@@ -125,7 +128,8 @@ class Demo {
     const { weights, threads, context } = this.#flags;
     const options: LoadOptions = { weights, threads, contextLength: context ?? 2048, maxSequences: 1 };
     try {
-      return await Engine.load(path, { ...options, speculation, onProgress: progress.update, signal: this.#signal });
+      const told = { onProgress: progress.update, onEvent: this.#warnings.take };
+      return await Engine.load(path, { ...options, ...told, speculation, signal: this.#signal });
     } finally {
       progress.stop();
     }

@@ -5,6 +5,7 @@ import { weightFormats } from '../engine/load-options';
 import type { WeightFormat } from '../engine/load-options';
 import type { RequestOptions } from '../engine/request-options';
 import { ProgressDisplay } from './terminal';
+import { Warnings } from './warnings';
 
 /** Flags of every command that loads a model. */
 export interface LoadFlags {
@@ -57,8 +58,24 @@ export function addSamplingFlags(command: Command): Command {
     .option('--stop <text...>', 'end before any of these texts');
 }
 
-/** Loads a model with progress on stderr. */
-export async function loadEngine(flags: LoadFlags, signal: AbortSignal): Promise<Engine> {
+/** Loads a model for `use` and closes it afterwards; how loading goes and what goes wrong beside it is told on stderr. */
+export async function withEngine(
+  flags: LoadFlags,
+  signal: AbortSignal,
+  use: (engine: Engine, warnings: Warnings) => Promise<void>,
+): Promise<void> {
+  const warnings = new Warnings();
+  const engine = await loadEngine(flags, signal, warnings);
+  try {
+    warnings.show();
+    await use(engine, warnings);
+  } finally {
+    await engine.close();
+    warnings.show();
+  }
+}
+
+async function loadEngine(flags: LoadFlags, signal: AbortSignal, warnings: Warnings): Promise<Engine> {
   const progress = new ProgressDisplay();
   try {
     return await Engine.load(flags.model, {
@@ -69,6 +86,7 @@ export async function loadEngine(flags: LoadFlags, signal: AbortSignal): Promise
       memory: flags.memory,
       head: flags.head,
       onProgress: progress.update,
+      onEvent: warnings.take,
       signal,
     });
   } finally {

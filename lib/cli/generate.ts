@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { Engine } from '../engine/engine';
 import type { GenerateResult } from '../decode/result';
-import { addLoadFlags, addSamplingFlags, loadEngine, samplingOptions } from './flags';
+import { addLoadFlags, addSamplingFlags, samplingOptions, withEngine } from './flags';
 import type { LoadFlags, SamplingFlags } from './flags';
 import { runCommand } from './run';
 import { Style } from './terminal';
@@ -37,14 +37,11 @@ Examples:
 
 async function generate(given: string | undefined, flags: GenerateFlags, signal: AbortSignal): Promise<void> {
   const prompt = given ?? (await readStandardInput());
-  const engine = await loadEngine(flags, signal);
-  try {
+  await withEngine(flags, signal, async (engine) => {
     const result = await answer(engine, prompt, flags, signal);
     if (flags.json) process.stdout.write(`${JSON.stringify(result)}\n`);
     else if (process.stderr.isTTY) process.stderr.write(`${new Style(process.stderr).dim(summary(result))}\n`);
-  } finally {
-    await engine.close();
-  }
+  });
 }
 
 async function answer(

@@ -36,10 +36,11 @@ export class Style {
   }
 }
 
-/** Shows how loading goes on stderr: bars on a terminal, else one line per stage. */
+/** Shows how loading goes on stderr: bars on a terminal, else one line per stage; what else there is to say comes at the end. */
 export class ProgressDisplay {
   readonly #bars: MultiBar | undefined;
   readonly #stages = new Map<string, SingleBar | undefined>();
+  readonly #notices = new Set<string>();
 
   constructor() {
     if (!process.stderr.isTTY) return;
@@ -53,18 +54,21 @@ export class ProgressDisplay {
     const { stage, file, done, total, note = '' } = progress;
     const title = file === undefined ? stage : `${stage} ${file}`;
     const amount = stage === 'download' ? `${(done / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB` : note;
+    if (total === 0) return void this.#notices.add(title); // nothing that takes time
     if (!this.#stages.has(title)) {
-      this.#stages.set(title, this.#bars?.create(total || 1, 0, { stage: title, amount }));
+      this.#stages.set(title, this.#bars?.create(total, 0, { stage: title, amount }));
       if (!this.#bars) process.stderr.write(`${title}...\n`);
     }
     const bar = this.#stages.get(title);
     if (!bar) return;
-    if (total > 0) bar.setTotal(total);
+    bar.setTotal(total);
     bar.update(done, { stage: title, amount });
   };
 
   stop(): void {
     this.#bars?.stop();
+    for (const notice of this.#notices) process.stderr.write(`${notice}\n`);
+    this.#notices.clear();
   }
 }
 

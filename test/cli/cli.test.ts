@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { packageRoot } from '../../lib/binding';
@@ -43,9 +43,10 @@ async function run(args: string[], input = '', environment: NodeJS.ProcessEnv = 
 async function inTerminal(
   args: string[],
   script: [string, string][],
+  environment: NodeJS.ProcessEnv = {},
 ): Promise<{ stdout: string; status: number | null }> {
   const pty = 'import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)';
-  const env = { ...process.env, FORETOKEN_HOME: join(folder, 'home'), NO_COLOR: '1' };
+  const env = { ...process.env, FORETOKEN_HOME: join(folder, 'home'), NO_COLOR: '1', ...environment };
   const child = spawn('python3', ['-c', pty, ...args], { env });
   let stdout = '';
   let seen = 0;
@@ -60,6 +61,19 @@ async function inTerminal(
 }
 
 const model = ['--model', tiny, '--threads', '2'];
+
+test('a cache folder that can not be written is told on stderr, on a line of its own, and the answer is as ever', async () => {
+  const file = join(folder, 'no folder');
+  writeFileSync(file, '');
+  const asked = ['generate', 'Hello', ...model, '-n', '8'];
+  const { status, stdout, stderr } = await run([...asked, '--json'], '', { FORETOKEN_HOME: file });
+  expect(status).toBe(0);
+  expect(JSON.parse(stdout)).toMatchObject({ usage: { completionTokens: 8 } });
+  expect(stderr.match(/^packed weights are not cached: .*[^.]$/gm)).toHaveLength(1);
+  const main = [process.execPath, join(packageRoot(), 'dist', 'cli', 'main.js')];
+  const terminal = await inTerminal([...main, ...asked], [], { FORETOKEN_HOME: file });
+  expect(terminal.stdout.match(/^packed weights are not cached: .*[^%]\r$/gm)).toHaveLength(1);
+});
 
 test('help names every command, and every command has examples', async () => {
   const { status, stdout } = await run(['--help']);
