@@ -1,4 +1,4 @@
-import { copyFileSync, existsSync, linkSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, linkSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { packageRoot } from '../../lib/binding';
@@ -22,15 +22,28 @@ export interface ExecutorAddon {
   install: () => Faults;
 }
 
-const built = join(packageRoot(), 'build', 'tests', 'library', 'libforetoken_cuda.so');
+const build = join(packageRoot(), 'build');
+
+function libraryIn(folder: string): string {
+  return join(folder, 'tests', 'library', 'libforetoken_cuda.so');
+}
+
+/** Why the library in a build folder is not that of the build; undefined where it is. */
+export function whyNoExecutor(folder: string): string | undefined {
+  const remedy = '"npm run build -- --tests" makes it';
+  if (!existsSync(libraryIn(folder))) return `build/tests/library is not there; ${remedy}`;
+  const isOfBuild = readFileSync(join(folder, 'settings.txt'), 'utf8').includes('FORETOKEN_TESTS=ON');
+  return isOfBuild ? undefined : `build/tests/library is of an earlier build than the addon; ${remedy} anew`;
+}
 
 /**
  * `describe` for tests of the addon with the CUDA backend on the executor: lib/ loads an addon from a folder of its own. Skipped, with
- * the reason in their title and on the console, where the library was not built.
+ * the reason in their title and on the console, where the library is not of the build.
  */
 export function describeOnExecutor(name: string, body: (addon: ExecutorAddon) => void): void {
-  if (!existsSync(built)) {
-    const reason = 'skipped: build/tests/library is not there; "npm run build -- --tests" makes it';
+  const why = whyNoExecutor(build);
+  if (why !== undefined) {
+    const reason = `skipped: ${why}`;
     process.stderr.write(`${name}: ${reason}\n`);
     test.skip(`${name} (${reason})`, () => undefined);
     return;
@@ -46,7 +59,7 @@ function addonApart(): ExecutorAddon {
   beforeAll(() => {
     mkdirSync(release, { recursive: true });
     // A copy: the system would take a link for the addon that other tests of this process have loaded.
-    copyFileSync(join(packageRoot(), 'build', 'Release', 'foretoken.node'), join(release, 'foretoken.node'));
+    copyFileSync(join(build, 'Release', 'foretoken.node'), join(release, 'foretoken.node'));
     process.env.FORETOKEN_PREBUILD = folder; // where lib/binding.ts looks
   });
   afterAll(() => {
@@ -56,7 +69,7 @@ function addonApart(): ExecutorAddon {
   });
   const install = (): Faults => {
     rmSync(library, { force: true });
-    copyFileSync(built, library);
+    copyFileSync(libraryIn(build), library);
     // Node loads the library under the name of an addon; being one file, it is the one that foretoken.node opens.
     const asAddon = join(folder, 'faults.node');
     linkSync(library, asAddon);
