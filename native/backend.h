@@ -3,7 +3,8 @@
 // A forward pass runs over *rows*: one row is one token at one position of one sequence. Prompt tokens, a plain decode
 // step and the nodes of a draft tree are all rows. What a row computes never depends on which other rows are in the
 // pass, on how they are ordered, or on how many threads run (docs/architecture.md, promise 3): every operation below is
-// defined per row, with its reduction order fixed by that definition.
+// defined per row, with its reduction order fixed by that definition. There may be two definitions of a product, one
+// for the rows of prompts and one for all others (Pass::prompts).
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -97,7 +98,9 @@ struct Pass {
   const int32_t* const* pages = nullptr;
   int logitRows = 0;
   const int32_t* logitRow = nullptr;  ///< [logitRows] rows whose logits are wanted, ascending
-  bool prefill = false;               ///< a hint for blocking only; it must not change a bit of any row
+  /// All rows are of prompts (else none is): a backend may compute them with products of their own (promptsDiffer).
+  /// Which positions are the prompt's is fixed by a sequence's request, whenever and why-ever they are computed.
+  bool prompts = false;
 };
 
 /// How one row's token is drawn. Noise is addressed by (seed, position) alone (promise 2).
@@ -153,6 +156,9 @@ class Backend {
   virtual void pack(Format, std::span<const MatrixSource> sources, bool interleave, uint8_t* out) = 0;
   /// Wraps packed bytes (which must stay valid and 64-byte aligned).
   virtual std::unique_ptr<Matrix> matrix(Format, int64_t rows, int64_t cols, const uint8_t* packed) = 0;
+
+  /// Whether `linear` may give rows other bits in a pass of prompts than in any other, with the matrices made so far.
+  virtual bool promptsDiffer() const { return false; }
 
   // --- memory ------------------------------------------------------------------------------------------------------
   virtual std::unique_ptr<Tensor> tensor(int64_t rows, int64_t width) = 0;

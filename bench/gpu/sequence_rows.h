@@ -19,13 +19,13 @@ struct SequenceRows {
     ancestorBegin.push_back(static_cast<int32_t>(ancestors.size()));
   }
   /// What was added; it refers to this.
-  Pass pass(bool prefill) {
+  Pass pass(bool prompts) {
     sequence.assign(position.size(), 0), pages = table.data();
     Pass result;
     result.rows = static_cast<int>(position.size());
     result.token = sequence.data(), result.position = position.data(), result.slot = slot.data();
     result.sequence = sequence.data(), result.base = base.data(), result.pages = &pages;
-    result.ancestorBegin = ancestorBegin.data(), result.ancestors = ancestors.data(), result.prefill = prefill;
+    result.ancestorBegin = ancestorBegin.data(), result.ancestors = ancestors.data(), result.prompts = prompts;
     return result;
   }
 

@@ -38,8 +38,8 @@ std::vector<float> attended(KvFormat kv) {
   const auto qkv = backend.tensor(kPrompt, kWidth), out = backend.tensor(kPrompt, kHeads * kDim);
   SequenceRows rows(kPages);
   int done = 0;
-  const auto run = [&](bool prefill) {
-    const Pass pass = rows.pass(prefill);
+  const auto run = [&](bool prompts) {
+    const Pass pass = rows.pass(prompts);
     backend.write(*qkv, inputs.data() + static_cast<int64_t>(done) * kWidth, pass.rows);
     backend.attention(pass, 0, kHeads, Rope{frequency, false}, *qkv, *out);
     const float* const got = backend.read(*out, pass.rows);

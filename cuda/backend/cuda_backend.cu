@@ -248,7 +248,7 @@ void CudaBackend::beginAnew(const Pass& pass) {
   words_.begin(pass);
   group_ = 0;
   frequencies_.clear();
-  prefill_ = pass.prefill;
+  prompts_ = pass.prompts;
   grown();
 }
 
@@ -302,7 +302,7 @@ void CudaBackend::issue() {
     const Tape tape = std::move(tape_);
     tape_.clear();
     waiting_ = true;
-    if (prefill_)
+    if (prompts_)
       issueAll(tape, stream_);
     else
       graphs_.run(tape, stream_);

@@ -113,7 +113,7 @@ class CudaBackend final : public Backend {
   std::vector<int32_t> seen_;       ///< what it is recognised by
   std::vector<float> frequencies_;  ///< that its angles were made from
   int group_ = 0;                   ///< that its tiles were made for, 0 = none yet
-  bool sent_ = false, prefill_ = false;
+  bool sent_ = false, prompts_ = false;
   bool waiting_ = false;  ///< something was issued since the host last waited
 
   KvShape kv_{};

@@ -57,6 +57,12 @@ bool EngineCore::sharesPrefixes(const Sequence& sequence) const {
   return sequence.remembered && sequence.model == versions_.back();
 }
 
+/// Of the first `positions` positions, those that the prefix cache may hold. What a sequence has generated may be
+/// another one's prompt; where that makes other bits of it, it is computed there anew.
+int32_t EngineCore::sharable(const Sequence& sequence, int32_t positions) const {
+  return promptsDiffer_ ? std::min(positions, sequence.promptLength) : positions;
+}
+
 /// Lets go of older weights that no sequence needs any more.
 void EngineCore::dropOldWeights() {
   if (versions_.size() == 1) return;
@@ -144,7 +150,8 @@ void EngineCore::fail(Sequence& sequence, const std::exception& error) {
 void EngineCore::settle(Sequence& sequence, int32_t keep) {
   const int32_t kept = sequence.promptLength + keep;
   if (sharesPrefixes(sequence))
-    sequence.table.enroll(pool_, sequence.tenant, sequence.tokens, std::min(sequence.computed, kept));
+    sequence.table.enroll(pool_, sequence.tenant, sequence.tokens,
+                          sharable(sequence, std::min(sequence.computed, kept)));
   try {
     if (sequence.remembered && sequence.drafts())
       remember(sequence, std::span<const int32_t>(sequence.tokens).first(kept));

@@ -42,6 +42,7 @@ EngineCore::EngineCore(Backend& backend, std::shared_ptr<Model> model, const Eng
       options_(checked(options)),
       vocabulary_(model_->config().vocabulary),
       contextLength_(contextLengthFor(options_, model_->config())),
+      promptsDiffer_(backend.promptsDiffer()),
       budget_(kvBudget(options_, model_->config(), backend.memoryLeft())),
       pool_(budget_.scratchPages, budget_.sequencePages),
       library_(options_.indexBytes, options_.tenantIndexBytes, /*keys=*/true, options_.keepsDropped),

@@ -172,6 +172,7 @@ class EngineCore {
   bool begin(Sequence& sequence);
   bool tooFarAhead(const Sequence& sequence) const;
   bool sharesPrefixes(const Sequence& sequence) const;
+  int32_t sharable(const Sequence& sequence, int32_t positions) const;
   void dropOldWeights();
   int32_t pagesFor(const Sequence& sequence) const;
   bool ensureRoom(Sequence& sequence, int32_t positions);
@@ -246,6 +247,7 @@ class EngineCore {
   Model* model_;                                  ///< of the pass that is built: all its rows are of one version
   const EngineOptions options_;
   const int32_t vocabulary_, contextLength_;
+  const bool promptsDiffer_;  ///< in their bits, see Backend
   const KvBudget budget_;
   PagePool pool_;
   TextLibrary library_;

@@ -96,7 +96,7 @@ void EngineCore::runPasses(int rows, int context, int repeats) {
 }
 
 float EngineCore::timePass(const PageTable& table, int context, int rows) {
-  pass_.begin(false);
+  pass_.begin(/*prompts=*/false);
   sampleRows_.clear();
   const int32_t sequence = pass_.addSequence(table);
   for (int32_t i = 0; i < rows; ++i) {
@@ -161,7 +161,7 @@ void EngineCore::centreKeys() {
   const BorrowedPages pages(pool_, rows);
   std::vector<float> hidden(static_cast<size_t>(rows) * config.width);
   const Capture capture{.layers = {keys_->layer()}, .out = hidden.data()};
-  pass_.begin(true);
+  pass_.begin(/*prompts=*/true);
   const int32_t sequence = pass_.addSequence(pages.table());
   uint32_t state = 1;
   for (int32_t p = 0; p < rows; ++p) {
@@ -188,7 +188,7 @@ Score EngineCore::score(const std::vector<int32_t>& tokens) {
   const auto most = std::min<int32_t>(static_cast<int32_t>(results_.size()), options_.maxRows);
   for (int32_t first = 0; first < count; first += most) {
     const int32_t rows = std::min(most, count - first);
-    pass_.begin(true);
+    pass_.begin(/*prompts=*/false);  // as it would be decoded
     const int32_t sequence = pass_.addSequence(pages.table());
     for (int32_t p = first; p < first + rows; ++p) {
       pass_.addInPlace(sequence, tokens[p], p, pages.table().slot(p), true);

@@ -32,10 +32,10 @@ bool EngineCore::prefill() {
   return true;
 }
 
+/// All rows are of one phase: of prompts, or of what was generated before its keys and values were given up.
 void EngineCore::planPrefill() {
   prefillParts_.clear();
   sampleRows_.clear();
-  pass_.begin(true);
   const bool decoding = std::any_of(active_.begin(), active_.end(),
                                     [](const Sequence* s) { return s->state == Sequence::State::decoding; });
   int32_t room = decoding ? options_.prefillChunkBeside : options_.prefillChunk;
@@ -44,8 +44,13 @@ void EngineCore::planPrefill() {
     if (sequence.state != Sequence::State::prefilling) continue;
     if (!prefillParts_.empty() && sequence.model.get() != model_) continue;
     if (!startPrefill(sequence)) continue;
-    model_ = sequence.model.get();
-    const int32_t rows = std::min(room, sequence.pending());
+    if (prefillParts_.empty()) {
+      model_ = sequence.model.get();
+      pass_.begin(sequence.isInPrompt());
+    } else if (sequence.isInPrompt() != pass_.ofPrompts()) {
+      continue;
+    }
+    const int32_t rows = std::min(room, sequence.pendingInPhase());
     room -= rows;
     PrefillPart part{&sequence, pass_.rows(), rows, -1};
     const int32_t index = pass_.addSequence(sequence.table);
@@ -65,8 +70,8 @@ void EngineCore::planPrefill() {
 bool EngineCore::startPrefill(Sequence& sequence) {
   if (sequence.table.size() > 0) return true;
   sequence.headKnown = {};
-  const int32_t sharable = sequence.model == versions_.back() ? sequence.length() - 1 : 0;
-  sequence.computed = sequence.table.adoptPrefix(pool_, sequence.tenant, sequence.tokens, sharable);
+  const int32_t most = sequence.model == versions_.back() ? sharable(sequence, sequence.length() - 1) : 0;
+  sequence.computed = sequence.table.adoptPrefix(pool_, sequence.tenant, sequence.tokens, most);
   for (int32_t p = 0; p < sequence.computed && keys_ && sequence.drafts(); ++p)
     sequence.learn(p, reinterpret_cast<const int8_t*>(backend_.side(sequence.table.slot(p))));
   if (sequence.cachedPromptTokens < 0) sequence.cachedPromptTokens = std::min(sequence.computed, sequence.promptLength);

@@ -261,7 +261,7 @@ void EngineCore::plan() {
 }
 
 void EngineCore::layOut() {
-  pass_.begin(false);
+  pass_.begin(/*prompts=*/false);
   scratchUsed_ = 0;
   for (Entry* entry : entries_) layOut(*entry);
 }

@@ -35,8 +35,10 @@ class Sequence {
 
   int32_t length() const { return static_cast<int32_t>(tokens.size()); }
   int32_t emitted() const { return length() - promptLength; }
-  /// Tokens whose keys and values are still to be computed; 1 while decoding (the last token).
-  int32_t pending() const { return length() - computed; }
+  /// Whether the first position whose keys and values are still to be computed is the prompt's …
+  bool isInPrompt() const { return computed < promptLength; }
+  /// … and how many are to be computed from there to the end of the prompt, or of what was generated.
+  int32_t pendingInPhase() const { return (isInPrompt() ? promptLength : length()) - computed; }
   /// Deepest draft worth verifying: the round also emits the token after it.
   int32_t draftDepth() const;
   bool isStop(int32_t token) const;

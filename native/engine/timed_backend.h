@@ -44,6 +44,7 @@ class TimedBackend : public Backend {
   std::unique_ptr<Matrix> matrix(Format format, int64_t rows, int64_t cols, const uint8_t* packed) override {
     return inner_->matrix(format, rows, cols, packed);
   }
+  bool promptsDiffer() const override { return inner_->promptsDiffer(); }
   std::unique_ptr<Tensor> tensor(int64_t rows, int64_t width) override { return inner_->tensor(rows, width); }
   size_t memoryLeft() const override { return inner_->memoryLeft(); }
   void allocateKv(const KvShape& shape) override { inner_->allocateKv(shape); }
@@ -103,7 +104,7 @@ class TimedBackend : public Backend {
   /// Matrices are told apart by shape, which in a model's layer is as good as a name.
   OperationTime& entry(const char* name, const Matrix* w) {
     std::string full = name;
-    if (w) full += " " + std::to_string(w->rows()) + "x" + std::to_string(w->cols());
+    if (w) full.append(" ").append(std::to_string(w->rows())).append("x").append(std::to_string(w->cols()));
     for (OperationTime& time : times_) {
       if (time.name == full) return time;
     }

@@ -112,7 +112,7 @@ void HeadDrafter::draftSome(const Model& target, std::span<HeadAsk> asks) {
 /// its keys are known.
 void HeadDrafter::computeContext(const Model& target, std::span<HeadAsk> asks) {
   const auto begin = [&] {
-    context_.begin(true);
+    context_.begin(/*prompts=*/false);
     context_.addSequence(*asks[0].table);
   };
   const auto add = [&](const HeadAsk& ask, int32_t position) {
@@ -180,7 +180,7 @@ void HeadDrafter::startBlocks(const Model& target, std::span<HeadAsk> asks) {
 /// The first slots of all blocks, then the other slots of each. A first slot lies where its token's keys will be, the
 /// others beside the pages; the target's pass overwrites both.
 void HeadDrafter::layOut(std::span<HeadAsk> asks) {
-  blocks_.begin(false);
+  blocks_.begin(/*prompts=*/false);
   origin_.clear();
   for (const HeadAsk& ask : asks) {
     const auto last = static_cast<int32_t>(ask.tokens.size()) - 1;

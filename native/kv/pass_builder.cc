@@ -9,12 +9,12 @@ PassBuilder::PassBuilder(int32_t maxRows, int32_t maxSequences, int32_t maxAnces
   pages_.reserve(maxSequences);
 }
 
-void PassBuilder::begin(bool prefill) {
+void PassBuilder::begin(bool prompts) {
   for (auto* rows : {&token_, &position_, &slot_, &sequence_, &base_, &logitRow_, &ancestors_}) rows->clear();
   ancestorBegin_.assign(1, 0);
   pages_.clear();
   contextTokens_ = 0;
-  pass_.prefill = prefill;
+  pass_.prompts = prompts;
 }
 
 int32_t PassBuilder::addSequence(const PageTable& table) {

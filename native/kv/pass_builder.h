@@ -13,7 +13,8 @@ class PassBuilder {
  public:
   PassBuilder(int32_t maxRows, int32_t maxSequences, int32_t maxAncestors);
 
-  void begin(bool prefill);
+  /// `prompts`: as in Pass.
+  void begin(bool prompts);
   /// Names a sequence's page table; valid while the table is not changed. Returns its index.
   int32_t addSequence(const PageTable& table);
   /// A row in its sequence's own pages: it attends to positions 0 .. position.
@@ -30,6 +31,7 @@ class PassBuilder {
   int32_t logitRows() const { return static_cast<int32_t>(logitRow_.size()); }
   /// Sum over rows of the positions attended to.
   int64_t contextTokens() const { return contextTokens_; }
+  bool ofPrompts() const { return pass_.prompts; }
 
  private:
   int32_t add(int32_t sequence, int32_t token, int32_t position, int32_t slot, int32_t base, bool logits);

@@ -108,7 +108,7 @@ void TrainTarget::compute(std::span<const int32_t> token, std::span<const int> l
     pass.base = base.data() + first;
     pass.ancestorBegin = none.data();
     pass.pages = &pages;
-    pass.prefill = true;
+    pass.prompts = true;
     Floats kept(capture.layers.size() * pass.rows * width);
     capture.out = kept.data();
     model_->forward(pass, &capture);

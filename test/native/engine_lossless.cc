@@ -49,7 +49,7 @@ std::vector<int32_t> randomPrompt(Random& random, const std::vector<std::vector<
   return prompt;
 }
 
-Request randomRequest(Random& random, const std::vector<std::vector<int32_t>>& earlier, int context) {
+Request randomRequest(Random& random, const std::vector<std::vector<int32_t>>& earlier, int context, bool twoPhases) {
   Request r;
   r.tenant = random.oneIn(3) ? "b" : "a";
   r.session = random.oneIn(2) ? "" : "s";
@@ -73,7 +73,7 @@ Request randomRequest(Random& random, const std::vector<std::vector<int32_t>>& e
   const int drafters[] = {-1, -1, 1, 2, 3, 3, 4};
   r.force = drafters[random.below(7)];
   if (random.oneIn(3)) {
-    r.prediction = fakeDecode(r, context);
+    r.prediction = fakeDecode(r, context, 1, twoPhases);
     for (int flips = random.below(4); flips-- > 0 && !r.prediction.empty();) {
       r.prediction[random.below(static_cast<int>(r.prediction.size()))] = random.below(test::kFakeVocabulary);
     }
@@ -99,6 +99,7 @@ class Scenario {
  public:
   Scenario(uint64_t seed, Totals& totals)
       : random_{seed}, totals_(totals), model_(std::make_shared<test::FakeModel>(backend_, 160)) {
+    backend_.twoPhases = random_.oneIn(2);
     EngineOptions options;
     options.maxSequences = 1 + random_.below(5);
     options.runAhead = 1 + random_.below(60);
@@ -152,9 +153,9 @@ class Scenario {
   void submitOne() {
     const int32_t id = nextId_++;
     Caller caller;
-    caller.request = randomRequest(random_, prompts_, 160);
+    caller.request = randomRequest(random_, prompts_, 160, backend_.twoPhases);
     validate(caller.request, test::kFakeVocabulary, 160);
-    caller.expected = fakeDecode(caller.request, 160);
+    caller.expected = fakeDecode(caller.request, 160, 1, backend_.twoPhases);
     if (random_.oneIn(5)) caller.keep = random_.below(static_cast<int>(caller.expected.size()));
     prompts_.push_back(caller.request.prompt);
     prompts_.back().insert(prompts_.back().end(), caller.expected.begin(), caller.expected.end());

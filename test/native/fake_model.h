@@ -75,7 +75,11 @@ class FakeTensor final : public Tensor {
 struct FakeSlot {
   int32_t token = -1, beforeLast = -1, position = -1;
   uint64_t prefix = 0;
+  bool prompt = false;  ///< computed in a pass of prompts, where that makes a difference
 };
+
+/// The hash of a prefix with one more token.
+inline uint64_t fakeStep(uint64_t prefix, int32_t token, bool prompt) { return mix(prompt ? ~prefix : prefix, token); }
 
 /// A key that knows the habit the next token mostly follows, blurred by the rest of the context.
 inline void fakeKey(const FakeSlot& slot, int8_t* key) {
@@ -128,6 +132,7 @@ class FakeBackend : public Backend {
   void kept(const Pass&, int32_t, Tensor&) override { throw std::logic_error("unused"); }
   void writeKeys(const Pass&, int, const Rope&, Tensor&) override { throw std::logic_error("unused"); }
   void addRows(const Tensor&, std::span<const int32_t>, Tensor&, int64_t) override { throw std::logic_error("unused"); }
+  bool promptsDiffer() const override { return twoPhases; }
   void sample(const Tensor& logits, int, std::span<const SampleRow> rows, std::span<SampleResult> out) override {
     const auto& values = static_cast<const FakeTensor&>(logits).values;
     for (size_t i = 0; i < rows.size(); ++i)
@@ -136,6 +141,7 @@ class FakeBackend : public Backend {
   void settle() override { ++settled; }
   double waited() const override { return waiting; }
 
+  bool twoPhases = false;         ///< passes of prompts make other "keys and values"
   size_t left = size_t{1} << 30;  ///< what `memoryLeft` says
   double waiting = 0;             ///< what `waited` says
   int64_t settled = 0;            ///< times
@@ -197,9 +203,10 @@ class FakeModel final : public Model {
   }
   FakeSlot computeRow(const Pass& pass, int r) const {
     const int position = pass.position[r];
-    if (position == 0) return {pass.token[r], -1, 0, mix(weights_, pass.token[r])};
+    const bool prompt = backend_.twoPhases && pass.prompts;
+    if (position == 0) return {pass.token[r], -1, 0, fakeStep(weights_, pass.token[r], prompt), prompt};
     const FakeSlot& before = at(pass, r, position - 1);
-    return {pass.token[r], before.token, position, mix(before.prefix, pass.token[r])};
+    return {pass.token[r], before.token, position, fakeStep(before.prefix, pass.token[r], prompt), prompt};
   }
   /// The row attends to exactly positions 0 .. its own, each one the prefix of the next.
   void checkContext(const Pass& pass, int r, const FakeSlot& own) {
@@ -208,7 +215,7 @@ class FakeModel final : public Model {
     uint64_t prefix = weights_;
     for (int p = 0; good && p <= own.position; ++p) {
       const FakeSlot& slot = at(pass, r, p);
-      prefix = mix(prefix, slot.token);
+      prefix = fakeStep(prefix, slot.token, slot.prompt);
       good = slot.position == p && slot.prefix == prefix;
     }
     corrupt += !good;
@@ -234,10 +241,11 @@ inline bool holdsFakeKey(FakeBackend& backend, int32_t slot) {
 }
 
 /// What plain decoding must give: no engine, no cache, one token after the other.
-inline std::vector<int32_t> fakeDecode(const Request& request, int contextLength, uint64_t weights = 1) {
+inline std::vector<int32_t> fakeDecode(const Request& request, int contextLength, uint64_t weights = 1,
+                                       bool twoPhases = false) {
   std::vector<int32_t> tokens = request.prompt;
   uint64_t prefix = weights;
-  for (const int32_t token : tokens) prefix = mix(prefix, token);
+  for (const int32_t token : tokens) prefix = fakeStep(prefix, token, twoPhases);
   std::vector<int32_t> output;
   float logits[kFakeVocabulary];
   while (static_cast<int32_t>(output.size()) < request.maxTokens && static_cast<int>(tokens.size()) < contextLength) {
@@ -259,7 +267,7 @@ inline std::vector<int32_t> fakeDecode(const Request& request, int contextLength
     const int32_t token = fakeSample(logits, row).token;
     tokens.push_back(token);
     output.push_back(token);
-    prefix = mix(prefix, token);
+    prefix = fakeStep(prefix, token, false);
     if (std::find(request.stopTokens.begin(), request.stopTokens.end(), token) != request.stopTokens.end()) break;
   }
   return output;

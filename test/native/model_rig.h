@@ -62,7 +62,7 @@ struct LoadedModel {
   }
 
   /// Runs one pass over nodes of one sequence with this page table; logits of every row.
-  std::vector<Logits> run(const std::vector<Node>& nodes, const std::vector<int32_t>& table, bool prefill,
+  std::vector<Logits> run(const std::vector<Node>& nodes, const std::vector<int32_t>& table, bool prompts,
                           const Capture* capture = nullptr) {
     std::vector<int32_t> token, position, slot, base, begin{0}, ancestors, sequence(nodes.size(), 0);
     for (const Node& node : nodes) {
@@ -79,7 +79,7 @@ struct LoadedModel {
     pass.token = token.data(), pass.position = position.data(), pass.slot = slot.data();
     pass.sequence = sequence.data(), pass.base = base.data();
     pass.ancestorBegin = begin.data(), pass.ancestors = ancestors.data();
-    pass.pages = &pageTable, pass.logitRow = rows.data(), pass.prefill = prefill;
+    pass.pages = &pageTable, pass.logitRow = rows.data(), pass.prompts = prompts;
     model->forward(pass, capture);
     const int width = model->config().vocabulary;
     const float* values = backend->read(model->logits(), pass.rows);
