@@ -80,7 +80,7 @@ void normalised(Report& report) {
       const DeviceArray<uint4> fragments(x.size());
       const DeviceArray<float> factors(tokens);
       x.fragments = fragments.get(), x.factors = factors.get();
-      const NormArgs args{uploaded.get(), in.get(), weight.get(), 1e-5f, false, x, WeightCode::e4m3};
+      const NormArgs args{{uploaded.get(), in.get(), weight.get(), 1e-5f, false}, x, WeightCode::e4m3};
       report.add("normalise." + std::to_string(cols) + ".m" + std::to_string(tokens) + ".us",
                  1e6 * medianSeconds([&](int) {
                    FORETOKEN_CUDA_CHECK(launch(normalise, dim3(tokens), dim3(kNormThreads), 0, nullptr, args));

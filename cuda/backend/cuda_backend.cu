@@ -51,7 +51,10 @@ const CudaMatrix& own(const Matrix& m) { return static_cast<const CudaMatrix&>(m
 }  // namespace
 
 CudaBackend::CudaBackend(const BackendOptions& options)
-    : options_((useDevice(options.device), options)), multiprocessors_(multiprocessors()), threads_(options.threads) {}
+    : options_((useDevice(options.device), options)),
+      multiprocessors_(multiprocessors()),
+      unit_(currentUnit()),
+      threads_(options.threads) {}
 
 CudaBackend::~CudaBackend() { stream_.drain(); }
 
@@ -69,8 +72,14 @@ void CudaBackend::pack(Format format, std::span<const MatrixSource> sources, boo
 
 std::unique_ptr<Matrix> CudaBackend::matrix(Format format, int64_t rows, int64_t cols, const uint8_t* packed) {
   useDevice(options_.device);
-  return std::make_unique<CudaMatrix>(format, rows, cols, packed, threads_);
+  auto made = std::make_unique<CudaMatrix>(format, rows, cols, packed, threads_);
+  promptsDiffer_ = promptsDiffer_ || hasLargeProduct(*made);
+  return made;
 }
+
+/// Whether `linear` multiplies the rows of prompts by it with the product for prefill: for a device and a format always
+/// or never.
+bool CudaBackend::hasLargeProduct(const Matrix& w) const { return unit_ != MatrixUnit::none && isFp8(own(w).skinny()); }
 
 // --- memory ----------------------------------------------------------------------------------------------------------
 
@@ -228,7 +237,7 @@ void visitPass(const Pass& pass, const Visit& visit) {
 
 bool CudaBackend::isCurrent(const Pass& pass) const {
   size_t at = 0;
-  bool same = true;
+  bool same = pass.prompts == prompts_;
   visitPass(pass, [&](const int32_t* begin, int count) {
     same = same && at + count <= seen_.size() && std::equal(begin, begin + count, seen_.begin() + at);
     at += count;
@@ -335,8 +344,21 @@ void CudaBackend::multiply(const Matrix& w, const Tensor& in, const float* norm,
   x.factors = static_cast<float*>(scratch(factors_, rows * sizeof(float)));
   const SkinnyPlan plan = skinnyPlan(m.skinny(), outputs, cols, rows);
   float* const sums = static_cast<float*>(scratch(sums_, plan.sums(outputs, rows) * sizeof(float)));
-  note(NormaliseOp{{passWords(), own(in).data(), weight, eps, ofLogitRows, x, weightCode(m.skinny())}});
+  note(NormaliseOp{{{passWords(), own(in).data(), weight, eps, ofLogitRows}, x, weightCode(m.skinny())}});
   note(ProductOp{m.skinny(), plan, m.weights(), x, {{own(out).data(), how}, sums}});
+}
+
+/// The same for the rows of prompts, with inputs in e4m3.
+void CudaBackend::multiplyPrompts(const Matrix& w, const Tensor& in, const float* norm, float eps, int rows,
+                                  Tensor& out, Finish how) {
+  const CudaMatrix& m = own(w);
+  const auto cols = static_cast<int>(m.cols());
+  const float* const weight = norm ? onDevice(norm, cols) : nullptr;
+  LargeInputs x{nullptr, nullptr, rows, cols};
+  x.codes = static_cast<uint8_t*>(scratch(activations_, static_cast<size_t>(rows) * x.pitch()));
+  x.scales = static_cast<float*>(scratch(factors_, static_cast<size_t>(rows) * x.blocks() * sizeof(float)));
+  note(QuantizeOp{{{passWords(), own(in).data(), weight, eps, /*ofLogitRows=*/false}, x}});
+  note(LargeProductOp{{m.weights(), m.skinny()}, x, {own(out).data(), how}});
 }
 
 void CudaBackend::linear(const Pass& pass, const Matrix& w, const Tensor& in, const float* norm, float eps, Tensor& out,
@@ -346,7 +368,11 @@ void CudaBackend::linear(const Pass& pass, const Matrix& w, const Tensor& in, co
                      : epilogue == Epilogue::swiglu ? Finish::swiglu
                      : epilogue == Epilogue::geglu  ? Finish::geglu
                                                     : Finish::store;
-  multiply(w, in, norm, eps, false, stepped(pass.rows), out, how);
+  const int rows = stepped(pass.rows);
+  if (pass.prompts && hasLargeProduct(w))
+    multiplyPrompts(w, in, norm, eps, rows, out, how);
+  else
+    multiply(w, in, norm, eps, /*ofLogitRows=*/false, rows, out, how);
 }
 
 void CudaBackend::logits(const Pass& pass, const Matrix& w, const Tensor& in, const float* norm, float eps,

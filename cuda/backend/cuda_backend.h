@@ -15,6 +15,7 @@
 #include "cuda/backend/sampler.cuh"
 #include "cuda/backend/tape.cuh"
 #include "cuda/backend/uploads.cuh"
+#include "cuda/common/pipeline.cuh"
 #include "cuda/gemm/epilogue.cuh"
 #include "cuda/step/pass_words.h"
 #include "cuda/step/rows.cuh"
@@ -34,6 +35,7 @@ class CudaBackend final : public Backend {
   size_t packedBytes(Format, int64_t rows, int64_t cols) const override;
   void pack(Format, std::span<const MatrixSource>, bool interleave, uint8_t* out) override;
   std::unique_ptr<Matrix> matrix(Format, int64_t rows, int64_t cols, const uint8_t* packed) override;
+  bool promptsDiffer() const override { return promptsDiffer_; }
   std::unique_ptr<Tensor> tensor(int64_t rows, int64_t width) override;
   size_t memoryLeft() const override;
   void allocateKv(const KvShape&) override;
@@ -88,8 +90,10 @@ class CudaBackend final : public Backend {
   const int32_t* passWords() const { return upload_.as<int32_t>(); }
   KvPages layer(int index) const;
   Sides sides() const;
+  bool hasLargeProduct(const Matrix&) const;
   void multiply(const Matrix&, const Tensor& in, const float* norm, float eps, bool ofLogitRows, int rows, Tensor& out,
                 Finish);
+  void multiplyPrompts(const Matrix&, const Tensor& in, const float* norm, float eps, int rows, Tensor& out, Finish);
   template <class Codec>
   void append(const Pass&, int layer, int heads, const Rope&, const float* in);
   template <class Codec>
@@ -102,8 +106,10 @@ class CudaBackend final : public Backend {
 
   const BackendOptions options_;
   const int multiprocessors_;
+  const MatrixUnit unit_;
   ThreadPool threads_;
   Stream stream_;
+  bool promptsDiffer_ = false;  ///< some matrix is multiplied by the product for prefill
   GraphCache graphs_;
   Tape tape_;
 

@@ -1,6 +1,7 @@
 // The launches that a pass is made of, each with its arguments: what a tape notes.
 #pragma once
 #include "cuda/attention/instances.h"
+#include "cuda/gemm/large.h"
 #include "cuda/gemm/skinny.h"
 #include "cuda/recall/project.cuh"
 #include "cuda/step/embed.cuh"
@@ -41,6 +42,22 @@ struct ProductOp {
   SkinnyOutput out;
   bool operator==(const ProductOp&) const = default;
   cudaError_t operator()(cudaStream_t stream) const { return multiplySkinny(format, plan, weights, in, out, stream); }
+};
+
+struct QuantizeOp {
+  QuantizeArgs args;
+  bool operator==(const QuantizeOp&) const = default;
+  cudaError_t operator()(cudaStream_t stream) const {
+    return launch(normaliseToCodes, dim3(args.out.tokens), dim3(kNormThreads), 0, stream, args);
+  }
+};
+
+struct LargeProductOp {
+  LargeWeights weights;
+  LargeInputs in;
+  Output out;
+  bool operator==(const LargeProductOp&) const = default;
+  cudaError_t operator()(cudaStream_t stream) const { return multiplyLarge(weights, in, out, stream); }
 };
 
 struct AddListedOp {

@@ -11,9 +11,7 @@
 // accelerator fill a ring of stages; two warpgroups multiply 64 tokens each, and while one of them adds, the other one
 // multiplies. full[s] tells that a stage is there, empty[s] that all eight warps are done with it.
 #pragma once
-#include "cuda/common/codec.cuh"
-#include "cuda/common/reduce.cuh"
-#include "cuda/gemm/large.h"
+#include "cuda/gemm/quantize.cuh"
 
 namespace foretoken::cuda {
 
@@ -146,26 +144,16 @@ __global__ void __launch_bounds__(kLargeThreads, 1)
   }
 }
 
-/// Quantises 128 columns of a token a warp: scale = largest / 448, 1 for zeros; columns behind the last are zeros.
-/// Codes go where those of weights are, so that products meet.
+/// Quantises inputs as they are, a block of 128 columns a warp.
 template <int kThreads>
 __global__ void __launch_bounds__(kThreads) quantizeTokens(const float* in, const LargeInputs x) {
   const int number = static_cast<int>(blockIdx.x * kThreads + threadIdx.x) / kWarp, lane = threadIdx.x % kWarp;
   if (number >= x.tokens * x.blocks()) return;
-  const int token = number / x.blocks(), block = number % x.blocks();
-  const int first = block * kLargeTile, col = first + lane * 4;
-  float value[4], largest = 0;
+  const int token = number / x.blocks(), block = number % x.blocks(), col = block * kLargeTile + lane * kQuantizedEach;
+  float value[kQuantizedEach];
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    value[i] = col + i < x.cols ? in[size_t(token) * x.cols + col + i] : 0.0f;
-    largest = fmaxf(largest, fabsf(value[i]));
-  }
-  largest = warpReduce(largest, Max{});
-  const float scale = largest > 0 ? largest / 448.0f : 1.0f;
-  if (lane == 0) x.scales[size_t(block) * x.tokens + token] = scale;
-  const uint32_t codes =
-      encodeE4m3Pair(value[0] / scale, value[1] / scale) | encodeE4m3Pair(value[2] / scale, value[3] / scale) << 16;
-  *reinterpret_cast<uint32_t*>(x.codes + size_t(token) * x.pitch() + first + fp8Place(lane * 4)) = codes;
+  for (int i = 0; i < kQuantizedEach; ++i) value[i] = col + i < x.cols ? in[size_t(token) * x.cols + col + i] : 0.0f;
+  quantizeBlock(value, x, token, block);
 }
 
 }  // namespace foretoken::cuda

@@ -10,6 +10,7 @@ constexpr int kLargeTile = 128;  ///< tokens, rows and columns of a tile
 /// The skinny product's weights, of one of the formats of 8 bits.
 struct LargeWeights : SkinnyWeights {
   SkinnyFormat format;
+  bool operator==(const LargeWeights&) const = default;
 
   __host__ __device__ SkinnyLayout layout() const { return {format, rows, cols}; }
   /// Of the columns of `block` of the 128 rows that `row` is one of.
@@ -30,6 +31,7 @@ struct LargeInputs {
   uint8_t* codes;
   float* scales;  ///< [cols / 128, rounded up][tokens]
   int tokens, cols;
+  bool operator==(const LargeInputs&) const = default;
 
   __host__ __device__ int blocks() const { return ceilDiv(cols, kLargeTile); }
   __host__ __device__ int pitch() const { return blocks() * kLargeTile; }

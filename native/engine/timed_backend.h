@@ -104,7 +104,7 @@ class TimedBackend : public Backend {
   /// Matrices are told apart by shape, which in a model's layer is as good as a name.
   OperationTime& entry(const char* name, const Matrix* w) {
     std::string full = name;
-    if (w) full.append(" ").append(std::to_string(w->rows())).append("x").append(std::to_string(w->cols()));
+    if (w) full += " " + std::to_string(w->rows()) + "x" + std::to_string(w->cols());
     for (OperationTime& time : times_) {
       if (time.name == full) return time;
     }

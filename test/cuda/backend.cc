@@ -70,17 +70,23 @@ void testGelu() {
 
 // --- bits ------------------------------------------------------------------------------------------------------------
 
-/// Chunks of every kind, other pages and trees against one token at a time.
+/// Chunks of every kind, other pages and trees against one token at a time: as prompts, and as what is generated.
 void testBits(const std::string& weights, KvFormat kv) {
   std::mt19937 random(11);
   LoadedModel loaded(fixture("models/tied-f16.gguf"), weights, cudaBackend(), 32, kv);
   const int length = longRun() ? 150 : 40, vocabulary = loaded.model->config().vocabulary;
   const std::vector<int32_t> tokens = randomTokens(random, length, vocabulary);
-  const std::vector<Logits> oneByOne = loaded.feed(tokens, 1);
-  for (const int chunk : {3, 17, length}) CHECK(differingRows(loaded.feed(tokens, chunk), oneByOne) == 0);
   std::vector<int32_t> table = loaded.orderedPages();
   std::shuffle(table.begin(), table.end(), random);
-  CHECK(differingRows(loaded.feed(tokens, 0, length, 23, table), oneByOne) == 0);
+  std::vector<Logits> oneByOne;
+  for (const bool prompts : {true, false}) {
+    loaded.prompts = prompts;
+    const std::vector<Logits> asPrompt = std::move(oneByOne);
+    oneByOne = loaded.feed(tokens, 1);
+    for (const int chunk : {3, 17, length}) CHECK(differingRows(loaded.feed(tokens, chunk), oneByOne) == 0);
+    CHECK(differingRows(loaded.feed(tokens, 0, length, 23, table), oneByOne) == 0);
+    if (!prompts) CHECK(differingRows(asPrompt, oneByOne) == (loaded.backend->promptsDiffer() ? length : 0));
+  }
 
   // A tree whose last path is the sequence itself, beside wrong turns.
   const int base = length - 7;
@@ -225,6 +231,7 @@ int main() {
     testGelu();
     testBits("bf16", KvFormat::bf16);
     testBits("bf16", KvFormat::fp8);
+    testBits("fp8", KvFormat::bf16);
     testSpeculation(nullptr);
     const HeadRig head("tied-f16.gguf");
     testSpeculation(&head);

@@ -8,6 +8,7 @@
 #include "cuda/attention/attention_fp8.cu"
 #include "cuda/backend/cuda_backend.cu"
 #include "cuda/backend/cuda_backend.h"
+#include "cuda/gemm/large.cu"
 #include "cuda/gemm/skinny.cu"
 #include "cuda/verify/verify.cu"
 #include "engine/engine.h"

@@ -18,6 +18,6 @@ mutant(large part-overwritten ${kernel} [[    if (begin) waitFor(parts.drained(p
 mutant(large ring-freed-by-wrong-commit ${kernel} [[    commitOrders(ring.empty(stage));
 ]] [[    arrive(ring.empty(stage));
 ]])
-mutant(large inputs-in-columns-order cuda/gemm/large.cuh [[first + fp8Place(lane * 4)]] [[first + lane * 4]])
+mutant(large inputs-in-columns-order cuda/gemm/quantize.cuh [[fp8Place(lane * kQuantizedEach)]] [[lane * kQuantizedEach]])
 mutant(large weights-in-columns-order cuda/gemm/pack.h [[kFp8RowBytes + fp8Place(col)]] [[kFp8RowBytes + col]])
 mutant(large tiles-of-rows-swapped cuda/gemm/large.cuh [[place.row / kTileRows, ring]] [[place.row / kLargeTile, ring]])

@@ -55,7 +55,7 @@ void testNormalise(int width, bool norm, bool ofLogitRows, WeightCode code) {
   out.fragments = fragments.data(), out.factors = factors.data();
   const float eps = 1e-5f;
   launch(normalise, dim3(launched), dim3(kNormThreads), 0, nullptr,
-         NormArgs{pass.data(), x.data(), norm ? weight.data() : nullptr, eps, ofLogitRows, out, code});
+         NormArgs{{pass.data(), x.data(), norm ? weight.data() : nullptr, eps, ofLogitRows}, out, code});
   const int count = ofLogitRows ? static_cast<int>(wanted.size()) : rows;
   for (int i = 0; i < launched; ++i) {
     const float* const row = x.data() + static_cast<size_t>(ofLogitRows && i < count ? wanted[i] : i) * width;
@@ -67,6 +67,74 @@ void testNormalise(int width, bool norm, bool ofLogitRows, WeightCode code) {
     for (int k = 0; k < out.groups() * kGroupCols; ++k)
       CHECK(std::abs(prepared(out, i, k, code) - exact(k)) <= std::abs(exact(k)) * 0x1.01p-11 + largest * 0x1p-37);
   }
+}
+
+/// Codes and scales of rows, as the product for prefill reads them.
+struct Codes {
+  Codes(int tokens, int cols) : out{nullptr, nullptr, tokens, cols} {
+    codes.assign(static_cast<size_t>(tokens) * out.pitch(), 0x7f);
+    scales.assign(static_cast<size_t>(tokens) * out.blocks(), NAN);
+    out.codes = codes.data(), out.scales = scales.data();
+  }
+  float scale(int token, int k) const { return scales[k / kLargeTile * out.tokens + token]; }
+  float code(int token, int k) const {
+    return e4m3ToFloat(
+        codes[static_cast<size_t>(token) * out.pitch() + k / kLargeTile * kLargeTile + fp8Place(k % kLargeTile)]);
+  }
+  std::vector<uint8_t> codes;
+  std::vector<float> scales;
+  LargeInputs out;
+};
+
+/// Within half a step of the code's, which is half of 2^-3 of the number, or of 2^-9 of the scale.
+void testNormaliseToCodes(int width, bool norm) {
+  std::mt19937 random(width);
+  const int rows = 3, launched = 8;
+  const std::vector<int32_t> pass = passOf({3, 1, 4}, {});
+  std::vector<float> x = normalFloats(random, static_cast<size_t>(rows) * width, 3);
+  const std::vector<float> weight = normalFloats(random, width);
+  for (int k = 0; k < std::min(width, kLargeTile); ++k) x[width + k] = 0;
+  Codes got(launched, width);
+  const float eps = 1e-5f;
+  launch(normaliseToCodes, dim3(launched), dim3(kNormThreads), 0, nullptr,
+         QuantizeArgs{{pass.data(), x.data(), norm ? weight.data() : nullptr, eps, false}, got.out});
+  for (int i = 0; i < launched; ++i) {
+    const float* const row = x.data() + static_cast<size_t>(i) * width;
+    double squares = 0;
+    for (int k = 0; k < width && i < rows; ++k) squares += static_cast<double>(row[k]) * row[k];
+    const double factor = norm ? 1 / std::sqrt(squares / width + eps) : 1;
+    const auto exact = [&](int k) { return i < rows && k < width ? row[k] * factor * (norm ? weight[k] : 1) : 0.0; };
+    for (int first = 0; first < got.out.pitch(); first += kLargeTile) {
+      double largest = 0;
+      for (int k = first; k < first + kLargeTile; ++k) largest = std::max(largest, std::abs(exact(k)));
+      const double scale = got.scale(i, first), want = largest > 0 ? largest / 448 : 1;
+      CHECK(std::abs(scale - want) <= 1e-6 * want);
+      for (int k = first; k < first + kLargeTile; ++k)
+        CHECK(std::abs(got.code(i, k) * scale - exact(k)) <= 1.0001 * std::max(std::abs(exact(k)) / 16, scale / 1024));
+    }
+  }
+}
+
+/// As testNormaliseAlone.
+void testNormaliseToCodesAlone() {
+  std::mt19937 random(2);
+  const int width = 300, rows = 3;
+  const std::vector<float> x = normalFloats(random, rows * width);
+  const auto run = [&](int first, int count) {
+    const std::vector<int32_t> slot(count), pass = passOf(slot, {});
+    Codes got(count, width);
+    launch(normaliseToCodes, dim3(count), dim3(kNormThreads), 0, nullptr,
+           QuantizeArgs{{pass.data(), x.data() + first * width, x.data(), 1e-6f, false}, got.out});
+    std::vector<float> values;
+    for (int k = 0; k < count * width; ++k) {
+      values.push_back(got.code(k / width, k % width));
+      values.push_back(got.scale(k / width, k % width));
+    }
+    return values;
+  };
+  const std::vector<float> all = run(0, rows);
+  for (int r = 0; r < rows; ++r)
+    CHECK(run(r, 1) == std::vector<float>(all.begin() + 2 * r * width, all.begin() + 2 * (r + 1) * width));
 }
 
 /// The same row has the same bits wherever it stands and however many there are.
@@ -81,7 +149,7 @@ void testNormaliseAlone() {
     std::vector<float> factors(count), values;
     out.fragments = fragments.data(), out.factors = factors.data();
     launch(normalise, dim3(count), dim3(kNormThreads), 0, nullptr,
-           NormArgs{pass.data(), x.data() + first * width, x.data(), 1e-6f, false, out, WeightCode::e4m3});
+           NormArgs{{pass.data(), x.data() + first * width, x.data(), 1e-6f, false}, out, WeightCode::e4m3});
     for (int k = 0; k < count * width; ++k) values.push_back(prepared(out, k / width, k % width, WeightCode::e4m3));
     return values;
   };
@@ -225,6 +293,9 @@ int main() {
         for (const WeightCode code : {WeightCode::e4m3, WeightCode::e2m1})
           testNormalise(width, norm, width % 2 == 0, code);
     testNormaliseAlone();
+    for (const int width : {1, 48, 130, 1030})
+      for (const bool norm : {false, true}) testNormaliseToCodes(width, norm);
+    testNormaliseToCodesAlone();
     for (const SkinnyFormat format : {SkinnyFormat::fp8Rows, SkinnyFormat::fp8Blocks, SkinnyFormat::nvfp4,
                                       SkinnyFormat::mxfp4, SkinnyFormat::f16Rows}) {
       testEmbed(format, 21, 70);

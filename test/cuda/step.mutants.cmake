@@ -9,3 +9,6 @@ mutant(step mean-of-a-warp cuda/step/norm.cuh [[sqrtf(blockReduce(sum, scratch, 
   [[sqrtf(warpReduce(sum, Sum{})]])
 mutant(step scale-of-other-half cuda/gemm/element.cuh [[p.g * 32 + p.t / 2 * 16 + p.group * 2 + p.half]]
   [[p.g * 32 + p.t / 2 * 16 + p.group * 2]])
+mutant(step scale-of-a-lane cuda/gemm/quantize.cuh [[  largest = warpReduce(largest, Max{});
+]] [[]])
+mutant(step rows-behind-the-last cuda/step/norm.cuh [[return any_ && k < width_ ?]] [[return k < width_ ?]])

@@ -55,7 +55,7 @@ struct EngineRig {
     out.clear();
   }
   void submit(int32_t id, const Request& request) {
-    core->submit(std::make_unique<Sequence>(id, request, kContext, model->config().vocabulary, true));
+    core->submit(std::make_unique<Sequence>(id, request, core->contextLength(), model->config().vocabulary, true));
   }
 
   std::unique_ptr<Backend> backend;

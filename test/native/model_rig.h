@@ -46,6 +46,7 @@ struct LoadedModel {
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Model> model;
   int pages;
+  bool prompts = true;  ///< what `feed` computes is, not what was generated
 
   LoadedModel(const std::string& path, const std::string& weights, const CpuOptions& cpu = {}, int pageCount = 64)
       : LoadedModel(path, weights, createCpuBackend(cpu), pageCount) {}
@@ -96,7 +97,7 @@ struct LoadedModel {
       std::vector<Node> nodes;
       for (int p = begin; p < std::min(begin + chunk, from + count); ++p)
         nodes.push_back({tokens[p], p, slotOf(table, p), p + 1, {}});
-      for (Logits& row : run(nodes, table, chunk > 1)) logits.push_back(std::move(row));
+      for (Logits& row : run(nodes, table, prompts)) logits.push_back(std::move(row));
     }
     return logits;
   }

@@ -4,6 +4,7 @@
 #include "cuda/attention/attention_fp8.cu"
 #include "cuda/backend/create.cu"
 #include "cuda/backend/cuda_backend.cu"
+#include "cuda/gemm/large.cu"
 #include "cuda/gemm/skinny.cu"
 #include "cuda/train/device_layers.cu"
 #include "cuda/train/device_rows.cu"
