@@ -364,7 +364,10 @@ export interface NativeEngine {
    * first use. For `bench decode --profile`.
    */
   profileOperations(rows: number, context: number, repeats: number): Promise<NativeOperation[]>;
-  /** Teacher-forced logits for tests and `bench quality`: log-probabilities of tokens[i + 1] after tokens[..i], and the argmax. */
+  /**
+   * Teacher-forced logits for tests and `bench quality`: log-probabilities of tokens[i + 1] after tokens[..i], and the argmax, as where
+   * all of it is generated.
+   */
   score(tokens: Int32Array): Promise<{ logprob: Float32Array; argmax: Int32Array }>;
   /**
    * What sequences submitted from now on may also draft from, of no tenant: tokens (-1 ends a document) and {@link packedKeyBytes} of

@@ -49,7 +49,25 @@ class RandomModel {
 
   /// One pass: a token and a chain of rows - 1 drafts behind `context` positions, greedy tokens for all of them.
   void step(int rows) {
-    layOut(rows);
+    layOut(rows, /*prompt=*/false);
+    run();
+  }
+
+  /// A piece of a prompt behind `context` positions, and the greedy token after it.
+  void prompt(int rows) {
+    layOut(rows, /*prompt=*/true);
+    run();
+  }
+
+  /// Of the latest pass: the token that its first row drew, and the logits of its rows.
+  int32_t first() const { return results_[0].token; }
+  std::vector<float> logits(int rows) {
+    const float* const read = backend_.read(*logits_, rows);
+    return {read, read + static_cast<int64_t>(rows) * shape_.vocabulary};
+  }
+
+ private:
+  void run() {
     const Rope rope{frequency_, false};
     backend_.embed(pass_, *embedding_.matrix, *x_);
     for (int l = 0; l < shape_.layers; ++l) {
@@ -61,17 +79,9 @@ class RandomModel {
       backend_.linear(pass_, *layer.down.matrix, *inner_, nullptr, 0, *x_, Epilogue::add);
     }
     backend_.logits(pass_, *embedding_.matrix, *x_, norm_.data(), 1e-5f, *logits_);
-    backend_.sample(*logits_, shape_.vocabulary, std::span(sampled_).first(rows), std::span(results_).first(rows));
+    backend_.sample(*logits_, shape_.vocabulary, sampled_, std::span(results_).first(sampled_.size()));
   }
 
-  /// Of the latest pass: the token that its first row drew, and the logits of its rows.
-  int32_t first() const { return results_[0].token; }
-  std::vector<float> logits(int rows) {
-    const float* const read = backend_.read(*logits_, rows);
-    return {read, read + static_cast<int64_t>(rows) * shape_.vocabulary};
-  }
-
- private:
   struct Weights {
     std::vector<uint8_t> packed;
     std::unique_ptr<Matrix> matrix;
@@ -95,15 +105,19 @@ class RandomModel {
     return weights;
   }
 
-  void layOut(int rows) {
-    token_.resize(rows), position_.resize(rows), slot_.resize(rows), logitRow_.resize(rows);
-    sequence_.assign(rows, 0), base_.assign(rows, context_);
-    ancestorBegin_.assign(1, 0), ancestors_.clear(), sampled_.assign(rows, {});
+  void layOut(int rows, bool prompt) {
+    token_.resize(rows), position_.resize(rows), slot_.resize(rows);
+    sequence_.assign(rows, 0), base_.resize(rows);
+    ancestorBegin_.assign(1, 0), ancestors_.clear(), logitRow_.clear(), sampled_.clear();
     for (int r = 0; r < rows; ++r) {
-      token_[r] = r + 1, position_[r] = slot_[r] = context_ + r, logitRow_[r] = r;
-      for (int a = 0; a <= r; ++a) ancestors_.push_back(context_ + a);
+      token_[r] = r + 1, position_[r] = slot_[r] = context_ + r;
+      base_[r] = prompt ? context_ + r + 1 : context_;
+      for (int a = 0; a <= r && !prompt; ++a) ancestors_.push_back(context_ + a);
       ancestorBegin_.push_back(static_cast<int32_t>(ancestors_.size()));
-      sampled_[r].logitRow = r, sampled_[r].position = context_ + r + 1;
+      if (prompt && r + 1 < rows) continue;
+      SampleRow& draw = sampled_.emplace_back();
+      draw.logitRow = static_cast<int32_t>(logitRow_.size()), draw.position = context_ + r + 1;
+      logitRow_.push_back(r);
     }
     table_ = pages_.data();
     pass_ = {rows,
@@ -115,9 +129,9 @@ class RandomModel {
              ancestorBegin_.data(),
              ancestors_.data(),
              &table_,
-             rows,
+             static_cast<int>(logitRow_.size()),
              logitRow_.data(),
-             false};
+             prompt};
   }
 
   Backend& backend_;

@@ -10,7 +10,7 @@
 namespace foretoken::bench {
 namespace {
 
-constexpr int kContext = 1024, kMaxRows = 64;
+constexpr int kContext = 1024, kPromptRows = 512;
 
 /// A pass as large as a draft head's for Llama-3-8B: a layer of its shapes and the draft tokens, a row a slot.
 void head(Report& report) {
@@ -29,7 +29,7 @@ bool step(Report& report, double ceiling) {
   bool equal = true;
   for (const auto& [name, format] : formats) {
     cuda::CudaBackend backend({0, static_cast<int>(std::thread::hardware_concurrency())});
-    RandomModel model(backend, kLlama8B, KvFormat::bf16, format, kLlamaDistinct, kContext, kMaxRows);
+    RandomModel model(backend, kLlama8B, KvFormat::bf16, format, kLlamaDistinct, kContext, kPromptRows);
     double one = 0;
     int32_t alone = -1;
     for (const int rows : {1, 2, 4, 8, 16, 32, 64}) {
@@ -41,6 +41,8 @@ bool step(Report& report, double ceiling) {
       report.add(key + ".share", static_cast<double>(model.bytes()) / seconds / ceiling);
       report.add(key + ".cost", seconds / one);
     }
+    report.add(std::string("step.") + name + ".prompt" + std::to_string(kPromptRows) + ".ms",
+               1e3 * medianWallSeconds([&] { model.prompt(kPromptRows); }));
     if (format == Format::fp8) plainFp8 = one;
     if (format == Format::nvfp4) report.add("step.nvfp4OverFp8", plainFp8 / one);
   }

@@ -27,6 +27,25 @@ std::vector<float> modelLogits(Format format, KvFormat kv) {
   return all;
 }
 
+/// Rows of a prompt, normalised, through a matrix of fp8.
+std::vector<float> promptProduct() {
+  constexpr int kRows = 5, kInputs = 300, kOutputs = 146, kAlignment = 64;
+  cuda::CudaBackend backend({0, 1});
+  const std::vector<float> numbers = randomInputs(static_cast<size_t>(kOutputs) * kInputs);
+  std::vector<uint8_t> packed(backend.packedBytes(Format::fp8, kOutputs, kInputs) + kAlignment);
+  uint8_t* const aligned = packed.data() + (kAlignment - reinterpret_cast<uintptr_t>(packed.data()) % kAlignment);
+  const MatrixSource source{FileType::f32, numbers.data(), kOutputs, kInputs};
+  backend.pack(Format::fp8, {&source, 1}, false, aligned);
+  const auto matrix = backend.matrix(Format::fp8, kOutputs, kInputs, aligned);
+  const auto in = backend.tensor(kRows, kInputs), out = backend.tensor(kRows, kOutputs);
+  backend.write(*in, numbers.data(), kRows);
+  Pass pass;
+  pass.rows = kRows, pass.prompts = true;
+  backend.linear(pass, *matrix, *in, numbers.data() + 7, 1e-5f, *out, Epilogue::store);
+  const float* const got = backend.read(*out, kRows);
+  return {got, got + kRows * kOutputs};
+}
+
 /// A prompt, a tree behind it, and the row behind the branch that was accepted.
 std::vector<float> attended(KvFormat kv) {
   constexpr int kHeads = 4, kKvHeads = 2, kDim = 32, kPages = 25, kPrompt = 300, kNodes = 8;
@@ -153,6 +172,8 @@ std::vector<Trial> backendTrials() {
     all.push_back({std::string("model.") + name + ".kvFp8", MatrixUnit::none, 0.05,
                    [format = format] { return modelLogits(format, KvFormat::fp8); }});
   }
+  all.push_back({"prompts.wgmma", MatrixUnit::wgmma, 2e-3, promptProduct});
+  all.push_back({"prompts.tcgen05", MatrixUnit::tcgen05, 2e-3, promptProduct});
   all.push_back({"attention.bf16", MatrixUnit::none, 0.01, [] { return attended(KvFormat::bf16); }});
   all.push_back({"attention.fp8", MatrixUnit::none, 0.01, [] { return attended(KvFormat::fp8); }});
   all.push_back({"drawing", MatrixUnit::none, 0, drawnTokens});

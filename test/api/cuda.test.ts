@@ -128,6 +128,23 @@ describeOnExecutor('the CUDA backend below the whole addon', (addon) => {
     expect(await tokensOf(drafting, {})).toEqual(await tokensOf(plain, {}));
   });
 
+  test('weights in fp8: drafts change no token, and an answer is the same where the prompt before it was cached', async () => {
+    const plain = await onDevice({ weights: 'fp8', speculation: false, maxSequences: 1 });
+    const drafting = await onDevice({ weights: 'fp8', head, maxSequences: 4 });
+    for (const [, options] of kinds) expect(await tokensOf(drafting, options)).toEqual(await tokensOf(plain, options));
+    const secondTurn = async (tenant: string, forget: boolean): Promise<GenerateResult> => {
+      const session = drafting.session({ maxTokens, ignoreEos: true, tenant });
+      await session.prompt('one two three one two three');
+      if (forget) drafting.forget({ tenant });
+      return session.prompt('one two');
+    };
+    const hit = await secondTurn('hit', false);
+    const miss = await secondTurn('miss', true);
+    expect(hit.usage.cachedPromptTokens).toBeGreaterThan(0);
+    expect(miss.usage.cachedPromptTokens).toBe(0);
+    expect(hit.tokens).toEqual(miss.tokens);
+  });
+
   describe('a device that fails', () => {
     const lost = {
       name: 'ForetokenError',

@@ -46,12 +46,13 @@ const HeadRig& head() {
   return rig;
 }
 
-/// Prompts in pieces, so that sequences are at different points when something fails.
+/// Prompts in pieces, so that sequences are at different points when something fails; in fp8, so that they meet
+/// products of all kinds.
 EngineRig engineOn(std::unique_ptr<Backend> backend) {
   static Texted sink;
   EngineOptions options = engineOptions(kRequests);
   options.prefillChunk = 24, options.prefillChunkBeside = 7;
-  return {"bf16", options,
+  return {"fp8", options,
           [](EngineOptions& engine, const Model& target, Backend& packing) {
             engine.head = std::make_shared<const HeadWeights>(head().source(), target, packing);
             engine.textSink = &sink;
