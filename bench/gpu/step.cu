@@ -10,7 +10,7 @@
 namespace foretoken::bench {
 namespace {
 
-constexpr int kContext = 1024, kPromptRows = 512;
+constexpr int kContext = 1024, kMaxRows = 64, kPromptRows = 512;
 
 /// A pass as large as a draft head's for Llama-3-8B: a layer of its shapes and the draft tokens, a row a slot.
 void head(Report& report) {

@@ -1,9 +1,10 @@
 // The Backend on a CUDA device, or on the executor of cuda/simt in tests.
 //
 // Operations of a pass are noted, not carried out: when somebody wants a result, all that was noted goes to the stream,
-// for a decoding pass as a graph that is recorded at the first pass of its kind. Rows, tiles and splits are counted in
-// steps, so that there are few kinds; kernels learn from the uploaded pass how many there are. Rows of a tensor behind
-// the last one of a pass may be overwritten. The host waits in `sample`, `read` and `side` alone: once in a round.
+// as a graph that is recorded at the first pass of its kind, unless the pass is of prompts. Rows, tiles and splits are
+// counted in steps, so that there are few kinds; kernels learn from the uploaded pass how many there are. Rows of a
+// tensor behind the last one of a pass may be overwritten. The host waits in `sample`, `read` and `side` alone: once in
+// a round.
 #pragma once
 #include <map>
 #include <memory>

@@ -2,12 +2,31 @@
 #include "phases_rig.h"
 #include "two_phase_backend.h"
 
+namespace foretoken {
+namespace {
+
+std::unique_ptr<Backend> onePhase() { return createCpuBackend({2, ""}); }
+std::unique_ptr<Backend> twoPhases() { return std::make_unique<test::TwoPhaseBackend>(onePhase()); }
+
+/// Given texts are scored as if they had been generated.
+void scoresWhatIsGenerated() {
+  std::vector<Score> scores;
+  for (const auto& backend : {onePhase, twoPhases}) {
+    test::EngineRig engine(
+        "auto", test::engineOptions(1), [](auto&&...) {}, backend());
+    scores.push_back(engine.core->score({1, 2, 3, 5, 8, 13, 21}));
+  }
+  CHECK(scores[0].logprob == scores[1].logprob && scores[0].argmax == scores[1].argmax);
+}
+
+}  // namespace
+}  // namespace foretoken
+
 int main() {
   using namespace foretoken;
-  using test::TwoPhaseBackend;
-  const auto cpu = [] { return createCpuBackend({2, ""}); };
-  test::PhasesRig rig({[&] { return std::make_unique<TwoPhaseBackend>(cpu()); }, "auto", 9, 40, 60, 192});
-  rig.testDifference(cpu(), "auto");
+  scoresWhatIsGenerated();
+  test::PhasesRig rig({twoPhases, "auto", 9, 40, 60, 192});
+  rig.testDifference(onePhase(), "auto");
   rig.testCrowded(1, 1, true);
   rig.testCrowded(24, 7, true);
   rig.testCrowded(24, 7, false);
