@@ -80,9 +80,9 @@ class HeadContext {
 
 /// Packed parts that a head has in common with another one, which differs in the rest alone; null = of its own.
 struct HeadParts {
-  std::shared_ptr<const HeadContext> context;
-  std::shared_ptr<const MatrixSet> layers;  ///< and what blocks begin with
-  std::shared_ptr<const MatrixSet> output;  ///< rows over the draft vocabulary
+  std::shared_ptr<const HeadContext> context = {};
+  std::shared_ptr<const MatrixSet> layers = {};  ///< and what blocks begin with
+  std::shared_ptr<const MatrixSet> output = {};  ///< rows over the draft vocabulary
 };
 
 class HeadWeights {
