@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import type { GenerateStream } from '../decode/stream';
 import type { Engine } from '../engine/engine';
 import type { Session } from '../engine/session';
-import { addLoadFlags, addSamplingFlags, samplingOptions, withEngine } from './flags';
+import { addKeepFlag, addLoadFlags, addSamplingFlags, samplingOptions, withEngine } from './flags';
 import type { LoadFlags, SamplingFlags } from './flags';
 import { describeError, runCommand } from './run';
 import { Style } from './terminal';
@@ -20,7 +20,7 @@ const help = `/reset    forget the conversation
 
 export function addChatCommand(program: Command): void {
   const command = program.command('chat').description('talk to a model; every answer ends with how fast it came');
-  addSamplingFlags(addLoadFlags(command))
+  addSamplingFlags(addKeepFlag(addLoadFlags(command)))
     .option('--system <text>', 'a system message to begin with')
     .addHelpText(
       'after',
@@ -31,7 +31,8 @@ ${help.replaceAll(/^/gm, '  ')}
 Examples:
   foretoken chat
   foretoken chat --system "You are a patient teacher." --temperature 0.7
-  foretoken chat --model ./model.gguf --weights fp8`,
+  foretoken chat --model ./model.gguf --weights fp8
+  foretoken chat --keep-learned`,
     )
     .action((flags: ChatFlags) => runCommand((signal) => chat(flags, signal)));
 }

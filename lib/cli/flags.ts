@@ -16,6 +16,7 @@ export interface LoadFlags {
   speculation: boolean;
   memory: string | boolean;
   head: string | boolean;
+  keepLearned?: boolean;
 }
 
 /** Flags of every command that samples. */
@@ -44,6 +45,13 @@ export function addLoadFlags(command: Command): Command {
     .option('--no-memory', 'draft without a static memory')
     .option('--head [file]', "draft with a head as well: the model's own where one ships, or a file", false)
     .option('--no-speculation', 'decode plainly: the same text, one token per pass');
+}
+
+export function addKeepFlag(command: Command): Command {
+  return command.option(
+    '--keep-learned',
+    'remember answers in the cache folder, for next time: it only makes them faster',
+  );
 }
 
 export function addSamplingFlags(command: Command): Command {
@@ -85,6 +93,7 @@ async function loadEngine(flags: LoadFlags, signal: AbortSignal, warnings: Warni
       speculation: flags.speculation,
       memory: flags.memory,
       head: flags.head,
+      keepLearned: flags.keepLearned,
       onProgress: progress.update,
       onEvent: warnings.take,
       signal,

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { Engine } from '../engine/engine';
 import type { GenerateResult } from '../decode/result';
-import { addLoadFlags, addSamplingFlags, samplingOptions, withEngine } from './flags';
+import { addKeepFlag, addLoadFlags, addSamplingFlags, samplingOptions, withEngine } from './flags';
 import type { LoadFlags, SamplingFlags } from './flags';
 import { runCommand } from './run';
 import { Style } from './terminal';
@@ -17,7 +17,7 @@ export function addGenerateCommand(program: Command): void {
     .command('generate')
     .description('answer one prompt and end')
     .argument('[prompt]', 'the prompt; without one it is read from standard input');
-  addSamplingFlags(addLoadFlags(command))
+  addSamplingFlags(addKeepFlag(addLoadFlags(command)))
     .option('--raw', 'continue the prompt as it is, without the chat template')
     .option('--system <text>', 'a system message before the prompt')
     .option('--json', 'print the whole result as one line of JSON instead of streaming text')

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { packageRoot } from '../../lib/binding';
@@ -100,6 +100,28 @@ test('generate answers a prompt from its argument or from standard input, the sa
   const result = JSON.parse(stdout);
   expect(`${result.text}\n`).toBe(first.stdout);
   expect(result.usage.completionTokens).toBe(result.tokens.length);
+});
+
+test('what was answered is kept where that is asked for; what can not be found again is told on stderr', async () => {
+  const home = join(folder, 'keeping');
+  const asked = ['generate', 'Hello', ...model, '-n', '40'];
+  const ask = (...flags: string[]): Promise<Ended> => run([...asked, ...flags], '', { FORETOKEN_HOME: home });
+  const kept = async (): Promise<unknown[]> => {
+    const list = await run(['speculator', 'list', '--json'], '', { FORETOKEN_HOME: home });
+    return JSON.parse(list.stdout) as unknown[];
+  };
+  const first = await ask();
+  expect(await kept()).toEqual([]);
+  expect((await ask('--keep-learned')).stdout).toBe(first.stdout);
+  expect(await kept()).toHaveLength(1);
+  expect(await ask('--keep-learned')).toEqual({ ...first, stderr: '' });
+  const files = readdirSync(home, { recursive: true, encoding: 'utf8' });
+  const memory = files.filter((path) => path.endsWith('memory.safetensors'));
+  expect(memory).toHaveLength(1);
+  writeFileSync(join(home, memory[0]), 'what is this');
+  const lost = await ask('--keep-learned');
+  expect(lost.stdout).toBe(first.stdout);
+  expect(lost.stderr).toMatch(/^warning: memory and disk differ in what was learned: .+$/m);
 });
 
 test('sampling flags reach the model', async () => {
