@@ -19,7 +19,6 @@ import { demoPrompts } from './demo-prompts';
 import type { DemoPrompt } from './demo-prompts';
 import { runCommand } from './run';
 import { ProgressDisplay, Style, WrappedText, formatBytes } from './terminal';
-import { Warnings } from './warnings';
 
 interface DemoFlags extends LoadFlags {
   json?: boolean;
@@ -54,7 +53,6 @@ Examples:
 class Demo {
   readonly #flags: DemoFlags;
   readonly #signal: AbortSignal;
-  readonly #warnings = new Warnings();
   readonly #out: NodeJS.WriteStream;
   readonly #style: Style;
 
@@ -77,7 +75,6 @@ class Demo {
       }
     } finally {
       await plain.close();
-      this.#warnings.show();
     }
   }
 
@@ -128,8 +125,7 @@ class Demo {
     const { weights, threads, context } = this.#flags;
     const options: LoadOptions = { weights, threads, contextLength: context ?? 2048, maxSequences: 1 };
     try {
-      const told = { onProgress: progress.update, onEvent: this.#warnings.take };
-      return await Engine.load(path, { ...options, ...told, speculation, signal: this.#signal });
+      return await Engine.load(path, { ...options, speculation, onProgress: progress.update, signal: this.#signal });
     } finally {
       progress.stop();
     }
