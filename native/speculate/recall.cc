@@ -30,7 +30,8 @@ int sameTokensBefore(const int32_t* text, int32_t place, std::span<const int32_t
 
 }  // namespace
 
-int Neighbours::search(const TextSegment& segment, std::span<const int32_t> context, const int8_t* query, int scan) {
+int Neighbours::search(const TextSegment& segment, std::span<const int32_t> context, const int8_t* query, int scan,
+                       float handicap) {
   std::array<int32_t, kDotsAtOnce> places, dots;
   const int32_t* text = segment.data();
   int looked = 0;
@@ -49,7 +50,8 @@ int Neighbours::search(const TextSegment& segment, std::span<const int32_t> cont
     segment.dotsBefore({places.data(), static_cast<size_t>(count)}, query, dots.data());
     for (int i = 0; i < count; ++i) {
       if (dots[i] <= 0) continue;
-      offer({&segment, places[i], recallScore(dots[i], sameTokensBefore(text, places[i], context))});
+      const float likeness = recallScore(dots[i], sameTokensBefore(text, places[i], context));
+      offer({&segment, places[i], likeness, likeness - handicap});
     }
   }
   return looked;
@@ -64,12 +66,12 @@ void Neighbours::offer(const Neighbour& neighbour) {
   best_[at] = neighbour;
 }
 
-/// The same text is often known twice, to the session and to the tenant: it votes once.
+/// The same text is often known twice, to the session and to the tenant: it votes once, where it was found first.
 bool Neighbours::isRepeated(const Neighbour& neighbour) const {
   const auto keyOf = [](const Neighbour& n) { return n.segment->key(n.place - 1); };
   const int32_t next = neighbour.segment->data()[neighbour.place + 1];
   return std::any_of(best().begin(), best().end(), [&](const Neighbour& other) {
-    return other.score == neighbour.score && other.segment->data()[other.place + 1] == next &&
+    return other.likeness == neighbour.likeness && other.segment->data()[other.place + 1] == next &&
            keyOf(other) == keyOf(neighbour);
   });
 }
@@ -113,7 +115,7 @@ void RecallDrafter::search(std::span<const int32_t> context, const int8_t* query
     if (source == nullptr) continue;
     if (source == sources_.shared.back()) left = kRecallScan;  // a tenant that has learned much does not crowd it out
     for (const TextSegment* segment : source->segments()) {
-      if (segment->hasKeys()) left -= neighbours_.search(*segment, context, query, left);
+      if (segment->hasKeys()) left -= neighbours_.search(*segment, context, query, left, kElsewhere);
     }
   }
 }

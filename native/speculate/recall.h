@@ -25,21 +25,26 @@ namespace foretoken {
 constexpr int kRecallScan = 1024;
 /// Nearest places that vote.
 constexpr int kRecallVoters = 32;
+/// A text goes on as it did before more often than as others did: places of other texts must be so much more alike to
+/// count as much.
+constexpr float kElsewhere = 0.1f;
 
 /// A place in stored text that is like the present one.
 struct Neighbour {
   const TextSegment* segment;
-  int32_t place;  ///< where the token in question was said; the text behind it votes
-  float score;    ///< cosine of the keys, and a little more for every token before that is the same
+  int32_t place;   ///< where the token in question was said; the text behind it votes
+  float likeness;  ///< cosine of the keys, and a little more for every token before that is the same
+  float score;     ///< that, less what its text is held back by
 };
 
 /// The best places of several texts, best first; of equals the one found first.
 class Neighbours {
  public:
   void clear() { count_ = 0; }
-  /// Looks through the latest places of the last token of `context` in a segment, at most `scan` of them; returns how
-  /// many it looked at.
-  int search(const TextSegment& segment, std::span<const int32_t> context, const int8_t* query, int scan);
+  /// Looks through the latest places of the last token of `context` in a segment, at most `scan` of them, and holds
+  /// them back by `handicap`; returns how many it looked at.
+  int search(const TextSegment& segment, std::span<const int32_t> context, const int8_t* query, int scan,
+             float handicap = 0);
   std::span<const Neighbour> best() const { return {best_.data(), static_cast<size_t>(count_)}; }
 
  private:

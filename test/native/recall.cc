@@ -196,6 +196,46 @@ void knownTwiceVotesOnce() {
   twice.search(text, context, text.key(0).data(), 100);
   twice.search(copy, context, text.key(0).data(), 100);
   CHECK(once.best().size() == 1 && twice.best().size() == 1);
+  twice.clear();
+  twice.search(text, context, text.key(0).data(), 100);
+  twice.search(copy, context, text.key(0).data(), 100, kElsewhere);
+  CHECK(twice.best().size() == 1 && twice.best()[0].segment == &text);
+}
+
+/// Of two texts that are equally like the present one, the own one has the say; one that is more alike outvotes it.
+void theOwnTextCountsMore() {
+  Random random{std::mt19937(9)};
+  const Key state = random.key();
+  const auto text = [&](std::initializer_list<int32_t> before, int32_t next) {
+    TextSegment segment(20, KeyForm::whole);
+    for (const int32_t token : before) append(segment, token, state);
+    for (const int32_t token : {7, next, kBorder}) append(segment, token, random.key());
+    return segment;
+  };
+  const TextSegment own = text({1}, 20), other = text({2}, 30), alike = text({3, 4, 5}, 40);
+  const std::vector<int32_t> context = {3, 4, 5, 7};
+  const auto next = [&](const TextSegment& elsewhere, float handicap) {
+    Neighbours neighbours;
+    neighbours.search(elsewhere, context, state.data(), 100, handicap);
+    neighbours.search(own, context, state.data(), 100);
+    const Neighbour& best = neighbours.best()[0];
+    return best.segment->data()[best.place + 1];
+  };
+  CHECK(next(other, kElsewhere) == 20);
+  CHECK(next(other, 0) == 30);
+  CHECK(next(alike, kElsewhere) == 40);
+
+  TextSegment now(20, KeyForm::whole), twice(20, KeyForm::whole);
+  for (const int32_t token : {1, 7, 20, 4}) append(now, token, state);
+  for (const int32_t token : {2, 7, 30, kBorder, 6, 7, 30, kBorder}) append(twice, token, state);
+  append(now, 7, Key{});
+  const std::vector<int32_t> tokens(now.data(), now.data() + now.size());
+  Shelf shelf;
+  shelf.list = {&twice};
+  RecallDrafter drafter(&now);
+  drafter.share(&shelf, nullptr);
+  std::array<DraftNode, 16> nodes;
+  CHECK(drafter.draft({tokens, 0, 1}, nodes) == 2 && nodes[0].token == 20 && nodes[1].token == 30);
 }
 
 void scansTheLatestFirst() {
@@ -352,6 +392,7 @@ int main() {
   goesRoundALoop();
   knowsNothingWithoutKeys();
   knownTwiceVotesOnce();
+  theOwnTextCountsMore();
   scansTheLatestFirst();
   tenantsDoNotCrowdOutWhatShips();
   tenantsAreApart();
