@@ -196,6 +196,9 @@ FORETOKEN_INLINE void integerBlock(const Codec& codec, const InputBlock* x,
   (std::make_integer_sequence<int, kSteps>());
 }
 
+/// Smaller matrices are often in a cache from which they come without being asked for twice.
+constexpr size_t kFarBytes = size_t{2} << 20;
+
 /// sums [T][16] += blocks [first, last) of one panel times T rows.
 template <class Vector, class Codec, int T>
 inline void integerTile(const Product& p, const uint8_t* weights, int64_t first, int64_t last, int row, float* sums) {
@@ -207,9 +210,11 @@ inline void integerTile(const Product& p, const uint8_t* weights, int64_t first,
 #pragma GCC unroll kUnroll
     for (int n = 0; n < N; ++n) acc[t][n] = Vector::load(sums + (row + t) * kPanelRows + n * Vector::kRows);
   const size_t stride = p.layout.blockBytes;
+  const bool asks = row == 0, asksAgain = asks && p.layout.bytes() > kFarBytes;
   for (int64_t b = first; b < last; ++b) {
     const uint8_t* block = weights + b * stride;
-    if (row == 0) prefetchBlock(block, stride);
+    if (asks) prefetchBlock(block, stride);
+    if (asksAgain) prefetchBlockSoon(block, stride);
     integerBlock<Vector, Codec, T>(Codec{block}, rows + b * kGroupRows, acc);
   }
 #pragma GCC unroll kUnroll

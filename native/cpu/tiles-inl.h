@@ -14,6 +14,13 @@ inline void prefetchBlock(const uint8_t* block, size_t bytes) {
   for (size_t line = 0; line < bytes; line += 64) prefetch(block + line + kAhead);
 }
 
+/// Asks again for what is about to be multiplied: with several rows, loads that find their line in the second level only
+/// would wait for the slots that what is on its way from memory holds.
+inline void prefetchBlockSoon(const uint8_t* block, size_t bytes) {
+  constexpr size_t kAhead = 768;
+  for (size_t line = 0; line < bytes; line += 64) prefetchSoon(block + line + kAhead);
+}
+
 /// Calls f.operator()<T>(row) for tiles of at most `max` rows, as equal as they can be.
 template <int max, class F>
 inline void forTiles(int count, F&& f) {

@@ -105,6 +105,8 @@ inline V16 oddFloats(const float* p) {
 }
 /// Into the second level: the first has too few slots for all that must be on its way.
 inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
+/// From there into the first.
+inline void prefetchSoon(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
 // One register's share of sixteen lanes, for the innermost loops: compilers keep plain arrays of these in registers.
 using Part = __m512;
@@ -227,6 +229,7 @@ inline V16 oddFloats(const float* p) {
           everyOther<0xdd>(_mm256_loadu_ps(p + 16), _mm256_loadu_ps(p + 24))};
 }
 inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+inline void prefetchSoon(const void*) {}  // `prefetch` has brought it there
 
 using Part = __m256;
 constexpr int kParts = 2;
@@ -360,6 +363,7 @@ inline V16 oddFloats(const float* p) {
   return lanes([&](int i) { return p[2 * i + 1]; });
 }
 inline void prefetch(const void*) {}
+inline void prefetchSoon(const void*) {}
 
 using Part = V16;
 constexpr int kParts = 1;

@@ -17,7 +17,7 @@ struct __m512 {
 struct __m512i {
   uint32_t x[16];
 };
-enum { _CMP_UNORD_Q = 3, _CMP_GE_OQ = 29, _MM_HINT_T1 = 2 };
+enum { _CMP_UNORD_Q = 3, _CMP_GE_OQ = 29, _MM_HINT_T1 = 2, _MM_HINT_T0 = 3 };
 
 template <class V, class F>
 V emulate(F f) {
