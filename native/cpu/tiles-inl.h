@@ -14,8 +14,8 @@ inline void prefetchBlock(const uint8_t* block, size_t bytes) {
   for (size_t line = 0; line < bytes; line += 64) prefetch(block + line + kAhead);
 }
 
-/// Asks again for what is about to be multiplied: with several rows, loads that find their line in the second level only
-/// would wait for the slots that what is on its way from memory holds.
+/// Asks again for what is about to be multiplied: with several rows, loads that find their line in the second level
+/// only would wait for the slots that what is on its way from memory holds.
 inline void prefetchBlockSoon(const uint8_t* block, size_t bytes) {
   constexpr size_t kAhead = 768;
   for (size_t line = 0; line < bytes; line += 64) prefetchSoon(block + line + kAhead);
