@@ -227,7 +227,7 @@ void theOwnTextCountsMore() {
 
   TextSegment now(20, KeyForm::whole), twice(20, KeyForm::whole);
   for (const int32_t token : {1, 7, 20, 4}) append(now, token, state);
-  for (const int32_t token : {2, 7, 30, kBorder, 6, 7, 30, kBorder}) append(twice, token, state);
+  for (const int32_t token : {2, 7, 30, kBorder, 6, 7, 30, kBorder}) append(twice, token, near(state, random, 1));
   append(now, 7, Key{});
   const std::vector<int32_t> tokens(now.data(), now.data() + now.size());
   Shelf shelf;
