@@ -15,6 +15,9 @@ inline void pause() {
 #endif
 }
 
+/// Looks without a pause between them, a microsecond or two: most waits are shorter, and a pause is as long as it takes
+/// what has been written to come here.
+constexpr int kEagerSpins = 1000;
 /// Some hundred microseconds: the serial parts of a pass and what comes between two passes take less.
 constexpr int kSpins = 4000;
 /// Taking a chunk costs some ten nanoseconds; the chunks of a matrix product on one row take a microsecond and more.
@@ -46,10 +49,10 @@ uint32_t ThreadPool::await(const std::atomic<uint32_t>& value, Condition&& met) 
   for (int i = 0;; ++i) {
     const uint32_t now = value.load(std::memory_order_acquire);
     if (met(now)) return now;
-    if (i < spins_)
-      pause();
-    else
+    if (i >= spins_)
       value.wait(now, std::memory_order_acquire);
+    else if (i >= kEagerSpins)
+      pause();
   }
 }
 
@@ -60,10 +63,16 @@ void ThreadPool::dispatch(int64_t items, const void* job, Entry entry) {
   for (int thread = 0; thread < threads_; ++thread) {
     Share& share = shares_[thread];
     share.chunks = chunks, share.items = items, share.job = job, share.entry = entry;
-    share.left.store(range(int64_t{chunks} * thread / threads_, int64_t{chunks} * (thread + 1) / threads_));
-    share.left.notify_one();  // a load and nothing more unless its thread sleeps
+    share.left.store(range(int64_t{chunks} * thread / threads_, int64_t{chunks} * (thread + 1) / threads_),
+                     std::memory_order_release);
   }
-  const uint32_t others = static_cast<uint32_t>(chunks - takeAll(0));
+  // Other cores hold these lines: one wait until they have let go of all of them.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  for (int thread = 1; thread < threads_; ++thread)
+    shares_[thread].left.notify_one();  // a load and nothing more unless its thread sleeps
+  int own = 0;
+  for (int i = 0; i < threads_; ++i) own += takeAll(0, i);
+  const uint32_t others = static_cast<uint32_t>(chunks - own);
   await(finished_, [&](uint32_t finished) { return finished == others; });
 }
 
@@ -71,21 +80,21 @@ void ThreadPool::work(int thread) {
   for (;;) {
     const auto called = [](uint32_t left) { return firstOf(left) < endOf(left) || left == kStop; };
     if (await(shares_[thread].left, called) == kStop) return;
-    if (const int done = takeAll(thread)) {
+    for (int i = 0; i < threads_; ++i) {
+      const int done = takeAll(thread, i);
+      if (done == 0) continue;
       finished_.fetch_add(static_cast<uint32_t>(done));
       finished_.notify_one();
     }
   }
 }
 
-/// Does chunks until none is left, first of its own share, then of others'; returns how many.
-int ThreadPool::takeAll(int thread) {
+/// Does chunks of the share of the thread that is so many after this one until none is left; returns how many.
+int ThreadPool::takeAll(int thread, int after) {
   int done = 0;
-  for (int i = 0; i < threads_; ++i) {
-    Share& share = shares_[(thread + i) % threads_];
-    for (int64_t chunk; (chunk = take(share, i == 0)) >= 0; ++done)
-      share.entry(share.job, share.items * chunk / share.chunks, share.items * (chunk + 1) / share.chunks, thread);
-  }
+  Share& share = shares_[(thread + after) % threads_];
+  for (int64_t chunk; (chunk = take(share, after == 0)) >= 0; ++done)
+    share.entry(share.job, share.items * chunk / share.chunks, share.items * (chunk + 1) / share.chunks, thread);
   return done;
 }
 

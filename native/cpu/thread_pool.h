@@ -43,7 +43,7 @@ class ThreadPool {
   using Entry = void (*)(const void* job, int64_t first, int64_t last, int thread);
 
   /// What a thread has to do. Everything behind `left` may be read by who has taken a chunk, until that chunk is done.
-  struct alignas(64) Share {
+  struct alignas(128) Share {
     std::atomic<uint32_t> left{0};  ///< chunks not taken yet: the first in the low half, the end in the high half
     int chunks;                     ///< of the whole loop
     int64_t items;
@@ -53,7 +53,7 @@ class ThreadPool {
 
   void dispatch(int64_t items, const void* job, Entry entry);
   void work(int thread);
-  int takeAll(int thread);
+  int takeAll(int thread, int after);
   static int take(Share& share, bool own);
   template <class Condition>
   uint32_t await(const std::atomic<uint32_t>& value, Condition&& met) const;
@@ -61,7 +61,7 @@ class ThreadPool {
   int threads_;
   int spins_;  ///< how often to look before going to sleep; 0 when there are more threads than CPUs
   std::unique_ptr<Share[]> shares_;
-  alignas(64) std::atomic<uint32_t> finished_{0};  ///< chunks that threads other than the caller have done
+  alignas(128) std::atomic<uint32_t> finished_{0};  ///< chunks that threads other than the caller have done
   std::vector<std::thread> workers_;
 };
 
