@@ -30,8 +30,14 @@ inline void finishGated(const Product& p, int64_t panel, int row, int rows, cons
   float activated[2 * kPairs];
   const V16 gate = evenFloats(sums);
   store(activated, mul(p.epilogue == Epilogue::geglu ? gelu(gate) : silu(gate), oddFloats(sums)));
-  for (int t = 0; t < rows; ++t)
-    for (int64_t i = 0; i < count; ++i) p.out[(row + t) * p.outWidth + first + i] = activated[t * kPairs + i];
+  for (int t = 0; t < rows; ++t) {
+    float* const out = p.out + (row + t) * p.outWidth + first;
+    const float* const from = activated + t * kPairs;
+    if (count == kPairs)  // one store
+      __builtin_memcpy(out, from, sizeof(float) * kPairs);
+    else
+      __builtin_memcpy(out, from, sizeof(float) * count);
+  }
 }
 
 /// Writes the sixteen results of one panel and one input row, as many as exist.

@@ -111,6 +111,12 @@ struct Avx2 {
     __builtin_memcpy(block.words + 1, &sum, sizeof(sum));
   }
 
+  static constexpr int kBlocks = 1;
+  template <int>
+  static void quantise(Format format, const V16 (&values)[1][2], InputBlock* block) {
+    quantiseBlock<Avx2>(format, values[0][0], values[0][1], *block);
+  }
+
   static void prepareBf16(Format format, const float* in, int64_t cols, const float* norm, float eps, uint8_t* out) {
     prepareRounded(in, cols, norm, eps, format == Format::fp8 ? kFp8InputScale : 1.0f, out);
   }

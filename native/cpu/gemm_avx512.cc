@@ -88,18 +88,54 @@ struct Avx512 {
     static Float times(Sum s, const Factor& f) { return fma(_mm512_castsi512_ps(s), f.scale, f.start); }
   };
 
-  /// Start values, less offset times the sum of the codes, of each half (nvfp4) or of all; q4_1: the sum of the inputs
-  /// in the second word.
-  static void writeBlock(Format format, V16 low, V16 high, InputBlock& block) {
-    const auto codes = [](V16 values) { return _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(values.x)); };
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(block.codes), codes(low));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(block.codes + 16), codes(high));
-    const bool halves = format == Format::nvfp4;
-    const float offset = static_cast<float>(offsetOf(format));
-    const float sum = sumLanes(halves ? low : foretoken::add(low, high));
-    const float second = halves ? kStart - offset * sumLanes(high) : sum * block.scale;
-    const float words[2] = {kStart - offset * sum, second};
-    __builtin_memcpy(block.words, words, sizeof(words));
+  static constexpr int kBlocks = 4;
+  /// Words of a block: start values, less offset times the sum of the codes, of each half (nvfp4) or of all; q4_1: the
+  /// sum of the inputs in the second word.
+  template <int T>
+  static void quantise(Format format, const V16 (&values)[T][2], InputBlock* blocks) {
+    __m512 most[kBlocks] = {};
+    for (int b = 0; b < T; ++b) most[b] = magnitudes(values[b][0], values[b][1]).x;
+    const __m128 amax = _mm512_castps512_ps128(foldLanes(most, [](__m512 x, __m512 y) { return _mm512_max_ps(x, y); }));
+    const __m128 scale = _mm_div_ps(amax, _mm_set1_ps(127.0f));
+    const __m128 inverse =
+        _mm_and_ps(_mm_div_ps(_mm_set1_ps(127.0f), amax), _mm_cmpgt_ps(amax, _mm_set1_ps(0x1p-120f)));
+    float factors[kBlocks];
+    _mm_storeu_ps(factors, inverse);
+    __m512i codes[2][kBlocks] = {};
+    for (int b = 0; b < T; ++b)
+      for (int half = 0; half < 2; ++half) {
+        codes[half][b] = _mm512_cvtps_epi32(_mm512_mul_ps(values[b][half].x, broadcast(factors[b])));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(blocks[b * kGroupRows].codes + 16 * half),
+                         _mm512_cvtsepi32_epi8(codes[half][b]));
+      }
+    const __m128 offset = _mm_set1_ps(static_cast<float>(offsetOf(format)));
+    const auto startOf = [&](__m128 sum) { return _mm_sub_ps(_mm_set1_ps(kStart), _mm_mul_ps(offset, sum)); };
+    __m128 first, second;
+    if (format == Format::nvfp4) {
+      first = startOf(sumsOf(codes[0]));
+      second = startOf(sumsOf(codes[1]));
+    } else {
+      for (int b = 0; b < T; ++b) codes[0][b] = _mm512_add_epi32(codes[0][b], codes[1][b]);
+      const __m128 sum = sumsOf(codes[0]);
+      first = startOf(sum);
+      second = _mm_mul_ps(sum, scale);
+    }
+    float words[3][kBlocks];
+    _mm_storeu_ps(words[0], scale), _mm_storeu_ps(words[1], first), _mm_storeu_ps(words[2], second);
+    for (int b = 0; b < T; ++b) {
+      InputBlock& block = blocks[b * kGroupRows];
+      block.scale = words[0][b];
+      __builtin_memcpy(block.words, words[1] + b, sizeof(float));
+      __builtin_memcpy(block.words + 1, words[2] + b, sizeof(float));
+    }
+  }
+  static __m128 sumsOf(const __m512i (&codes)[kBlocks]) {
+    const auto add = [](__m512 x, __m512 y) {
+      return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x), _mm512_castps_si512(y)));
+    };
+    __m512 words[kBlocks];
+    for (int b = 0; b < kBlocks; ++b) words[b] = _mm512_castsi512_ps(codes[b]);
+    return _mm_cvtepi32_ps(_mm_castps_si128(_mm512_castps512_ps128(foldLanes(words, add))));
   }
 
   /// bf16 values in the order of the columns.

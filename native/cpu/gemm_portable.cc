@@ -8,6 +8,12 @@
 namespace foretoken {
 namespace {
 
+/// Rounds |x| < 2^22 to the nearest integer, ties to even.
+inline V16 rint(const V16& x) {
+  const V16 magic = broadcast(12582912.0f);
+  return sub(add(x, magic), magic);
+}
+
 struct Portable {
   static constexpr int kRows = 16, kVectors = 1, kTile = 2, kFloatTile = 2;
   static constexpr float kFp8Unscale = 1.0f;
@@ -92,9 +98,10 @@ struct Portable {
 
   /// -offset * sum of the codes, of each half (nvfp4) or of all; q4_1: the sum of the inputs in the second word.
   static void writeBlock(Format format, const V16& low, const V16& high, InputBlock& block) {
+    const V16 rounded[2] = {rint(low), rint(high)};
     int32_t sums[2] = {};
     for (int i = 0; i < kBlockCols; ++i) {
-      const float value = i < kLanes ? low.x[i] : high.x[i - kLanes];
+      const float value = rounded[i / kLanes].x[i % kLanes];
       block.codes[i] = static_cast<int8_t>(value == value ? value : 0.0f);
       sums[i / kLanes] += block.codes[i];
     }
@@ -102,6 +109,12 @@ struct Portable {
     block.words[0] = -offsetOf(format) * sums[0];
     block.words[1] = format == Format::q4_1 ? static_cast<int32_t>(floatBits(static_cast<float>(sums[0]) * block.scale))
                                             : -offsetOf(format) * sums[1];
+  }
+
+  static constexpr int kBlocks = 1;
+  template <int>
+  static void quantise(Format format, const V16 (&values)[1][2], InputBlock* block) {
+    quantiseBlock<Portable>(format, values[0][0], values[0][1], *block);
   }
 
   static void prepareBf16(Format, const float* in, int64_t cols, const float* norm, float eps, uint8_t* out) {

@@ -3,6 +3,7 @@
 // The sum of squares runs in sixteen lanes (column mod 16) that are then added in V16's fixed order.
 #pragma once
 #include "cpu/kernels.h"
+#include "cpu/tiles-inl.h"
 #include "cpu/vector_math-inl.h"
 
 namespace foretoken {
@@ -43,9 +44,8 @@ inline V16 loadUpTo(const float* in, int64_t k, int64_t cols) {
   return load(part);
 }
 
-/// 1 / sqrt(mean of squares + eps); 1 without a norm.
-inline float normFactor(const float* in, int64_t cols, const float* norm, float eps) {
-  if (!norm) return 1.0f;
+/// 1 / sqrt(mean of squares + eps).
+inline float normFactor(const float* in, int64_t cols, float eps) {
   V16 sum = broadcast(0.0f);
   for (int64_t k = 0; k < cols; k += kLanes) {
     const V16 x = loadUpTo(in, k, cols);
@@ -54,47 +54,68 @@ inline float normFactor(const float* in, int64_t cols, const float* norm, float 
   return 1.0f / __builtin_sqrtf(sumLanes(sum) / static_cast<float>(cols) + eps);
 }
 
-inline V16 normalised(const float* in, int64_t k, int64_t cols, const float* norm, V16 factor) {
-  const V16 x = loadUpTo(in, k, cols);
-  return norm ? mul(mul(x, factor), loadUpTo(norm, k, cols)) : x;
+/// An input row, normalised if it is to be: sixteen values from column k on. In `whole` rows there are as many.
+template <bool whole, bool normed>
+struct InputRow {
+  const float *in, *norm;
+  int64_t cols;
+  V16 factor;
+
+  V16 operator()(int64_t k) const {
+    const auto get = [&](const float* p) { return whole ? load(p + k) : loadUpTo(p, k, cols); };
+    return normed ? mul(mul(get(in), factor), get(norm)) : get(in);
+  }
+};
+
+/// Calls use(row) with the row as it is best read.
+template <class Use>
+inline void readRow(const float* in, int64_t cols, const float* norm, float eps, Use&& use) {
+  const V16 factor = broadcast(norm ? normFactor(in, cols, eps) : 1.0f);
+  if (cols % kBlockCols != 0)
+    norm ? use(InputRow<false, true>{in, norm, cols, factor}) : use(InputRow<false, false>{in, norm, cols, factor});
+  else
+    norm ? use(InputRow<true, true>{in, norm, cols, factor}) : use(InputRow<true, false>{in, norm, cols, factor});
 }
 
-/// Largest magnitude; NaN counts as nothing.
-inline float maxMagnitude(V16 a, V16 b) {
-  const V16 zero = broadcast(0.0f);
-  return maxLanes(max(max(max(a, sub(zero, a)), zero), max(max(b, sub(zero, b)), zero)));
-}
-
-/// Rounds |x| < 2^22 to the nearest integer, ties to even.
-inline V16 rint(V16 x) {
-  const V16 magic = broadcast(12582912.0f);
-  return sub(add(x, magic), magic);
-}
+/// Largest magnitudes, lane by lane; NaN counts as nothing.
+inline V16 magnitudes(V16 a, V16 b) { return max(magnitude(b), max(magnitude(a), broadcast(0.0f))); }
 
 /// What is added to a format's integer codes to make them unsigned.
 constexpr int offsetOf(Format format) {
   return format == Format::q4_0 ? 8 : format == Format::q8_0 ? 128 : format == Format::q4_1 ? 0 : 12;
 }
 
-/// `Vector::writeBlock` takes the rounded values of a block, whose scale is there already.
+/// What `Vector::quantise` does with a block where it takes one at a time; `Vector::writeBlock` rounds the values of
+/// one whose scale is there already to the nearest integers, ties to even.
 template <class Vector>
-void prepareInteger(Format format, const float* in, int64_t cols, const float* norm, float eps, InputBlock* block) {
-  const V16 factor = broadcast(normFactor(in, cols, norm, eps));
-  for (int64_t k = 0; k < cols; k += kBlockCols, block += kGroupRows) {
-    const V16 low = normalised(in, k, cols, norm, factor), high = normalised(in, k + kLanes, cols, norm, factor);
-    const float amax = maxMagnitude(low, high);
-    block->scale = amax / 127.0f;
-    const V16 inverse = broadcast(amax > 0x1p-120f ? 127.0f / amax : 0.0f);
-    Vector::writeBlock(format, rint(mul(low, inverse)), rint(mul(high, inverse)), *block);
-  }
+void quantiseBlock(Format format, V16 low, V16 high, InputBlock& block) {
+  const float amax = maxLanes(magnitudes(low, high));
+  block.scale = amax / 127.0f;
+  const V16 inverse = broadcast(amax > 0x1p-120f ? 127.0f / amax : 0.0f);
+  Vector::writeBlock(format, mul(low, inverse), mul(high, inverse), block);
+}
+
+/// `Vector::quantise` takes up to kBlocks blocks at once, which come to lie kGroupRows apart.
+template <class Vector>
+void prepareInteger(Format format, const float* in, int64_t cols, const float* norm, float eps, InputBlock* blocks) {
+  readRow(in, cols, norm, eps, [&](const auto& row) {
+    forTiles<Vector::kBlocks>(static_cast<int>(blocksOf(cols)), [&]<int T>(int first) {
+      V16 values[T][2];
+#pragma GCC unroll 4
+      for (int b = 0; b < T; ++b)
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; ++half) values[b][half] = row((first + b) * kBlockCols + half * kLanes);
+      Vector::template quantise<T>(format, values, blocks + first * kGroupRows);
+    });
+  });
 }
 
 /// Calls store(column, sixteen values) over the padded row.
 template <class Store>
 inline void forNormalised(const float* in, int64_t cols, const float* norm, float eps, Store&& store) {
-  const V16 factor = broadcast(normFactor(in, cols, norm, eps));
-  const int64_t padded = (cols + kBlockCols - 1) / kBlockCols * kBlockCols;
-  for (int64_t k = 0; k < padded; k += kLanes) store(k, normalised(in, k, cols, norm, factor));
+  readRow(in, cols, norm, eps, [&](const auto& row) {
+    for (int64_t k = 0; k < blocksOf(cols) * kBlockCols; k += kLanes) store(k, row(k));
+  });
 }
 
 inline void prepareFloat(const float* in, int64_t cols, const float* norm, float eps, uint8_t* out) {

@@ -38,6 +38,9 @@ inline V16 sub(V16 a, V16 b) { return {_mm512_sub_ps(a.x, b.x)}; }
 inline V16 div(V16 a, V16 b) { return {_mm512_div_ps(a.x, b.x)}; }
 /// a > b ? a : b, which is b where either is NaN.
 inline V16 max(V16 a, V16 b) { return {_mm512_max_ps(a.x, b.x)}; }
+inline V16 magnitude(V16 a) {
+  return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a.x), _mm512_set1_epi32(0x7fffffff)))};
+}
 /// value where x >= bound, else +0 (also where x is NaN).
 inline V16 whereAtLeast(V16 x, V16 bound, V16 value) {
   return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x.x, bound.x, _CMP_GE_OQ), value.x)};
@@ -74,6 +77,16 @@ inline float foldLanes(__m512 x, F&& combine) {
   x = combine(x, _mm512_shuffle_f32x4(x, x, 0xb1));
   x = combine(x, _mm512_shuffle_ps(x, x, 0x4e));
   return _mm512_cvtss_f32(combine(x, _mm512_shuffle_ps(x, x, 0xb1)));
+}
+/// The folds of four vectors, in whatever order, each in every fourth lane.
+template <class F>
+inline __m512 foldLanes(const __m512 (&x)[4], F&& combine) {
+  const auto pairs = [&](__m512 a, __m512 b) {
+    return combine(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xdd));
+  };
+  __m512 four = pairs(pairs(x[0], x[1]), pairs(x[2], x[3]));
+  four = combine(four, _mm512_shuffle_f32x4(four, four, 0x4e));
+  return combine(four, _mm512_shuffle_f32x4(four, four, 0xb1));
 }
 /// Sum of the lanes in the fixed order ((i, i + 8), then + 4, + 2, + 1).
 inline float sumLanes(V16 a) {
@@ -150,6 +163,10 @@ inline V16 add(V16 a, V16 b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(
 inline V16 sub(V16 a, V16 b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
 inline V16 div(V16 a, V16 b) { return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)}; }
 inline V16 max(V16 a, V16 b) { return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)}; }
+inline V16 magnitude(V16 a) {
+  const __m256 sign = _mm256_set1_ps(-0.0f);
+  return {_mm256_andnot_ps(sign, a.lo), _mm256_andnot_ps(sign, a.hi)};
+}
 inline V16 whereAtLeast(V16 x, V16 bound, V16 value) {
   return {_mm256_and_ps(_mm256_cmp_ps(x.lo, bound.lo, _CMP_GE_OQ), value.lo),
           _mm256_and_ps(_mm256_cmp_ps(x.hi, bound.hi, _CMP_GE_OQ), value.hi)};
@@ -302,6 +319,9 @@ inline V16 div(const V16& a, const V16& b) {
 }
 inline V16 max(const V16& a, const V16& b) {
   return lanes([&](int i) { return a.x[i] > b.x[i] ? a.x[i] : b.x[i]; });
+}
+inline V16 magnitude(const V16& a) {
+  return lanes([&](int i) { return fromBits(bits(a.x[i]) & 0x7fffffffu); });
 }
 inline V16 whereAtLeast(const V16& x, const V16& bound, const V16& value) {
   return lanes([&](int i) { return x.x[i] >= bound.x[i] ? value.x[i] : 0.0f; });

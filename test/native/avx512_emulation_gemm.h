@@ -103,6 +103,42 @@ inline __m512 _mm512_dpbf16_ps(__m512 sum, __m512bh a, __m512bh b) {
   });
 }
 
+// Four lanes, for what is computed once per block.
+struct __m128 {
+  float x[4];
+};
+template <class F>
+__m128 emulateFour(F f) {
+  return {{f(0), f(1), f(2), f(3)}};
+}
+inline __m128 _mm512_castps512_ps128(__m512 a) {
+  return emulateFour([&](int i) { return a.x[i]; });
+}
+inline __m128i _mm_castps_si128(__m128 a) { return reinterpret<__m128i>(a); }
+inline void _mm_storeu_ps(float* p, __m128 a) { std::memcpy(p, a.x, 16); }
+inline __m128 _mm_set1_ps(float v) {
+  return emulateFour([&](int) { return v; });
+}
+inline __m128 _mm_sub_ps(__m128 a, __m128 b) {
+  return emulateFour([&](int i) { return a.x[i] - b.x[i]; });
+}
+inline __m128 _mm_mul_ps(__m128 a, __m128 b) {
+  return emulateFour([&](int i) { return a.x[i] * b.x[i]; });
+}
+inline __m128 _mm_div_ps(__m128 a, __m128 b) {
+  return emulateFour([&](int i) { return a.x[i] / b.x[i]; });
+}
+inline __m128 _mm_cmpgt_ps(__m128 a, __m128 b) {
+  return emulateFour([&](int i) { return bitsFloat(a.x[i] > b.x[i] ? ~0u : 0u); });
+}
+inline __m128 _mm_and_ps(__m128 a, __m128 b) {
+  return emulateFour([&](int i) { return bitsFloat(floatBits(a.x[i]) & floatBits(b.x[i])); });
+}
+inline __m128 _mm_cvtepi32_ps(__m128i a) {
+  const __m128 words = reinterpret<__m128>(a);
+  return emulateFour([&](int i) { return static_cast<float>(static_cast<int32_t>(floatBits(words.x[i]))); });
+}
+
 // What tiles are made with.
 using __mmask64 = uint64_t;
 inline __m512i _mm512_load_si512(const void* p) { return _mm512_loadu_si512(p); }
