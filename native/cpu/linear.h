@@ -1,5 +1,10 @@
 // One matrix product over all threads: input rows are normalised and rounded, then every thread computes its panels.
+//
+// Few rows every thread prepares for itself: what another core has written takes longer to come here than computing it
+// again, and nobody waits for anybody.
 #pragma once
+#include <memory>
+
 #include "common/memory.h"
 #include "cpu/kernels.h"
 #include "cpu/thread_pool.h"
@@ -24,21 +29,32 @@ struct InputRows {
 
 class Linear {
  public:
-  Linear(ThreadPool& threads, const Kernels& kernels) : threads_(threads), kernels_(kernels) {}
+  Linear(ThreadPool& threads, const Kernels& kernels)
+      : threads_(threads), kernels_(kernels), own_(new Own[threads.size()]) {}
 
   /// Makes room for so many rows and columns, so that run never allocates.
   void reserve(int64_t rows, int64_t cols);
 
-  /// out[i] (epilogue)= W · norm(in[i]) for i < count; out rows are `outWidth` apart.
+  /// out[i] (epilogue)= W · norm(in[i]) for i < count; out rows are `outWidth` apart. `out` must not be read as input.
   void run(const PackedMatrix&, const InputRows&, int count, float* out, int64_t outWidth, Epilogue);
 
  private:
+  /// What a thread alone writes.
+  struct alignas(128) Own {
+    uint64_t product = 0;  ///< the last one whose rows it has prepared for itself
+  };
+
+  size_t preparedBytes(int64_t rows) const;
+
   ThreadPool& threads_;
   const Kernels& kernels_;
   int64_t rows_ = 0, cols_ = 0;
-  Memory prepared_;  ///< rows as kernels read them
-  Memory scratch_;   ///< scratchBytes_ for each thread
-  size_t scratchBytes_ = 0;
+  Memory prepared_;     ///< rows as kernels read them
+  Memory ownPrepared_;  ///< few of them, ownPreparedBytes_ for each thread
+  Memory scratch_;      ///< scratchBytes_ for each thread
+  size_t ownPreparedBytes_ = 0, scratchBytes_ = 0;
+  std::unique_ptr<Own[]> own_;
+  uint64_t product_ = 0;  ///< counts them
 };
 
 }  // namespace foretoken
