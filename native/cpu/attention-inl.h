@@ -262,8 +262,8 @@ struct SplitResult {
 };
 
 inline SplitResult resultOf(const ItemView& v, int split) {
-  if (v.tile.partials < 0) return {v.s.splitMost, v.s.splitTotal, v.s.sums};
-  const int64_t entry = v.tile.partials + static_cast<int64_t>(v.firstHead()) * v.rows * v.splits() + split * v.queries;
+  if (v.item.partials < 0) return {v.s.splitMost, v.s.splitTotal, v.s.sums};
+  const int64_t entry = v.item.partials + static_cast<int64_t>(split) * v.queries;
   return {v.job.partialMost + entry, v.job.partialTotal + entry, v.job.partialSums + entry * v.job.kv.valueStride};
 }
 
@@ -402,7 +402,7 @@ inline void finish(const ItemView& v) {
 template <class Products>
 inline void attendBy(const AttentionJob& job, const AttentionItem& item, AttentionScratch& scratch) {
   const ItemView v(job, item, scratch);
-  const bool whole = v.tile.partials < 0;
+  const bool whole = v.item.partials < 0;
   findQueries(v);
   if (whole) startTotals(v);
   const Products products(v);

@@ -18,7 +18,6 @@ constexpr int kTileSpread = 2 * kPageSize;
 constexpr int64_t kPartialBytes = int64_t{32} << 20;
 
 int divideUp(int a, int b) { return (a + b - 1) / b; }
-int splitsOf(const AttentionTile& tile) { return divideUp(tile.longest, kSplit); }
 
 /// Calls visit(begin, count) for everything of a pass that its plan and rotary table depend on.
 template <class Visit>
@@ -60,6 +59,7 @@ Attention::Attention(const AttentionKernels& kernels, const KvShape& shape, Thre
   tiles_.reserve(kUsualRows);
   sides_.reserve(kUsualRows);
   items_.reserve(static_cast<size_t>(kUsualRows) * shape.kvHeads);
+  cut_.reserve(mergeCapacity_);
 }
 
 bool Attention::planned(const Pass& pass, int heads, const Rope& rope) const {
@@ -117,13 +117,13 @@ void Attention::planTiles(const Pass& pass, int group, int kvHeads) {
   sides_.clear();
   for (int row = 0; row < pass.rows; ++row) {
     const int base = pass.base[row], ancestors = pass.ancestorBegin[row + 1] - pass.ancestorBegin[row];
-    AttentionTile alone = {row, row + 1, base, base, base + ancestors, static_cast<int>(sides_.size()), 0, -1};
+    AttentionTile alone = {row, row + 1, base, base, base + ancestors, static_cast<int>(sides_.size()), 0};
     if (!tiles_.empty()) {
       AttentionTile& tile = tiles_.back();
       const int shared = std::min(tile.shared, base), paged = std::max(tile.paged, base);
       if (row - tile.rowBegin < limit && pass.sequence[row] == pass.sequence[tile.rowBegin] &&
           paged - shared <= kTileSpread && tile.sideEnd - tile.sideBegin + ancestors <= kTileSides) {
-        alone = {tile.rowBegin, row + 1, shared, paged, std::max(tile.longest, alone.longest), tile.sideBegin, 0, -1};
+        alone = {tile.rowBegin, row + 1, shared, paged, std::max(tile.longest, alone.longest), tile.sideBegin, 0};
         tiles_.pop_back();
       }
     }
@@ -148,49 +148,52 @@ void Attention::addSides(const Pass& pass, int row) {
   tile.sideEnd = static_cast<int>(sides_.size());
 }
 
-/// Items of one tile and KV head, `chunk` splits each.
-void Attention::addItems(int tile, int kvHead, int group, int chunk) {
-  const int splits = splitsOf(tiles_[tile]), parts = divideUp(splits, chunk);
-  for (int head = 0; head < group; head += kItemHeads) {
-    const int merge = tiles_[tile].partials >= 0 ? mergesUsed_++ : -1;
-    for (int split = 0; split < splits; split += chunk)
-      items_.push_back({tile, kvHead, head, std::min(group, head + kItemHeads), split, std::min(splits, split + chunk),
-                        merge, parts});
-  }
-}
+int Attention::splitsOf(const AttentionItem& item) const { return divideUp(tiles_[item.tile].longest, kSplit); }
 
-/// Cuts rows across threads only where there are too few tiles and heads to go round. How it is cut never changes a
-/// bit.
+/// Each tile's heads, whole. What does not go round among too few threads is cut: that never changes a bit.
 void Attention::planItems(int heads, int kvHeads) {
-  const int group = heads / kvHeads, parts = kvHeads * divideUp(group, kItemHeads);
-  int64_t whole = static_cast<int64_t>(tiles_.size()) * parts, pieces = 0, entries = 0;
-  for (const AttentionTile& tile : tiles_) {
-    pieces += static_cast<int64_t>(splitsOf(tile)) * parts;
-    entries += static_cast<int64_t>(splitsOf(tile)) * (tile.rowEnd - tile.rowBegin) * heads;
-  }
-  const int wanted = kItemsPerThread * threads_.size();
-  const bool cut = threads_.size() > 1 && whole < wanted && whole <= mergeCapacity_ && entries <= partialCapacity_;
-  const int chunk = cut ? static_cast<int>(std::max<int64_t>(1, pieces / wanted)) : 1 << 20;
+  const int group = heads / kvHeads, threads = threads_.size();
   items_.clear();
-  mergesUsed_ = 0;
-  entries = 0;
-  for (int t = static_cast<int>(tiles_.size()) - 1; t >= 0; --t) {
-    AttentionTile& tile = tiles_[t];
-    if (splitsOf(tile) > chunk) {
-      tile.partials = entries;
-      entries += static_cast<int64_t>(splitsOf(tile)) * (tile.rowEnd - tile.rowBegin) * heads;
-    }
-    for (int kvHead = 0; kvHead < kvHeads; ++kvHead) addItems(t, kvHead, group, chunk);
-  }
+  for (int t = static_cast<int>(tiles_.size()) - 1; t >= 0; --t)
+    for (int kvHead = 0; kvHead < kvHeads; ++kvHead)
+      for (int head = 0; head < group; head += kItemHeads)
+        items_.push_back(
+            {t, kvHead, head, std::min(group, head + kItemHeads), 0, divideUp(tiles_[t].longest, kSplit), -1, -1, 1});
   // Long items first: the short ones fill the gaps at the end.
   const auto cost = [this](const AttentionItem& item) {
     const AttentionTile& tile = tiles_[item.tile];
-    const int positions = std::min(tile.longest, item.splitEnd * kSplit) - item.splitBegin * kSplit;
-    return static_cast<int64_t>(positions) * (tile.rowEnd - tile.rowBegin) * (item.headEnd - item.headBegin);
+    return static_cast<int64_t>(tile.longest) * (tile.rowEnd - tile.rowBegin) * (item.headEnd - item.headBegin);
   };
   std::sort(items_.begin(), items_.end(),
             [&](const AttentionItem& a, const AttentionItem& b) { return cost(a) > cost(b); });
-  for (int i = 0; i < mergesUsed_; ++i) finished_[i].store(0, std::memory_order_relaxed);
+  const int whole = static_cast<int>(items_.size());
+  if (threads > 1 && whole < kItemsPerThread * threads) cutItems(whole < threads ? 0 : whole - whole % threads);
+}
+
+/// Cuts items from `first` on into pieces for all threads.
+void Attention::cutItems(size_t first) {
+  const std::vector<AttentionItem>::iterator begin = items_.begin() + first;
+  int pieces = 0;
+  for (auto item = begin; item != items_.end(); ++item) pieces += splitsOf(*item);
+  const int chunk = std::max(1, pieces / (kItemsPerThread * threads_.size()));
+  cut_.assign(begin, items_.end());
+  items_.erase(begin, items_.end());
+  int64_t entries = 0;
+  int merges = 0;
+  for (AttentionItem item : cut_) {
+    const int splits = splitsOf(item), rows = tiles_[item.tile].rowEnd - tiles_[item.tile].rowBegin;
+    const int64_t needed = static_cast<int64_t>(splits) * rows * (item.headEnd - item.headBegin);
+    if (splits > chunk && entries + needed <= partialCapacity_) {
+      item.partials = entries, item.merge = merges, item.parts = divideUp(splits, chunk);
+      entries += needed;
+      finished_[merges++].store(0, std::memory_order_relaxed);
+    }
+    for (int split = 0; split < splits; split += item.merge < 0 ? splits : chunk) {
+      item.splitBegin = split;
+      item.splitEnd = item.merge < 0 ? splits : std::min(splits, split + chunk);
+      items_.push_back(item);
+    }
+  }
 }
 
 void Attention::prepareRows(const AttentionJob& job) {

@@ -51,15 +51,15 @@ struct AttentionTile {
   int shared, paged;       ///< least and greatest base
   int longest;             ///< positions of the longest row
   int sideBegin, sideEnd;  ///< its side slots: ancestors come before their descendants
-  int64_t partials;        ///< first entry of the tile's partial results, -1 where one item does all splits
 };
 
 /// One unit of work: heads [headBegin, headEnd) of a KV head's group, splits [splitBegin, splitEnd), all rows of a
 /// tile.
 struct AttentionItem {
   int tile, kvHead, headBegin, headEnd, splitBegin, splitEnd;
-  int merge;  ///< index of the counter of finished items that share its merge, -1 = none
-  int parts;  ///< how many those are
+  int64_t partials;  ///< where one of several items does these splits: the first entry of their results, otherwise -1
+  int merge;         ///< index of the counter of those of them that are finished
+  int parts;         ///< how many they are
 };
 
 /// One attention operation as the kernels see it.
@@ -134,7 +134,8 @@ class Attention {
   void planTiles(const Pass& pass, int group, int kvHeads);
   void addSides(const Pass& pass, int row);
   void planItems(int heads, int kvHeads);
-  void addItems(int tile, int kvHead, int group, int chunk);
+  int splitsOf(const AttentionItem& item) const;
+  void cutItems(size_t first);
   void prepareRows(const AttentionJob& job);
   void attendItems(const AttentionJob& job, int thread);
 
@@ -145,13 +146,13 @@ class Attention {
   std::vector<float> partialMost_, partialTotal_, partialSums_;
   int64_t partialCapacity_;
   std::unique_ptr<std::atomic<int>[]> finished_;
-  int mergeCapacity_, mergesUsed_ = 0;
+  int mergeCapacity_;
   alignas(64) std::atomic<int> next_{0};  // item to be taken next
 
   // The plan of the pass at hand, the same for all its layers, and what it was made from.
   std::vector<AttentionTile> tiles_;
   std::vector<AttentionSide> sides_;
-  std::vector<AttentionItem> items_;
+  std::vector<AttentionItem> items_, cut_;
   std::vector<float> rotary_, plannedFrequency_;
   std::vector<int32_t> plannedPass_;
   int plannedHeads_ = 0;
