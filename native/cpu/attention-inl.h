@@ -71,21 +71,25 @@ inline void writeValue(const float* value, int headDim, uint16_t* out) {
   }
 }
 
-inline void prepare(const AttentionJob& job, int row, int begin, int end) {
+/// The row's line of the rotary table.
+inline const float* rotaryOf(const AttentionJob& job, int row) {
+  return job.rotary + static_cast<size_t>(row) * 2 * job.kv.headDim;
+}
+/// Its query heads, then its keys, then its values.
+inline const float* headsOf(const AttentionJob& job, int row) {
+  return job.qkv + static_cast<size_t>(row) * (job.heads + 2 * job.kvHeads) * job.kv.headDim;
+}
+
+inline void writeRow(const AttentionJob& job, int row, int begin, int end) {
   const int headDim = job.kv.headDim, slot = job.pass->slot[row];
-  float* x = job.qkv + static_cast<size_t>(row) * (job.heads + 2 * job.kvHeads) * headDim;
-  const float* rotary = job.rotary + static_cast<size_t>(row) * 2 * headDim;
   for (int h = begin; h < end; ++h) {
-    float* head = x + static_cast<size_t>(h) * headDim;
-    if (h < job.heads) {
-      rotate(head, rotary, headDim, job.interleaved, head);
-      for (int d = 0; d < headDim; d += kLanes) store(head + d, mul(load(head + d), broadcast(job.scale)));
-    } else if (h < job.heads + job.kvHeads) {
+    const float* head = headsOf(job, row) + static_cast<size_t>(job.heads + h) * headDim;
+    if (h < job.kvHeads) {
       float key[kMaxHeadDim];
-      rotate(head, rotary, headDim, job.interleaved, key);
-      writeKey(key, headDim, keyPage(job.kv, h - job.heads, slot / kPageSize), slot % kPageSize);
+      rotate(head, rotaryOf(job, row), headDim, job.interleaved, key);
+      writeKey(key, headDim, keyPage(job.kv, h, slot / kPageSize), slot % kPageSize);
     } else {
-      writeValue(head, headDim, valueOf(job.kv, h - job.heads - job.kvHeads, slot));
+      writeValue(head, headDim, valueOf(job.kv, h - job.kvHeads, slot));
     }
   }
 }
@@ -267,12 +271,20 @@ inline SplitResult resultOf(const ItemView& v, int split) {
   return {v.job.partialMost + entry, v.job.partialTotal + entry, v.job.partialSums + entry * v.job.kv.valueStride};
 }
 
+/// Rotates and scales the item's queries; Products::take then brings one into the form that it multiplies.
+template <class Products>
 inline void findQueries(const ItemView& v) {
-  const size_t headDim = v.job.kv.headDim, stride = (v.job.heads + 2 * v.job.kvHeads) * headDim;
-  const float* first = v.job.qkv + v.tile.rowBegin * stride + v.firstHead() * headDim;
-  for (int row = 0; row < v.rows; ++row)
-    for (int h = 0; h < v.heads; ++h)
-      std::memcpy(v.s.queries[row * v.heads + h], first + row * stride + h * headDim, headDim * sizeof(float));
+  const int headDim = v.job.kv.headDim;
+  for (int row = 0, j = 0; row < v.rows; ++row) {
+    const float* rotary = rotaryOf(v.job, v.tile.rowBegin + row);
+    const float* head = headsOf(v.job, v.tile.rowBegin + row) + static_cast<size_t>(v.firstHead()) * headDim;
+    for (int h = 0; h < v.heads; ++h, ++j, head += headDim) {
+      float* q = v.s.queries[j];
+      rotate(head, rotary, headDim, v.job.interleaved, q);
+      for (int d = 0; d < headDim; d += kLanes) store(q + d, mul(load(q + d), broadcast(v.job.scale)));
+      Products::take(q, headDim);
+    }
+  }
 }
 
 /// Finds the tile's side slots in [lo, hi) and gathers their keys into pages.
@@ -322,6 +334,7 @@ struct ByLanes {
   const ItemView& v;
 
   explicit ByLanes(const ItemView& item) : v(item) {}
+  static void take(float*, int) {}
   void score(int pages) const {
     foretoken::score(v.s.queries[0], v.queries, v.s.key, pages, v.job.kv.headDim, v.s.scores[0]);
   }
@@ -403,9 +416,9 @@ template <class Products>
 inline void attendBy(const AttentionJob& job, const AttentionItem& item, AttentionScratch& scratch) {
   const ItemView v(job, item, scratch);
   const bool whole = v.item.partials < 0;
-  findQueries(v);
+  const Products products(v);  // asks for keys, which come while queries are made
+  findQueries<Products>(v);
   if (whole) startTotals(v);
-  const Products products(v);
   for (int split = item.splitBegin; split < item.splitEnd; ++split) {
     attendSplit(v, split, products);
     if (whole) foldSplit(v, split);

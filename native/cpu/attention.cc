@@ -196,17 +196,17 @@ void Attention::cutItems(size_t first) {
   }
 }
 
-void Attention::prepareRows(const AttentionJob& job) {
-  const int rows = job.pass->rows, heads = job.heads + 2 * job.kvHeads;
+void Attention::writeRows(const AttentionJob& job) {
+  const int rows = job.pass->rows, heads = 2 * job.kvHeads;
   if (rows <= kSerialRows) {
-    for (int row = 0; row < rows; ++row) kernels_.prepare(job, row, 0, heads);
+    for (int row = 0; row < rows; ++row) kernels_.write(job, row, 0, heads);
     return;
   }
   // A head's keys of neighbouring positions share cache lines: one thread writes them.
   threads_.run(int64_t{divideUp(rows, kPageSize)} * heads, [&](int64_t first, int64_t last, int) {
     for (int64_t i = first; i < last; ++i) {
       const int head = static_cast<int>(i % heads), begin = static_cast<int>(i / heads) * kPageSize;
-      for (int row = begin; row < std::min(rows, begin + kPageSize); ++row) kernels_.prepare(job, row, head, head + 1);
+      for (int row = begin; row < std::min(rows, begin + kPageSize); ++row) kernels_.write(job, row, head, head + 1);
     }
   });
 }
@@ -225,7 +225,7 @@ void Attention::attendItems(const AttentionJob& job, int thread) {
   }
 }
 
-AttentionJob Attention::job(const Pass& pass, KvPool& pool, int layer, int heads, const Rope& rope, float* qkv,
+AttentionJob Attention::job(const Pass& pass, KvPool& pool, int layer, int heads, const Rope& rope, const float* qkv,
                             float* out) {
   const int kvHeads = pool.shape().kvHeads;
   const float scale = static_cast<float>(1.4426950408889634 / std::sqrt(static_cast<double>(headDim_)));
@@ -246,21 +246,22 @@ AttentionJob Attention::job(const Pass& pass, KvPool& pool, int layer, int heads
           partialSums_.data()};
 }
 
-void Attention::run(const Pass& pass, KvPool& pool, int layer, int heads, const Rope& rope, float* qkv, float* out) {
+void Attention::run(const Pass& pass, KvPool& pool, int layer, int heads, const Rope& rope, const float* qkv,
+                    float* out) {
   if (pass.rows == 0) return;
   if (!planned(pass, heads, rope)) plan(pass, heads, pool.shape().kvHeads, rope);
   const AttentionJob work = job(pass, pool, layer, heads, rope, qkv, out);
   next_.store(0, std::memory_order_relaxed);
-  prepareRows(work);
+  writeRows(work);
   // Items differ in length: each thread that comes takes what is next, until none is left.
   threads_.run(threads_.size(), [&](int64_t, int64_t, int thread) { attendItems(work, thread); });
 }
 
-void Attention::writeKeys(const Pass& pass, KvPool& pool, int layer, const Rope& rope, float* kv) {
+void Attention::writeKeys(const Pass& pass, KvPool& pool, int layer, const Rope& rope, const float* kv) {
   if (pass.rows == 0) return;
   const int kvHeads = pool.shape().kvHeads;
   if (!planned(pass, kvHeads, rope)) plan(pass, kvHeads, kvHeads, rope);
-  prepareRows(job(pass, pool, layer, 0, rope, kv, nullptr));
+  writeRows(job(pass, pool, layer, 0, rope, kv, nullptr));
 }
 
 }  // namespace foretoken

@@ -67,7 +67,7 @@ struct AttentionJob {
   const Pass* pass;
   KvLayer kv;
   int heads, kvHeads, group;  ///< group = query heads per KV head
-  float* qkv;                 ///< [rows][(heads + 2 kvHeads) headDim]; q is prepared in place
+  const float* qkv;           ///< [rows][(heads + 2 kvHeads) headDim]
   float* out;                 ///< [rows][heads headDim]
   const float* rotary;        ///< [rows][2][headDim]: cosines, then signed sines
   bool interleaved;
@@ -105,8 +105,8 @@ struct AttentionScratch {
 
 /// The kernels of one instruction set.
 struct AttentionKernels {
-  /// Rotates and stores heads [begin, end) of a row, counted q, k, v, in the form that `attend` reads.
-  void (*prepare)(const AttentionJob&, int row, int begin, int end);
+  /// Writes keys (rotated) and values of a row to its slot: heads [begin, end), keys counted before values.
+  void (*write)(const AttentionJob&, int row, int begin, int end);
   void (*attend)(const AttentionJob&, const AttentionItem&, AttentionScratch&);
   /// Folds the partial results of an item's rows and heads into the output.
   void (*merge)(const AttentionJob&, const AttentionItem&, AttentionScratch&);
@@ -121,22 +121,23 @@ class Attention {
   Attention(const AttentionKernels& kernels, const KvShape& shape, ThreadPool& threads);
 
   /// Backend::attention for one layer of `pool`.
-  void run(const Pass& pass, KvPool& pool, int layer, int heads, const Rope& rope, float* qkv, float* out);
+  void run(const Pass& pass, KvPool& pool, int layer, int heads, const Rope& rope, const float* qkv, float* out);
   /// Backend::writeKeys.
-  void writeKeys(const Pass& pass, KvPool& pool, int layer, const Rope& rope, float* kv);
+  void writeKeys(const Pass& pass, KvPool& pool, int layer, const Rope& rope, const float* kv);
 
  private:
   bool planned(const Pass& pass, int heads, const Rope& rope) const;
   void plan(const Pass& pass, int heads, int kvHeads, const Rope& rope);
   void computeRotary(const Pass& pass, const Rope& rope);
   void rotaryRow(const Rope& rope, int row, int position);
-  AttentionJob job(const Pass& pass, KvPool& pool, int layer, int heads, const Rope& rope, float* qkv, float* out);
+  AttentionJob job(const Pass& pass, KvPool& pool, int layer, int heads, const Rope& rope, const float* qkv,
+                   float* out);
   void planTiles(const Pass& pass, int group, int kvHeads);
   void addSides(const Pass& pass, int row);
   void planItems(int heads, int kvHeads);
   int splitsOf(const AttentionItem& item) const;
   void cutItems(size_t first);
-  void prepareRows(const AttentionJob& job);
+  void writeRows(const AttentionJob& job);
   void attendItems(const AttentionJob& job, int thread);
 
   const AttentionKernels& kernels_;

@@ -38,28 +38,6 @@ TileShapes shapesFor(int queries) {
   return shapes;
 }
 
-/// As `prepare`; afterwards, what was a query of floats is two rows of bf16: q1, then q2.
-void prepareForTiles(const AttentionJob& job, int row, int begin, int end) {
-  prepare(job, row, begin, end);
-  const int headDim = job.kv.headDim;
-  if (headDim % kTileDims != 0) return;
-  float* const rotated = job.qkv + static_cast<size_t>(row) * (job.heads + 2 * job.kvHeads) * headDim;
-  const auto storeHalves = [](uint16_t* to, Pairs high) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(_mm512_srli_epi32(high.x, 16)));
-  };
-  for (int head = begin; head < least(end, job.heads); ++head) {
-    uint16_t halves[2][kMaxHeadDim];
-    for (int d = 0; d < headDim; d += kLanes) {
-      const V16 q = load(rotated + head * headDim + d);
-      const Pairs high{roundHigh(q)}, low{roundHigh(sub(q, odds(high)))};
-      storeHalves(halves[0] + d, high);
-      storeHalves(halves[1] + d, low);
-    }
-    std::memcpy(rotated + head * headDim, halves[0], headDim * sizeof(uint16_t));
-    std::memcpy(rotated + head * headDim + headDim / 2, halves[1], headDim * sizeof(uint16_t));
-  }
-}
-
 /// w1 in the low halves of words, in the high ones; w2 likewise.
 inline void storeWeights(uint32_t (*forms)[kSplitLanes], int lane, V16 w) {
   const V16 high = odds({_mm512_castps_si512(w.x)}), rest = odds({_mm512_castps_si512(sub(w, high).x)});
@@ -89,6 +67,21 @@ class ByTiles {
     configureTiles(shapesFor(group));
   }
   ~ByTiles() { releaseTiles(); }
+
+  /// What was a query of floats becomes two rows of bf16: q1, then q2.
+  static void take(float* query, int headDim) {
+    uint16_t halves[2 * kMaxHeadDim];
+    const auto storeHalves = [](uint16_t* to, Pairs high) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(_mm512_srli_epi32(high.x, 16)));
+    };
+    for (int d = 0; d < headDim; d += kLanes) {
+      const V16 q = load(query + d);
+      const Pairs high{roundHigh(q)}, low{roundHigh(sub(q, odds(high)))};
+      storeHalves(halves + d, high);
+      storeHalves(halves + headDim + d, low);
+    }
+    std::memcpy(query, halves, 2 * headDim * sizeof(uint16_t));
+  }
 
   void score(int pages) const {
     for (int page = 0; page < pages; page += 4) {
@@ -286,6 +279,6 @@ void attendByTiles(const AttentionJob& job, const AttentionItem& item, Attention
 
 }  // namespace
 
-const AttentionKernels kAttentionAmx = {prepareForTiles, attendByTiles, merge};
+const AttentionKernels kAttentionAmx = {writeRow, attendByTiles, merge};
 
 }  // namespace foretoken

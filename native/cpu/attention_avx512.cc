@@ -3,5 +3,5 @@
 #include "cpu/attention-inl.h"
 
 namespace foretoken {
-const AttentionKernels kAttentionAvx512 = {prepare, attend, merge};
+const AttentionKernels kAttentionAvx512 = {writeRow, attend, merge};
 }  // namespace foretoken

@@ -2,5 +2,5 @@
 #include "cpu/attention-inl.h"
 
 namespace foretoken {
-const AttentionKernels kAttentionPortable = {prepare, attend, merge};
+const AttentionKernels kAttentionPortable = {writeRow, attend, merge};
 }  // namespace foretoken

@@ -13,7 +13,7 @@ using namespace foretoken;
 using namespace foretoken::test;
 
 void testEmulated(const Shape& shape, int length) {
-  const AttentionKernels emulated = {prepare, attend, merge};
+  const AttentionKernels emulated = {writeRow, attend, merge};
   std::vector<int> tokens(length);
   for (int i = 0; i < length; ++i) tokens[i] = i * 7 + 1;
   const auto expected = oneByOne(shape, kAttentionPortable, tokens);
