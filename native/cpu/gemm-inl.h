@@ -28,13 +28,14 @@ constexpr int kUnroll = 1;
 //   kOffset   what Vector adds to a code to make it unsigned
 //   kMinimum  whether blocks have minima
 //   kWide     whether scales may be of 2^100 and more
+//   kLines    cache lines it lies in
 //   codes     eight columns (pair of quads v) of vector n
 //   scale     of group g, vector n
 //   finish    factor of the sum over all blocks
 
 template <class Vector>
 struct Nibbles {
-  static constexpr int kGroups = 1, kBytes = 4;
+  static constexpr int kGroups = 1, kBytes = 4, kLines = 5;
   static constexpr bool kMinimum = false, kWide = false;
   const uint8_t* block;
 
@@ -91,7 +92,7 @@ struct Nvfp4 : E2m1<Vector> {
 /// Signed bytes; the path decides how it multiplies them.
 template <class Vector>
 struct Q8_0 {
-  static constexpr int kGroups = 1, kBytes = 8, kOffset = 128;
+  static constexpr int kGroups = 1, kBytes = 8, kOffset = 128, kLines = 9;
   static constexpr bool kMinimum = false, kWide = false;
   const uint8_t* block;
 
@@ -123,9 +124,10 @@ struct Expanded {
   }
 };
 
-/// sum[t] = a block of the weights times a block of S rows: groups in order, each by its scale.
+/// sum[t] = a block of the weights times a block of S rows: groups in order, each by its scale. On the way it asks for
+/// what lies ahead, unless that is null.
 template <class Vector, class Codec, int S, class Codes>
-FORETOKEN_INLINE void integerRows(const Codes& block, const InputBlock* x,
+FORETOKEN_INLINE void integerRows(const Codes& block, const Ahead* ahead, const InputBlock* x,
                                   const typename Vector::Factor (&factor)[Codec::kGroups][Vector::kVectors],
                                   typename Vector::Float (&sum)[S][Vector::kVectors]) {
   using Dot = typename Vector::template Dot<Codec::kBytes, Codec::kOffset>;
@@ -143,13 +145,15 @@ FORETOKEN_INLINE void integerRows(const Codes& block, const InputBlock* x,
 #pragma GCC unroll kUnroll
       for (int n = 0; n < N; ++n) block.codes(v, n, w[n][0], w[n][1]);
 #pragma GCC unroll kUnroll
-      for (int i = 0; i < 2; ++i)
+      for (int i = 0; i < 2; ++i) {
+        if (ahead) prefetchPiece(*ahead, Codec::kLines, v * 2 + i);
 #pragma GCC unroll kUnroll
         for (int t = 0; t < S; ++t) {
           const auto quad = Vector::quad(x[t].codes + v * 8 + i * 4);
 #pragma GCC unroll kUnroll
           for (int n = 0; n < N; ++n) dot[t][n] = Dot::add(dot[t][n], w[n][i], quad);
         }
+      }
     }
 #pragma GCC unroll kUnroll
     for (int t = 0; t < S; ++t)
@@ -167,7 +171,7 @@ FORETOKEN_INLINE void integerRows(const Codes& block, const InputBlock* x,
 
 /// acc += one block of the weights times a block of T rows, in steps of as many rows as have registers for their sums.
 template <class Vector, class Codec, int T>
-FORETOKEN_INLINE void integerBlock(const Codec& codec, const InputBlock* x,
+FORETOKEN_INLINE void integerBlock(const Codec& codec, const Ahead& ahead, const InputBlock* x,
                                    typename Vector::Float (&acc)[T][Vector::kVectors]) {
   constexpr int N = Vector::kVectors, kSteps = T > 8 ? (T + 5) / 6 : 1;
   const std::conditional_t<(kSteps > 1), Expanded<Vector>, Codec> block(codec);
@@ -181,7 +185,7 @@ FORETOKEN_INLINE void integerBlock(const Codec& codec, const InputBlock* x,
   }
   const auto step = [&]<int first, int last>() __attribute__((always_inline)) {
     typename Vector::Float sum[last - first][N];
-    integerRows<Vector, Codec, last - first>(block, x + first, factor, sum);
+    integerRows<Vector, Codec, last - first>(block, first == 0 ? &ahead : nullptr, x + first, factor, sum);
 #pragma GCC unroll kUnroll
     for (int t = first; t < last; ++t)
 #pragma GCC unroll kUnroll
@@ -196,9 +200,6 @@ FORETOKEN_INLINE void integerBlock(const Codec& codec, const InputBlock* x,
   (std::make_integer_sequence<int, kSteps>());
 }
 
-/// Smaller matrices are often in a cache from which they come without being asked for twice.
-constexpr size_t kFarBytes = size_t{2} << 20;
-
 /// sums [T][16] += blocks [first, last) of one panel times T rows.
 template <class Vector, class Codec, int T>
 inline void integerTile(const Product& p, const uint8_t* weights, int64_t first, int64_t last, int row, float* sums) {
@@ -210,12 +211,11 @@ inline void integerTile(const Product& p, const uint8_t* weights, int64_t first,
 #pragma GCC unroll kUnroll
     for (int n = 0; n < N; ++n) acc[t][n] = Vector::load(sums + (row + t) * kPanelRows + n * Vector::kRows);
   const size_t stride = p.layout.blockBytes;
-  const bool asks = row == 0, asksAgain = asks && p.layout.bytes() > kFarBytes;
+  // Tiles that have nothing to ask for ask for what they have.
+  const size_t far = row == 0 ? Ahead::kFar : 0, soon = row == 0 ? Ahead::kSoon : 0;
   for (int64_t b = first; b < last; ++b) {
     const uint8_t* block = weights + b * stride;
-    if (asks) prefetchBlock(block, stride);
-    if (asksAgain) prefetchBlockSoon(block, stride);
-    integerBlock<Vector, Codec, T>(Codec{block}, rows + b * kGroupRows, acc);
+    integerBlock<Vector, Codec, T>(Codec{block}, {block + far, block + soon}, rows + b * kGroupRows, acc);
   }
 #pragma GCC unroll kUnroll
   for (int t = 0; t < T; ++t)

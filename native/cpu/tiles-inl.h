@@ -14,11 +14,21 @@ inline void prefetchBlock(const uint8_t* block, size_t bytes) {
   for (size_t line = 0; line < bytes; line += 64) prefetch(block + line + kAhead);
 }
 
-/// Asks again for what is about to be multiplied: with several rows, loads that find their line in the second level
-/// only would wait for the slots that what is on its way from memory holds.
-inline void prefetchBlockSoon(const uint8_t* block, size_t bytes) {
-  constexpr size_t kAhead = 768;
-  for (size_t line = 0; line < bytes; line += 64) prefetchSoon(block + line + kAhead);
+/// What follows a block, as two requests see it: for the second-level cache, and soon after for the first, where loads
+/// would otherwise wait for the slots that hold what is on its way from memory.
+struct Ahead {
+  static constexpr size_t kFar = 8192, kSoon = 1024;
+  const uint8_t *far, *soon;
+};
+
+/// Asks piece by piece, between the products of a block: asked for together, lines wait for slots, and all that is
+/// loaded after them waits as well.
+constexpr int kPieces = 8;
+[[gnu::always_inline]] inline void prefetchPiece(const Ahead& ahead, int lines, int piece) {
+  for (int line = lines * piece / kPieces; line < lines * (piece + 1) / kPieces; ++line) {
+    prefetch(ahead.far + line * 64);
+    prefetchSoon(ahead.soon + line * 64);
+  }
 }
 
 /// Calls f.operator()<T>(row) for tiles of at most `max` rows, as equal as they can be.

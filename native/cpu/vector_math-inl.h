@@ -117,9 +117,11 @@ inline V16 oddFloats(const float* p) {
   return {_mm512_permutex2var_ps(_mm512_loadu_ps(p), index, _mm512_loadu_ps(p + 16))};
 }
 /// Into the second level: the first has too few slots for all that must be on its way.
-inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
+[[gnu::always_inline]] inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
 /// From there into the first.
-inline void prefetchSoon(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+[[gnu::always_inline]] inline void prefetchSoon(const void* p) {
+  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
+}
 
 // One register's share of sixteen lanes, for the innermost loops: compilers keep plain arrays of these in registers.
 using Part = __m512;
@@ -245,7 +247,7 @@ inline V16 oddFloats(const float* p) {
   return {everyOther<0xdd>(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)),
           everyOther<0xdd>(_mm256_loadu_ps(p + 16), _mm256_loadu_ps(p + 24))};
 }
-inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+[[gnu::always_inline]] inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 inline void prefetchSoon(const void*) {}  // `prefetch` has brought it there
 
 using Part = __m256;
