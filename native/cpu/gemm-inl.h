@@ -211,11 +211,9 @@ inline void integerTile(const Product& p, const uint8_t* weights, int64_t first,
 #pragma GCC unroll kUnroll
     for (int n = 0; n < N; ++n) acc[t][n] = Vector::load(sums + (row + t) * kPanelRows + n * Vector::kRows);
   const size_t stride = p.layout.blockBytes;
-  // Tiles that have nothing to ask for ask for what they have.
-  const size_t far = row == 0 ? Ahead::kFar : 0, soon = row == 0 ? Ahead::kSoon : 0;
   for (int64_t b = first; b < last; ++b) {
     const uint8_t* block = weights + b * stride;
-    integerBlock<Vector, Codec, T>(Codec{block}, {block + far, block + soon}, rows + b * kGroupRows, acc);
+    integerBlock<Vector, Codec, T>(Codec{block}, Ahead(block, row == 0), rows + b * kGroupRows, acc);
   }
 #pragma GCC unroll kUnroll
   for (int t = 0; t < T; ++t)
@@ -320,8 +318,9 @@ void floatFused(const Product& p, int64_t panel, int row) {
         for (auto& sum : line) sum = Vector::broadcast(0.0f);
     const uint8_t* block = weights;
     for (int64_t b = 0; b < p.layout.blocks; ++b, block += p.layout.blockBytes) {
-      prefetchBlock(block, p.layout.blockBytes);
+      const Ahead ahead(block);
       for (int q = 0; q < kBlockCols / 4; ++q) {
+        prefetchPiece(ahead, static_cast<int>(p.layout.blockBytes / 64), q);
 #pragma GCC unroll kUnroll
         for (int c = 0; c < kChains; ++c) {
           typename Vector::Float x[T];
@@ -391,7 +390,7 @@ void floatPanel(const Product& p, int64_t panel, uint8_t* scratch) {
     const int64_t blocks = p.layout.blocks - first < kSlabBlocks ? p.layout.blocks - first : kSlabBlocks;
     for (int64_t q = 0; q < blocks * kBlockCols / 4; ++q) {
       const uint8_t* block = weights + (first + q / 8) * p.layout.blockBytes;
-      if (q % 8 == 0) prefetchBlock(block, p.layout.blockBytes);
+      prefetchPiece(Ahead(block), static_cast<int>(p.layout.blockBytes / 64), static_cast<int>(q % 8));
 #pragma GCC unroll kUnroll
       for (int c = 0; c < kChains; ++c)
         for (int n = 0; n < Vector::kVectors; ++n)

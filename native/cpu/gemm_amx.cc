@@ -70,12 +70,13 @@ struct Fp8Blocks {
       high = _mm512_or_si512(high, sign);
     }
   }
-  /// Columns 0, 2 and columns 1, 3 of each four.
-  static void expand(const uint8_t* block, uint8_t* tile) {
+  /// Columns 0, 2 and columns 1, 3 of each four. Asks for what lies ahead on the way.
+  static void expand(const uint8_t* block, const Ahead& ahead, uint8_t* tile) {
     const __m512i lowHalf = _mm512_set1_epi16(0x00ff);
     constexpr int kSelect = 0xca;  // the second where the first has ones, else the third
 #pragma GCC unroll 8
     for (int q = 0; q < kBlockCols / 4; ++q) {
+      prefetchPiece(ahead, kBlockCols / 4, q);
       __m512i low, high;
       widen(_mm512_loadu_si512(block + q * 64), low, high);
       const __m512i even = _mm512_ternarylogic_epi32(lowHalf, low, _mm512_slli_epi16(high, 8), kSelect);
@@ -123,8 +124,12 @@ struct Slab {
   void read(int64_t b) const {
     if (b >= count) return;
     for (int panel = 0; panel < P; ++panel) {
-      prefetchBlock(block(panel, b), blockBytes);
-      if constexpr (Blocks::kExpanded) Blocks::expand(block(panel, b), room(panel, b));
+      const uint8_t* const from = block(panel, b);
+      if constexpr (Blocks::kExpanded)
+        Blocks::expand(from, Ahead(from), room(panel, b));
+      else
+        for (int piece = 0; piece < kPieces; ++piece)
+          prefetchPiece(Ahead(from), static_cast<int>(blockBytes / 64), piece);
     }
   }
 };

@@ -154,6 +154,7 @@ struct Avx512 {
 
 struct Bf16Pairs {
   static constexpr bool kScaled = false;
+  static constexpr int kLines = 16;
   static void expand(const uint8_t* block, int q, __m512i& even, __m512i& odd) {
     even = load512(block + q * 128);
     odd = load512(block + q * 128 + 64);
@@ -195,6 +196,7 @@ constexpr PairIndex kPairIndex;
 
 struct Fp8Pairs {
   static constexpr bool kScaled = true;
+  static constexpr int kLines = 8;
   static void expand(const uint8_t* block, int q, __m512i& even, __m512i& odd) {
     const __m512i codes = load512(block + q * 64);
     const __m512i sign = _mm512_and_si512(codes, _mm512_set1_epi8(static_cast<char>(0x80)));
@@ -216,7 +218,9 @@ void pairTile(const Product& p, int64_t panel, int row) {
     acc[t][0] = acc[t][1] = _mm512_setzero_ps();
   }
   for (int64_t b = 0; b < p.layout.blocks; ++b, block += p.layout.blockBytes) {
+    const Ahead ahead(block, row == 0);
     for (int q = 0; q < kBlockCols / 4; ++q) {
+      prefetchPiece(ahead, Codec::kLines, q);
       __m512i w[2];
       Codec::expand(block, q, w[0], w[1]);
 #pragma GCC unroll kUnroll

@@ -83,10 +83,11 @@ void halfTile(const Product& p, int64_t panel, int row) {
     acc[t] = _mm512_set1_ps(0.0f);
   }
   for (int64_t b = 0; b < p.layout.blocks; ++b, block += p.layout.blockBytes) {
-    if (row == 0) prefetchBlock(block, p.layout.blockBytes);
+    const Ahead ahead(block, row == 0);
     __m512h even[T], odd[T];
 #pragma GCC unroll 8
     for (int q = 0; q < kBlockCols / 4; ++q) {
+      prefetchPiece(ahead, kBlockCols / 4, q);
       __m512h w[2];
       expandHalves(block + q * 64, w[0], w[1]);
       const int pair = static_cast<int>(b) * kBlockCols / 2 + q * 2;

@@ -7,18 +7,14 @@
 namespace foretoken {
 namespace {
 
-/// Asks for what follows a block, four kilobytes ahead: with few rows, kernels issue their loads too slowly for the
-/// hardware's own prefetching to reach the memory's speed.
-inline void prefetchBlock(const uint8_t* block, size_t bytes) {
-  constexpr size_t kAhead = 4096;
-  for (size_t line = 0; line < bytes; line += 64) prefetch(block + line + kAhead);
-}
-
 /// What follows a block, as two requests see it: for the second-level cache, and soon after for the first, where loads
 /// would otherwise wait for the slots that hold what is on its way from memory.
 struct Ahead {
   static constexpr size_t kFar = 8192, kSoon = 1024;
   const uint8_t *far, *soon;
+
+  explicit Ahead(const uint8_t* block, bool asks = true)
+      : far(block + (asks ? kFar : 0)), soon(block + (asks ? kSoon : 0)) {}
 };
 
 /// Asks piece by piece, between the products of a block: asked for together, lines wait for slots, and all that is
