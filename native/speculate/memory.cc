@@ -24,6 +24,7 @@ StaticMemory::StaticMemory(const MemoryImage& image, int32_t vocabulary)
     text_.setPackedKey(text_.size(), image.keys.data() + i * kPackedKeyBytes);
     text_.append(token);
   }
+  text_.freeze();
 }
 
 }  // namespace foretoken

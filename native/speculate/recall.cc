@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "speculate/dot.h"
 #include "speculate/recall_score.h"
 
 namespace foretoken {
@@ -28,10 +29,19 @@ int sameTokensBefore(const int32_t* text, int32_t place, std::span<const int32_t
   return same;
 }
 
+/// Dots of a query with packed keys that lie side by side.
+void packedDots(const int8_t* query, const uint8_t* keys, int count, int32_t* out) {
+  static const KeyDots dots = keyDotsPaths().front();
+  std::array<const uint8_t*, kDotsAtOnce> pointers;
+  for (int i = 0; i < count; ++i) pointers[i] = keys + static_cast<size_t>(i) * kPackedKeyBytes;
+  dots.packed(query, pointers.data(), count, out);
+}
+
 }  // namespace
 
 int Neighbours::search(const TextSegment& segment, std::span<const int32_t> context, const int8_t* query, int scan,
                        float handicap) {
+  if (segment.isFrozen()) return searchFrozen(segment, context, query, scan, handicap);
   std::array<int32_t, kDotsAtOnce> places, dots;
   const int32_t* text = segment.data();
   int looked = 0;
@@ -57,11 +67,40 @@ int Neighbours::search(const TextSegment& segment, std::span<const int32_t> cont
   return looked;
 }
 
+/// Reads on without a jump; text only of places that can still be among the best.
+int Neighbours::searchFrozen(const TextSegment& segment, std::span<const int32_t> context, const int8_t* query,
+                             int scan, float handicap) {
+  const Bucket bucket = segment.bucket(context.back());
+  const int looked = std::min(scan, static_cast<int>(bucket.places.size()));
+  const uint64_t letters = lettersBefore(context.data(), static_cast<int32_t>(context.size()) - 1);
+  std::array<int32_t, kDotsAtOnce> dots;
+  for (int first = 0; first < looked; first += kDotsAtOnce) {
+    const int count = std::min(kDotsAtOnce, looked - first);
+    packedDots(query, bucket.keys + static_cast<size_t>(first) * kPackedKeyBytes, count, dots.data());
+    // Two rounds, so that texts come while others are still looked for.
+    int left = 0;
+    std::array<int, kDotsAtOnce> kept;
+    const auto best = [&](int i) {
+      return recallScore(dots[i], mostSameLetters(letters, bucket.letters[first + i])) - handicap;
+    };
+    for (int i = 0; i < count; ++i) {
+      if (dots[i] <= 0 || !admits(best(i))) continue;
+      __builtin_prefetch(segment.data() + bucket.places[first + i]);
+      kept[left++] = i;
+    }
+    for (const int i : std::span(kept).first(left)) {
+      if (!admits(best(i))) continue;
+      const int32_t place = bucket.places[first + i];
+      const float likeness = recallScore(dots[i], sameTokensBefore(segment.data(), place, context));
+      offer({&segment, place, likeness, likeness - handicap});
+    }
+  }
+  return looked;
+}
+
 void Neighbours::offer(const Neighbour& neighbour) {
-  const bool full = count_ == kRecallVoters;
-  if (full && neighbour.score <= best_[count_ - 1].score) return;
-  if (isRepeated(neighbour)) return;
-  int at = full ? count_ - 1 : count_++;
+  if (!admits(neighbour.score) || isRepeated(neighbour)) return;
+  int at = count_ == kRecallVoters ? count_ - 1 : count_++;
   for (; at > 0 && best_[at - 1].score < neighbour.score; --at) best_[at] = best_[at - 1];
   best_[at] = neighbour;
 }
@@ -113,7 +152,7 @@ void RecallDrafter::search(std::span<const int32_t> context, const int8_t* query
   int left = kRecallScan - neighbours_.search(*sources_.own, context, query, kRecallScan);
   for (const TextSource* source : sources_.shared) {
     if (source == nullptr) continue;
-    if (source == sources_.shared.back()) left = kRecallScan;  // a tenant that has learned much does not crowd it out
+    if (source == sources_.shared.back()) left = kFrozenScan;  // a tenant that has learned much does not crowd it out
     for (const TextSegment* segment : source->segments()) {
       if (segment->hasKeys()) left -= neighbours_.search(*segment, context, query, left, kElsewhere);
     }

@@ -19,10 +19,11 @@
 
 namespace foretoken {
 
-/// Places with the token in question that are compared for one draft, latest first: as many of the sequence's own text,
-/// its session's and its tenant's together, in this order, and as many of the static memory. Bounds the time of a
-/// lookup.
+/// Places with the token in question that are compared for one draft, latest first, of the sequence's own text, its
+/// session's and its tenant's together, in this order. Bounds the time of a lookup.
 constexpr int kRecallScan = 1024;
+/// The same of the static memory, where they lie side by side.
+constexpr int kFrozenScan = 8192;
 /// Nearest places that vote.
 constexpr int kRecallVoters = 32;
 /// A text goes on as it did before more often than as others did: places of other texts must be so much more alike to
@@ -48,6 +49,10 @@ class Neighbours {
   std::span<const Neighbour> best() const { return {best_.data(), static_cast<size_t>(count_)}; }
 
  private:
+  int searchFrozen(const TextSegment& segment, std::span<const int32_t> context, const int8_t* query, int scan,
+                   float handicap);
+  /// Whether there is room for one with this score.
+  bool admits(float score) const { return count_ < kRecallVoters || score > best_[count_ - 1].score; }
   void offer(const Neighbour& neighbour);
   bool isRepeated(const Neighbour& neighbour) const;
 

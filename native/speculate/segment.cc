@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <numeric>
 
 #include "speculate/dot.h"
 
@@ -30,7 +31,15 @@ TextSegment::TextSegment(int32_t capacity, KeyForm keys)
 
 size_t TextSegment::bytes() const {
   return sizeof(int32_t) * (capacity_ + kSuffixOrders.size() * (capacity_ + mask_ + size_t{1})) +
-         sizeof(WholeKey) * keys_.size() + sizeof(PackedKey) * packed_.size() + praise_.size();
+         sizeof(WholeKey) * keys_.size() + sizeof(PackedKey) * (packed_.size() + bucketKeys_.size()) + praise_.size() +
+         sizeof(int32_t) * (bucketBegin_.size() + bucketPlaces_.size()) + sizeof(uint64_t) * bucketLetters_.size();
+}
+
+uint64_t lettersBefore(const int32_t* text, int32_t place) {
+  uint64_t letters = 0;
+  for (int32_t i = 0; i < std::min(place, 8); ++i)
+    letters |= static_cast<uint64_t>(static_cast<uint32_t>(text[place - 1 - i]) * 0x9e3779b1u >> 24) << 8 * i;
+  return letters;
 }
 
 void TextSegment::append(int32_t token) {
@@ -60,6 +69,35 @@ void TextSegment::setKey(int32_t position, const int8_t* key) {
 
 void TextSegment::setPackedKey(int32_t position, const uint8_t* key) {
   if (position < static_cast<int32_t>(packed_.size())) std::copy_n(key, kPackedKeyBytes, packed_[position].begin());
+}
+
+void TextSegment::freeze() {
+  // A place needs a key before it and text behind it.
+  const auto overPlaces = [&](auto&& visit) {
+    for (int32_t place = size_ - 2; place > 0; --place)
+      if (tokens_[place] != kBorder) visit(place, tokens_[place]);
+  };
+  const int32_t tokens = size_ == 0 ? 0 : *std::max_element(tokens_.begin(), tokens_.begin() + size_) + 1;
+  bucketBegin_.assign(static_cast<size_t>(tokens) + 1, 0);
+  overPlaces([&](int32_t, int32_t token) { ++bucketBegin_[token + 1]; });
+  std::partial_sum(bucketBegin_.begin(), bucketBegin_.end(), bucketBegin_.begin());
+  bucketPlaces_.resize(bucketBegin_.back());
+  bucketKeys_.resize(bucketBegin_.back());
+  bucketLetters_.resize(bucketBegin_.back());
+  std::vector<int32_t> next(bucketBegin_);
+  overPlaces([&](int32_t place, int32_t token) {
+    const int32_t at = next[token]++;
+    bucketPlaces_[at] = place;
+    bucketKeys_[at] = packed_[place - 1];
+    bucketLetters_[at] = lettersBefore(tokens_.data(), place);
+  });
+}
+
+Bucket TextSegment::bucket(int32_t token) const {
+  if (token < 0 || token + 1 >= static_cast<int32_t>(bucketBegin_.size())) return {};
+  const int32_t begin = bucketBegin_[token], end = bucketBegin_[token + 1];
+  return {std::span(bucketPlaces_).subspan(begin, end - begin),
+          reinterpret_cast<const uint8_t*>(bucketKeys_.data() + begin), bucketLetters_.data() + begin};
 }
 
 void TextSegment::dotsBefore(std::span<const int32_t> places, const int8_t* query, int32_t* out) const {

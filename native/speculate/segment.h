@@ -7,6 +7,7 @@
 // latest first. Oldest text is forgotten by the segment (see library.h).
 #pragma once
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -27,6 +28,18 @@ constexpr int kDotsAtOnce = 64;
 /// How a segment keeps the keys of its positions.
 enum class KeyForm { none, whole, packed };
 
+/// The places of one token, latest first, and what is before them, side by side.
+struct Bucket {
+  std::span<const int32_t> places;
+  const uint8_t* keys;      ///< [places][kPackedKeyBytes]
+  const uint64_t* letters;  ///< [places] lettersBefore()
+};
+
+/// A byte of each of the eight tokens before a place, the nearest lowest: how many tokens before two places are the
+/// same can't be more than these let it be.
+uint64_t lettersBefore(const int32_t* text, int32_t place);
+inline int mostSameLetters(uint64_t a, uint64_t b) { return std::countr_zero(a ^ b) / 8; }
+
 class TextSegment {
  public:
   /// Room for `capacity` tokens and their keys.
@@ -40,6 +53,11 @@ class TextSegment {
   void setKey(int32_t position, const int8_t* key);
   /// The same of KeyForm::packed, with a key [kPackedKeyBytes].
   void setPackedKey(int32_t position, const uint8_t* key);
+  /// Lays out the buckets of a text that is complete: nothing may be appended any more. Only of KeyForm::packed.
+  void freeze();
+  bool isFrozen() const { return !bucketBegin_.empty(); }
+  /// Only where isFrozen().
+  Bucket bucket(int32_t token) const;
   int32_t room() const { return capacity_ - size_; }
   int32_t size() const { return size_; }
   /// The stored text; voters point into it.
@@ -82,6 +100,9 @@ class TextSegment {
   std::array<std::vector<int32_t>, kSuffixOrders.size()> links_;  ///< position + 1 of the previous one in the bucket
   std::vector<WholeKey> keys_;
   std::vector<PackedKey> packed_;
+  std::vector<int32_t> bucketBegin_, bucketPlaces_;  ///< [tokens + 1], [places]; empty until frozen
+  std::vector<PackedKey> bucketKeys_;
+  std::vector<uint64_t> bucketLetters_;
   mutable std::vector<uint8_t> praise_;
 };
 

@@ -238,6 +238,61 @@ void theOwnTextCountsMore() {
   CHECK(drafter.draft({tokens, 0, 1}, nodes) == 2 && nodes[0].token == 20 && nodes[1].token == 30);
 }
 
+/// Laid out side by side, a text is found as it is along its chains: the same places, scores and order.
+void findsTheSameInAFrozenText() {
+  Random random{std::mt19937(13)};
+  constexpr int kTokens = 9;
+  const std::vector<Key> states = {random.key(), random.key(), random.key(), random.key()};
+  const auto anyToken = [&] { return random.below(kTokens); };
+  TextSegment chained(4000, KeyForm::packed), frozen(4000, KeyForm::packed);
+  while (chained.room() > 1) {
+    const PackedKey key = packed(near(states[random.below(4)], random, 20));
+    const bool ends = random.below(20) == 0;
+    const int32_t token = anyToken();
+    for (TextSegment* text : {&chained, &frozen}) {
+      if (ends) {
+        text->endDocument();
+      } else {
+        text->setPackedKey(text->size(), key.data());
+        text->append(token);
+      }
+    }
+  }
+  frozen.freeze();
+  CHECK(frozen.isFrozen() && !chained.isFrozen());
+  int found = 0;
+  for (int i = 0; i < 300; ++i) {
+    std::vector<int32_t> context(1 + random.below(12));
+    for (int32_t& token : context) token = anyToken();
+    if (i % 3 == 0) {  // as a stretch of the text goes
+      const int32_t at = random.below(3900);
+      context.assign(chained.data() + at, chained.data() + at + 10);
+      if (std::count(context.begin(), context.end(), kBorder) > 0) context = {0};
+    }
+    const Key query = near(states[random.below(4)], random, 20);
+    Neighbours ofChains, ofBuckets;
+    ofChains.search(chained, context, query.data(), 4000, kElsewhere);
+    ofBuckets.search(frozen, context, query.data(), 4000, kElsewhere);
+    CHECK(ofChains.best().size() == ofBuckets.best().size());
+    for (size_t n = 0; n < ofChains.best().size(); ++n) {
+      const Neighbour &a = ofChains.best()[n], &b = ofBuckets.best()[n];
+      CHECK(a.place == b.place && a.likeness == b.likeness && a.score == b.score);
+      ++found;
+    }
+  }
+  CHECK(found > 5000);
+  Neighbours latest;
+  CHECK(latest.search(frozen, std::vector<int32_t>{1, 2}, states[0].data(), 50) == 50);
+  const auto places = frozen.bucket(2).places;
+  for (const Neighbour& n : latest.best()) CHECK(n.place >= places[49]);
+  CHECK(std::is_sorted(places.rbegin(), places.rend()) && !latest.best().empty());
+  Neighbours none;
+  CHECK(none.search(frozen, std::vector<int32_t>{1, kTokens}, states[0].data(), 100) == 0 && none.best().empty());
+  TextSegment empty(4, KeyForm::packed);
+  empty.freeze();
+  CHECK(empty.isFrozen() && none.search(empty, std::vector<int32_t>{1, 2}, states[0].data(), 100) == 0);
+}
+
 void scansTheLatestFirst() {
   Random random{std::mt19937(7)};
   TextSegment text(3 * kRecallScan, KeyForm::whole);
@@ -393,6 +448,7 @@ int main() {
   knowsNothingWithoutKeys();
   knownTwiceVotesOnce();
   theOwnTextCountsMore();
+  findsTheSameInAFrozenText();
   scansTheLatestFirst();
   tenantsDoNotCrowdOutWhatShips();
   tenantsAreApart();
