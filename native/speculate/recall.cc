@@ -9,7 +9,7 @@ namespace foretoken {
 namespace {
 
 static_assert(kSameTokens == sizeof(uint64_t));  // lettersBefore() has a byte of each
-constexpr int kVotersAgain = 8;  ///< asked by letters where a draft ran out of voters
+constexpr int kVotersAgain = 8;                  ///< asked by letters where a draft ran out of voters
 
 /// Fits through 72,000 nodes drafted along 67 greedy answers of the default model to prompts like those that its head
 /// was trained on.
