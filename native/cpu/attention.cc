@@ -148,8 +148,6 @@ void Attention::addSides(const Pass& pass, int row) {
   tile.sideEnd = static_cast<int>(sides_.size());
 }
 
-int Attention::splitsOf(const AttentionItem& item) const { return divideUp(tiles_[item.tile].longest, kSplit); }
-
 /// Each tile's heads, whole. What does not go round among too few threads is cut: that never changes a bit.
 void Attention::planItems(int heads, int kvHeads) {
   const int group = heads / kvHeads, threads = threads_.size();
@@ -174,14 +172,14 @@ void Attention::planItems(int heads, int kvHeads) {
 void Attention::cutItems(size_t first) {
   const std::vector<AttentionItem>::iterator begin = items_.begin() + first;
   int pieces = 0;
-  for (auto item = begin; item != items_.end(); ++item) pieces += splitsOf(*item);
+  for (auto item = begin; item != items_.end(); ++item) pieces += item->splitEnd;
   const int chunk = std::max(1, pieces / (kItemsPerThread * threads_.size()));
   cut_.assign(begin, items_.end());
   items_.erase(begin, items_.end());
   int64_t entries = 0;
   int merges = 0;
   for (AttentionItem item : cut_) {
-    const int splits = splitsOf(item), rows = tiles_[item.tile].rowEnd - tiles_[item.tile].rowBegin;
+    const int splits = item.splitEnd, rows = tiles_[item.tile].rowEnd - tiles_[item.tile].rowBegin;
     const int64_t needed = static_cast<int64_t>(splits) * rows * (item.headEnd - item.headBegin);
     if (splits > chunk && entries + needed <= partialCapacity_) {
       item.partials = entries, item.merge = merges, item.parts = divideUp(splits, chunk);

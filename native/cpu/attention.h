@@ -135,7 +135,6 @@ class Attention {
   void planTiles(const Pass& pass, int group, int kvHeads);
   void addSides(const Pass& pass, int row);
   void planItems(int heads, int kvHeads);
-  int splitsOf(const AttentionItem& item) const;
   void cutItems(size_t first);
   void writeRows(const AttentionJob& job);
   void attendItems(const AttentionJob& job, int thread);
