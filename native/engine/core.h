@@ -224,6 +224,7 @@ class EngineCore {
   void prepareSampling();
   void acceptAll();
   void accept(Entry& entry);
+  void hearEchoes(Entry& entry, int32_t last);
   static int32_t acceptedChild(const Entry& entry, int32_t parent, int32_t token);
   bool commit(Sequence& sequence, int32_t row);
   void recordStep(Entry& entry, int32_t tokenOffset);

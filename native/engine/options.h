@@ -19,6 +19,8 @@ constexpr int kMaxDraftRows = 96;
 constexpr int kMaxDraftNodes = 48;
 /// Drafters that are asked for one sequence in a round.
 constexpr int kDraftersAsked = 5;
+/// Echoes of one sequence that are kept: those of two hundred rounds or more.
+constexpr int kEchoes = 1024;
 
 /// Sees the target's hidden states of rows that became part of a sequence: prompt tokens and verified tokens, never
 /// rejected drafts. Called on the engine thread after each pass; must not block.

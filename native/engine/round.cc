@@ -335,7 +335,7 @@ void EngineCore::acceptAll() {
 void EngineCore::accept(Entry& entry) {
   Sequence& sequence = *entry.sequence;
   const auto offset = static_cast<int32_t>(out_->tokens.size());
-  int32_t node = -1, row = entry.rootRow;
+  int32_t node = -1, last = -1, row = entry.rootRow;
   for (;;) {
     sequence.computed = pass_.position(row) + 1;
     verified(sequence, row);
@@ -345,10 +345,23 @@ void EngineCore::accept(Entry& entry) {
     node = acceptedChild(entry, node, token);
     if (node < 0 || !commit(sequence, entry.row[node])) break;
     row = entry.row[node];
+    last = node;
   }
+  if (keys_ && sequence.drafts()) hearEchoes(entry, last);
   recordStep(entry, offset);
   sequence.table.rollBack(pool_, sequence.length());
   endIfComplete(sequence);
+}
+
+/// The pass has answered behind rejected tokens, too. `last`: the deepest node that the text takes; -1 = none.
+void EngineCore::hearEchoes(Entry& entry, int32_t last) {
+  const Draft& draft = entry.chosen();
+  const auto answerOf = [&](int32_t n) { return entry.row[n] < 0 ? kUnheard : results_[entry.row[n]].token; };
+  const auto keyOf = [&](int32_t n) {
+    const int32_t row = n < 0 ? entry.rootRow : entry.row[n];
+    return reinterpret_cast<const int8_t*>(backend_.side(pass_.slot(row)));
+  };
+  entry.sequence->echoes().hear(std::span(draft.nodes).first(draft.count), last, answerOf, keyOf);
 }
 
 int32_t EngineCore::acceptedChild(const Entry& entry, int32_t parent, int32_t token) {

@@ -25,11 +25,12 @@ void Sequence::begin() {
 void Sequence::makeDrafters() {
   const int depth = std::min(request.maxLookahead, kMaxDraftNodes);
   own_ = std::make_unique<TextSegment>(limit, KeyForm::whole);
+  echoes_ = std::make_unique<Echoes>(kEchoes);
   open_ = std::make_unique<OpenDrafts>(depth, kDraftersAsked * kMaxDraftNodes);
   asks_ = std::make_unique<OpenAsks>(depth, 2 * kMaxDraftNodes);
   if (request.record) recorder = std::make_unique<Recorder>(request.maxLookahead);
   suffix_ = std::make_unique<SuffixDrafter>(own_.get());
-  recall_ = std::make_unique<RecallDrafter>(own_.get());
+  recall_ = std::make_unique<RecallDrafter>(own_.get(), echoes_.get());
   if (!request.prediction.empty()) prediction_ = std::make_unique<PredictionDrafter>(request.prediction);
   if (request.force == static_cast<int32_t>(DrafterId::adversarial)) {
     adversarial_ =

@@ -12,6 +12,7 @@
 #include "kv/pages.h"
 #include "model/model.h"
 #include "speculate/adversarial.h"
+#include "speculate/echoes.h"
 #include "speculate/library.h"
 #include "speculate/memory.h"
 #include "speculate/open_asks.h"
@@ -65,7 +66,9 @@ class Sequence {
   OpenDrafts& openDrafts() { return *open_; }
   /// Rounds in which the head was asked; of a sequence that drafts.
   OpenAsks& openAsks() { return *asks_; }
-  size_t indexBytes() const { return begun_ && own_ ? own_->bytes() : 0; }
+  /// What the target said behind drafted tokens that were not to be; of a sequence that drafts.
+  Echoes& echoes() { return *echoes_; }
+  size_t indexBytes() const { return begun_ && own_ ? own_->bytes() + echoes_->bytes() : 0; }
   /// Keys of computed positions; null if it has no drafters.
   const TextSegment* text() const { return own_.get(); }
 
@@ -108,6 +111,7 @@ class Sequence {
   bool begun_ = false;
   int32_t indexed_ = 0;
   std::unique_ptr<TextSegment> own_;
+  std::unique_ptr<Echoes> echoes_;
   std::unique_ptr<OpenDrafts> open_;
   std::unique_ptr<OpenAsks> asks_;
   std::unique_ptr<SuffixDrafter> suffix_;

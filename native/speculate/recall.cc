@@ -99,6 +99,27 @@ int Neighbours::searchFrozen(const TextSegment& segment, std::span<const int32_t
   return looked;
 }
 
+void Neighbours::search(const Echoes& echoes, int32_t token, const int8_t* query) {
+  static const KeyDots dots = keyDotsPaths().front();
+  for (const int32_t echo : echoes.instead()) offer({nullptr, echo, kInstead, kInstead});
+  std::array<int32_t, kEchoScan> found, products;
+  std::array<const int8_t*, kEchoScan> keys;
+  int count = 0, looked = 0;
+  for (int32_t echo = echoes.latest(token); echo >= echoes.oldest() && looked < kEchoScan; ++looked) {
+    if (echoes.token(echo) == token) {
+      found[count] = echo;
+      keys[count++] = echoes.key(echo);
+    }
+    echo = echoes.before(echo);
+  }
+  dots.whole(query, keys.data(), count, products.data());
+  for (int i = 0; i < count; ++i) {
+    if (products[i] <= 0) continue;
+    const float likeness = recallScore(products[i], 0);
+    offer({nullptr, found[i], likeness, likeness + kEcho});
+  }
+}
+
 void Neighbours::offer(const Neighbour& neighbour) {
   if (!admits(neighbour.score) || isRepeated(neighbour)) return;
   int at = count_ == kRecallVoters ? count_ - 1 : count_++;
@@ -108,15 +129,17 @@ void Neighbours::offer(const Neighbour& neighbour) {
 
 /// The same text is often known twice, to the session and to the tenant: it votes once, where it was found first.
 bool Neighbours::isRepeated(const Neighbour& neighbour) const {
+  if (neighbour.segment == nullptr) return false;
   const auto keyOf = [](const Neighbour& n) { return n.segment->key(n.place - 1); };
   const int32_t next = neighbour.segment->data()[neighbour.place + 1];
   return std::any_of(best().begin(), best().end(), [&](const Neighbour& other) {
-    return other.likeness == neighbour.likeness && other.segment->data()[other.place + 1] == next &&
-           keyOf(other) == keyOf(neighbour);
+    return other.segment != nullptr && other.likeness == neighbour.likeness &&
+           other.segment->data()[other.place + 1] == next && keyOf(other) == keyOf(neighbour);
   });
 }
 
-RecallDrafter::RecallDrafter(const TextSegment* own) : sources_{own}, tree_(kRules) {}
+RecallDrafter::RecallDrafter(const TextSegment* own, const Echoes* echoes)
+    : sources_{own}, echoes_(echoes), tree_(kRules) {}
 
 int RecallDrafter::draft(const DraftInput& input, std::span<DraftNode> out) {
   const auto last = static_cast<int32_t>(input.tokens.size()) - 1;
@@ -125,13 +148,16 @@ int RecallDrafter::draft(const DraftInput& input, std::span<DraftNode> out) {
   search(input.tokens, sources_.own->key(last - 1).data());
   tree_.clear();
   Voters voters = tree_.room(kRecallVoters);
-  for (const Neighbour& n : neighbours_.best()) {
-    const int32_t* text = n.segment->data();
-    voters.room[voters.count++] = {text + n.place + 1, text + n.segment->size(),
-                                   kRecallWeights[recallWeightStep(n.score)]};
-  }
+  for (const Neighbour& n : neighbours_.best()) voters.room[voters.count++] = voterOf(n);
   tree_.branch(-1, 1, 1, tree_.commit(voters));
   return tree_.grow(input.maxDepth, out, [&](std::span<const DraftNode> nodes) { return ask(input.tokens, nodes); });
+}
+
+Voter RecallDrafter::voterOf(const Neighbour& n) const {
+  const float weight = kRecallWeights[recallWeightStep(n.score)];
+  if (n.segment != nullptr) return {n.segment->data() + n.place + 1, n.segment->data() + n.segment->size(), weight};
+  const std::span<const int32_t> answer = echoes_->answer(n.place);
+  return {answer.data(), answer.data() + answer.size(), weight};
 }
 
 /// Voters of the last draft that knew what the target then said have been useful. Those in text that is gone do not
@@ -141,7 +167,7 @@ void RecallDrafter::praise(std::span<const int32_t> tokens) {
   const auto isThere = [&](size_t i) { return !sources_.shared[i] || sources_.shared[i]->version() == versions_[i]; };
   const bool all = isThere(0) && isThere(1);
   for (const Neighbour& n : neighbours_.best()) {
-    if (!all && n.segment != sources_.own) continue;
+    if (n.segment == nullptr || (!all && n.segment != sources_.own)) continue;
     if (n.segment->data()[n.place + 1] == tokens[asked_]) n.segment->praise(n.place);
   }
 }
@@ -151,6 +177,7 @@ void RecallDrafter::search(std::span<const int32_t> context, const int8_t* query
   asked_ = context.size();
   for (size_t i = 0; i < versions_.size(); ++i) versions_[i] = sources_.shared[i] ? sources_.shared[i]->version() : 0;
   int left = kRecallScan - neighbours_.search(*sources_.own, context, query, kRecallScan);
+  if (echoes_ != nullptr) neighbours_.search(*echoes_, context.back(), query);
   for (const TextSource* source : sources_.shared) {
     if (source == nullptr) continue;
     if (source == sources_.shared.back()) left = kFrozenScan;  // a tenant that has learned much does not crowd it out

@@ -240,10 +240,11 @@ Labels labelsOf(const Bench& bench, int32_t prompt) {
 }
 
 /// What is said of a draft in the end is the same whether nothing of it was verified, some or all, and whichever
-/// drafter's it was: what is drafted at a place, and what of it is right, is a matter of the text alone.
+/// drafter's it was: what is drafted at a place, and what of it is right, is a matter of the text alone, but for what
+/// recall has heard of passes.
 void labelsDoNotDependOnWhatWasVerified() {
   Policy policy;
-  policy.allowed[static_cast<int>(DrafterId::suffix)] = policy.allowed[static_cast<int>(DrafterId::recall)] = true;
+  policy.allowed[static_cast<int>(DrafterId::suffix)] = true;
   for (auto& drafter : policy.acceptance)
     for (auto& depth : drafter) depth.fill(0.6f);
   const auto run = [&](int32_t first, int rowBudget, int64_t& drafted) {
@@ -437,6 +438,92 @@ void recallsByKeys() {
   CHECK(bench.finished.at(cached).cachedPromptTokens == 96);
   CHECK(bench.got[cached] == fakeDecode(again, kContext));
   CHECK(bench.accepted - alone > 40);
+}
+
+/// One sequence as the engine should have it, token by token.
+struct ByHand {
+  explicit ByHand(const Request& r) {
+    for (const int32_t token : r.prompt) append(token);
+  }
+  void append(int32_t token) {
+    const uint64_t prefix = prefixes.empty() ? 1 : prefixes.back();
+    const int32_t before = tokens.empty() ? -1 : tokens.back();
+    tokens.push_back(token);
+    prefixes.push_back(test::fakeStep(prefix, token, false));
+    states.push_back(state(prefixes.back(), token, before));
+    text.append(token);
+    if (text.size() > 1) text.setKey(text.size() - 2, states[states.size() - 2].key.data());
+  }
+  struct State {
+    Key key;
+    int32_t answer;  ///< what the target says there
+  };
+  static State state(uint64_t prefix, int32_t token, int32_t before) {
+    State result;
+    test::fakeKey({token, before, 0, prefix, false}, result.key.data());
+    std::array<float, test::kFakeVocabulary> logits;
+    test::fakeLogits(prefix, token, before, logits.data());
+    result.answer = static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+    return result;
+  }
+  /// Of each node of a draft behind the text.
+  std::vector<State> verified(std::span<const DraftNode> draft) const {
+    std::vector<State> result;
+    std::vector<uint64_t> behind;
+    for (const DraftNode& node : draft) {
+      const bool first = node.parent < 0;
+      behind.push_back(test::fakeStep(first ? prefixes.back() : behind[node.parent], node.token, false));
+      result.push_back(state(behind.back(), node.token, first ? tokens.back() : draft[node.parent].token));
+    }
+    return result;
+  }
+
+  TextSegment text{kContext, KeyForm::whole};
+  std::vector<int32_t> tokens;
+  std::vector<uint64_t> prefixes;
+  std::vector<State> states;
+};
+
+/// Recall drafts what it should, given the answers behind rejected drafts as the target would give them: to the bit.
+void hearsAnswersBehindRejectedDrafts() {
+  Bench bench;
+  Request r = request(3, 120);
+  r.force = static_cast<int32_t>(DrafterId::recall);
+  bench.submit(r);
+  bench.run();
+  ByHand hand(r);
+  Echoes echoes(kEchoes);
+  RecallDrafter drafter(&hand.text, &echoes), deaf(&hand.text);
+  int differ = 0;
+  size_t at = 0;
+  for (const StepRecord& step : bench.steps) {
+    std::array<DraftNode, kMaxDraftNodes> nodes, others;
+    const auto length = static_cast<int32_t>(hand.tokens.size());
+    const size_t most = length % 37 == 0 ? kMaxDraftNodes : 7 - length % 7;  // of a forced draft
+    const DraftInput input{hand.tokens, 40, std::min(8, 40 + 120 - length - 1)};
+    const bool drafts = length > 40 && input.maxDepth >= 1;
+    const int count = drafts ? drafter.draft(input, std::span(nodes).first(most)) : 0;
+    const auto draft = std::span<const DraftNode>(nodes).first(count);
+    CHECK(step.draftCount == count);
+    for (int n = 0; n < count; ++n) CHECK(bench.confidences.at(at++) == draft[n].confidence);
+    if (count > 0) differ += deaf.draft(input, std::span(others).first(most)) != count;
+    const std::vector<ByHand::State> verified = hand.verified(draft);
+    const ByHand::State root = hand.states.back();
+    int32_t last = -1, token = root.answer;
+    for (int32_t n = 0; n < count; ++n) {
+      if (draft[n].parent != last || draft[n].token != token) continue;
+      hand.append(token);
+      last = n;
+      token = verified[n].answer;
+    }
+    hand.append(token);
+    echoes.hear(
+        draft, last, [&](int32_t n) { return verified[n].answer; },
+        [&](int32_t n) { return n < 0 ? root.key.data() : verified[n].key.data(); });
+  }
+  CHECK(differ > 10);
+  CHECK(hand.tokens.size() == 160);
+  CHECK(std::equal(hand.tokens.begin() + 40, hand.tokens.end(), bench.got[1].begin(), bench.got[1].end()));
 }
 
 /// Who must not look at what earlier requests taught drafts as where nothing was taught, to the bit.
@@ -759,6 +846,7 @@ int main() {
   sharesNoPrefixAcrossWeights();
   computesKeysForDraftersOnly();
   recallsByKeys();
+  hearsAnswersBehindRejectedDrafts();
   draftsFromNothingLearned();
   tenantsDraftAsIfAlone();
   forgetsNamesOfTenantsThatHaveNothing();
