@@ -13,13 +13,15 @@ constexpr float kLeastChance = 0.002f, kMostChance = 0.998f;
 constexpr int32_t kDeep = 8;  ///< deeper ones are alike
 }  // namespace
 
-float VoteFit::chance(float ofAll, float all, int count, float heaviest, int32_t at) const {
-  const float part = std::clamp(ofAll / all, kLeastShare, kMostShare);
-  const float s = std::log(part / (1 - part)), t = std::log(std::max(all, kLeastWeight));
-  const float v = std::log(static_cast<float>(count)), h = std::log(std::max(heaviest, kLeastWeight));
+float VoteFit::chance(const Vote& vote) const {
+  const float part = std::clamp(vote.weight / vote.all, kLeastShare, kMostShare);
+  const float s = std::log(part / (1 - part)), t = std::log(std::max(vote.all, kLeastWeight));
+  const float v = std::log(static_cast<float>(vote.voters)), h = std::log(std::max(vote.loudest, kLeastWeight));
   float odds = constant + share * s + total * t + voters * v + loudest * h;
-  odds += s * (shareTotal * t + shareVoters * v + shareLoudest * h) + depth * static_cast<float>(std::min(at, kDeep));
-  if (count == 1) odds += single + singleTotal * t;
+  odds += s * (shareTotal * t + shareVoters * v + shareLoudest * h);
+  odds += depth * static_cast<float>(std::min(vote.depth, kDeep));
+  if (vote.voters == 1) odds += single + singleTotal * t;
+  if (vote.echoes > 0) odds += echo + echoShare * vote.echoes / vote.weight;
   return std::clamp(1 / (1 + std::exp(-odds)), kLeastChance, kMostChance);
 }
 
@@ -45,9 +47,10 @@ void VoteTree::branch(int32_t parent, int32_t depth, float survival, Range voter
   float sum = 0;
   for (int g = 0; g < branches; ++g) {
     const Group& voted = groups_[g];
-    sum += chances[g] = !rules_.fitted
-                            ? voted.weight / total
-                            : fit.chance(voted.weight, total, voted.end - voted.begin, voted.heaviest, depth);
+    sum += chances[g] =
+        !rules_.fitted
+            ? voted.weight / total
+            : fit.chance({voted.weight, total, voted.end - voted.begin, voted.heaviest, voted.echoes, depth});
   }
   for (int g = 0; g < branches && candidateCount_ < static_cast<int>(candidates_.size()); ++g) {
     const float confidence = chances[g] / std::max(sum, 1.0f);
@@ -77,14 +80,15 @@ int VoteTree::group(Range voters) {
   for (int32_t first = voters.begin; first < voters.end && count < static_cast<int>(groups_.size());) {
     const int32_t token = *pool_[first].next;
     int32_t last = first;
-    float weight = 0, heaviest = 0;
+    float weight = 0, heaviest = 0, echoes = 0;
     for (int32_t i = first; i < voters.end; ++i) {
       if (*pool_[i].next != token) continue;
       weight += pool_[i].weight;
       heaviest = std::max(heaviest, pool_[i].weight);
+      if (pool_[i].isEcho) echoes += pool_[i].weight;
       std::swap(pool_[last++], pool_[i]);
     }
-    groups_[count++] = {first, last, weight, heaviest};
+    groups_[count++] = {first, last, weight, heaviest, echoes};
     first = last;
   }
   return count;

@@ -16,6 +16,7 @@ struct Voter {
   const int32_t* next;  ///< the token it saw next
   const int32_t* end;   ///< end of the text known there
   float weight;
+  bool isEcho = false;  ///< the target's own answer behind another token (echoes.h)
 };
 
 /// Voters are collected here, over several texts; nothing is added beyond the span.
@@ -23,6 +24,15 @@ struct Voters {
   std::span<Voter> room;
   int count = 0;
   bool full() const { return count == static_cast<int>(room.size()); }
+};
+
+/// Who voted for a token, and who voted at all.
+struct Vote {
+  float weight, all;  ///< of its voters; of everybody's, "something else" included
+  int voters;
+  float loudest;  ///< the heaviest of its voters
+  float echoes;   ///< weight of those that are echoes
+  int32_t depth;  ///< 1 = a first token
 };
 
 /// How often a token that was voted for is right, as log-odds: a linear function of the logarithms of what is known of
@@ -35,7 +45,8 @@ struct VoteFit {
   float shareTotal, shareVoters, shareLoudest;  ///< products of two of these
   float single, singleTotal;                    ///< where a single one votes for it; that by all weights
   float depth;                                  ///< tokens above, no logarithm
-  float chance(float ofAll, float all, int count, float heaviest, int32_t depth) const;
+  float echo = 0, echoShare = 0;                ///< where an echo votes for it; that by their share of its weight
+  float chance(const Vote& vote) const;
 };
 
 /// How votes are counted.
@@ -93,7 +104,7 @@ class VoteTree {
   };
   struct Group {
     int32_t begin, end;
-    float weight, heaviest;
+    float weight, heaviest, echoes;
   };
   int32_t dropExhausted(Range voters);
   int group(Range voters);

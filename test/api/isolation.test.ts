@@ -96,7 +96,7 @@ test.each<[string, LoadOptions, number]>([
     const drafters = new Set(
       alone.results.flatMap((result) => (result as { plans: Plan[] }).plans.map(({ drafter }) => drafter)),
     );
-    expect([...drafters].sort()).toEqual(['blend', 'head', 'none', 'suffix']);
+    expect([...drafters].sort()).toEqual(['blend', 'head', 'none', 'recall']);
     expect(new Set(alone.memory).size).toBeGreaterThan(3);
     if (options.indexBytes)
       expect(alone.memory.some((memory, i) => i > 0 && memory.length < alone.memory[i - 1].length)).toBe(true);

@@ -1,4 +1,5 @@
-// Rounds replayed along a recorded text are those that the engine runs there with the same table.
+// Rounds replayed along a recorded text are those that the engine runs there with the same table, where nobody drafts
+// who listens to passes.
 #include "engine/replay.h"
 
 #include "check.h"
@@ -29,13 +30,15 @@ Request request(int32_t first) {
   for (int32_t i = 0; i < 40; ++i) r.prompt.push_back((first + i * i) % test::kFakeVocabulary);
   r.maxTokens = 200;
   r.maxLookahead = 8;
+  r.prediction = test::fakeDecode(r, kContext);
+  for (size_t i = 5; i < r.prediction.size(); i += 11) r.prediction[i] = (r.prediction[i] + 1) % test::kFakeVocabulary;
   return r;
 }
 
 Policy policyOf(float acceptance, float tableWeight) {
   Policy policy;
   policy.tableWeight = tableWeight;
-  for (const DrafterId which : {DrafterId::suffix, DrafterId::recall, DrafterId::blend})
+  for (const DrafterId which : {DrafterId::suffix, DrafterId::prediction})
     policy.allowed[static_cast<int>(which)] = true;
   for (auto& drafter : policy.acceptance)
     for (auto& depth : drafter)
