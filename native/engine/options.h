@@ -19,8 +19,9 @@ constexpr int kMaxDraftRows = 96;
 constexpr int kMaxDraftNodes = 48;
 /// Drafters that are asked for one sequence in a round.
 constexpr int kDraftersAsked = 5;
-/// Echoes of one sequence that are kept: those of two hundred rounds or more.
+/// Echoes of one sequence that are kept at most, those of two hundred rounds or more; and for each token it may generate.
 constexpr int kEchoes = 1024;
+constexpr int kEchoesPerToken = 4;
 
 /// Sees the target's hidden states of rows that became part of a sequence: prompt tokens and verified tokens, never
 /// rejected drafts. Called on the engine thread after each pass; must not block.
