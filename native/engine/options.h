@@ -19,7 +19,7 @@ constexpr int kMaxDraftRows = 96;
 constexpr int kMaxDraftNodes = 48;
 /// Drafters that are asked for one sequence in a round.
 constexpr int kDraftersAsked = 5;
-/// Echoes of one sequence that are kept at most, those of two hundred rounds or more; and for each token it may generate.
+/// Echoes of one sequence that are kept at most, and for each token that it may generate.
 constexpr int kEchoes = 1024;
 constexpr int kEchoesPerToken = 4;
 
