@@ -212,7 +212,7 @@ inline void integerTile(const Product& p, const uint8_t* weights, int64_t first,
     for (int n = 0; n < N; ++n) acc[t][n] = Vector::load(sums + (row + t) * kPanelRows + n * Vector::kRows);
   const size_t stride = p.layout.blockBytes;
   for (int64_t b = first; b < last; ++b) {
-    const uint8_t* block = weights + b * stride;
+    const uint8_t* block = afresh(weights + b * stride);
     integerBlock<Vector, Codec, T>(Codec{block}, Ahead(block, row == 0), rows + b * kGroupRows, acc);
   }
 #pragma GCC unroll kUnroll

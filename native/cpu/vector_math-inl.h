@@ -19,6 +19,15 @@ namespace {
 
 constexpr int kLanes = 16;
 
+/// The same pointer, but to the compiler a new one. What was loaded through the old one is loaded again instead of
+/// being kept in a register that an accumulator needs, and a loop's loads take their distances from it instead of from
+/// as many pointers, most of which would lie in memory.
+template <class T>
+inline T* afresh(T* p) {
+  asm("" : "+r"(p));
+  return p;
+}
+
 #if defined(FORETOKEN_VECTOR_AVX512)
 
 struct V16 {
@@ -135,12 +144,6 @@ inline void fmaInto(Part& c, Part a, Part b) { c = _mm512_fmadd_ps(a, b, c); }
 /// The even or odd bf16 values of the words at `p`.
 inline Part evenPart(const uint16_t* p) { return evens(loadPairs(p)).x; }
 inline Part oddPart(const uint16_t* p) { return odds(loadPairs(p)).x; }
-/// The same pointer, but to the compiler a new one: what was loaded through the old one is loaded again instead of
-/// being kept in a register that an accumulator needs.
-template <class T>
-inline T* afresh(T* p) {
-  return p;
-}
 
 #elif defined(FORETOKEN_VECTOR_AVX2)
 
@@ -264,11 +267,6 @@ inline Part evenPart(const uint16_t* p) {
 inline Part oddPart(const uint16_t* p) {
   const __m256i high = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
   return _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), high));
-}
-template <class T>
-inline T* afresh(T* p) {
-  asm("" : "+r"(p));
-  return p;
 }
 
 #else
@@ -396,10 +394,6 @@ inline Part zeroPart() { return broadcast(0.0f); }
 inline void fmaInto(Part& c, const Part& a, const Part& b) { c = fma(a, b, c); }
 inline Part evenPart(const uint16_t* p) { return evens(loadPairs(p)); }
 inline Part oddPart(const uint16_t* p) { return odds(loadPairs(p)); }
-template <class T>
-inline T* afresh(T* p) {
-  return p;
-}
 
 #endif
 
