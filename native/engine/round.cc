@@ -357,11 +357,12 @@ void EngineCore::accept(Entry& entry) {
 void EngineCore::hearEchoes(Entry& entry, int32_t last) {
   const Draft& draft = entry.chosen();
   const auto answerOf = [&](int32_t n) { return entry.row[n] < 0 ? kUnheard : results_[entry.row[n]].token; };
+  const auto childOf = [&](int32_t n, int32_t token) { return acceptedChild(entry, n, token); };
   const auto keyOf = [&](int32_t n) {
     const int32_t row = n < 0 ? entry.rootRow : entry.row[n];
     return reinterpret_cast<const int8_t*>(backend_.side(pass_.slot(row)));
   };
-  entry.sequence->echoes().hear(std::span(draft.nodes).first(draft.count), last, answerOf, keyOf);
+  entry.sequence->echoes().hear(std::span(draft.nodes).first(draft.count), last, answerOf, childOf, keyOf);
 }
 
 int32_t EngineCore::acceptedChild(const Entry& entry, int32_t parent, int32_t token) {

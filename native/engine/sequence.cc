@@ -1,7 +1,6 @@
 #include "engine/sequence.h"
 
 #include <algorithm>
-#include <bit>
 
 #include "engine/options.h"
 
@@ -26,8 +25,7 @@ void Sequence::begin() {
 void Sequence::makeDrafters() {
   const int depth = std::min(request.maxLookahead, kMaxDraftNodes);
   own_ = std::make_unique<TextSegment>(limit, KeyForm::whole);
-  const int32_t rejected = std::clamp(kEchoesPerToken * (limit - promptLength), 1, kEchoes);
-  echoes_ = std::make_unique<Echoes>(static_cast<int32_t>(std::bit_ceil(static_cast<uint32_t>(rejected))));
+  echoes_ = std::make_unique<Echoes>(std::clamp(kEchoesPerToken * (limit - promptLength), 1, kEchoes));
   open_ = std::make_unique<OpenDrafts>(depth, kDraftersAsked * kMaxDraftNodes);
   asks_ = std::make_unique<OpenAsks>(depth, 2 * kMaxDraftNodes);
   if (request.record) recorder = std::make_unique<Recorder>(request.maxLookahead);

@@ -1,10 +1,12 @@
 #include "speculate/echoes.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace foretoken {
 
-Echoes::Echoes(int32_t capacity) : echoes_(capacity), keys_(capacity), heads_(2 * static_cast<size_t>(capacity), -1) {}
+Echoes::Echoes(int32_t capacity)
+    : echoes_(std::bit_ceil(static_cast<uint32_t>(capacity))), keys_(echoes_.size()), heads_(2 * echoes_.size(), -1) {}
 
 void Echoes::add(const int8_t* before, int32_t token, std::span<const int32_t> answer, bool instead) {
   const int32_t number = count_++;

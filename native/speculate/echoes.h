@@ -24,14 +24,15 @@ constexpr int32_t kUnheard = -1;
 /// The latest echoes of one sequence. An echo has a number, counted from 0 on.
 class Echoes {
  public:
-  /// Room for `capacity` echoes, a power of two; add() allocates nothing.
+  /// Room for `capacity` echoes, rounded up to a power of two; hear() allocates nothing.
   explicit Echoes(int32_t capacity);
 
   /// Takes what a pass has answered behind those nodes of a draft that the text does not take. `last`: the deepest one
-  /// that it takes, -1 = none. answerOf(node) is the token behind it, kUnheard where it is not in the pass; keyOf(node)
-  /// its key [kKeyWidth], of -1 that of the token above the draft.
-  template <typename AnswerOf, typename KeyOf>
-  void hear(std::span<const DraftNode> draft, int32_t last, AnswerOf answerOf, KeyOf keyOf);
+  /// that it takes, -1 = none. answerOf(node) is the token behind it, kUnheard where it is not in the pass;
+  /// childOf(node, token) the node of that token below it, -1 where none is in the pass; keyOf(node) its key
+  /// [kKeyWidth], of -1 that of the token above the draft.
+  template <typename AnswerOf, typename ChildOf, typename KeyOf>
+  void hear(std::span<const DraftNode> draft, int32_t last, AnswerOf answerOf, ChildOf childOf, KeyOf keyOf);
 
   /// Those of the latest pass in whose place the text's last token came, at most kMostInstead.
   std::span<const int32_t> instead() const { return std::span(instead_).first(insteadCount_); }
@@ -68,26 +69,19 @@ class Echoes {
 };
 
 /// An answer goes on where the pass holds a node for it.
-template <typename AnswerOf, typename KeyOf>
-void Echoes::hear(std::span<const DraftNode> draft, int32_t last, AnswerOf answerOf, KeyOf keyOf) {
+template <typename AnswerOf, typename ChildOf, typename KeyOf>
+void Echoes::hear(std::span<const DraftNode> draft, int32_t last, AnswerOf answerOf, ChildOf childOf, KeyOf keyOf) {
   insteadCount_ = 0;
-  const auto count = static_cast<int32_t>(draft.size());
   const auto isTaken = [&](int32_t node) {
     int32_t taken = last;
     while (taken > node) taken = draft[taken].parent;
     return taken == node;
   };
-  const auto behind = [&](int32_t node, int32_t token) {
-    int32_t next = node + 1;
-    while (next < count && (draft[next].parent != node || draft[next].token != token || answerOf(next) == kUnheard))
-      ++next;
-    return next;
-  };
-  for (int32_t n = 0; n < count; ++n) {
+  for (int32_t n = 0; n < static_cast<int32_t>(draft.size()); ++n) {
     if (answerOf(n) == kUnheard || isTaken(n)) continue;
     std::array<int32_t, kEchoTokens> answer;
     size_t length = 0;
-    for (int32_t at = n; at < count && length < answer.size(); at = behind(at, answer[length - 1]))
+    for (int32_t at = n; at >= 0 && length < answer.size(); at = childOf(at, answer[length - 1]))
       answer[length++] = answerOf(at);
     add(keyOf(draft[n].parent), draft[n].token, std::span(answer).first(length), draft[n].parent == last);
   }

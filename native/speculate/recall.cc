@@ -13,7 +13,9 @@ constexpr int kVotersAgain = 8;                  ///< asked by letters where a d
 
 /// Fits through 44,000 nodes drafted along 160 greedy answers of the default model to questions of six kinds, one after
 /// the other of each, with rejected drafts as the controller makes them. A token that places and echoes both vote for
-/// is right much more often than its share says; one that echoes alone vote for, less.
+/// is right much more often than its share says; one that echoes alone vote for, less. It holds where none of these
+/// questions is asked: along 146 answers to others its log loss over first tokens is 0.381, that of a fit of their own
+/// 0.385 on the half that it was not made from.
 constexpr VoteRules kRules = {
     .prior = kRecallRules.prior,
     .growth = kRecallRules.growth,

@@ -29,9 +29,14 @@ struct Verified {
   std::vector<Key> keys;
   Key root;
 
+  int32_t childOf(int32_t node, int32_t token) const {
+    for (size_t n = 0; n < nodes.size(); ++n)
+      if (nodes[n].parent == node && nodes[n].token == token && answers[n] != kUnheard) return static_cast<int32_t>(n);
+    return -1;
+  }
   void hear(Echoes& echoes, int32_t last) const {
     echoes.hear(
-        nodes, last, [&](int32_t n) { return answers[n]; },
+        nodes, last, [&](int32_t n) { return answers[n]; }, [&](int32_t n, int32_t token) { return childOf(n, token); },
         [&](int32_t n) { return n < 0 ? root.data() : keys[n].data(); });
   }
 };

@@ -519,6 +519,11 @@ void hearsAnswersBehindRejectedDrafts() {
     hand.append(token);
     echoes.hear(
         draft, last, [&](int32_t n) { return verified[n].answer; },
+        [&](int32_t node, int32_t answer) {
+          int32_t n = node + 1;
+          while (n < count && (draft[n].parent != node || draft[n].token != answer)) ++n;
+          return n < count ? n : -1;
+        },
         [&](int32_t n) { return n < 0 ? root.key.data() : verified[n].key.data(); });
   }
   CHECK(differ > 10);
