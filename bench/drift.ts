@@ -140,7 +140,7 @@ async function answerStream(
     bar.step();
     answered.push({ phase, arms: arms as Record<Arm, Answer>, recording: recording! });
   }
-  fast.forget();
+  await fast.forget();
   return answered;
 }
 

@@ -57,7 +57,7 @@ export async function learn(options: BenchOptions, folder: string, engines: Lear
       day0: [engines.day0, { tenant: name }],
     };
     answered.set(name, await replay(asked, arms, (done) => step(bar, name, done, asked.length)));
-    for (const engine of [engines.fast, engines.day0]) engine.forget({ tenant: name });
+    for (const engine of [engines.fast, engines.day0]) await engine.forget({ tenant: name });
   }
   const report = summarise(answered);
   const stats = engines.fast.stats();
@@ -148,7 +148,7 @@ async function again(
     step(bar, `${name}, ${how}`, done, asked.length);
   };
   const requests = await replay(asked, arms, onAnswer, think);
-  engine.forget({ tenant: `${how} ${name}` });
+  await engine.forget({ tenant: `${how} ${name}` });
   return over(judged(name, requests), 'static', 'learned');
 }
 

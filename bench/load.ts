@@ -167,7 +167,7 @@ async function both(
 ): Promise<Record<keyof Arms, Load>> {
   const loads: Partial<Record<keyof Arms, Load>> = {};
   for (const arm of turn % 2 ? (['plain', 'fast'] as const) : (['fast', 'plain'] as const)) {
-    for (const [engine] of Object.values(arms)) engine.forget();
+    for (const [engine] of Object.values(arms)) await engine.forget();
     bar.show(title);
     loads[arm] = await work(arm);
     bar.step();

@@ -244,8 +244,8 @@ async function answerInTurns(bench: Bench, peer: string, starts: Record<string, 
 }
 
 /** Our answer by an engine that has forgotten what it learned. */
-function fresh(engine: Engine, prompt: PeerPrompt): Promise<PeerRun> {
-  engine.forget();
+async function fresh(engine: Engine, prompt: PeerPrompt): Promise<PeerRun> {
+  await engine.forget();
   return answer(engine, prompt);
 }
 

@@ -82,8 +82,8 @@ async function answerAll(
   turns: Turns,
 ): Promise<void> {
   const { plain, fast, fixed } = engines;
-  plain.forget();
-  fast.forget();
+  await plain.forget();
+  await fast.forget();
   fixed.forget();
   const messages: ChatMessage[] = [];
   for (const question of prompt.turns) {

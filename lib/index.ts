@@ -4,7 +4,9 @@ export type { LoadOptions, LoadProgress, WeightFormat } from './engine/load-opti
 export type { ChatOptions, Speculator, Prompt, RequestOptions } from './engine/request-options';
 export { Session } from './engine/session';
 export type { SessionOptions, TurnOptions } from './engine/session';
+export type { Learned } from './engine/names';
 export type { EngineStats, TenantStats } from './engine/stats';
+export type { NativeModelInfo, NativeStats } from './native';
 export type { UpdateWeightsOptions, WeightSource, WeightTensor, WeightUpdate } from './engine/update-weights';
 export type {
   Chunk,

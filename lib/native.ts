@@ -245,16 +245,23 @@ export interface NativeMemory {
   cut: boolean;
 }
 
+/** What the native engine counts: since it was loaded where nothing else is said, in all requests together. */
 export interface NativeStats {
+  /** Tokens generated. */
   tokens: number;
+  /** Tokens of prompts, and those of them whose keys and values were still in the cache. */
   promptTokens: number;
   cachedPromptTokens: number;
+  /** Passes of decoding, each for all sequences that decode. */
   rounds: number;
+  /** Tokens that were drafted and checked, those that the model said too, and the others. */
   drafted: number;
   accepted: number;
   rejected: number;
+  /** Requests that hold one of `maxSequences` places now, and those that wait for one. */
   active: number;
   waiting: number;
+  /** Pages of keys and values: all, those that requests hold now, and those that only keep prefixes for later ones. */
   kvPagesTotal: number;
   kvPagesUsed: number;
   kvPagesCached: number;
@@ -262,12 +269,14 @@ export interface NativeStats {
   weightsVersion: number;
   /** Versions of the weights in memory; older ones stay until the last request that began with them has ended. */
   weightsHeld: number;
+  /** Bytes that remembered text with its indexes and keys takes now; the option of this name is its limit. */
   indexBytes: number;
   /**
    * How often a tenant's text had to make room for others', because all of it together took more than `indexBytes` of the options: with
    * `keepLearned` it is written down first and its next request finds it again, without it is forgotten.
    */
   droppedTexts: number;
+  /** Bytes of the text that every request may draft from. */
   staticMemoryBytes: number;
   /** Bytes of the draft head in memory; 0 = there is none. */
   headBytes: number;
@@ -297,12 +306,16 @@ export interface NativeStats {
   learningSeconds: number;
   /** Whether learning waits now because of load. */
   learningPaused: boolean;
+  /** Bytes of the model's weights in memory. */
   weightBytes: number;
+  /** Bytes of memory that the whole process has, Node included; 0 where the system does not say. */
   residentBytes: number;
+  /** Seconds of passes that read prompts, and of those that decode. */
   prefillSeconds: number;
   decodeSeconds: number;
 }
 
+/** What a model is, and what computes it. */
 export interface NativeModelInfo {
   architecture: string;
   layers: number;

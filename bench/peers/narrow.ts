@@ -30,7 +30,7 @@ export async function narrowRatio(
 ): Promise<number> {
   const lowest: number[] = [];
   for (const [name, prompts] of streams) {
-    fast.forget();
+    await fast.forget();
     const runs = await adapted(prompts, (prompt) => answer(fast, prompt), `${peer}: ${name}, ours`);
     const theirs = new Map<string, PeerRun[]>();
     for (const [setting, { start, learns }] of Object.entries(settings)) {

@@ -86,6 +86,10 @@ export class Engine {
   readonly #learners: Learners;
   /** Undefined where no head learns and nothing that was learned is kept. */
   readonly #learning: Learning | undefined;
+  /** What engines that keep what they learn have on disk of this model. */
+  readonly #store: SpeculatorStore;
+  /** Requests that are being prepared for the loop. */
+  readonly #beginning = new Set<Promise<Generation>>();
   #chat: Chat | undefined;
   #closing: Promise<void> | undefined;
   #updating: Promise<NativeWeightUpdate> | undefined;
@@ -107,12 +111,13 @@ export class Engine {
       keep: async (learner) => this.#learning?.keep(learner),
       drop: (learner) => this.#drop(learner),
     });
+    this.#store = new SpeculatorStore(source.cacheFolder, native.info().sourceHash);
     const heads = learn && native.stats().headBytes > 0;
     if (!controller || !(heads || keepLearned)) return;
     this.#learning = new Learning(native, {
       heads,
       weights,
-      store: keepLearned ? new SpeculatorStore(source.cacheFolder, native.info().sourceHash) : undefined,
+      store: keepLearned ? this.#store : undefined,
       holds: (learner) => this.#learners.has(learner),
       price: (drafted) => controller.cost.draftedRoundSeconds(drafted),
       onEvent,
@@ -126,8 +131,8 @@ export class Engine {
    * @param ref `'default'`, the path of a GGUF file or of a safetensors folder, or a Hugging Face repository.
    * @param options See {@link LoadOptions}.
    * @param clock For tests.
-   * @throws ForetokenError INVALID_OPTION, MODEL_UNAVAILABLE, UNSUPPORTED_ARCHITECTURE, OUT_OF_MEMORY, ABORTED, and the
-   *   codes of files that are not what they claim to be.
+   * @throws ForetokenError INVALID_OPTION, MODEL_NOT_FOUND, MODEL_UNAVAILABLE, UNSUPPORTED_ARCHITECTURE, OUT_OF_MEMORY, ABORTED, and all
+   *   others that `docs/errors.md` lists under loading and files.
    */
   static async load(ref = 'default', options?: LoadOptions, clock?: LogicalClock): Promise<Engine> {
     if (typeof ref !== 'string' || ref === '') throw invalidOption('ref', 'a string that is not empty', ref);
@@ -186,11 +191,15 @@ export class Engine {
    * @param options See {@link RequestOptions}.
    * @throws ForetokenError INVALID_OPTION, INVALID_PROMPT, CONTEXT_EXCEEDED, ABORTED, ENGINE_CLOSED
    */
-  generate(prompt: Prompt, options?: RequestOptions): Promise<GenerateResult> {
+  async generate(prompt: Prompt, options?: RequestOptions): Promise<GenerateResult> {
     return this.#startPrompt(prompt, options, callSite()).result;
   }
 
-  /** Like {@link generate}, with the text as it comes. */
+  /**
+   * Like {@link generate}, with the text as it comes.
+   *
+   * @throws ForetokenError INVALID_OPTION, ENGINE_CLOSED at once; all else when the stream is read.
+   */
   stream(prompt: Prompt, options?: RequestOptions): GenerateStream {
     return this.#startPrompt(prompt, options, callSite());
   }
@@ -202,11 +211,11 @@ export class Engine {
    * @param options See {@link RequestOptions}; `tools` and `variables` are given to the template.
    * @throws ForetokenError as {@link generate}, NO_CHAT_TEMPLATE, INVALID_MESSAGES, TEMPLATE_ERROR
    */
-  chat(messages: readonly ChatMessage[], options?: ChatOptions): Promise<GenerateResult> {
+  async chat(messages: readonly ChatMessage[], options?: ChatOptions): Promise<GenerateResult> {
     return this.#startChat(messages, options, callSite()).result;
   }
 
-  /** Like {@link chat}, with the text as it comes. */
+  /** Like {@link chat}, with the text as it comes; throws as {@link stream}. */
   chatStream(messages: readonly ChatMessage[], options?: ChatOptions): GenerateStream {
     return this.#startChat(messages, options, callSite());
   }
@@ -243,10 +252,12 @@ export class Engine {
    */
   async tokenizeChat(
     messages: readonly ChatMessage[],
-    options: Pick<ChatOptions, 'tools' | 'variables'> = {},
+    options?: Pick<ChatOptions, 'tools' | 'variables'>,
   ): Promise<number[]> {
-    const { tools, variables } = options;
-    return Array.from(await this.#encodeChat(messages, checkTemplateOptions(tools, variables), undefined));
+    const read = new OptionReader(options, 'options of tokenizeChat');
+    const checked = checkTemplateOptions(read.raw('tools'), read.raw('variables'));
+    read.finish();
+    return Array.from(await this.#encodeChat(messages, checked, undefined));
   }
 
   /**
@@ -288,23 +299,28 @@ export class Engine {
   }
 
   /**
-   * Forgets what was learned from text: of one session, of one tenant (its cached prefixes and its heads too, also on disk, and what
-   * other tenants' heads and groups learned from it), of one group, or of all. A session is a tenant's or a group's; where none is
-   * named, those of this name of all are meant.
+   * Forgets what was learned from text: of one session, of one tenant (its cached prefixes and its heads too, and what other tenants' heads
+   * and groups learned from it), of one group, or of all. A session is a tenant's or a group's; where none is named, those of this name of
+   * all are meant. In memory it is gone when this returns. On disk it is when the promise resolves: a tenant's also where this engine
+   * keeps nothing itself, all tenants' only where it was loaded with `keepLearned`. Counts in {@link stats} stay.
    *
-   * @throws ForetokenError INVALID_OPTION, ENGINE_CLOSED
+   * @throws ForetokenError INVALID_OPTION, ENGINE_CLOSED, WRITE_FAILED, MANIFEST_INVALID
    */
-  forget(what?: Learned): void {
+  async forget(what?: Learned): Promise<void> {
     const { tenant, group, session } = checkLearned(what);
     const learner = group === undefined && tenant === undefined ? undefined : learnerOf(tenant ?? '', group);
     if (session !== undefined) return callNative(() => this.#native.forget({ tenant: learner, session }));
-    for (const each of learner === undefined ? [undefined] : [learner, ...this.#groups.of(learner)]) {
+    const kept: Promise<void>[] = [];
+    const groups = tenant !== undefined && group === undefined ? this.#groups.of(tenant) : [];
+    for (const each of [learner, ...groups]) {
       callNative(() => this.#native.forget({ tenant: each }));
       this.#loop.disown(each);
       this.#controller?.forget(each);
-      this.#learning?.forget(each);
+      if (this.#learning) kept.push(this.#learning.forget(each));
       this.#groups.forget(each);
     }
+    if (group === undefined && tenant !== undefined && !this.#learning?.keeps) kept.push(this.#store.forget(tenant));
+    await Promise.all(kept);
   }
 
   /** Lets go of a learner that is idle: nothing of it stays in memory. */
@@ -363,8 +379,9 @@ export class Engine {
   }
 
   /**
-   * Closes the engine: takes no more requests, lets those that run come to their end (also streams that nobody reads),
-   * and frees everything. Can be called again; every call waits for the same end.
+   * Closes the engine: takes no more requests, lets those that it has taken come to their end (also streams that nobody reads),
+   * and frees everything. Can be called again; every call waits for the same end. It waits as long as requests take: to bound that, give
+   * them a `signal` and abort it.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close();
@@ -376,6 +393,7 @@ export class Engine {
   }
 
   async #close(): Promise<void> {
+    await Promise.allSettled(this.#beginning);
     await this.#loop.drain();
     await this.#updating?.catch(() => undefined);
     await this.#learners.settled();
@@ -432,6 +450,9 @@ export class Engine {
       const foreign = options.signal?.aborted && !(error instanceof ForetokenError);
       throw atCallSite(foreign ? abortedError(options.signal!) : error, site);
     });
+    const begun = (): void => void this.#beginning.delete(generation);
+    this.#beginning.add(generation);
+    generation.then(begun, begun);
     return new GenerateStream(generation);
   }
 
@@ -468,7 +489,6 @@ export class Engine {
     learner: string,
   ): Promise<Generation> {
     await this.#learning?.open(learner);
-    this.#requireOpen();
     const stopTokens = [...options.stopTokens, ...(options.ignoreEos ? [] : this.#tokenizer.eosIds)];
     const request = toNative(options, prompt, Int32Array.from(prediction), Int32Array.from(new Set(stopTokens)));
     if (this.#controller) sendPolicies(this.#controller, this.#native); // it begins with all that is known by now

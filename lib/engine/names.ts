@@ -11,21 +11,21 @@ export function readName(read: OptionReader, name: string, fallback: string): st
   return value;
 }
 
-/** The name of a tenant: no group's key can be one. Throws INVALID_OPTION. */
+/** The name of a tenant: no group's key can be one, and a name that is missing somewhere must not pool people. Throws INVALID_OPTION. */
 export function readTenant(read: OptionReader): string {
   const value = readName(read, 'tenant', 'default');
-  if (!value.includes('\0')) return value;
-  throw invalidOption('tenant', 'a string without zero bytes', value);
+  if (value !== '' && !value.includes('\0')) return value;
+  throw invalidOption('tenant', 'a name without zero bytes', value);
 }
 
-/** Whose learned state is meant; absent names mean more of it. */
+/** Whose learned state is meant: of a session, a tenant or a group; `{}` means all of it. */
 export interface Learned {
   tenant?: string;
   group?: string;
   session?: string;
 }
 
-/** Checks what is to be forgotten: a name that was mistaken must not mean everything. Throws INVALID_OPTION. */
+/** Checks what is to be forgotten: a name that was mistaken, or is not there, must not mean everything. Throws INVALID_OPTION. */
 export function checkLearned(what: Learned | undefined): Learned {
   const read = new OptionReader(what, 'what to forget');
   const learned = {
@@ -34,6 +34,9 @@ export function checkLearned(what: Learned | undefined): Learned {
     session: readGiven(read, 'session'),
   };
   read.finish();
+  const given = Object.keys(what ?? {});
+  if (given.length > 0 && Object.values(learned).every((name) => name === undefined))
+    throw invalidOption(given[0], 'a name', undefined);
   return learned;
 }
 

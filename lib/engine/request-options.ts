@@ -45,7 +45,11 @@ export interface RequestOptions {
   stopTokens?: number[];
   /** Whether the model's own end-of-text tokens do not end the answer. Defaults to `false`. */
   ignoreEos?: boolean;
-  /** Log-probabilities of generated tokens, with this many alternatives each (0..20). Defaults to none. */
+  /**
+   * Log-probabilities of generated tokens, with this many alternatives each (0..20), under the model's own distribution: temperature,
+   * filters, penalties and biases don't count. They are of the weights that drew the token: with `updateWeights` and `'restart'` an answer
+   * may go on with others than it began with. Defaults to none.
+   */
   logprobs?: number;
   /** What the answer will probably be, or contain: used as a draft, never as a command. Defaults to none. */
   prediction?: string;

@@ -20,7 +20,7 @@ export interface SessionOptions extends Omit<ChatOptions, 'session' | 'signal' |
 /** What a session asks of its engine. */
 interface Answerer {
   chatStream(messages: readonly ChatMessage[], options: ChatOptions): GenerateStream;
-  forget(what: { tenant?: string; group?: string; session?: string }): void;
+  forget(what: { tenant?: string; group?: string; session?: string }): Promise<void>;
 }
 
 /** What a single turn may change. */
@@ -68,7 +68,7 @@ export class Session {
    *
    * @throws ForetokenError as `engine.chat`, SESSION_BUSY while another turn runs, SESSION_CLOSED
    */
-  prompt(text: string, options?: TurnOptions): Promise<GenerateResult> {
+  async prompt(text: string, options?: TurnOptions): Promise<GenerateResult> {
     return this.stream(text, options).result;
   }
 
@@ -77,6 +77,7 @@ export class Session {
     if (this.#closed) throw new ForetokenError('SESSION_CLOSED', 'The session is closed.');
     if (this.#busy) throw new ForetokenError('SESSION_BUSY', 'The session is answering; wait for that answer first.');
     const said: ChatMessage = { role: 'user', content: text };
+    new OptionReader(options, 'options of a turn');
     const all = { ...this.#defaults, ...given(options), session: this.id };
     const stream = this.#engine.chatStream([...this.#messages, said], all);
     this.#busy = true;
@@ -95,11 +96,7 @@ export class Session {
     if (this.#closed) return;
     this.#closed = true;
     const { tenant = 'default', group } = this.#defaults;
-    try {
-      this.#engine.forget({ tenant, group: group || undefined, session: this.id });
-    } catch (error) {
-      if (!(error instanceof ForetokenError && error.code === 'ENGINE_CLOSED')) throw error;
-    }
+    void this.#engine.forget({ tenant, group: group || undefined, session: this.id }).catch(() => undefined);
   }
 }
 

@@ -24,7 +24,7 @@ export interface EngineStats extends NativeStats {
   calibrationError: number;
   /** By how much rounds take other seconds a token than promised, as a share: by the tokens expected, weighted by seconds. */
   calibrationSeconds: number;
-  /** By tenant; the busiest of late, at most 1000. */
+  /** By tenant; the busiest of late, at most 1000. What a tenant has used is not forgotten with what it taught. */
   tenants: Record<string, TenantStats>;
 }
 

@@ -174,8 +174,17 @@ export class Learning {
     }
   }
 
-  /** Forgets a tenant, and versions of others that learned from it; undefined = all. */
-  forget(tenant: string | undefined): void {
+  /** Whether what was learned is kept on disk. */
+  get keeps(): boolean {
+    return this.options.store !== undefined;
+  }
+
+  /**
+   * Forgets a tenant, and versions of others that learned from it; undefined = all. On disk they are gone when the promise resolves.
+   *
+   * @throws ForetokenError as {@link SpeculatorStore.forget}
+   */
+  async forget(tenant: string | undefined): Promise<void> {
     for (const each of tenant === undefined ? [...this.#tenants.keys()] : [tenant]) {
       this.#tenants.delete(each);
       this.#withHeads.delete(each);
@@ -187,7 +196,7 @@ export class Learning {
       if (opened) this.#opened.set(each, { ...opened, isOpen: true, basis: '' });
     }
     this.#forgotten += 1;
-    this.#queue(() => store.forget(tenant).catch(this.#notKept(tenant ?? '')));
+    await new Promise<void>((resolve, reject) => this.#queue(() => store.forget(tenant).then(resolve, reject)));
   }
 
   /** Waits until what has been judged so far is decided and on disk. */

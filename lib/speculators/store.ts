@@ -168,6 +168,7 @@ export class SpeculatorStore {
    *   WRITE_FAILED where what is kept can't be removed.
    */
   async forget(tenant: string | undefined): Promise<void> {
+    if (!existsSync(this.#folder)) return;
     const drop = async (): Promise<void> => {
       const gone = tenant === undefined ? await this.#folders() : [this.#folderOf(tenant)];
       for (const folder of gone) await this.#remove(folder);

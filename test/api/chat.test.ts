@@ -63,7 +63,7 @@ test('tenants share neither cached prefixes nor statistics', async () => {
   const { tenants } = engine.stats();
   expect(tenants.first).toMatchObject({ requests: 2, completionTokens: 24 });
   expect(tenants.second).toMatchObject({ requests: 1, completionTokens: 12, cachedPromptTokens: 0 });
-  engine.forget({ tenant: 'first' });
+  await engine.forget({ tenant: 'first' });
   expect((await engine.generate(prompt, { ...short, tenant: 'first' })).usage.cachedPromptTokens).toBe(0);
 });
 
@@ -75,7 +75,7 @@ test.each<[object, string]>([
 ])('what templates may look at is checked: %j', async (options, message) => {
   const wrong = { code: 'INVALID_OPTION', message: expect.stringContaining(message) as string };
   const said = [{ role: 'user', content: 'x' }];
-  expect(() => engine.chat(said, options)).toThrow(expect.objectContaining(wrong));
+  await expect(engine.chat(said, options)).rejects.toMatchObject(wrong);
   await expect(engine.tokenizeChat(said, options)).rejects.toMatchObject(wrong);
 });
 

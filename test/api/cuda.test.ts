@@ -135,7 +135,7 @@ describeOnExecutor('the CUDA backend below the whole addon', (addon) => {
     const secondTurn = async (tenant: string, forget: boolean): Promise<GenerateResult> => {
       const session = drafting.session({ maxTokens, ignoreEos: true, tenant });
       await session.prompt('one two three one two three');
-      if (forget) drafting.forget({ tenant });
+      if (forget) await drafting.forget({ tenant });
       return session.prompt('one two');
     };
     const hit = await secondTurn('hit', false);

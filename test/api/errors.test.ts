@@ -47,18 +47,17 @@ const wrong: [object, string][] = [
   [{ maxtokens: 5 }, 'Unknown option maxtokens; there are explain, frequencyPenalty'],
 ];
 
-test.each(wrong)('options %j are refused, naming what was expected', (options, message) => {
-  expect(() => engine.generate('x', options)).toThrow(
-    expect.objectContaining({ code: 'INVALID_OPTION', message: expect.stringContaining(message) }),
-  );
+test.each(wrong)('options %j are refused, naming what was expected', async (options, message) => {
+  const refused = { code: 'INVALID_OPTION', message: expect.stringContaining(message) as string };
+  await expect(engine.generate('x', options)).rejects.toMatchObject(refused);
+  expect(() => engine.stream('x', options)).toThrow(expect.objectContaining(refused));
 });
 
 test('tokens are banned as long as one is left', async () => {
   const { vocabulary } = engine.model;
   const bans = Object.fromEntries(Array.from({ length: vocabulary }, (_, token) => [token, -Infinity]));
-  expect(() => engine.generate('x', { logitBias: bans })).toThrow(
-    expect.objectContaining({ code: 'INVALID_OPTION', message: expect.stringContaining('a token that is not banned') }),
-  );
+  const refused = { code: 'INVALID_OPTION', message: expect.stringContaining('a token that is not banned') as string };
+  await expect(engine.generate('x', { logitBias: bans })).rejects.toMatchObject(refused);
   delete bans[70];
   expect((await engine.generate('x', { logitBias: bans, maxTokens: 3, ignoreEos: true })).tokens).toEqual([70, 70, 70]);
 });
@@ -69,14 +68,15 @@ test.each<[unknown, string]>([
   [null, 'Expected an object for what to forget'],
   [{ tenant: 5 }, 'tenant'],
   [{ tenant: '\0g' }, 'tenant'],
+  [{ tenant: '' }, 'tenant'],
+  [{ tenant: undefined }, 'Expected a name for tenant'],
   [{ tenant: 'a', session: '' }, 'session'],
   [{ group: '' }, 'group'],
 ])('forgetting %j is refused, and nothing is forgotten', async (what, message) => {
   const prompt = 'a prompt that is long enough to fill a page of the cache, and a little more';
   await engine.generate(prompt, { maxTokens: 2 });
-  expect(() => engine.forget(what as object)).toThrow(
-    expect.objectContaining({ code: 'INVALID_OPTION', message: expect.stringContaining(message) }),
-  );
+  const refused = { code: 'INVALID_OPTION', message: expect.stringContaining(message) as string };
+  await expect(engine.forget(what as object)).rejects.toMatchObject(refused);
   expect((await engine.generate(prompt, { maxTokens: 2 })).usage.cachedPromptTokens).toBeGreaterThan(0);
 });
 
@@ -176,6 +176,27 @@ test('a closed engine says so, whatever it is asked; its sessions can be closed 
     expect(error).toMatchObject({ code: 'ENGINE_CLOSED' });
   }
   session.close();
+});
+
+test('closing waits for requests that were accepted, those too whose prompt is still being read', async () => {
+  const closing = await load();
+  const asked = [
+    closing.generate('one', { maxTokens: 4 }),
+    closing.chat([{ role: 'user', content: 'two' }], { maxTokens: 4 }),
+  ];
+  const closed = closing.close();
+  await expect(closing.generate('three')).rejects.toMatchObject({ code: 'ENGINE_CLOSED' });
+  expect((await Promise.all(asked)).map(({ tokens }) => tokens.length)).toEqual([4, 4]);
+  await closed;
+});
+
+test('options of other kinds than objects are refused, wherever they are taken', async () => {
+  const wrong = null as unknown as undefined;
+  const session = engine.session();
+  await expect(session.prompt('x', wrong)).rejects.toMatchObject({ code: 'INVALID_OPTION' });
+  await expect(engine.tokenizeChat([{ role: 'user', content: 'x' }], wrong)).rejects.toMatchObject({
+    code: 'INVALID_OPTION',
+  });
 });
 
 test('an answer that reaches the end of the context ends with length', async () => {

@@ -76,7 +76,7 @@ async function observe(options: LoadOptions, count: number, others: boolean): Pr
     if (i % 3 === 0) await ask(prompt, { ...request, tenant: 'b', temperature: 0.9 });
     if (i % 4 === 0)
       await ask(prompt, { ...request, tenant: 'c', group: 'others', prediction: text, learn: !options.learnHead });
-    if (i % 5 === 4) engine.forget({ tenant: 'c' });
+    if (i % 5 === 4) await engine.forget({ tenant: 'c' });
   }
   await engine.close();
   return seen;
@@ -128,14 +128,14 @@ test('tenants learn together where they ask for it, and who is forgotten takes a
   for (const [tenant, group] of [['a'], ['b'], ['team'], ['b', 'other']])
     expect(await accepted(tenant, group)).toBe(untaught);
   await teach('b', 'team');
-  engine.forget({ tenant: 'c' });
+  await engine.forget({ tenant: 'c' });
   expect(await accepted('c', 'team')).toBeGreaterThan(untaught);
-  engine.forget({ tenant: 'a' });
+  await engine.forget({ tenant: 'a' });
   expect(await accepted('b', 'team')).toBe(untaught);
   await teach('b', 'team');
-  engine.forget({ group: 'team' });
+  await engine.forget({ group: 'team' });
   expect(await accepted('b', 'team')).toBe(untaught);
-  expect(() => engine.generate('x', { tenant: '\0team' })).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
+  await expect(engine.generate('x', { tenant: '\0team' })).rejects.toMatchObject({ code: 'INVALID_OPTION' });
   await engine.close();
 });
 
@@ -153,10 +153,10 @@ test('a head that a group teaches learns from all its tenants, and is gone when 
   for (let i = 0; i < 200 && events.length === 0; ++i) await teach(i % 2 ? 'a' : 'b', 'team');
   expect(engine.stats().learningTenants).toBe(2); // the group, and who learns for itself
   expect(events[0]).toMatchObject({ kind: 'candidate', tenant: 'team', group: true });
-  engine.forget({ tenant: 'c' });
+  await engine.forget({ tenant: 'c' });
   await teach('alone');
   expect(engine.stats().learningTenants).toBe(2);
-  engine.forget({ tenant: 'a' });
+  await engine.forget({ tenant: 'a' });
   await until(() => engine.stats().learningTenants === 1);
   expect(engine.stats().learningTenants).toBe(1);
   await teach('b', 'team'); // begins anew

@@ -43,7 +43,7 @@ test('a head learns from what is decoded, text by text, and the text stays the s
   expect(stats.learningSeconds).toBeGreaterThan(0);
   expect(stats.learningSkipped).toBe(0);
   expect(events[0]).toMatchObject({ kind: 'candidate', tenant: 'default', version: 0 });
-  engine.forget({ tenant: 'default' });
+  await engine.forget({ tenant: 'default' });
   await until(() => engine.stats().learningTenants === 0);
   expect(engine.stats().learningTenants).toBe(0);
 });
@@ -113,7 +113,12 @@ test('what a tenant taught is kept and found again by another engine, and nothin
   };
   expect(await remembered('a')).toBeGreaterThan(0);
   const last = await load({ keepLearned: true, cacheFolder });
-  last.forget({ tenant: 'a' });
-  await last.close();
+  await last.forget({ tenant: 'a' });
   expect(await remembered('a')).toBe(0);
+  await last.close();
+  const other = await load({ cacheFolder }); // keeps nothing itself
+  await other.forget();
+  expect(await remembered('b')).toBeGreaterThan(0);
+  await other.forget({ tenant: 'b' });
+  expect(await remembered('b')).toBe(0);
 });
