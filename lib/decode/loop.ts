@@ -49,11 +49,6 @@ export class DecodeLoop {
       if (tenant === undefined || generation.owner?.tenant === tenant) generation.disown();
   }
 
-  /** Requests that have not ended. */
-  get active(): number {
-    return this.#running.size;
-  }
-
   /**
    * Queues a request.
    *

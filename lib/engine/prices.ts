@@ -23,16 +23,16 @@ const version = 4;
  * (about a third of a second for the default model) and kept. Whatever else ran at the time can only have made passes
  * look dearer: where a few passes now are faster than remembered, everything is measured anew.
  *
- * @param folder Where prices are kept; undefined = nowhere.
+ * @param folder Where prices are kept.
  */
-export async function loadProfile(native: NativeEngine, folder: string | undefined): Promise<Profile> {
+export async function loadProfile(native: NativeEngine, folder: string): Promise<Profile> {
   const info = native.info();
   const { headBytes } = native.stats();
-  const path = folder === undefined ? undefined : join(folder, 'profiles', `${keyOf(info, headBytes)}.json`);
-  const known = path === undefined ? undefined : await readProfile(path);
+  const path = join(folder, 'profiles', `${keyOf(info, headBytes)}.json`);
+  const known = await readProfile(path);
   if (known && !(await isFasterThan(native, known))) return known;
   const profile = await measure(native, info.contextLength);
-  if (path !== undefined) await writeProfile(path, profile);
+  await writeProfile(path, profile);
   return profile;
 }
 

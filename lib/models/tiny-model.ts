@@ -7,6 +7,7 @@
  */
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { byteCharacters } from './byte-alphabet';
 
 export interface TinyModelOptions {
   /** Another seed gives other weights. Default 1. */
@@ -35,14 +36,6 @@ const merges = [
 const chatTemplate =
   "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}" +
   "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
-
-/** GPT-2's printable stand-ins for the 256 bytes, by byte. */
-function byteAlphabet(): string[] {
-  const printable = (byte: number) =>
-    (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || (byte >= 0xae && byte <= 0xff);
-  let next = 256;
-  return Array.from({ length: 256 }, (_, byte) => String.fromCodePoint(printable(byte) ? byte : next++));
-}
 
 /** Bytes of growing length, little-endian. */
 class ByteWriter {
@@ -182,7 +175,7 @@ function tensorBytes(tensor: TinyTensor): Buffer {
 }
 
 function vocabulary(): string[] {
-  return [...specials, ...byteAlphabet(), ...merges.map((merge) => merge.replace(' ', ''))];
+  return [...specials, ...byteCharacters, ...merges.map((merge) => merge.replace(' ', ''))];
 }
 
 /**

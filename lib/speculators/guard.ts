@@ -50,11 +50,6 @@ export class Guard {
     this.#trial = new Trial();
   }
 
-  /** Whether a candidate is being judged. */
-  get trying(): boolean {
-    return this.#trial !== undefined;
-  }
-
   /** Tokens a round of the live head, of late; and of the candidate's trial so far. */
   get state(): { acceptanceLength: number; trial: Evidence | undefined } {
     return { acceptanceLength: this.#acceptance, trial: this.#trial?.evidence };
