@@ -105,7 +105,8 @@ function addsBosByDefault(model: string, pre: string | undefined): boolean {
 
 /**
  * Model metadata out of a Hugging Face folder: config.json and tokenizer.json, and where they exist
- * tokenizer_config.json, generation_config.json and chat_template.jinja.
+ * tokenizer_config.json, generation_config.json and chat_template.jinja, which as in transformers goes before the
+ * template in tokenizer_config.json.
  *
  * @throws ForetokenError `MODEL_INCOMPLETE` if a file is missing or is not what it should be.
  */
@@ -126,7 +127,7 @@ export async function metadataFromFolder(folder: string): Promise<ModelMetadata>
     architecture: typeof config.model_type === 'string' ? config.model_type : '',
     contextLength: numberOf(config.max_position_embeddings) ?? 0,
     tokenizer: { kind: 'json', json: tokenizer },
-    chatTemplate: chatTemplateOf(tokenizerConfig.chat_template) ?? (await readText(folder, 'chat_template.jinja')),
+    chatTemplate: (await readText(folder, 'chat_template.jinja')) ?? chatTemplateOf(tokenizerConfig.chat_template),
     bosId,
     addBos: tokenizerConfig.add_bos_token === true || startsWithBos(recordOf(tokenizer.post_processor), bosId),
     eosIds: distinct([

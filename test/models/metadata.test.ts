@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { metadataFromFolder, metadataFromGguf } from '../../lib/models/metadata';
 import { Tokenizer } from '../../lib/models/tokenizer';
@@ -116,15 +116,17 @@ describe('of a Hugging Face folder', () => {
     expect(metadata.eosIds).toEqual([1, 3]);
   });
 
-  test('a template of its own file, and the default one of several', async () => {
+  test('a template of its own file, which goes before the one in the configuration, and the default one of several', async () => {
     const files = { 'config.json': config, 'tokenizer.json': tokenizer, 'chat_template.jinja': 'from file' };
     expect((await metadataFromFolder(write(files))).chatTemplate).toBe('from file');
     const several = [
       { name: 'tool_use', template: 'a' },
       { name: 'default', template: 'b' },
     ];
-    const path = write({ ...files, 'tokenizer_config.json': { chat_template: several } });
-    expect((await metadataFromFolder(path)).chatTemplate).toBe('b');
+    const named = { 'tokenizer_config.json': { chat_template: several } };
+    expect((await metadataFromFolder(write({ ...files, ...named }))).chatTemplate).toBe('from file');
+    rmSync(join(folder(), 'model', 'chat_template.jinja'));
+    expect((await metadataFromFolder(write(named))).chatTemplate).toBe('b');
   });
 
   test('what is missing or broken is named', async () => {
