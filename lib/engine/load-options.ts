@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { ForetokenError } from '../error';
 import type { NativeLoadOptions } from '../native';
 import type { DriftEvent, LearningEvent } from '../speculators/events';
@@ -178,7 +179,8 @@ function readListener(read: OptionReader): CheckedLoadOptions['onEvent'] {
   };
 }
 
+/** Absolute, so that it stays where it is when the process moves to another folder. */
 function readCacheFolder(read: OptionReader): string | undefined {
   const value = read.string('cacheFolder', '');
-  return value === '' ? undefined : value;
+  return value === '' ? undefined : resolve(value);
 }
