@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ForetokenError } from '../error';
+import { endsByName, isEndName } from './end-names';
 import type { GgufValue } from '../native';
 
 /** The tokenizer part of a GGUF file's metadata. */
@@ -42,24 +43,6 @@ export interface ModelMetadata {
 }
 
 /**
- * Control tokens that end an answer by their name, whatever the file's EOS is: chat models end their turn with one and
- * a document with another.
- */
-const END_NAMES: ReadonlySet<string> = new Set([
-  '<|im_end|>',
-  '<|endoftext|>',
-  '<|eot_id|>',
-  '<|eom_id|>',
-  '<|end_of_text|>',
-  '<|end|>',
-  '<end_of_turn>',
-  '<|end_of_turn|>',
-  '<|return|>',
-  '<EOT>',
-  '<｜end▁of▁sentence｜>',
-]);
-
-/**
  * Model metadata out of a GGUF file's key-value pairs.
  *
  * @param values What the native reader found.
@@ -72,7 +55,7 @@ export function metadataFromGguf(values: Record<string, GgufValue>): ModelMetada
   const types = reader.numbers('tokenizer.ggml.token_type', tokens.length);
   const model = reader.need('tokenizer.ggml.model', reader.text('tokenizer.ggml.model'));
   const ids = ['eos', 'eot', 'eom'].map((name) => reader.id(`tokenizer.ggml.${name}_token_id`, tokens.length));
-  const named = [...tokens.keys()].filter((id) => (types?.[id] ?? 1) === 3 && END_NAMES.has(tokens[id]));
+  const named = [...tokens.keys()].filter((id) => endsByName(tokens[id], types?.[id]));
   const pre = reader.text('tokenizer.ggml.pre');
   return {
     architecture,
@@ -121,7 +104,7 @@ export async function metadataFromFolder(folder: string): Promise<ModelMetadata>
     return numberOf(added.find((each) => each.content === text)?.id);
   };
   const ends = [generation.eos_token_id, config.eos_token_id].flatMap((value) => arrayOf(value ?? []));
-  const named = added.filter((each) => each.special === true && END_NAMES.has(String(each.content)));
+  const named = added.filter((each) => isEndName(String(each.content)));
   const bosId = idOf(tokenizerConfig.bos_token) ?? numberOf(config.bos_token_id);
   return {
     architecture: typeof config.model_type === 'string' ? config.model_type : '',

@@ -1,6 +1,7 @@
 import { ForetokenError } from '../error';
 import type { AddedToken } from './added-tokens';
 import { bytesOfSpelling, spellBytes } from './byte-alphabet';
+import { endsByName } from './end-names';
 import type { GgufTokenizerData } from './metadata';
 import { isolatingSplit, normalizerOf } from './pre-tokenize';
 import { preTokenizerNamed } from './pre-tokenizers';
@@ -112,7 +113,8 @@ function mergesFromScores(data: GgufTokenizerData): [string, string][] {
 }
 
 function typeOf(data: GgufTokenizerData, id: number): number {
-  return data.types?.[id] ?? NORMAL;
+  const type = data.types?.[id] ?? NORMAL;
+  return endsByName(data.tokens[id], type) ? CONTROL : type;
 }
 
 /** Written in the vocabulary's own spelling rather than as plain text. */

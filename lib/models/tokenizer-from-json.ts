@@ -1,6 +1,7 @@
 import { ForetokenError } from '../error';
 import type { AddedToken } from './added-tokens';
 import { bytesOfSpelling } from './byte-alphabet';
+import { isEndName } from './end-names';
 import { normalizerOf, preTokenizeSteps, unsupported } from './pre-tokenize';
 import { byteOfToken, SPACE_SYMBOL, utf8, type TokenizerDefinition } from './tokenizer-definition';
 
@@ -70,7 +71,8 @@ function checkId(id: unknown, text: string): number {
 function readAdded(value: unknown): JsonAddedToken[] {
   return ((value ?? []) as JsonAddedToken[]).map((token) => {
     if (typeof token?.content !== 'string') throw incomplete('tokenizer.json has an added token without text');
-    return { ...token, id: checkId(token.id, token.content), special: token.special === true };
+    const special = token.special === true || isEndName(token.content);
+    return { ...token, id: checkId(token.id, token.content), special };
   });
 }
 

@@ -32,9 +32,18 @@ describe('of a GGUF file', () => {
     });
   });
 
-  test('an answer ends at the EOS token and at control tokens known for it, not at text that looks like one', () => {
-    expect(metadataFromGguf(gguf).eosIds).toEqual([4, 5]);
-    expect(metadataFromGguf({ ...gguf, 'tokenizer.ggml.eot_token_id': 2 }).eosIds).toEqual([4, 2, 5]);
+  test('an answer ends at the EOS token and at tokens known for it, which are control tokens whatever the file says', () => {
+    expect(metadataFromGguf(gguf).eosIds).toEqual([4, 5, 6]);
+    expect(metadataFromGguf({ ...gguf, 'tokenizer.ggml.eot_token_id': 2 }).eosIds).toEqual([4, 2, 5, 6]);
+    for (const type of [1, 3, 4]) {
+      const types = Int32Array.of(1, 1, 1, 3, 3, type, 5);
+      const metadata = metadataFromGguf({ ...gguf, 'tokenizer.ggml.token_type': types });
+      expect(metadata.eosIds).toEqual([4, 5]); // 6 is unused
+      const tokenizer = new Tokenizer(metadata);
+      expect(tokenizer.decode([0, 5])).toBe('a');
+      expect(tokenizer.encode('<|im_end|>', { special: true })).toEqual([5]);
+      expect(tokenizer.encode('<|im_end|>')).not.toContain(5);
+    }
   });
 
   test('BOS: what the file says, else what its kind of vocabulary does', () => {
@@ -114,6 +123,14 @@ describe('of a Hugging Face folder', () => {
     const metadata = await metadataFromFolder(write({ 'config.json': config, 'tokenizer.json': tokenizer }));
     expect(metadata).toMatchObject({ addBos: false, chatTemplate: undefined });
     expect(metadata.eosIds).toEqual([1, 3]);
+  });
+
+  test('a token known to end an answer is a control token, also where tokenizer.json says that it is text', async () => {
+    const added = (tokenizer.added_tokens as object[]).map((token) => ({ ...token, special: false }));
+    const json = { ...tokenizer, added_tokens: added };
+    const metadata = await metadataFromFolder(write({ 'config.json': config, 'tokenizer.json': json }));
+    expect(metadata.eosIds).toEqual([1, 3]);
+    expect(new Tokenizer(metadata).controlTokens()).toEqual([expect.objectContaining({ content: '<|im_end|>' })]);
   });
 
   test('a template of its own file, which goes before the one in the configuration, and the default one of several', async () => {
