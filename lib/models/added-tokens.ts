@@ -47,14 +47,15 @@ export class AddedTokens {
    *
    * @param text The text.
    * @param special Whether special tokens count.
+   * @param mark No token starts with a character that this one follows.
    * @returns The tokens and the stretches of text between them, none empty.
    */
-  split(text: string, special: boolean): (AddedToken | string)[] {
+  split(text: string, special: boolean, mark?: string): (AddedToken | string)[] {
     const parts: (AddedToken | string)[] = [];
     let start = 0;
     for (let at = 0; at < text.length;) {
       const token = this.firsts[text.charCodeAt(at)] ? this.match(text, at, special) : undefined;
-      if (!token) {
+      if (!token || (mark && text[at + 1] === mark)) {
         at++;
         continue;
       }

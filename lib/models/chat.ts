@@ -1,5 +1,5 @@
 import { ForetokenError } from '../error';
-import { AddedTokens } from './added-tokens';
+import { AddedTokens, type AddedToken } from './added-tokens';
 import { ChatTemplate, type ChatMessage, type RenderOptions } from './chat-template';
 import type { ModelMetadata } from './metadata';
 import type { Tokenizer } from './tokenizer';
@@ -31,11 +31,16 @@ const MAX_DEPTH = 64;
  * are found in the rendered prompt with the marks in place; then these are taken out, and the stretches in between are
  * encoded as plain text. Strings without control tokens are not touched, so templates may look into them and cut them
  * as they like.
+ *
+ * Not all files call their control tokens so: what a template writes into any conversation is guarded like one. Other
+ * tokens that are found as a whole, such as `</think>` where only answers hold it, are left as they are.
  */
 export class Chat {
   private readonly source: string;
   private readonly template: ChatTemplate;
+  /** What must not be read as a control token, in text as it is and in normalized text. */
   private readonly controls: AddedTokens;
+  private readonly normalizedControls: AddedTokens | undefined;
 
   /**
    * @param metadata The model's; it must have a chat template.
@@ -56,7 +61,13 @@ export class Chat {
       bos: textOf(metadata.bosId),
       eos: textOf(metadata.eosIds[0]),
     });
-    this.controls = new AddedTokens(tokenizer.controlTokens().map((token) => ({ ...token, special: true })));
+    const { plain, normalized } = tokenizer.addedTokens;
+    const all = [...plain, ...normalized];
+    const written = this.writtenByTemplate(all.filter((token) => !token.special && isMarkup(token)));
+    const isControl = ({ id, special }: AddedToken): boolean => special || written.has(id);
+    this.controls = new AddedTokens(all.filter(isControl));
+    const late = normalized.filter(isControl);
+    this.normalizedControls = late.length > 0 ? new AddedTokens(late) : undefined;
   }
 
   /**
@@ -86,6 +97,31 @@ export class Chat {
     return { text, mark };
   }
 
+  /**
+   * Which of some tokens the template itself writes, whatever is said, by id. One that it looks for in what is said, to
+   * cut there, is not among them. All of them where it refuses to be looked at.
+   */
+  private writtenByTemplate(tokens: readonly AddedToken[]): Set<number> {
+    if (tokens.length === 0) return new Set();
+    try {
+      const written = new Set(this.tokenizer.encode(this.template.render(sampleOf('x')), { special: true }));
+      return new Set(
+        tokens.filter(({ id, content }) => written.has(id) && !this.looksFor(content)).map(({ id }) => id),
+      );
+    } catch {
+      return new Set(tokens.map(({ id }) => id));
+    }
+  }
+
+  /** Whether the template treats messages with a text in them unlike others. */
+  private looksFor(text: string): boolean {
+    const timesKept = (inner: string): number => {
+      const said = `x${inner}x`;
+      return this.template.render(sampleOf(said)).split(said).length;
+    };
+    return timesKept(text) !== timesKept(unusedMark([this.source, text]));
+  }
+
   /** A copy of a value with marks in all its strings, names of fields included. */
   private guard(value: unknown, mark: string, depth: number): unknown {
     if (typeof value === 'string') return this.guardText(value, mark);
@@ -98,8 +134,15 @@ export class Chat {
     return Object.fromEntries(entries);
   }
 
-  /** Puts a mark behind the first character of all that is, or could grow into, a control token. */
+  /**
+   * Puts a mark behind the first character of all that is, or could grow into, a control token: behind all characters
+   * where it does so in normalized text.
+   */
   private guardText(text: string, mark: string): string {
+    const normalized = this.normalizedControls && this.tokenizer.normalize(text);
+    if (normalized !== undefined && normalized !== text && !this.normalizedControls!.starts(normalized).next().done) {
+      return text.replace(/.(?!\p{M})/gsu, `$&${mark}`);
+    }
     let guarded = '';
     let from = 0;
     for (const start of this.controls.starts(text)) {
@@ -118,6 +161,16 @@ function checkMessages(messages: readonly ChatMessage[]): void {
       throw invalid(`message ${index} has the role ${JSON.stringify(role)}, which is not a plain name`);
     }
   }
+}
+
+/** A conversation that every template knows, and in which no answer is the last turn: that is where templates write what answers hold. */
+function sampleOf(content: string): ChatMessage[] {
+  return ['user', 'assistant', 'user'].map((role) => ({ role, content }));
+}
+
+/** Letters between signs, as control tokens are written: blanks, words and rules are text wherever they stand. */
+function isMarkup({ content }: AddedToken): boolean {
+  return /^(?=.*\p{L})(?=.*[^\p{L}\p{M}\p{N}\s\u2581])/su.test(content);
 }
 
 /** A character that occurs in none of the strings in a value. */

@@ -1,5 +1,5 @@
 import { setImmediate as turn } from 'node:timers/promises';
-import { AddedTokens } from './added-tokens';
+import { AddedTokens, type AddedToken } from './added-tokens';
 import { Bpe } from './bpe';
 import type { ModelMetadata } from './metadata';
 import { TextStream } from './text-stream';
@@ -18,8 +18,8 @@ export interface EncodeOptions {
   /** Start with the BOS token, if the model has one. Defaults to false; `Tokenizer.addBos` is what the model expects. */
   addBos?: boolean;
   /**
-   * A character that is taken out after control tokens were found and before anything else: it keeps apart what must
-   * not be read as a control token. Defaults to none. See `renderChat`.
+   * A character that is taken out after control tokens were found and before text is cut into pieces: it keeps apart
+   * what must not be read as a control token. Defaults to none. See `Chat`.
    */
   mark?: string;
 }
@@ -110,6 +110,16 @@ export class Tokenizer implements TokenTexts {
     return [...added, ...addedAfterNormalizing].filter((token) => token.special);
   }
 
+  /** Tokens that are found in text as a whole, and those that are found so in normalized text. */
+  get addedTokens(): { plain: readonly AddedToken[]; normalized: readonly AddedToken[] } {
+    return { plain: this.definition.added, normalized: this.definition.addedAfterNormalizing };
+  }
+
+  /** A text as tokens of {@link addedTokens} that are found in normalized text see it. */
+  normalize(text: string): string {
+    return this.definition.normalize?.(text) ?? text;
+  }
+
   /** Decoding drops the blank before a text's first word. */
   get dropsLeadingSpace(): boolean {
     return this.definition.dropsLeadingSpace;
@@ -119,22 +129,22 @@ export class Tokenizer implements TokenTexts {
   private *encodeSteps(text: string, options: EncodeOptions, out: number[]): Generator<void, void> {
     if (options.addBos && this.bosId !== undefined) out.push(this.bosId);
     let section = 0;
-    for (const part of this.added.split(text, options.special ?? false)) {
+    for (const part of this.added.split(text, options.special ?? false, options.mark)) {
       if (typeof part !== 'string') out.push(part.id);
-      else yield* this.encodeSection(options.mark ? part.replaceAll(options.mark, '') : part, section, options, out);
+      else yield* this.encodeSection(part, section, options, out);
       section++;
     }
   }
 
   private *encodeSection(text: string, section: number, options: EncodeOptions, out: number[]): Generator<void, void> {
-    const normalized = this.definition.normalize?.(text) ?? text;
+    const { special = false, mark } = options;
     let count = 0;
-    for (const part of this.addedAfterNormalizing.split(normalized, options.special ?? false)) {
+    for (const part of this.addedAfterNormalizing.split(this.normalize(text), special, mark)) {
       if (typeof part !== 'string') {
         out.push(part.id);
         continue;
       }
-      for (const piece of this.pieces(part, section, 0)) {
+      for (const piece of this.pieces(mark ? part.replaceAll(mark, '') : part, section, 0)) {
         yield* this.bpe.encode(piece, out);
         if (++count % PIECES_PER_STEP === 0) yield;
       }
