@@ -1,3 +1,5 @@
+import { isPromise } from 'node:util/types';
+
 /** What an Error made by native code carries besides its message. */
 interface NativeErrorFields {
   code?: unknown;
@@ -47,12 +49,26 @@ export class ForetokenError extends Error {
   }
 }
 
-/** Calls native code: an error that it throws becomes a ForetokenError, as {@link ForetokenError.from} makes it. */
+/** Calls native code: an error that it throws, at once or later, becomes a ForetokenError, as {@link ForetokenError.from} makes it. */
 export function callNative<T>(call: () => T): T {
-  try {
-    return call();
-  } catch (error) {
+  const rethrow = (error: unknown): never => {
     throw ForetokenError.from(error);
+  };
+  try {
+    const result = call();
+    return isPromise(result) ? (result.catch(rethrow) as T) : result;
+  } catch (error) {
+    return rethrow(error);
+  }
+}
+
+/** Waits for what reads `path`. Throws FILE_UNREADABLE. */
+export async function reading<T>(path: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    const message = `${path} can't be read: ${(error as Error).message}`;
+    throw new ForetokenError('FILE_UNREADABLE', message, { cause: error, file: path });
   }
 }
 

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { loadBinding } from '../binding';
 import { readMetadata } from '../engine/model-source';
-import { ForetokenError } from '../error';
+import { callNative } from '../error';
 import type { ModelMetadata } from '../models/metadata';
 import { resolveModel } from '../models/resolve';
 import { Tokenizer } from '../models/tokenizer';
@@ -28,19 +28,16 @@ async function inspect(ref: string, flags: { tensors?: boolean; json?: boolean }
   try {
     const { path, kind } = await resolveModel(ref, { onProgress: progress.update, signal });
     progress.stop();
-    const report = describe(path, kind, await readMetadata(path, binding), readTensors(path));
+    const report = describe(
+      path,
+      kind,
+      await readMetadata(path, binding),
+      callNative(() => binding.readTensors(path)),
+    );
     if (flags.json) process.stdout.write(`${JSON.stringify(report)}\n`);
     else print(report, flags.tensors ?? false);
   } finally {
     progress.stop();
-  }
-}
-
-function readTensors(path: string): TensorDescription[] {
-  try {
-    return loadBinding().readTensors(path);
-  } catch (error) {
-    throw ForetokenError.from(error);
   }
 }
 

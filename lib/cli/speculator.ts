@@ -2,7 +2,7 @@ import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
 import { loadBinding } from '../binding';
 import { readMetadata } from '../engine/model-source';
-import { ForetokenError } from '../error';
+import { callNative } from '../error';
 import { cacheFolder } from '../models/cache';
 import { tokenizerHash } from '../models/metadata';
 import { resolveModel } from '../models/resolve';
@@ -98,11 +98,7 @@ async function exportHead(flags: TenantFlags & { out: string; head?: number }, s
 
 async function importHead(file: string, flags: TenantFlags, signal: AbortSignal): Promise<void> {
   const { store, tokenizer } = await openStore(flags.model, signal);
-  const shape = await loadBinding()
-    .inspectHead(file, store.model, tokenizer)
-    .catch((error: unknown) => {
-      throw ForetokenError.from(error);
-    });
+  const shape = await callNative(() => loadBinding().inspectHead(file, store.model, tokenizer));
   const version = await store.promote(flags.tenant, {
     origin: 'imported',
     tenants: [flags.tenant],
@@ -132,7 +128,8 @@ async function openStore(ref: string, signal: AbortSignal): Promise<{ store: Spe
     const binding = loadBinding();
     const { path } = await resolveModel(ref, { onProgress: progress.update, signal });
     const tokenizer = tokenizerHash(await readMetadata(path, binding));
-    return { store: new SpeculatorStore(cacheFolder(), await binding.hashModel(path)), tokenizer };
+    const hash = await callNative(() => binding.hashModel(path));
+    return { store: new SpeculatorStore(cacheFolder(), hash), tokenizer };
   } finally {
     progress.stop();
   }

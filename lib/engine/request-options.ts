@@ -3,7 +3,7 @@ import { ForetokenError } from '../error';
 import type { RenderOptions } from '../models/chat-template';
 import { Drafter, Learn } from '../native';
 import { readName, readTenant } from './names';
-import { OptionReader, invalidOption } from './validate';
+import { OptionReader, describe, invalidOption } from './validate';
 
 /**
  * Who drafts for a request: `'auto'`, everybody, round by round whoever is worth most; `'static'`, everybody, but from nothing that earlier
@@ -239,8 +239,10 @@ function checkToken(token: unknown, vocabulary: number, name: string): number {
 /** A prompt: text (in which special tokens are plain text) or the tokens themselves. */
 export type Prompt = string | readonly number[] | Int32Array;
 
-/** Checks that tokens are of the vocabulary. Throws INVALID_PROMPT. */
+/** Checks that tokens are a list of them, and of the vocabulary. Throws INVALID_PROMPT. */
 export function checkTokens(tokens: readonly number[] | Int32Array, vocabulary: number): Int32Array {
+  if (!Array.isArray(tokens) && !ArrayBuffer.isView(tokens))
+    throw new ForetokenError('INVALID_PROMPT', `Expected an array of token ids but received ${describe(tokens)}`);
   for (let i = 0; i < tokens.length; ++i) {
     const token: unknown = tokens[i];
     if (typeof token === 'number' && Number.isInteger(token) && token >= 0 && token < vocabulary) continue;

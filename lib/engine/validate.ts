@@ -5,7 +5,8 @@ export function invalidOption(name: string, expected: string, actual: unknown): 
   return new ForetokenError('INVALID_OPTION', `Expected ${expected} for ${name} but received ${describe(actual)}`);
 }
 
-function describe(value: unknown): string {
+/** A value in an error message, cut short. */
+export function describe(value: unknown): string {
   if (Array.isArray(value)) return `an array of ${value.length}`;
   if (typeof value === 'function') return 'a function';
   if (typeof value === 'object' && value !== null) return 'an object';

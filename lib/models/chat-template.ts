@@ -43,7 +43,7 @@ export class ChatTemplate {
   }
 
   /**
-   * The prompt of a conversation. Control tokens in it are text; {@link renderChat} keeps those that messages contain
+   * The prompt of a conversation. Control tokens in it are text; `Chat` keeps those that messages contain
    * apart from the template's own.
    *
    * @throws ForetokenError `TEMPLATE_ERROR` if the template refuses the messages, fails, or takes too long.

@@ -1,7 +1,7 @@
 import { open, readdir, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { ForetokenError } from '../error';
+import { ForetokenError, reading } from '../error';
 import { defaultModel, fetchDefaultModel, type FetchOptions } from './default-model';
 import { fetchHubModel, parseHubRef, type ResolvedModel } from './hub';
 
@@ -13,8 +13,8 @@ import { fetchHubModel, parseHubRef, type ResolvedModel } from './hub';
  *   - a path of a GGUF file, or of a folder with config.json and safetensors files (or with one GGUF file);
  *   - a Hugging Face repository, `owner/name[:file.gguf][@revision]`, with or without `hf:` before it.
  *   What exists on disk goes before what might exist on the hub.
- * @throws ForetokenError `MODEL_NOT_FOUND` if it is none of these, and what fetching throws: see `fetchDefaultModel` and
- *   `fetchHubModel`.
+ * @throws ForetokenError `MODEL_NOT_FOUND` if it is none of these, `MODEL_AMBIGUOUS` if it is several, `FILE_UNREADABLE` if
+ *   it can't be read, and what fetching throws: see `fetchDefaultModel` and `fetchHubModel`.
  */
 export async function resolveModel(ref: string, options: FetchOptions = {}): Promise<ResolvedModel> {
   if (ref === 'default') {
@@ -35,18 +35,22 @@ export async function resolveModel(ref: string, options: FetchOptions = {}): Pro
 
 async function localFile(path: string): Promise<ResolvedModel> {
   if (path.endsWith('.safetensors')) return localFolder(dirname(path));
-  const file = await open(path, 'r');
-  try {
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(4), 0, 4, 0);
-    if (bytesRead === 4 && buffer.toString('latin1') === 'GGUF') return { kind: 'gguf', path };
-  } finally {
-    await file.close();
-  }
+  if ((await reading(path, readMagic(path))) === 'GGUF') return { kind: 'gguf', path };
   throw notFound(`${path} is not a GGUF file`);
 }
 
+async function readMagic(path: string): Promise<string> {
+  const file = await open(path, 'r');
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(4), 0, 4, 0);
+    return buffer.toString('latin1', 0, bytesRead);
+  } finally {
+    await file.close();
+  }
+}
+
 async function localFolder(path: string): Promise<ResolvedModel> {
-  const names = await readdir(path);
+  const names = await reading(path, readdir(path));
   if (names.includes('config.json') && names.some((name) => name.endsWith('.safetensors'))) {
     return { kind: 'safetensors', path };
   }

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ForetokenError } from '../error';
+import { ForetokenError, writing } from '../error';
 import { replaceFile } from '../replace-file';
 
 /** Why a version was chosen or left: numbers and words, such as the bound of a gain and what it was found on. */
@@ -72,9 +72,10 @@ export async function readManifest(folder: string): Promise<Manifest | undefined
   return { model, tenant, live, next, versions };
 }
 
-/** Replaces a folder's manifest: what it says holds from then on. */
+/** Replaces a folder's manifest: what it says holds from then on. Throws WRITE_FAILED. */
 export async function writeManifest(folder: string, manifest: Manifest): Promise<void> {
-  await replaceFile(manifestPath(folder), [`${JSON.stringify({ format, ...manifest }, undefined, 2)}\n`]);
+  const path = manifestPath(folder);
+  await writing(path, replaceFile(path, [`${JSON.stringify({ format, ...manifest }, undefined, 2)}\n`]));
 }
 
 /** The version that drafts; undefined = the static head does. */

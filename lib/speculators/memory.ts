@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageRoot } from '../binding';
-import { ForetokenError, writing } from '../error';
+import { ForetokenError, callNative, writing } from '../error';
 import { packedKeyBytes } from '../native';
 import type { NativeEngine } from '../native';
 import { replaceFile } from '../replace-file';
@@ -34,16 +34,18 @@ export function shippedMemory(sourceHash: string): string {
  * Gives an engine its static memory.
  *
  * @param choice A path; true = the shipped one if there is one; false = none.
- * @throws ForetokenError MEMORY_INVALID, MEMORY_MISMATCH
+ * @throws ForetokenError MEMORY_INVALID, MEMORY_MISMATCH, OUT_OF_MEMORY
  */
 export async function loadMemory(native: NativeEngine, choice: string | boolean): Promise<void> {
   const { sourceHash } = native.info();
   const path = typeof choice === 'string' ? choice : shippedMemory(sourceHash);
   if (choice === false || (choice === true && !existsSync(path))) return;
   const { tokens, keys } = await readMemory(path, sourceHash);
-  await native.setStaticMemory(tokens, keys).catch((error: unknown) => {
-    throw invalid(path, (error as Error).message);
-  });
+  try {
+    await callNative(() => native.setStaticMemory(tokens, keys));
+  } catch (error) {
+    throw (error as { code?: unknown }).code === 'INVALID_ARGUMENT' ? invalid(path, (error as Error).message) : error;
+  }
 }
 
 /**

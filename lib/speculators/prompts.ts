@@ -1,6 +1,6 @@
 import { readFile, readdir, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
-import { ForetokenError } from '../error';
+import { ForetokenError, reading } from '../error';
 import type { HeadText } from './train-head';
 
 /** Fields of a JSON record that may hold its prompt, in this order. */
@@ -12,12 +12,12 @@ const fields = ['prompt', 'question', 'instruction', 'problem', 'text', 'input']
  * passed over.
  *
  * @returns Each prompt once, in the order of the files.
- * @throws ForetokenError PROMPTS_INVALID
+ * @throws ForetokenError PROMPTS_INVALID, FILE_UNREADABLE
  */
 export async function readPrompts(paths: readonly string[]): Promise<string[]> {
   const prompts = new Set<string>();
   for (const path of await listFiles(paths)) {
-    const text = await readFile(path, 'utf8');
+    const text = await reading(path, readFile(path, 'utf8'));
     const found = extname(path) === '.jsonl' ? recordsOf(path, text).flatMap(promptOf) : text.split(/\n\s*\n/);
     for (const prompt of found) if (prompt.trim() !== '') prompts.add(prompt.trim());
   }
@@ -29,12 +29,12 @@ export async function readPrompts(paths: readonly string[]): Promise<string[]> {
  * Texts of the same files and folders: of `.jsonl` each record's prompt, or its tokens where `prompt` and `answer` are lists of them;
  * `.txt` and `.md` are one text.
  *
- * @throws ForetokenError PROMPTS_INVALID
+ * @throws ForetokenError PROMPTS_INVALID, FILE_UNREADABLE
  */
 export async function readTexts(paths: readonly string[]): Promise<HeadText[]> {
   const texts: HeadText[] = [];
   for (const path of await listFiles(paths)) {
-    const text = await readFile(path, 'utf8');
+    const text = await reading(path, readFile(path, 'utf8'));
     if (extname(path) !== '.jsonl') texts.push(text);
     else texts.push(...recordsOf(path, text).flatMap((record): HeadText[] => tokensOf(record) ?? promptOf(record)));
   }
@@ -55,7 +55,11 @@ async function listFiles(paths: readonly string[]): Promise<string[]> {
     });
     if (!found.isDirectory()) files.push(path);
     else
-      files.push(...(await listFiles((await readdir(path)).sort().map((name) => join(path, name)))).filter(isPrompts));
+      files.push(
+        ...(await listFiles((await reading(path, readdir(path))).sort().map((name) => join(path, name)))).filter(
+          isPrompts,
+        ),
+      );
   }
   return files;
 }
@@ -65,16 +69,21 @@ function isPrompts(path: string): boolean {
 }
 
 function recordsOf(path: string, text: string): Record<string, unknown>[] {
-  return text
-    .split('\n')
-    .filter((line) => line.trim() !== '')
-    .map((line, i) => {
-      try {
-        return JSON.parse(line) as Record<string, unknown>;
-      } catch {
-        throw new ForetokenError('PROMPTS_INVALID', `${path}, line ${i + 1} is no JSON.`);
-      }
-    });
+  const lines = Array.from(text.split('\n'), (line, i) => ({ line, number: i + 1 }));
+  return lines
+    .filter(({ line }) => line.trim() !== '')
+    .map(({ line, number }) => recordOf(line, `${path}, line ${number}`));
+}
+
+function recordOf(line: string, where: string): Record<string, unknown> {
+  let record: unknown;
+  try {
+    record = JSON.parse(line);
+  } catch {
+    throw new ForetokenError('PROMPTS_INVALID', `${where} is no JSON.`);
+  }
+  if (typeof record === 'object' && record !== null && !Array.isArray(record)) return record as Record<string, unknown>;
+  throw new ForetokenError('PROMPTS_INVALID', `${where} is no JSON object.`);
 }
 
 /** None or one. */

@@ -5,7 +5,7 @@ import { loadBinding } from '../binding';
 import { checkLoadOptions } from '../engine/load-options';
 import type { LoadOptions } from '../engine/load-options';
 import { openModel } from '../engine/model-source';
-import { ForetokenError } from '../error';
+import { ForetokenError, callNative, writing } from '../error';
 import { tokenizerHash } from '../models/metadata';
 import type { Tokenizer } from '../models/tokenizer';
 import type { NativeHeadRun } from '../native';
@@ -114,8 +114,8 @@ export async function trainHead(
   const heldBack = pieces.filter((_, i) => i % one === one - 1);
   if (training.length === 0) throw new ForetokenError('NOTHING_TO_LEARN', 'No text is long enough to learn from.');
   const all = [...training, ...heldBack];
-  const run = await binding
-    .openHeadRun({
+  const run = await callNative(() =>
+    binding.openHeadRun({
       ...{ model: source.path, weights: checked.native.weights, cacheFolder: source.cacheFolder },
       ...{ threads: checked.native.threads, isa: checked.native.isa, tokenizer: tokenizerHash(source.metadata) },
       tokens: Int32Array.from(all.flatMap(({ tokens }) => tokens)),
@@ -127,10 +127,8 @@ export async function trainHead(
       ...{ seed: 1, epochs: options.epochs ?? 1 },
       ...{ rowsPerStep: options.rowsPerStep ?? 2048, anchorShare: options.anchorShare ?? 0.3 },
       ...{ rate: options.rate ?? 1e-3, rejectionWeight: options.rejectionWeight ?? 0 },
-    })
-    .catch((error: unknown) => {
-      throw ForetokenError.from(error);
-    });
+    }),
+  );
   const report: HeadReport = {
     ...{ path: undefined, model: run.sourceHash, parameters: run.parameters },
     ...{ texts: training.length, tokens: training.reduce((sum, { tokens }) => sum + tokens.length, 0) },
@@ -156,13 +154,13 @@ class HeadTraining {
   async finish(): Promise<HeadReport> {
     const { report, run, options } = this;
     const { evaluateEvery = Math.max(1, Math.ceil(run.steps / 10)), checkpointEvery = 50, maxSeconds } = options;
-    await mkdir(this.out, { recursive: true });
+    await writing(this.out, mkdir(this.out, { recursive: true }));
     await this.#resume();
     const before = report.seconds;
     const began = performance.now();
     while (report.step < run.steps) {
       if (options.signal?.aborted || report.seconds - before >= (maxSeconds ?? Infinity)) break;
-      const { step, kl, acceptance, notFinite } = await run.train();
+      const { step, kl, acceptance, notFinite } = await callNative(() => run.train());
       report.step = step;
       report.loss.push({ step, kl, acceptance, notFinite });
       if (report.heldBack > 0 && (step % evaluateEvery === 0 || step === run.steps)) await this.#evaluate();
@@ -176,10 +174,11 @@ class HeadTraining {
       if (options.signal?.aborted) throw new ForetokenError('ABORTED', 'Training was interrupted; it can go on later.');
       return report;
     }
-    report.path = `${this.#name}.safetensors`;
-    await run.saveHead(report.path);
+    const path = `${this.#name}.safetensors`;
+    report.path = path;
+    await callNative(() => run.saveHead(path));
     await this.#writeReport();
-    await replaceFile(`${this.#name}.svg`, [curvesOf(report)]);
+    await this.#write('svg', curvesOf(report));
     await rm(this.#checkpointPath, { force: true });
     return report;
   }
@@ -189,7 +188,7 @@ class HeadTraining {
   }
 
   async #evaluate(): Promise<void> {
-    const { acceptanceLength, hits } = await this.run.evaluate();
+    const { acceptanceLength, hits } = await callNative(() => this.run.evaluate());
     this.report.evaluations.push({ step: this.report.step, acceptanceLength, hits: [...hits] });
   }
 
@@ -197,17 +196,22 @@ class HeadTraining {
   async #checkpoint(): Promise<void> {
     if (this.#saved === this.report.step) return;
     await this.#writeReport();
-    await this.run.saveCheckpoint(this.#checkpointPath);
+    await callNative(() => this.run.saveCheckpoint(this.#checkpointPath));
     this.#saved = this.report.step;
   }
 
   async #writeReport(): Promise<void> {
-    await replaceFile(`${this.#name}.json`, [`${JSON.stringify(this.report)}\n`]);
+    await this.#write('json', `${JSON.stringify(this.report)}\n`);
+  }
+
+  async #write(ending: string, text: string): Promise<void> {
+    const path = `${this.#name}.${ending}`;
+    await writing(path, replaceFile(path, [text]));
   }
 
   async #resume(): Promise<void> {
     if (!existsSync(this.#checkpointPath)) return;
-    const step = await this.run.loadCheckpoint(this.#checkpointPath);
+    const step = await callNative(() => this.run.loadCheckpoint(this.#checkpointPath));
     const earlier = JSON.parse(await readFile(`${this.#name}.json`, 'utf8')) as HeadReport;
     const { report } = this;
     report.step = step;

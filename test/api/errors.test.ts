@@ -1,6 +1,8 @@
-import { writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { Engine, ForetokenError } from '../../lib';
 import { loadBinding } from '../../lib/binding';
+import { asNobody } from '../support/read-only';
 import { tinyModel } from './tiny';
 
 const { load, path } = tinyModel();
@@ -131,6 +133,24 @@ test('a model that is not there, or is no model, is an error with a code', async
   expect({ none, rest }).toMatchObject({ none: 'none', rest: { code: 'INVALID_PROMPT' } });
 });
 
+test('a file or folder that can not be read is an error with a code and a class', async () => {
+  const locked = `${path}.locked`;
+  mkdirSync(locked);
+  chmodSync(dirname(locked), 0o755);
+  const file = join(locked, 'model.gguf');
+  writeFileSync(file, 'GGUF');
+  for (const [what, closed] of [
+    [file, file],
+    [locked, locked],
+  ]) {
+    chmodSync(closed, 0o000);
+    const error: unknown = await asNobody(() => Engine.load(what)).catch((reason: unknown) => reason);
+    chmodSync(closed, 0o755);
+    expect(error).toBeInstanceOf(ForetokenError);
+    expect(error).toMatchObject({ code: 'FILE_UNREADABLE', file: what });
+  }
+});
+
 test('a prompt that does not fit, or has no tokens, is refused with the stack of the call', async () => {
   async function userCode(): Promise<unknown> {
     return await engine.generate(new Array<number>(500).fill(5));
@@ -214,5 +234,7 @@ test('options of tokenize and detokenize are checked by name and kind', () => {
     () => engine.detokenize([1], { special: 'yes' } as object),
   ];
   for (const call of wrong) expect(call).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
+  for (const tokens of [undefined, null, 5, {}, 'abc'])
+    expect(() => engine.detokenize(tokens as never)).toThrow(expect.objectContaining({ code: 'INVALID_PROMPT' }));
   expect(engine.detokenize(engine.tokenize('a', { special: undefined }))).toBe('a');
 });

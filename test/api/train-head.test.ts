@@ -60,8 +60,11 @@ test('a checkpoint of another run is refused, and so are texts too short', async
   await trainHead(tiny.path, texts, folder, options({ maxSeconds: 0 }));
   await expect(trainHead(tiny.path, texts, folder, options({ rate: 0.1 }))).rejects.toMatchObject({
     code: 'CHECKPOINT_MISMATCH',
+    name: 'ForetokenError',
   });
   await expect(trainHead(tiny.path, ['a'], folder, options())).rejects.toMatchObject({ code: 'NOTHING_TO_LEARN' });
+  const nowhere = join(tiny.path, 'x'); // in a file there is no folder
+  await expect(trainHead(tiny.path, texts, nowhere, options())).rejects.toMatchObject({ code: 'WRITE_FAILED' });
 });
 
 test('texts are whole files, prompts of records, or tokens', async () => {

@@ -10,14 +10,22 @@ const nobody = 65534;
 export async function whileReadOnly<T>(folder: string, work: () => Promise<T>): Promise<T> {
   const folders = [folder, ...foldersIn(folder)];
   for (const each of folders) chmodSync(each, 0o555);
+  if (process.geteuid!() === 0) chmodSync(dirname(folder), 0o755);
+  try {
+    return await asNobody(work);
+  } finally {
+    for (const each of folders) chmodSync(each, 0o755);
+  }
+}
+
+/** Runs `work` as somebody to whom the rights of files apply: to root they do not. */
+export async function asNobody<T>(work: () => Promise<T>): Promise<T> {
   const isRoot = process.geteuid!() === 0;
-  if (isRoot) chmodSync(dirname(folder), 0o755);
   if (isRoot) process.seteuid!(nobody);
   try {
     return await work();
   } finally {
     if (isRoot) process.seteuid!(0);
-    for (const each of folders) chmodSync(each, 0o755);
   }
 }
 
