@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, rename, rm } from 'node:fs/promises';
+import { copyFile, mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 /**
@@ -8,19 +8,33 @@ import { dirname } from 'node:path';
  * @throws What the file system says; what was there before stays.
  */
 export async function replaceFile(path: string, parts: readonly (string | Uint8Array)[]): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  await replaceBy(path, (temporary) => writeFile(temporary, parts));
+}
+
+/**
+ * Copies a file as {@link replaceFile} writes one, into a folder that is there.
+ *
+ * @throws What the file system says; what was there before stays.
+ */
+export async function replaceByCopy(from: string, to: string): Promise<void> {
+  await replaceBy(to, (temporary) => copyFile(from, temporary));
+}
+
+async function replaceBy(path: string, write: (temporary: string) => Promise<void>): Promise<void> {
   const temporary = `${path}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
   try {
-    await mkdir(dirname(path), { recursive: true });
-    const file = await open(temporary, 'w');
-    try {
-      for (const part of parts) await file.writeFile(part);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
+    await write(temporary);
+    await sync(temporary);
     await rename(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true });
     throw error;
   }
+}
+
+/** Open for reading, for a copy has the rights of what was copied. */
+async function sync(path: string): Promise<void> {
+  const file = await open(path, 'r');
+  await file.sync().finally(() => file.close());
 }

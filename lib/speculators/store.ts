@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { copyFile, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ForetokenError, writing } from '../error';
 import { makeTemporaryFolder } from '../models/cache';
 import { withLock } from '../models/lock';
+import { replaceByCopy } from '../replace-file';
 import { emptyManifest, liveVersion, manifestPath, readManifest, writeManifest } from './manifest';
 import type { Evidence, HeadVersion, Manifest } from './manifest';
 import { joinMemories, readMemory, writeMemory } from './memory';
@@ -80,7 +81,7 @@ export class SpeculatorStore {
     return existsSync(path) ? path : undefined;
   }
 
-  /** Makes a head a tenant's live version. */
+  /** Makes a head a tenant's live version. Throws WRITE_FAILED, MANIFEST_INVALID, and what writing the head throws. */
   promote(tenant: string, head: NewHead): Promise<HeadVersion> {
     return this.#change(tenant, async (manifest, folder) => {
       const parent = liveVersion(manifest);
@@ -94,6 +95,7 @@ export class SpeculatorStore {
         tenants: [...new Set([...(parent?.tenants ?? []), ...head.tenants])].sort(),
         evidence: head.evidence,
       };
+      await writing(folder, mkdir(folder, { recursive: true }));
       await head.write(join(folder, version.file));
       manifest.versions.push(version);
       manifest.live = version.version;
@@ -111,6 +113,8 @@ export class SpeculatorStore {
    */
   rollBack(tenant: string, to?: number, evidence: Evidence = {}): Promise<Manifest> {
     return this.#change(tenant, (manifest) => {
+      if (manifest.versions.length === 0)
+        throw new ForetokenError('NO_SUCH_VERSION', `Tenant '${tenant}' has no version to leave.`);
       const left = liveVersion(manifest);
       const target = to ?? existing(manifest, left?.parent ?? 0);
       if (target !== 0) requireVersion(manifest, target);
@@ -201,7 +205,6 @@ export class SpeculatorStore {
   #change<T>(tenant: string, change: (manifest: Manifest, folder: string) => T | Promise<T>): Promise<T> {
     const folder = this.#folderOf(tenant);
     return this.#locked(async () => {
-      await mkdir(folder, { recursive: true });
       const manifest = await this.manifest(tenant);
       const result = await change(manifest, folder);
       await writeManifest(folder, manifest);
@@ -213,9 +216,12 @@ export class SpeculatorStore {
   /** In one step: half of what a tenant taught is not kept either. What a process that dies leaves is removed by the next lock. */
   async #remove(folder: string): Promise<void> {
     if (!existsSync(folder)) return;
-    const grave = await makeTemporaryFolder(this.#folder);
-    await rename(folder, join(grave, 'gone'));
-    await rm(grave, { recursive: true });
+    const remove = async (): Promise<void> => {
+      const grave = await makeTemporaryFolder(this.#folder);
+      await rename(folder, join(grave, 'gone'));
+      await rm(grave, { recursive: true });
+    };
+    await writing(folder, remove());
   }
 
   async #folders(): Promise<string[]> {
@@ -301,13 +307,7 @@ async function bytesIn(folder: string): Promise<number> {
   return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
 }
 
-/** A copy that is on the disk when this ends. */
+/** A copy that is on the disk when this ends, or what was there before. Throws WRITE_FAILED. */
 export async function copyWhole(from: string, to: string): Promise<void> {
-  const copy = async (): Promise<void> => {
-    await copyFile(from, to);
-    const file = await open(to, 'r+');
-    await file.sync();
-    await file.close();
-  };
-  await writing(to, copy());
+  await writing(to, replaceByCopy(from, to));
 }

@@ -53,6 +53,10 @@ test('heads are imported, shown, rolled back, exported and dropped', () => {
   expect(run('export', ...ofTenant('acme', '--out', copy, '--head', '2')).status).toBe(0);
   expect(readFileSync(copy).equals(readFileSync(head))).toBe(true);
   expect(run('export', ...ofTenant('acme', '--out', copy)).stderr).toContain('(NO_SUCH_VERSION)');
+  expect(run('rollback', ...ofTenant('acne'))).toMatchObject({
+    status: 1,
+    stderr: expect.stringContaining('(NO_SUCH_VERSION)'),
+  });
   expect(run('reset', ...ofTenant('acme')).status).toBe(0);
   expect(JSON.parse(run('list', '--json').stdout)).toEqual([]);
 });

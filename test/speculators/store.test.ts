@@ -188,6 +188,39 @@ function manifest(change: object): string {
   return JSON.stringify({ ...whole, versions: [{ ...version, ...change }] });
 }
 
+test('who has no version can not leave one, and is not there afterwards either', async () => {
+  await promote('a', 'one');
+  await expect(store().rollBack('b')).rejects.toMatchObject({ code: 'NO_SUCH_VERSION' });
+  await expect(store().rollBack('b', 0)).rejects.toMatchObject({ code: 'NO_SUCH_VERSION' });
+  expect((await store().tenants()).map(({ tenant }) => tenant)).toEqual(['a']);
+  expect(filesOf(folder())).toHaveLength(2);
+});
+
+test('where a copy can not be made, what was exported before stays, and nothing beside it', async () => {
+  await promote('a', 'one');
+  const path = join(folder(), 'out');
+  await store().exportHead('a', path);
+  const head = (await store().headPath('a'))!;
+  rmSync(head);
+  mkdirSync(head); // whose copy ends on the way
+  await expect(store().exportHead('a', path)).rejects.toMatchObject({ code: 'WRITE_FAILED' });
+  expect(readFileSync(path, 'utf8')).toBe('one');
+  expect(readdirSync(folder()).sort()).toEqual(['out', 'speculators']);
+});
+
+test('a manifest that can not be written is an error with a code', async () => {
+  await promote('a', 'one');
+  const home = join(folder(), 'speculators', model);
+  const place = join(home, readdirSync(home)[0], 'manifest.json');
+  const write = async (path: string): Promise<void> => {
+    await writeFile(path, 'two');
+    rmSync(place);
+    mkdirSync(join(place, 'in the way'), { recursive: true });
+  };
+  const head = { origin: 'learned', tenants: ['a'], evidence: {}, write } as const;
+  await expect(store().promote('a', head)).rejects.toMatchObject({ code: 'WRITE_FAILED', file: place });
+});
+
 test('an export is a copy, and there is none of a tenant without a head', async () => {
   await promote('a', 'one');
   await promote('a', 'two');
