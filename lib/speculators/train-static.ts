@@ -1,8 +1,12 @@
+import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { loadBinding } from '../binding';
 import { Engine } from '../engine/engine';
-import { ForetokenError } from '../error';
+import { checkLoadOptions } from '../engine/load-options';
+import { openModel } from '../engine/model-source';
+import { ForetokenError, callNative, writing } from '../error';
 import { replaceFile } from '../replace-file';
 import { answerPrompts } from './answers';
 import type { AnswerOptions, WrittenAnswers } from './answers';
@@ -37,27 +41,50 @@ export async function trainStatic(
   out: string,
   options: TrainStaticOptions = {},
 ): Promise<StaticReport> {
-  const { texts = [], parallel, answerTokens, memoryTokens, ...training } = options;
-  await mkdir(out, { recursive: true });
-  const kept = join(out, 'answers.json');
+  const { texts = [], parallel, answerTokens = 144, memoryTokens = 200_000, ...training } = options;
+  await writing(out, mkdir(out, { recursive: true }));
+  const kept = join(out, `${await sourceHashOf(ref, training)}.answers.json`);
+  const run = runOf(prompts, { answerTokens, memoryTokens, weights: training.weights ?? 'auto' });
   if (!existsSync(kept)) {
     const answers = await write(ref, prompts, out, { ...training, parallel, answerTokens, memoryTokens });
-    await replaceFile(kept, [JSON.stringify(answers)]);
+    await writing(kept, replaceFile(kept, [JSON.stringify({ run, answers })]));
   }
-  const { texts: own, ...memory } = JSON.parse(await readFile(kept, 'utf8')) as WrittenAnswers;
+  const { texts: own, ...memory } = await readKept(kept, run);
   const head = await trainHead(ref, [...own, ...texts], out, training);
   if (head.path !== undefined) await rm(kept);
   return { memory, head };
+}
+
+/** What answers depend on, in short. */
+function runOf(prompts: readonly string[], options: Record<string, string | number>): string {
+  return createHash('sha256').update(JSON.stringify({ prompts, options })).digest('hex');
+}
+
+async function sourceHashOf(ref: string, { cacheFolder, onProgress, signal }: TrainHeadOptions): Promise<string> {
+  const binding = loadBinding();
+  const { path } = await openModel(ref, checkLoadOptions({ cacheFolder, onProgress, signal }), binding);
+  return callNative(() => binding.hashModel(path));
+}
+
+/** The answers of a run that was interrupted. */
+async function readKept(path: string, run: string): Promise<WrittenAnswers> {
+  const kept = JSON.parse(await readFile(path, 'utf8')) as { run: string; answers: WrittenAnswers };
+  if (kept.run === run) return kept.answers;
+  throw new ForetokenError(
+    'CHECKPOINT_MISMATCH',
+    `${path} holds answers of a run with other prompts or options. Remove it to begin anew, or choose another folder.`,
+    { file: path },
+  );
 }
 
 async function write(
   ref: string,
   prompts: readonly string[],
   out: string,
-  options: Omit<TrainStaticOptions, 'texts'>,
+  options: Omit<TrainStaticOptions, 'texts'> & { answerTokens: number; memoryTokens: number },
 ): Promise<WrittenAnswers> {
   const { threads, isa, weights, cacheFolder, onProgress, signal, ...rest } = options;
-  const { parallel = 16, answerTokens, memoryTokens = 200_000 } = rest;
+  const { parallel = 16, answerTokens, memoryTokens } = rest;
   const engine = await Engine.load(ref, {
     ...{ threads, isa, weights, cacheFolder, onProgress, signal },
     ...{ maxSequences: parallel, contextLength: 2048, indexBytes: 2 ** 30, memory: false },

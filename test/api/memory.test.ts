@@ -1,9 +1,10 @@
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { ForetokenError } from '../../lib';
 import { readPrompts } from '../../lib/speculators/prompts';
 import { trainStatic } from '../../lib/speculators/train-static';
-import { readMemory, writeMemory } from '../../lib/speculators/memory';
+import { loadMemory, readMemory, writeMemory } from '../../lib/speculators/memory';
 import { writeTinyModel } from '../../lib/models/tiny-model';
 import { prompts, tinyModel } from './tiny';
 
@@ -123,6 +124,13 @@ test('training fills a memory from files of prompts', async () => {
   await expect(readPrompts([join(folder, 'none')])).rejects.toMatchObject({ code: 'PROMPTS_INVALID' });
 });
 
+test.each(['null', '5', '[1]', '{'])('a line of prompts that is %s is refused by its number', async (line) => {
+  const spoilt = join(folder, 'spoilt.jsonl');
+  writeFileSync(spoilt, `{"prompt": "a"}\n\n${line}\n`);
+  const message = expect.stringContaining(`${spoilt}, line 3 is no JSON`) as string;
+  await expect(readPrompts([spoilt])).rejects.toMatchObject({ code: 'PROMPTS_INVALID', message });
+});
+
 test('static training answers prompts, learns from answers and texts, and goes on where it was', async () => {
   const asked = Array.from({ length: 30 }, (_, i) => `${prompts[i % prompts.length]} ${i}`);
   const out = join(folder, 'static');
@@ -133,13 +141,46 @@ test('static training answers prompts, learns from answers and texts, and goes o
   const first = await trainStatic(path, asked, out, { ...options, maxSeconds: 0 });
   expect(first.head.path).toBeUndefined();
   const begun = readFileSync(first.memory.path);
+  const { model } = first.head;
+  const others = trainStatic(path, asked.slice(1), out, options);
+  await expect(others).rejects.toMatchObject({ code: 'CHECKPOINT_MISMATCH', file: join(out, `${model}.answers.json`) });
+  const shorter = trainStatic(path, asked, out, { ...options, answerTokens: 16 });
+  await expect(shorter).rejects.toMatchObject({ code: 'CHECKPOINT_MISMATCH' });
   const last = await trainStatic(path, asked, out, options);
   expect(last.head).toMatchObject({ step: last.head.steps, heldBack: 1 });
   expect(last.head.texts).toBeGreaterThan(asked.length - 1); // answers, and pieces of the text
   expect(readFileSync(last.memory.path).equals(begun)).toBe(true);
   expect((await readMemory(last.memory.path, sourceHash)).tokens.length).toBe(last.memory.tokens);
-  const { model } = last.head;
   const made = ['head.json', 'head.safetensors', 'head.svg', 'memory.safetensors'].map((kind) => `${model}.${kind}`);
   expect(readdirSync(out).sort()).toEqual(made);
   expect(readFileSync(join(out, `${model}.head.svg`), 'utf8')).toContain('acceptance length');
+});
+
+test("a model is never trained on another one's answers", async () => {
+  const out = join(folder, 'two');
+  const options = {
+    cacheFolder: cache,
+    parallel: 2,
+    answerTokens: 16,
+    draftTokens: 64,
+    slots: 3,
+    rank: 4,
+    maxSeconds: 0,
+  };
+  await expect(trainStatic(path, prompts, join(file, 'x'), options)).rejects.toMatchObject({ code: 'WRITE_FAILED' });
+  const other = join(folder, 'another.gguf');
+  writeTinyModel(other, { seed: 3 });
+  const first = await trainStatic(path, prompts, out, options);
+  const second = await trainStatic(other, prompts, out, options);
+  expect(second.memory.path).not.toBe(first.memory.path);
+  const answers = [first, second].map(({ head }) => `${head.model}.answers.json`);
+  expect(readdirSync(out)).toEqual(expect.arrayContaining(answers));
+});
+
+test('where memory is lacking that is said, not that the file is spoilt', async () => {
+  const lacking = Object.assign(new Error('no memory left'), { code: 'OUT_OF_MEMORY' });
+  const native = { info: () => ({ sourceHash }), setStaticMemory: () => Promise.reject(lacking) };
+  const error: unknown = await loadMemory(native as never, file).catch((reason: unknown) => reason);
+  expect(error).toBeInstanceOf(ForetokenError);
+  expect(error).toMatchObject({ code: 'OUT_OF_MEMORY' });
 });
