@@ -46,10 +46,9 @@ export function addTrainCommand(program: Command): void {
       'after',
       `
 Examples:
-  foretoken train static --prompts questions.jsonl --texts handbook.md --out speculators
-  foretoken chat --memory speculators/<model>.memory.safetensors
+  foretoken train static --model model.gguf --prompts questions.jsonl --texts handbook.md --out speculators
 
-The texts of prompts are kept while a run is under way, so that it can go on after an interruption, and not longer.`,
+It ends with the command that drafts from both. The texts of prompts are kept while a run is under way, so that it can go on after an interruption, and not longer.`,
     )
     .action((flags: TrainFlags) => runCommand((signal) => run(flags, signal)));
 }
@@ -70,7 +69,7 @@ async function run(flags: TrainFlags, signal: AbortSignal): Promise<void> {
       signal,
     });
     display.stop();
-    process.stdout.write(flags.json ? `${JSON.stringify(report)}\n` : describe(report));
+    process.stdout.write(flags.json ? `${JSON.stringify(report)}\n` : describe(report, flags.model));
   } finally {
     display.stop();
   }
@@ -81,13 +80,21 @@ function noteOf(kl: number, acceptanceLength: number | undefined): string {
   return `loss ${kl.toFixed(2)}${length}`;
 }
 
-function describe({ memory, head }: StaticReport): string {
+function describe({ memory, head }: StaticReport, model: string): string {
   const length = head.evaluations.at(-1)?.acceptanceLength.toFixed(2) ?? 'unknown';
   const found = head.heldBack > 0 ? `acceptance length ${length} on held-back texts` : 'too few texts to hold any back';
   return (
     `${memory.path}: ${memory.tokens} tokens; ${memory.loops} answers that ran in circles were cut short\n` +
-    `${head.path ?? 'head, to be continued'}: step ${head.step} of ${head.steps}, ${found}\n`
+    `${head.path ?? 'head, to be continued'}: step ${head.step} of ${head.steps}, ${found}\n` +
+    (head.path === undefined
+      ? ''
+      : `${shell('foretoken', 'chat', '--model', model, '--memory', memory.path, '--head-file', head.path)}\n`)
   );
+}
+
+/** A command as a shell takes it. */
+function shell(...words: string[]): string {
+  return words.map((word) => (/^[\w./:@=-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)).join(' ');
 }
 
 function count(text: string): number {
