@@ -13,14 +13,14 @@ import { resolveModel } from '../models/resolve';
 import { writeTinyModel } from '../models/tiny-model';
 import { ask, isSameAnswer, rateOf, secondsOf, tokensPerPass } from './demo-answer';
 import { LearningDemo } from './demo-learning';
-import { addLoadFlags } from './flags';
-import type { LoadFlags } from './flags';
+import { addModelFlags } from './flags';
+import type { ModelFlags } from './flags';
 import { demoPrompts } from './demo-prompts';
 import type { DemoPrompt } from './demo-prompts';
 import { runCommand } from './run';
 import { ProgressDisplay, Style, WrappedText, formatBytes } from './terminal';
 
-interface DemoFlags extends LoadFlags {
+interface DemoFlags extends ModelFlags {
   json?: boolean;
 }
 
@@ -35,7 +35,7 @@ interface Pair {
 const noModel = new Set(['PIP_NOT_FOUND', 'MODEL_UNAVAILABLE', 'MODEL_HASH_MISMATCH']);
 
 export function addDemoCommand(program: Command): void {
-  addLoadFlags(
+  addModelFlags(
     program.command('demo').description('answer prompts plain and with speculation, and show what it learns'),
   )
     .option('--json', 'print one line of JSON at the end; everything else goes to standard error')

@@ -8,14 +8,19 @@ import { ProgressDisplay } from './terminal';
 import { Warnings } from './warnings';
 
 /** Flags of every command that loads a model. */
-export interface LoadFlags {
+export interface ModelFlags {
   model: string;
   weights?: WeightFormat;
   threads?: number;
   context?: number;
+}
+
+/** Flags of every command that answers with it. */
+export interface LoadFlags extends ModelFlags {
   speculation: boolean;
   memory: string | boolean;
-  head: string | boolean;
+  head?: boolean;
+  headFile?: string;
   keepLearned?: boolean;
 }
 
@@ -31,7 +36,8 @@ export interface SamplingFlags {
   stop?: string[];
 }
 
-export function addLoadFlags(command: Command): Command {
+/** Adds {@link ModelFlags}. */
+export function addModelFlags(command: Command): Command {
   return command
     .option('-m, --model <ref>', "'default', a GGUF file, a safetensors folder or a Hugging Face repository", 'default')
     .addOption(new Option('-w, --weights <format>', 'format of weights in memory').choices(weightFormats))
@@ -40,10 +46,16 @@ export function addLoadFlags(command: Command): Command {
       '-c, --context <tokens>',
       "tokens of prompt and answer together (default: the model's, at most 8192)",
       parseInteger,
-    )
+    );
+}
+
+/** Adds {@link LoadFlags}. */
+export function addLoadFlags(command: Command): Command {
+  return addModelFlags(command)
     .option('--memory <file>', "a static memory to draft from (default: the model's own, where one ships)")
     .option('--no-memory', 'draft without a static memory')
-    .option('--head [file]', "draft with a head as well: the model's own where one ships, or a file", false)
+    .option('--head', "draft with a head as well: the model's own, where one ships")
+    .option('--head-file <file>', 'draft with this head as well')
     .option('--no-speculation', 'decode plainly: the same text, one token per pass');
 }
 
@@ -63,7 +75,7 @@ export function addSamplingFlags(command: Command): Command {
     .option('--min-p <p>', 'drop tokens less likely than this share of the likeliest', parseNumber)
     .option('--repetition-penalty <x>', 'make tokens that were there less likely (1 = off)', parseNumber)
     .option('--seed <n>', 'the same seed gives the same text', parseInteger)
-    .option('--stop <text...>', 'end before any of these texts');
+    .option('--stop <text>', 'end before this text; may be given several times', addText);
 }
 
 /** Loads a model for `use` and closes it afterwards; how loading goes and what goes wrong beside it is told on stderr. */
@@ -92,7 +104,7 @@ async function loadEngine(flags: LoadFlags, signal: AbortSignal, warnings: Warni
       contextLength: flags.context,
       speculation: flags.speculation,
       memory: flags.memory,
-      head: flags.head,
+      head: flags.headFile ?? flags.head ?? false,
       keepLearned: flags.keepLearned,
       onProgress: progress.update,
       onEvent: warnings.take,
@@ -106,6 +118,10 @@ async function loadEngine(flags: LoadFlags, signal: AbortSignal, warnings: Warni
 export function samplingOptions(flags: SamplingFlags): RequestOptions {
   const { maxTokens, temperature, topK, topP, minP, repetitionPenalty, seed, stop } = flags;
   return { maxTokens, temperature, topK, topP, minP, repetitionPenalty, seed, stop };
+}
+
+function addText(text: string, before: readonly string[] = []): string[] {
+  return [...before, text];
 }
 
 export function parseInteger(text: string): number {

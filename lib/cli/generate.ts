@@ -1,6 +1,8 @@
+import { Option } from 'commander';
 import type { Command } from 'commander';
 import type { Engine } from '../engine/engine';
 import type { GenerateResult } from '../decode/result';
+import { ForetokenError } from '../error';
 import { addKeepFlag, addLoadFlags, addSamplingFlags, samplingOptions, withEngine } from './flags';
 import type { LoadFlags, SamplingFlags } from './flags';
 import { runCommand } from './run';
@@ -18,7 +20,7 @@ export function addGenerateCommand(program: Command): void {
     .description('answer one prompt and end')
     .argument('[prompt]', 'the prompt; without one it is read from standard input');
   addSamplingFlags(addKeepFlag(addLoadFlags(command)))
-    .option('--raw', 'continue the prompt as it is, without the chat template')
+    .addOption(new Option('--raw', 'continue the prompt as it is, without the chat template').conflicts('system'))
     .option('--system <text>', 'a system message before the prompt')
     .option('--json', 'print the whole result as one line of JSON instead of streaming text')
     .addHelpText(
@@ -27,7 +29,7 @@ export function addGenerateCommand(program: Command): void {
 Examples:
   foretoken generate "Explain how a hash table works."
   cat notes.txt | foretoken generate --system "Summarise in two sentences."
-  foretoken generate --raw "def quicksort(items):" -n 200 --stop "\\n\\n\\n"
+  foretoken generate --raw "def quicksort(items):" -n 200 --stop $'\\n\\n\\n'
   foretoken generate "Name three rivers." --temperature 0.8 --seed 7 --json`,
     )
     .action((prompt: string | undefined, flags: GenerateFlags) =>
@@ -53,6 +55,11 @@ async function answer(
   const options = { ...samplingOptions(flags), signal };
   const system = flags.system === undefined ? [] : [{ role: 'system', content: flags.system }];
   const plain = flags.raw ?? !engine.model.chat;
+  if (plain && flags.system !== undefined)
+    throw new ForetokenError(
+      'NO_CHAT_TEMPLATE',
+      'The model has no chat template: a system message has no place in it.',
+    );
   const stream = plain
     ? engine.stream(prompt, options)
     : engine.chatStream([...system, { role: 'user', content: prompt }], options);

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -95,6 +95,7 @@ test('generate answers a prompt from its argument or from standard input, the sa
   expect(first.stdout).not.toContain('\x1b[');
   expect(await run(['generate', ...flags], 'Hello\n')).toEqual(first);
   expect((await run(['generate', 'Hello', ...flags, '--no-speculation'])).stdout).toBe(first.stdout);
+  expect((await run(['generate', ...flags, '--head', '--stop', 'never said', 'Hello'])).stdout).toBe(first.stdout);
   const { stdout } = await run(['generate', 'Hello', ...flags, '--json']);
   expect(stdout.trimEnd().split('\n')).toHaveLength(1);
   const result = JSON.parse(stdout);
@@ -134,6 +135,51 @@ test('sampling flags reach the model', async () => {
   expect(await tokens('--seed', '1')).toEqual(first);
   expect(await tokens('--seed', '2')).not.toEqual(first);
   expect(await tokens('--seed', '2', '--top-k', '1')).toEqual(await tokens('--seed', '3', '--top-k', '1'));
+});
+
+test('each --stop is one text, and ends the answer before it', async () => {
+  const flags = [...model, '-n', '40', '--json'];
+  const said = async (...more: string[]): Promise<string> => {
+    return (JSON.parse((await run(['generate', 'Hello', ...flags, ...more])).stdout) as { text: string }).text;
+  };
+  const whole = await said();
+  const [late, early] = [whole.slice(12, 16), whole.slice(4, 8)];
+  expect(await said('--stop', late, '--stop', early)).toBe(whole.slice(0, whole.indexOf(early)));
+});
+
+test('flags that a command would ignore are refused', async () => {
+  for (const flags of [['--memory', 'x'], ['--head'], ['--no-speculation']]) {
+    const { status, stderr } = await run(['demo', ...model, ...flags]);
+    expect({ status, stderr }).toEqual({ status: 1, stderr: expect.stringContaining('unknown option') });
+  }
+  const raw = await run(['generate', 'x', ...model, '--raw', '--system', 'y']);
+  expect(raw.status).toBe(1);
+  expect(raw.stderr).toContain('cannot be used with');
+});
+
+test('static training ends with the command that drafts from what it made', async () => {
+  const file = (name: string, text: string): string => {
+    const path = join(folder, name);
+    writeFileSync(path, text);
+    return path;
+  };
+  const asked = file('asked.txt', Array.from({ length: 4 }, (_, i) => `one two ${i}`).join('\n\n'));
+  const tokens = { prompt: [60, 61, 62], answer: [63, 64, 65, 66, 67, 68] };
+  const given = file('given-tokens.jsonl', `${JSON.stringify(tokens)}\n`);
+  const out = join(folder, "what's made");
+  const small = ['--answer-tokens', '16', '--draft-tokens', '64', '--parallel', '2', '--threads', '2'];
+  const train = (...more: string[]): Promise<Ended> =>
+    run(['train', 'static', '--model', tiny, '--prompts', asked, '--texts', given, '--out', out, ...small, ...more]);
+  const first = await train();
+  expect(first.status).toBe(0);
+  const command = first.stdout.trimEnd().split('\n').at(-1)!;
+  const words = spawnSync('sh', ['-c', `printf '%s\\n' ${command}`], { encoding: 'utf8' })
+    .stdout.trimEnd()
+    .split('\n');
+  const made = ['memory', 'head'].map((kind) => expect.stringMatching(`${out}/.*.${kind}.safetensors`) as string);
+  expect(words).toEqual(['foretoken', 'chat', '--model', tiny, '--memory', made[0], '--head-file', made[1]]);
+  expect(await run([...words.slice(1), '-n', '8'], 'one two 1\n/exit\n')).toMatchObject({ status: 0 });
+  expect(await train('--from', words.at(-1)!, '--json')).toMatchObject({ status: 0 });
 });
 
 test('chat answers line by line; every answer ends with how fast it came', async () => {
