@@ -142,18 +142,16 @@ export class Engine {
     const head = await headOptions(checked.head, source.metadata);
     let engine: Engine | undefined;
     const loop = new DecodeLoop(() => engine!.#native);
-    const native = await binding
-      .loadEngine(
+    const native = await callNative(() =>
+      binding.loadEngine(
         source.path,
         { ...checked.native, ...head, cacheFolder: source.cacheFolder },
         (outcomes) => {
           if (engine) engine.#onOutcomes(outcomes);
         },
         (stage, done, total) => checked.onProgress({ stage, done, total }),
-      )
-      .catch((error: unknown) => {
-        throw ForetokenError.from(error);
-      });
+      ),
+    );
     try {
       checked.logger(`weights: ${native.info().weightsDescription}`);
       if (checked.native.speculation) await loadMemory(native, checked.memory);
