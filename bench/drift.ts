@@ -5,11 +5,10 @@ import { Bar } from './common/bar';
 import { stream } from './common/data';
 import { fixedPolicy } from './common/fixed-policy';
 import type { BenchOptions } from './common/options';
-import { PassPrices } from './common/prices';
 import { say, tableOf, type Report } from './common/report';
 import { differences, mean, random, sum } from './common/stats';
 import { isInTime, recovery, window, worstRatio } from './common/windows';
-import { machineOf, rowPrices, type Price } from './drift/prices';
+import { costsOf, machineOf, type Costs, type PricedArm } from './drift/prices';
 import { decodeByController, decodeByTable, oracleSeconds } from './sim/decode';
 import { appendRecording } from './sim/recording';
 import { textOf } from './sim/text';
@@ -57,7 +56,7 @@ interface Stream {
   others: Asked[][];
 }
 
-type Arm = 'plain' | 'static' | 'adaptive' | 'reference';
+type Arm = PricedArm | 'reference';
 /** One request answered by every arm. */
 interface Answered {
   phase: number;
@@ -72,7 +71,7 @@ interface Answered {
  * controller, the oracle and fixed lookaheads are replayed on them, at this run's prices.
  *
  * Summary: `<stream>.speedup` plain over adaptive seconds and `<stream>.worstWindow` the better of plain and static over adaptive in the worst 8
- * requests in a row, both in modelled time (each pass at this run's median cost for its drafter, rows and context), `<stream>.wallSpeedup` by the
+ * requests in a row, both in modelled time (each pass at its arm's median cost in this run for its drafter, rows and context), `<stream>.wallSpeedup` by the
  * clock; `<stream>.acceptanceLength`; `<stream>.regretRatio` the controller's seconds beyond the oracle's over those of the fixed lookahead that
  * was best in hindsight; `<stream>.recoveredShare` of shifts after which tokens a pass were 95 % of the reference's within a quarter of the phase;
  * by the clock, last quarter of the requests: `total.matched` plain over adaptive seconds, the worse of narrow_sql and narrow_rust, `total.edit`,
@@ -123,7 +122,7 @@ async function answerStream(
     const reference = { tenant: `${name} reference ${phase}` };
     if (phase !== asked[i - 1]?.phase)
       for (const other of others[phase] ?? []) await ask(fast, other.messages, reference);
-    const work: Record<Exclude<Arm, 'reference'>, () => Promise<Answer>> = {
+    const work: Record<PricedArm, () => Promise<Answer>> = {
       plain: () => ask(plain, messages, {}),
       static: () => ask(fast, messages, still),
       adaptive: () => ask(fast, messages, { tenant: name }),
@@ -146,20 +145,16 @@ async function answerStream(
 
 function summarise(answered: Map<string, Answered[]>): Report {
   const report: Report = { suite: 'drift', summary: { mismatches: 0 }, rows: [] };
-  const passes = Array.from(answered.values()).flatMap((requests) =>
-    requests.flatMap(({ arms }) => [arms.plain, arms.static, arms.adaptive].flatMap((arm) => arm.passes)),
-  );
-  const prices = new PassPrices(passes);
-  const price = rowPrices(passes);
-  for (const [name, requests] of answered) addStream(report, name, requests, prices, price);
   const all = Array.from(answered.values()).flat();
+  const costs = costsOf(all.map(({ arms }) => arms));
+  for (const [name, requests] of answered) addStream(report, name, requests, costs);
   report.plot = lines('Means of 8 requests', 'requests, stream by stream', curvesOf(all), marksOf(answered));
   return report;
 }
 
-function addStream(report: Report, name: string, requests: Answered[], prices: PassPrices, price: Price): void {
+function addStream(report: Report, name: string, requests: Answered[], costs: Costs): void {
   const { summary } = report;
-  const seconds = (arm: Arm): number[] => requests.map(({ arms }) => prices.seconds(arms[arm].passes));
+  const seconds = (arm: PricedArm): number[] => requests.map(({ arms }) => costs.arms[arm].seconds(arms[arm].passes));
   const modelled = { plain: seconds('plain'), static: seconds('static'), adaptive: seconds('adaptive') };
   const of = (arm: Arm): Answer[] => requests.map(({ arms }) => arms[arm]);
   const wall = (arm: Arm): number => sum(of(arm).map((answer) => answer.seconds));
@@ -167,7 +162,7 @@ function addStream(report: Report, name: string, requests: Answered[], prices: P
   summary[`${name}.wallSpeedup`] = wall('plain') / wall('adaptive');
   summary[`${name}.acceptanceLength`] = tau(of('adaptive'));
   summary[`${name}.worstWindow`] = worstRatio(modelled.adaptive, modelled.plain, modelled.static);
-  const regret = regretOf(requests, price);
+  const regret = regretOf(requests, costs);
   summary[`${name}.regretRatio`] = regret.controller / regret.bestFixed;
   const shifts = recoveries(requests);
   if (shifts.length > 0)
@@ -193,9 +188,9 @@ function addStream(report: Report, name: string, requests: Answered[], prices: P
 /** Seconds beyond the oracle's, as a share of those: of what the controller did, of the best fixed lookahead, of plain decoding. */
 function regretOf(
   requests: Answered[],
-  price: Price,
+  { drafting, plainRound }: Costs,
 ): { controller: number; plain: number; bestFixed: number; lookahead: number } {
-  const machine = machineOf(price);
+  const machine = machineOf(drafting);
   const texts = requests.map(({ recording }) => textOf(recording));
   const oracle = oracleSeconds(machine, texts);
   const beyond = (seconds: number): number => seconds / oracle - 1;
@@ -208,7 +203,7 @@ function regretOf(
     { length: seeds },
     (_, seed) => decodeByController(machine, texts, random(seed)).seconds,
   );
-  const plain = sum(requests.flatMap(({ arms }) => arms.plain.passes.map(({ rows }) => price(rows))));
+  const plain = plainRound * sum(requests.map(({ arms }) => arms.plain.passes.length));
   return {
     ...{ controller: beyond(mean(controlled)), plain: beyond(plain) },
     ...{ bestFixed: best.regret, lookahead: best.lookahead },

@@ -5,7 +5,7 @@ import { Bar } from './common/bar';
 import { stream } from './common/data';
 import type { BenchOptions } from './common/options';
 import { lines, type Line } from '../lib/plot';
-import { PassPrices } from './common/prices';
+import { armPrices, type PassPrices } from './common/prices';
 import { say, tableOf, type Report } from './common/report';
 import { differences, sum } from './common/stats';
 import { acceptedShares, day0Requests, modelled, over, smooth, worstWindow } from './learn/requests';
@@ -159,10 +159,7 @@ function judged<T>(name: string, requests: T[]): T[] {
 
 function summarise(answered: Map<string, Requests>): Report {
   const report: Report = { suite: 'learn', summary: { mismatches: 0 }, rows: [] };
-  const passes = Array.from(answered.values()).flatMap((requests) =>
-    requests.flatMap((request) => [...request.static.passes, ...request.learned.passes]),
-  );
-  const prices = new PassPrices(passes);
+  const prices = armPrices(Array.from(answered.values()).flat(), ['static', 'learned']);
   const curves: Line[] = [];
   for (const [name, requests] of answered) {
     addStream(report, name, requests, prices);
@@ -174,7 +171,12 @@ function summarise(answered: Map<string, Requests>): Report {
   return report;
 }
 
-function addStream(report: Report, name: string, all: Requests, prices: PassPrices): void {
+function addStream(
+  report: Report,
+  name: string,
+  all: Requests,
+  prices: Record<'static' | 'learned', PassPrices>,
+): void {
   const { summary } = report;
   const last = judged(name, all);
   const learned = last.map((request) => request.learned);

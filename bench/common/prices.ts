@@ -46,6 +46,18 @@ export class PassPrices {
   }
 }
 
+/**
+ * What passes cost in each arm, by its own alone: one that asks drafters and learns takes longer over a pass of which nothing was drafted
+ * than one that doesn't.
+ */
+export function armPrices<A extends string>(
+  requests: readonly Record<A, { passes: readonly Pass[] }>[],
+  arms: readonly A[],
+): Record<A, PassPrices> {
+  const of = (arm: A): PassPrices => new PassPrices(requests.flatMap((request) => request[arm].passes));
+  return Object.fromEntries(arms.map((arm) => [arm, of(arm)])) as Record<A, PassPrices>;
+}
+
 /** What a pass is to be compared with, the likest first. */
 function keysOf({ drafter, rows, context }: Pass): string[] {
   const length = Math.floor(context / contextStep);

@@ -1,18 +1,41 @@
 import { isotonic } from '../../lib/controller/isotonic';
 import { drafterCount } from '../../lib/native';
-import type { Pass } from '../common/prices';
+import { armPrices, type Pass, type PassPrices } from '../common/prices';
 import { median } from '../common/stats';
 import type { Machine } from '../sim/machine';
 
 /** Seconds of a round that verifies so many rows. */
 export type Price = (rows: number) => number;
 
+/** The arms that are compared in modelled time. */
+export type PricedArm = 'plain' | 'static' | 'adaptive';
+
+/** What rounds cost in a run: none at the price of an engine that did something else in it. */
+export interface Costs {
+  /** In each arm, for modelled time. */
+  arms: Record<PricedArm, PassPrices>;
+  /** Of the engine that drafts, by rows alone, for replays. */
+  drafting: Price;
+  /** Seconds of one of plain decoding. */
+  plainRound: number;
+}
+
 /** Rounds of one width before their median counts. */
 const enough = 8;
 /** Rows of a round at most: a sequence's own and as many as can be drafted. */
 const mostRows = 49;
 
-/** What rounds took in a run, by rows alone: medians, never falling, straight between widths that were seen. */
+/** The costs of a run, from what each arm's rounds took. */
+export function costsOf(requests: readonly Record<PricedArm, { passes: readonly Pass[] }>[]): Costs {
+  const of = (arm: PricedArm): Pass[] => requests.flatMap((arms) => arms[arm].passes);
+  return {
+    arms: armPrices(requests, ['plain', 'static', 'adaptive']),
+    drafting: rowPrices([...of('static'), ...of('adaptive')]),
+    plainRound: median(of('plain').map(({ seconds }) => seconds)),
+  };
+}
+
+/** What rounds took, by rows alone: medians, never falling, straight between widths that were seen. */
 export function rowPrices(passes: readonly Pass[]): Price {
   const byRows = new Map<number, number[]>();
   for (const { rows, seconds } of passes) byRows.set(rows, [...(byRows.get(rows) ?? []), seconds]);

@@ -33,11 +33,14 @@ export function worstWindow(seconds: { static: number; learned: number }[]): num
   );
 }
 
-/** Seconds of two arms at a run's prices. */
-export function modelled(requests: Requests, prices: PassPrices): { static: number; learned: number }[] {
+/** Seconds of two arms, each at its own prices in a run. */
+export function modelled(
+  requests: Requests,
+  prices: Record<'static' | 'learned', PassPrices>,
+): { static: number; learned: number }[] {
   return requests.map((request) => ({
-    static: prices.seconds(request.static.passes),
-    learned: prices.seconds(request.learned.passes),
+    static: prices.static.seconds(request.static.passes),
+    learned: prices.learned.seconds(request.learned.passes),
   }));
 }
 

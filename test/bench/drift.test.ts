@@ -1,6 +1,8 @@
 import { fixedPolicy } from '../../bench/common/fixed-policy';
+import type { Pass } from '../../bench/common/prices';
+import { sum } from '../../bench/common/stats';
 import { isInTime, recovery, worstRatio } from '../../bench/common/windows';
-import { machineOf, rowPrices, type Price } from '../../bench/drift/prices';
+import { costsOf, machineOf, rowPrices, type Price } from '../../bench/drift/prices';
 import { decodeByTable, oracleSeconds } from '../../bench/sim/decode';
 import { longestRun, textOf } from '../../bench/sim/text';
 import { Drafter } from '../../lib/native';
@@ -62,6 +64,19 @@ test('prices are medians by rows, never fall, and are straight between', () => {
   expect(of(2)).toBeCloseTo((1 + of(3)) / 2);
   expect(of(5)).toBeGreaterThanOrEqual(of(3));
   expect(of(4)).toBeLessThan(3);
+});
+
+test('a round that drafts nothing costs what it took in its own arm', () => {
+  const arm = (seconds: number): { passes: Pass[] } => ({
+    passes: Array.from({ length: 16 }, () => ({ drafter: 'none', rows: 1, context: 0, accepted: 0, seconds })),
+  });
+  const requests = Array.from({ length: 16 }, () => ({ plain: arm(3), static: arm(3.3), adaptive: arm(3.6) }));
+  const { arms, drafting, plainRound } = costsOf(requests);
+  const seconds = (of: keyof typeof arms): number[] => requests.map((request) => arms[of].seconds(request[of].passes));
+  expect(sum(seconds('plain')) / sum(seconds('adaptive'))).toBeCloseTo(0.833, 3);
+  expect(worstRatio(seconds('adaptive'), seconds('plain'), seconds('static'))).toBeCloseTo(0.833, 3);
+  expect(plainRound).toBe(3);
+  expect(drafting(1)).toBeCloseTo(3.45);
 });
 
 test('recovery is the first window that is as good as the reference and stays so', () => {

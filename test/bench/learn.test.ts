@@ -1,5 +1,5 @@
 import type { Answer } from '../../bench/common/answer';
-import { PassPrices, type Pass } from '../../bench/common/prices';
+import { armPrices, PassPrices, type Pass } from '../../bench/common/prices';
 import { acceptedShares, day0Requests, modelled, worstWindow, type Requests } from '../../bench/learn/requests';
 
 function pass(drafter: string, rows: number, context: number, seconds: number, accepted = 0): Pass {
@@ -49,8 +49,15 @@ test('modelled seconds sum each request by its own passes', () => {
   const still = answer(times(8, pass('recall', 2, 0, 3)));
   const learned = answer(times(8, pass('recall', 5, 0, 4)).slice(0, 2));
   const requests = [{ plain: still, static: still, learned, day0: still }];
-  const prices = new PassPrices([...still.passes, ...times(8, pass('recall', 5, 0, 4))]);
+  const prices = { static: new PassPrices(still.passes), learned: new PassPrices(times(8, pass('recall', 5, 0, 4))) };
   expect(modelled(requests, prices)).toEqual([{ static: 24, learned: 8 }]);
+});
+
+test('passes that learning makes slower cost that, whatever the same passes took without', () => {
+  const still = answer(times(16, pass('none', 1, 0, 3)));
+  const learned = answer(times(16, pass('none', 1, 0, 4)));
+  const requests = times(16, pass('none', 1, 0, 3)).map(() => ({ plain: still, static: still, learned, day0: still }));
+  expect(worstWindow(modelled(requests, armPrices(requests, ['static', 'learned'])))).toBeCloseTo(0.75);
 });
 
 test('day 0 counts requests until plain decoding has been overtaken for good', () => {
