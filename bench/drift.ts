@@ -7,8 +7,9 @@ import { fixedPolicy } from './common/fixed-policy';
 import type { BenchOptions } from './common/options';
 import { say, tableOf, type Report } from './common/report';
 import { differences, mean, random, sum } from './common/stats';
-import { isInTime, recovery, window, worstRatio } from './common/windows';
+import { window, worstRatio } from './common/windows';
 import { costsOf, machineOf, type Costs, type PricedArm } from './drift/prices';
+import { shiftsOf } from './drift/recovery';
 import { decodeByController, decodeByTable, oracleSeconds } from './sim/decode';
 import { appendRecording } from './sim/recording';
 import { textOf } from './sim/text';
@@ -73,7 +74,7 @@ interface Answered {
  * Summary: `<stream>.speedup` plain over adaptive seconds and `<stream>.worstWindow` the better of plain and static over adaptive in the worst 8
  * requests in a row, both in modelled time (each pass at its arm's median cost in this run for its drafter, rows and context), `<stream>.wallSpeedup` by the
  * clock; `<stream>.acceptanceLength`; `<stream>.regretRatio` the controller's seconds beyond the oracle's over those of the fixed lookahead that
- * was best in hindsight; `<stream>.recoveredShare` of shifts after which tokens a pass were 95 % of the reference's within a quarter of the phase;
+ * was best in hindsight; `<stream>.recoveredShare` of shifts after which tokens a pass were 95 % of the reference's before a quarter of the phase had ended;
  * by the clock, last quarter of the requests: `total.matched` plain over adaptive seconds, the worse of narrow_sql and narrow_rust, `total.edit`,
  * `total.nvfp4OverFp8Plain` tokens a second of nvfp4 with everything on over plain fp8, the better of those two; `mismatches` tokens that
  * differ from plain decoding.
@@ -164,7 +165,7 @@ function addStream(report: Report, name: string, requests: Answered[], costs: Co
   summary[`${name}.worstWindow`] = worstRatio(modelled.adaptive, modelled.plain, modelled.static);
   const regret = regretOf(requests, costs);
   summary[`${name}.regretRatio`] = regret.controller / regret.bestFixed;
-  const shifts = recoveries(requests);
+  const shifts = shiftsOf(requests);
   if (shifts.length > 0)
     summary[`${name}.recoveredShare`] = shifts.filter(({ inTime }) => inTime).length / shifts.length;
   for (const { arms } of requests)
@@ -208,21 +209,6 @@ function regretOf(
     ...{ controller: beyond(mean(controlled)), plain: beyond(plain) },
     ...{ bestFixed: best.regret, lookahead: best.lookahead },
   };
-}
-
-/** Of each shift: requests until tokens a pass are those of a reference that had seen such text. */
-function recoveries(requests: Answered[]): { phase: number; requests: number; inTime: boolean; dip: number }[] {
-  const phases = new Set(requests.map(({ phase }) => phase));
-  return [...phases].slice(1).map((phase) => {
-    const inside = requests.filter((request) => request.phase === phase);
-    const length = (arm: Arm, at: number): number => tau(inside.slice(at, at + window).map(({ arms }) => arms[arm]));
-    const ratio = Array.from(
-      { length: Math.max(1, inside.length - window + 1) },
-      (_, at) => length('adaptive', at) / length('reference', at),
-    );
-    const after = recovery(ratio);
-    return { phase, requests: after, inTime: isInTime(after, inside.length), dip: 1 - ratio[0] };
-  });
 }
 
 /** By the clock, when everything has adapted. */

@@ -1,8 +1,10 @@
 import { fixedPolicy } from '../../bench/common/fixed-policy';
+import type { Answer } from '../../bench/common/answer';
 import type { Pass } from '../../bench/common/prices';
 import { sum } from '../../bench/common/stats';
-import { isInTime, recovery, worstRatio } from '../../bench/common/windows';
+import { worstRatio } from '../../bench/common/windows';
 import { costsOf, machineOf, rowPrices, type Price } from '../../bench/drift/prices';
+import { recovery, shiftsOf, type Paired } from '../../bench/drift/recovery';
 import { decodeByTable, oracleSeconds } from '../../bench/sim/decode';
 import { longestRun, textOf } from '../../bench/sim/text';
 import { Drafter } from '../../lib/native';
@@ -79,11 +81,36 @@ test('a round that drafts nothing costs what it took in its own arm', () => {
   expect(drafting(1)).toBeCloseTo(3.45);
 });
 
-test('recovery is the first window that is as good as the reference and stays so', () => {
-  expect(recovery([1, 1, 1])).toBe(0);
-  expect(recovery([0.8, 0.96, 0.8, 0.97, 0.98, 1])).toBe(3);
-  expect(recovery([0.5, 0.6])).toBe(Infinity);
-  expect([4, 5].map((requests) => isInTime(requests, 16))).toEqual([true, false]);
+test('recovery is the end of the first window that is as good as the reference and stays so', () => {
+  expect(recovery([1, 1, 1], 2)).toBe(2);
+  expect(recovery([0.8, 0.96, 0.8, 0.97, 0.98, 1], 2)).toBe(5);
+  expect(recovery([0.5, 0.6], 2)).toBe(Infinity);
+});
+
+/** Two phases of so many requests; behind the shift it takes so many until they are as good as the reference's. */
+function shifted(length: number, slow: number): Paired[] {
+  const answer = (rounds: number): Answer => ({
+    ...{ text: '', tokens: [], seconds: 1, counted: 120, gap: 0, prefillSeconds: 0, passes: [], rounds },
+  });
+  return Array.from({ length: 2 * length }, (_, i) => ({
+    phase: i < length ? 0 : 1,
+    arms: { reference: answer(40), adaptive: answer(i >= length && i < length + slow ? 60 : 40) },
+  }));
+}
+
+test('a shift has recovered in time where that is over within a quarter of the phase', () => {
+  expect([0, 2, 3, 6].map((slow) => shiftsOf(shifted(16, slow))[0].requests)).toEqual([2, 4, 5, 8]);
+  expect([0, 2, 3, 6].map((slow) => shiftsOf(shifted(16, slow))[0].inTime)).toEqual([true, true, false, false]);
+  expect(shiftsOf(shifted(16, 16))).toEqual([
+    { phase: 1, requests: Infinity, inTime: false, dip: expect.closeTo(1 / 3) },
+  ]);
+  expect(shiftsOf(shifted(4, 0))[0].inTime).toBe(true);
+});
+
+test('rounds of a window count together, not request by request', () => {
+  const requests = shifted(16, 0);
+  requests[16].arms.adaptive.rounds = 48; // 5/6 alone, 80/88 with the next
+  expect(shiftsOf(requests)[0].dip).toBeCloseTo(1 - 80 / 88);
 });
 
 test('the worst window is held against the better alternative', () => {
