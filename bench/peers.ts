@@ -6,7 +6,7 @@ import type { BenchOptions } from './common/options';
 import { hashOf, progress, progressDone, say, table, type Report } from './common/report';
 import { NativeRunner } from './common/runner';
 import { median, random, randomTokens } from './common/stats';
-import { answer, best, overall, ratios, speed } from './peers/answers';
+import { answer, bestOfGroups, groupsInTurn, overall, ratios, speed } from './peers/answers';
 import { installBinding, type Binding } from './peers/install';
 import { LlamaCpp } from './peers/llama-cpp';
 import { narrowRatio, type Setting } from './peers/narrow';
@@ -47,8 +47,8 @@ interface Bench {
  * The same prompts, model file and threads through other engines, each in pairs: ours, theirs, ours, theirs.
  *
  * Summary, medians of pairs, per peer (`node-llama-cpp`, `llama.node`, `llama.cpp`): `<peer>.plainRatio` our tokens/s of plain decoding on the
- * file as it is over the peer's; `<peer>.bestRatio` our tokens/s with everything on over the peer's best setting; `<peer>.narrowRatio` the
- * same at the end of narrow streams, of the one where it is least, of peers that can speculate;
+ * file as it is over the peer's; `<peer>.bestRatio` our tokens/s with everything on over the setting that is the peer's best for the prompt's group,
+ * of `<peer>.pairs` pairs; `<peer>.narrowRatio` the same at the end of narrow streams, of the one where it is least, of peers that can speculate;
  * `<peer>.<f>.plainRatio`, `<peer>.<f>.prefillRatio` the same per format (the bindings: auto alone). Of a peer that can't be had there is a row with
  * the reason and no key.
  */
@@ -96,8 +96,8 @@ async function compareBinding(bench: Bench, binding: Binding): Promise<void> {
   const plain = ratios(pairs.plain, pairs.theirs.get('plain')!, speed);
   const prefill = ratios(pairs.plain, pairs.theirs.get('plain')!, (run) => run.prefillTokS);
   report.summary[`${binding}.plainRatio`] = median(plain);
-  report.summary[`${binding}.bestRatio`] = median(ratios(pairs.fast, best(pairs.theirs), speed));
   report.summary[`${binding}.auto.plainRatio`] = median(plain);
+  addBest(report, binding, pairs);
   report.summary[`${binding}.auto.prefillRatio`] = median(prefill);
   if (settings.length === 0) return; // it cannot adapt
   const narrow = { plain: start({}), ...Object.fromEntries(settings) };
@@ -106,6 +106,13 @@ async function compareBinding(bench: Bench, binding: Binding): Promise<void> {
     { start: begin, learns: false },
   ]);
   await compareNarrow(bench, binding, Object.fromEntries(alone));
+}
+
+/** Everything on against the setting that was the peer's best in each prompt's group. */
+function addBest({ summary }: Report, peer: string, { prompts, fast, theirs }: Pairs): void {
+  const paired = ratios(fast, bestOfGroups(prompts, theirs), speed);
+  summary[`${peer}.bestRatio`] = median(paired);
+  summary[`${peer}.pairs`] = paired.length;
 }
 
 /** Costs its own figure only, where it fails. */
@@ -146,7 +153,7 @@ async function compareLlamaCpp(bench: Bench): Promise<void> {
     settings[type] = { start: () => llama.serve(file, type), learns };
   const starts = Object.entries(settings).map(([type, { start }]) => [type, start] as const);
   const pairs = await answerInTurns(bench, 'llama-server', Object.fromEntries(starts));
-  report.summary['llama.cpp.bestRatio'] = median(ratios(pairs.fast, best(pairs.theirs), speed));
+  addBest(report, 'llama.cpp', pairs);
   await compareNarrow(bench, 'llama.cpp', settings);
 }
 
@@ -196,20 +203,22 @@ async function ownBench(runner: NativeRunner, next: () => number): Promise<Speed
 
 /** Answers to the same prompts in the same order; a setting that failed on the way has fewer. */
 interface Pairs {
+  prompts: PeerPrompt[];
   plain: PeerRun[];
   fast: PeerRun[];
   theirs: Map<string, PeerRun[]>;
 }
 
 /**
- * Every prompt, the shortest first, is answered by ours plain, the peer's `plain`, ours with everything on, then the peer's other
- * settings, until the prompts are through or time is up. Settings that fail are reported and left out.
+ * Every prompt, one of each group in turn, is answered by ours plain, the peer's `plain`, ours with everything on, then the peer's other
+ * settings, until the prompts are through or time is up and each group has been asked. Settings that fail are reported and left out.
  */
 async function answerInTurns(bench: Bench, peer: string, starts: Record<string, () => Promise<Peer>>): Promise<Pairs> {
   const { report } = bench;
-  const prompts = [...bench.prompts].sort((a, b) => a.tokens.length - b.tokens.length);
+  const prompts = groupsInTurn(bench.prompts);
+  const groups = new Set(prompts.map(({ group }) => group)).size;
   const running = new Map<string, Peer>();
-  const pairs: Pairs = { plain: [], fast: [], theirs: new Map() };
+  const pairs: Pairs = { prompts, plain: [], fast: [], theirs: new Map() };
   try {
     for (const [setting, start] of Object.entries(starts)) {
       const load = async () => void running.set(setting, await ticking(`${peer}, ${setting}: loading`, start()));
@@ -219,7 +228,7 @@ async function answerInTurns(bench: Bench, peer: string, starts: Record<string, 
     const seconds = peer === 'llama-server' ? pairSeconds.server : pairSeconds.binding;
     const deadline = performance.now() + seconds * 1000;
     for (const [index, prompt] of prompts.entries()) {
-      if (!running.has('plain') || (index > 0 && performance.now() > deadline)) break;
+      if (!running.has('plain') || (index >= groups && performance.now() > deadline)) break;
       const show = (setting: string) => progress(`${peer}, ${setting}: prompt ${index + 1} of ${prompts.length}`);
       for (const [setting, loaded] of running) {
         show(setting);

@@ -31,6 +31,31 @@ export function best(bySetting: Map<string, PeerRun[]>): PeerRun[] {
   return complete.sort((a, b) => overall(b) - overall(a))[0];
 }
 
+/** The same group by group: each prompt's answer by the setting that was fastest over the prompts of its group. */
+export function bestOfGroups(prompts: readonly PeerPrompt[], bySetting: Map<string, PeerRun[]>): PeerRun[] {
+  const chosen: PeerRun[] = [];
+  for (const group of new Set(prompts.map((prompt) => prompt.group))) {
+    const inside = prompts.flatMap((prompt, i) => (prompt.group === group ? [i] : []));
+    const answered = [...bySetting].map(([setting, runs]): [string, PeerRun[]] => [
+      setting,
+      inside.filter((i) => i < runs.length).map((i) => runs[i]),
+    ]);
+    best(new Map(answered)).forEach((run, n) => (chosen[inside[n]] = run));
+  }
+  return chosen;
+}
+
+/** A prompt of each group in turn, the shortest of each first: wherever time runs out, no group is left out because its prompts are long. */
+export function groupsInTurn(prompts: readonly PeerPrompt[]): PeerPrompt[] {
+  const groups = new Map<string, PeerPrompt[]>();
+  for (const prompt of [...prompts].sort((a, b) => a.tokens.length - b.tokens.length))
+    groups.set(prompt.group, [...(groups.get(prompt.group) ?? []), prompt]);
+  const most = Math.max(...[...groups.values()].map(({ length }) => length));
+  return Array.from({ length: most }, (_, n) =>
+    [...groups.values()].flatMap((inside) => inside.slice(n, n + 1)),
+  ).flat();
+}
+
 export function speed({ tokens, seconds }: PeerRun): number {
   return tokens / seconds;
 }
