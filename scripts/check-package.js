@@ -1,6 +1,7 @@
 // `npm run check:package`: packs the tarball and installs it as a stranger would with nothing at hand: an empty folder,
 // --ignore-scripts, no compiler on PATH, an empty npm cache and no network. Then loads it from CommonJS and ESM and
-// decodes. Needs `npm run build` and `npm run prebuild` first. FORETOKEN_REQUIRE_MODEL=1: with the default model only.
+// decodes; and lets CMake configure what was installed, as an install without a prebuild does before it compiles. Needs
+// `npm run build` and `npm run prebuild` first. FORETOKEN_REQUIRE_MODEL=1: with the default model only.
 //
 // npm resolves the package's dependencies as it always does, but from a registry on this machine that serves what
 // node_modules holds; whatever would leave the machine is sent to a proxy that isn't there.
@@ -10,7 +11,7 @@ const { execFileSync, spawn, spawnSync } = require('node:child_process');
 const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
-const { SetupError, installModules, root, runMain } = require('./setup');
+const { SetupError, installModules, root, runMain, step } = require('./setup');
 const { serveModules } = require('./local-registry');
 
 /** npm's own entry, because its launcher needs a shell and a PATH. */
@@ -24,11 +25,13 @@ function pack(folder) {
   const [{ filename, files, size }] = JSON.parse(execFileSync(process.execPath, args, { cwd: root, encoding: 'utf8' }));
   const names = files.map((file) => file.path);
   const platform = `${process.platform}-${process.arch}`;
-  const needed = ['dist/index.js', 'dist/index.mjs', 'dist/index.d.ts', 'LICENSE', 'CMakeLists.txt', 'binding.gyp'];
+  const loaded = ['dist/index.js', 'dist/index.mjs', 'dist/index.d.ts', 'LICENSE'];
+  const built = ['CMakeLists.txt', 'binding.gyp', 'scripts/cmake.js'];
+  const needed = [...loaded, ...built, 'docs/development.md'];
   const missing = [...needed, `prebuilds/${platform}/foretoken.node`].filter((name) => !names.includes(name));
   if (missing.length > 0)
     throw new SetupError(`The tarball lacks ${missing.join(', ')}: run "npm run build" and "npm run prebuild" first.`);
-  const stray = names.filter((name) => /^(lib|test|bench|docs|node_modules)\/|\.(map|tsbuildinfo)$/.test(name));
+  const stray = names.filter((name) => /^(lib|test|bench|docs\/[^/]+|node_modules)\/|\.(map|tsbuildinfo)$/.test(name));
   if (stray.length > 0) throw new SetupError(`The tarball holds what nobody needs: ${stray.join(', ')}`);
   process.stdout.write(`${filename}: ${names.length} files, ${(size / 1e6).toFixed(2)} MB\n`);
   return path.join(folder, filename);
@@ -64,6 +67,14 @@ function run(command, args, options) {
   });
 }
 
+/** What scripts/cmake.js begins with in an installed package, with this machine's tools; compiling would take minutes. */
+async function configure(folder, consumer) {
+  const source = path.join(consumer, 'node_modules', 'foretoken');
+  const cmakeJs = require.resolve('cmake-js/bin/cmake-js', { paths: [source] });
+  const args = [cmakeJs, 'configure', '-O', path.join(folder, 'build')];
+  await step('configuring what was installed', 'package-configure', process.execPath, args, { cwd: source });
+}
+
 /** The command that cuts a process off the network, where the kernel lets us; otherwise none. */
 function withoutNetwork() {
   const isolated = ['unshare', '--map-root-user', '--net'];
@@ -85,6 +96,7 @@ runMain(async () => {
     const env = strangersEnvironment(folder, registry.url);
     const install = ['install', '--ignore-scripts', '--no-audit', '--no-fund', tarball];
     await run(process.execPath, [npmCli(), ...install], { cwd: consumer, env });
+    await configure(folder, consumer);
 
     fs.copyFileSync(path.join(__dirname, 'package-consumer.js'), path.join(consumer, 'consumer.js'));
     const model = { FORETOKEN_HOME: process.env.FORETOKEN_HOME, XDG_CACHE_HOME: process.env.XDG_CACHE_HOME };
@@ -99,5 +111,7 @@ runMain(async () => {
     registry.close();
     fs.rmSync(folder, { recursive: true, force: true });
   }
-  process.stdout.write('The packed tarball installs without compiler or network, loads and decodes.\n');
+  process.stdout.write(
+    'The packed tarball installs without compiler or network, loads and decodes; its sources can be configured.\n',
+  );
 });
