@@ -68,7 +68,8 @@ function loadAdvice(said: string, root: string, platform: string): Advice[] {
   const isClone = fs.existsSync(path.join(root, 'lib'));
   const command = `cd ${root} && ${isClone ? build.clone : build.package}`;
   if (/GLIBC_|GLIBCXX_|CXXABI_/.test(said)) {
-    const cause = "This system's C or C++ library is older than the prebuild's. Build here (needs cmake, make, g++):";
+    const cause =
+      "This system's C or C++ library is older than the prebuild's. Build here (needs cmake, make, g++ 11 or newer):";
     return [{ cause, command }];
   }
   if ([...process.execArgv, process.env.NODE_OPTIONS ?? ''].some((text) => text.includes('--no-addons'))) {
@@ -86,7 +87,10 @@ function loadAdvice(said: string, root: string, platform: string): Advice[] {
   if (isClone) {
     advice.push({ cause: 'This is a clone of the repository: build it first.', command });
   } else if (!fs.existsSync(path.join(root, 'prebuilds', platform))) {
-    advice.push({ cause: `There is no prebuild for ${platform}. Build here (needs cmake, make, g++):`, command });
+    advice.push({
+      cause: `There is no prebuild for ${platform}. Build here (needs cmake, make, g++ 11 or newer):`,
+      command,
+    });
   } else {
     const cause = 'The installation may be incomplete, or made on another platform. Install again:';
     advice.push({ cause, command: 'npm uninstall foretoken && npm install foretoken' });

@@ -30,7 +30,20 @@ function works(command, args = ['--version']) {
   return spawnSync(command, args, { stdio: 'ignore' }).status === 0;
 }
 
-/** Stops with the exact command to run when a build tool is absent; pip's absence only costs the default model. */
+/** The oldest g++ that has what the code uses of C++20. */
+const oldestGcc = 11;
+
+/** The major version of the g++ that CMake will choose; undefined where it's another compiler or none. */
+function gccVersion() {
+  const { stdout } = spawnSync(process.env.CXX ?? 'c++', ['--version'], { encoding: 'utf8' });
+  const version = stdout?.includes('Free Software Foundation') && /\) (\d+)\./.exec(stdout);
+  return version ? Number(version[1]) : undefined;
+}
+
+/**
+ * Stops with the exact command to run when a build tool is absent or too old; pip's absence only costs the default
+ * model.
+ */
 function checkTools() {
   const major = Number(process.versions.node.split('.')[0]);
   if (major < 20) {
@@ -46,6 +59,13 @@ function checkTools() {
     throw new SetupError(
       `Missing: ${missing.map((tool) => tool.name).join(', ')}. On Debian or Ubuntu install with:\n` +
         `  sudo apt-get update && sudo apt-get install -y ${missing.map((tool) => tool.apt).join(' ')}`,
+    );
+  }
+  const gcc = gccVersion();
+  if (gcc < oldestGcc) {
+    throw new SetupError(
+      `foretoken needs g++ ${oldestGcc} or newer; this is g++ ${gcc}. On Debian or Ubuntu install one, where there is one, and choose it:\n` +
+        `  sudo apt-get update && sudo apt-get install -y g++-${oldestGcc} && export CXX=g++-${oldestGcc}`,
     );
   }
   if (!works('python3', ['-m', 'pip', '--version'])) {
