@@ -169,18 +169,26 @@ void applyRopeFactors(const TensorInfo& factors, std::vector<float>& frequency) 
   }
 }
 
+/// What positions are divided by, 1 where they are taken as they are. As llama.cpp reads it: scaling without a type is
+/// linear, the factor has an older key, too, and 0 stands for none.
+double readGgufScaling(const GgufKeys& keys) {
+  const GgufValue* const type = keys.find("rope.scaling.type");
+  const std::string kind(type ? type->string() : "linear");
+  if (kind == "none") return 1;
+  if (kind != "linear") unsupported("rotary scaling '" + kind + "'", keys.file().file());
+  const bool old = keys.find("rope.scale_linear") && !keys.find("rope.scaling.factor");
+  const char* const key = old ? "rope.scale_linear" : "rope.scaling.factor";
+  if (!type && !keys.find(key)) return 1;
+  const Read<double> factor = keys.number(key);
+  return factor.value == 0 ? 1 : positive(factor, 1e6);
+}
+
 void readGgufRope(const GgufKeys& keys, ModelConfig& config) {
   const GgufFile& file = keys.file();
   config.ropeInterleaved = true;
   config.ropeFrequency = ropeFrequencies(positive(keys.number("rope.freq_base", 10000.0), 1e12), config.headDim);
-  const GgufValue* scaling = keys.find("rope.scaling.type");
-  const std::string kind(scaling ? scaling->string() : "none");
-  if (kind == "linear") {
-    const double factor = positive(keys.number("rope.scaling.factor"), 1e6);
-    for (float& f : config.ropeFrequency) f = static_cast<float>(f / factor);
-  } else if (kind != "none") {
-    unsupported("rotary scaling '" + kind + "'", file.file());
-  }
+  const double scaling = readGgufScaling(keys);
+  for (float& f : config.ropeFrequency) f = static_cast<float>(f / scaling);
   if (const TensorInfo* factors = file.find("rope_freqs.weight")) applyRopeFactors(*factors, config.ropeFrequency);
 }
 

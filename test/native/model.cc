@@ -3,6 +3,9 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <variant>
+
+#include "byte_writer.h"
 #include "check.h"
 #include "common/error.h"
 #include "format/gguf.h"
@@ -41,6 +44,26 @@ std::string patched(std::string file, const std::string& key, uint32_t value) {
   if (at == std::string::npos) return "";
   std::memcpy(file.data() + at + key.size() + 4, &value, sizeof value);
   return file;
+}
+
+using Entry = std::pair<std::string, std::variant<std::string, float>>;
+
+/// A GGUF file with more metadata; its tensors stay where alignment wants them.
+std::string withMetadata(std::string file, const std::vector<Entry>& entries) {
+  constexpr size_t kKeys = 16, kHeader = 24, kAlignment = 32;
+  ByteWriter more;
+  for (const auto& [key, value] : entries) {
+    more.string(key).u32(static_cast<uint32_t>(value.index() == 0 ? GgufType::string : GgufType::f32));
+    value.index() == 0 ? more.string(std::get<0>(value)) : more.f32(std::get<1>(value));
+  }
+  more.string("rest").u32(static_cast<uint32_t>(GgufType::string));
+  const size_t rest = kAlignment - (more.bytes.size() + sizeof(uint64_t)) % kAlignment;
+  more.string(std::string(rest, ' '));
+  uint64_t keys;
+  std::memcpy(&keys, file.data() + kKeys, sizeof keys);
+  keys += entries.size() + 1;
+  std::memcpy(file.data() + kKeys, &keys, sizeof keys);
+  return file.insert(kHeader, reinterpret_cast<const char*>(more.bytes.data()), more.bytes.size());
 }
 
 std::string replaced(std::string text, const std::string& from, const std::string& to) {
@@ -89,6 +112,43 @@ void ggufThatLies(Backend& backend) {
   ModelOptions options;
   options.weights = "q2";
   CHECK(loadError(backend, fixture("models/tied-f32.gguf"), options) == "UNKNOWN_WEIGHTS_FORMAT");
+}
+
+/// Linear scaling of positions, with and without its type and by either key, as llama.cpp reads it.
+void ggufScaling(Backend& backend) {
+  const TemporaryFolder folder;
+  const std::string good = readFile(fixture("models/tied-f32.gguf")), path = folder.path() + "/scaled.gguf";
+  const std::vector<float> plain =
+      readGgufConfig(*GgufFile::open(fixture("models/tied-f32.gguf")), "llama").ropeFrequency;
+  const std::string type = "llama.rope.scaling.type", factor = "llama.rope.scaling.factor",
+                    old = "llama.rope.scale_linear";
+  const auto refusal = [&](const std::vector<Entry>& entries) {
+    writeFile(path, withMetadata(good, entries));
+    return loadError(backend, path);
+  };
+  const auto divides = [&](const std::vector<Entry>& entries, float by) {
+    CHECK(refusal(entries) == "");
+    const std::vector<float> got = readGgufConfig(*GgufFile::open(path), "llama").ropeFrequency;
+    CHECK(got.size() == plain.size());
+    for (size_t i = 0; i < got.size(); ++i) CHECK(got[i] == plain[i] / by);
+  };
+  divides({}, 1);
+  divides({{factor, 4.0f}}, 4);
+  divides({{old, 4.0f}}, 4);
+  divides({{factor, 2.0f}, {old, 4.0f}}, 2);
+  divides({{type, "linear"}, {factor, 4.0f}}, 4);
+  divides({{type, "linear"}, {old, 4.0f}}, 4);
+  for (const float none : {0.0f, 1.0f}) {
+    divides({{factor, none}}, 1);
+    divides({{factor, none}, {old, 4.0f}}, 1);
+    divides({{type, "linear"}, {factor, none}}, 1);
+  }
+  divides({{type, "none"}, {factor, 4.0f}}, 1);
+  CHECK(refusal({{type, "linear"}}) == "MISSING_METADATA");
+  CHECK(refusal({{type, "yarn"}, {factor, 4.0f}}) == "UNSUPPORTED_ARCHITECTURE");
+  CHECK(refusal({{factor, -4.0f}}) == "BAD_MODEL_CONFIG");
+  CHECK(refusal({{factor, NAN}}) == "BAD_MODEL_CONFIG");
+  CHECK(refusal({{factor, "4"}}) == "WRONG_METADATA_TYPE");
 }
 
 /// A weight that is not a number is found while converting.
@@ -300,6 +360,7 @@ int main() {
   auto backend = createCpuBackend({2, ""});
   configurations();
   ggufThatLies(*backend);
+  ggufScaling(*backend);
   nanWeight(*backend);
   jsonThatLies(*backend);
   conversions();
