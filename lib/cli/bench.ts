@@ -13,8 +13,15 @@ export function addBenchCommand(program: Command): void {
     .argument('[args...]', 'suite and its options')
     .allowUnknownOption()
     .helpOption(false)
-    .addHelpText('after', '\nExample:\n  foretoken bench spec --json spec.json')
-    .action((args: string[]) => runCommand(() => Promise.resolve(runBench(args))));
+    .addHelpText(
+      'after',
+      '\nExamples:\n  foretoken bench spec --json spec.json\n  foretoken bench spec --help           options of a suite',
+    )
+    .action((args: string[], _options: object, command: Command) => {
+      // Help on suites is theirs, which have to be compiled first.
+      if (/^(-h|--help)$/.test(args[0])) return command.outputHelp();
+      return runCommand(() => Promise.resolve(runBench(args)));
+    });
 }
 
 function runBench(args: string[]): void {

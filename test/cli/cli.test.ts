@@ -80,7 +80,6 @@ test('help names every command, and every command has examples', async () => {
   expect(status).toBe(0);
   for (const command of ['chat', 'generate', 'demo', 'pull', 'inspect', 'speculator', 'bench']) {
     expect(stdout).toContain(`\n  ${command}`);
-    if (command === 'bench') continue;
     const help = await run([command, '--help']);
     expect(help).toMatchObject({ status: 0, stderr: '' });
     expect(help.stdout).toMatch(/Examples?:\n/);
