@@ -31,15 +31,6 @@ std::vector<uint8_t> randomSource(FileType type, int64_t rows, int64_t cols) {
   return bytes;
 }
 
-FileType sourceType(Format format) {
-  switch (format) {
-    case Format::q8_0: return FileType::q8_0;
-    case Format::q4_0: return FileType::q4_0;
-    case Format::q4_1: return FileType::q4_1;
-    default: return FileType::f32;
-  }
-}
-
 }  // namespace
 
 KernelBench::KernelBench(ThreadPool& threads, Isa isa, Format format, int64_t rows, int64_t cols, int count,
@@ -53,7 +44,7 @@ KernelBench::KernelBench(ThreadPool& threads, Isa isa, Format format, int64_t ro
       in_(count * cols * sizeof(float), "inputs of a bench"),
       out_(count * rows * sizeof(float), "outputs of a bench") {
   linear_.reserve(count, cols);
-  const FileType type = sourceType(format);
+  const FileType type = fileTypeOf(format);
   const auto source = randomSource(type, rows, cols);
   const MatrixSource matrix{type, source.data(), rows, cols};
   packMatrix(threads, format, {&matrix, 1}, false, weights_.data());

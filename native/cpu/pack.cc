@@ -177,12 +177,9 @@ float globalOf(ThreadPool& threads, const Sources& sources) {
 
 void checkTypes(Format format, std::span<const MatrixSource> sources) {
   if (sources.empty() || sources[0].cols <= 0) throw Error("BAD_SHAPE", "nothing to pack");
-  const bool blocks = format == Format::q8_0 || format == Format::q4_0 || format == Format::q4_1;
+  const FileType kept = fileTypeOf(format);
   for (const MatrixSource& source : sources) {
-    const bool same = (format == Format::q8_0 && source.type == FileType::q8_0) ||
-                      (format == Format::q4_0 && source.type == FileType::q4_0) ||
-                      (format == Format::q4_1 && source.type == FileType::q4_1);
-    if (blocks && !same)
+    if (kept != FileType::f32 && source.type != kept)
       throw Error("UNSUPPORTED_CONVERSION", std::string(name(source.type)) + " cannot be packed as " +
                                                 std::string(name(format)) + ", which keeps a file's own blocks");
   }

@@ -73,26 +73,13 @@ void refuseUnknownTensors(const ModelSource& source, const WeightNeeds& needs) {
                                                 source.architecture() + "' as it is implemented (" + source.path + ")");
 }
 
+/// The format that keeps the bits of a file type.
 Format formatOf(FileType type) {
-  switch (type) {
-    case FileType::f32: return Format::f32;
-    case FileType::f16: return Format::f16;
-    case FileType::bf16: return Format::bf16;
-    case FileType::q8_0: return Format::q8_0;
-    case FileType::q4_0: return Format::q4_0;
-    case FileType::q4_1: return Format::q4_1;
-    default: throw Error("INTERNAL", "no format for file type " + std::string(name(type)));
-  }
-}
-
-/// The file type of a block format's own bits; F32 for the formats that are packed from anything.
-FileType fileTypeOf(Format format) {
-  switch (format) {
-    case Format::q8_0: return FileType::q8_0;
-    case Format::q4_0: return FileType::q4_0;
-    case Format::q4_1: return FileType::q4_1;
-    default: return FileType::f32;
-  }
+  if (type == FileType::f16) return Format::f16;
+  if (type == FileType::bf16) return Format::bf16;
+  for (const Format format : {Format::f32, Format::q8_0, Format::q4_0, Format::q4_1})
+    if (fileTypeOf(format) == type) return format;
+  throw Error("INTERNAL", "no format for file type " + std::string(name(type)));
 }
 
 /// "auto" keeps the file's bits; any other choice converts every matrix. With fp8 those that are sensitive become q8_0,

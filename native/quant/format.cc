@@ -31,6 +31,15 @@ bool parseFormat(std::string_view text, Format& out) {
   return false;
 }
 
+FileType fileTypeOf(Format format) {
+  switch (format) {
+    case Format::q8_0: return FileType::q8_0;
+    case Format::q4_0: return FileType::q4_0;
+    case Format::q4_1: return FileType::q4_1;
+    default: return FileType::f32;
+  }
+}
+
 BlockShape blockShape(FileType type) {
   switch (type) {
     case FileType::f32: return {1, 4};

@@ -20,6 +20,9 @@ std::string_view name(FileType);
 /// Parses "nvfp4" and the like; returns false for an unknown name.
 bool parseFormat(std::string_view text, Format& out);
 
+/// The file type whose blocks a format keeps as they are; F32 for formats that are packed from anything.
+FileType fileTypeOf(Format);
+
 /// Elements per block and bytes per block of a file type.
 struct BlockShape {
   int elements;

@@ -18,7 +18,7 @@ std::vector<Isa> isas() {
 }
 
 /// Block formats of files need whole blocks of columns.
-int64_t allowedCols(Format format, int64_t cols) { return sourceType(format) == FileType::f32 ? cols : cols / 32 * 32; }
+int64_t allowedCols(Format format, int64_t cols) { return fileTypeOf(format) == FileType::f32 ? cols : cols / 32 * 32; }
 
 void testAgainstDouble() {
   std::mt19937 random(1);
@@ -141,7 +141,7 @@ void testExtremes() {
   for (Format format : {Format::q8_0, Format::q4_0, Format::q4_1, Format::nvfp4, Format::mxfp4})
     for (int fill : {0x00, 0x0f, 0x7f, 0x80, 0xf0, 0xff, 0x77, 0x88}) {
       const int64_t rows = 16, cols = 96;
-      const FileType type = sourceType(format);
+      const FileType type = fileTypeOf(format);
       const BlockShape shape = blockShape(type);
       std::vector<uint8_t> source(rows * cols / shape.elements * shape.bytes, static_cast<uint8_t>(fill));
       if (type == FileType::f32) {
@@ -222,7 +222,7 @@ void testStackedSources() {
   ThreadPool threads(3);
   for (Format format : kFormats) {
     const int64_t cols = 96, rows = 20;
-    const FileType type = sourceType(format);
+    const FileType type = fileTypeOf(format);
     const auto first = randomSource(random, type, rows, cols), second = randomSource(random, type, rows, cols);
     const MatrixSource both[] = {{type, first.data(), rows, cols}, {type, second.data(), rows, cols}};
     Bytes stacked(Layout(format, 2 * rows, cols).bytes()), interleaved(Layout(format, 2 * rows, cols).bytes());

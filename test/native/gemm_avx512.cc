@@ -51,7 +51,7 @@ int main() {
   ThreadPool threads(2);
   for (Format format : kFormats) {
     testFormat(random, threads, format, 36, 96);
-    testFormat(random, threads, format, 16, sourceType(format) == FileType::f32 ? 130 : 832);
+    testFormat(random, threads, format, 16, fileTypeOf(format) == FileType::f32 ? 130 : 832);
   }
   return finish("gemm_avx512");
 }

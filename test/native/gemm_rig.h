@@ -26,15 +26,6 @@ class Bytes {
   std::vector<uint8_t> memory_;
 };
 
-inline FileType sourceType(Format format) {
-  switch (format) {
-    case Format::q8_0: return FileType::q8_0;
-    case Format::q4_0: return FileType::q4_0;
-    case Format::q4_1: return FileType::q4_1;
-    default: return FileType::f32;
-  }
-}
-
 /// Random file rows: normal fp32 values, or blocks of random codes with small f16 scales.
 inline std::vector<uint8_t> randomSource(std::mt19937& random, FileType type, int64_t rows, int64_t cols) {
   const BlockShape shape = blockShape(type);
@@ -61,7 +52,7 @@ struct Packed {
 };
 
 inline Packed randomPacked(std::mt19937& random, ThreadPool& threads, Format format, int64_t rows, int64_t cols) {
-  const FileType type = sourceType(format);
+  const FileType type = fileTypeOf(format);
   const auto source = randomSource(random, type, rows, cols);
   const MatrixSource matrix{type, source.data(), rows, cols};
   Packed packed{format, rows, cols, Bytes(Layout(format, rows, cols).bytes())};
