@@ -19,9 +19,6 @@ class MappedFile {
   /// Starts at a page boundary; empty for an empty file.
   std::span<const uint8_t> bytes() const { return {data_, size_}; }
 
-  /// Tells the system that the whole file will be read soon.
-  void prefetch() const;
-
  private:
   const uint8_t* data_ = nullptr;
   size_t size_ = 0;

@@ -1,7 +1,7 @@
 // safetensors: one file, or a Hugging Face folder with one file or with shards and their index.
 //
 // A file is 8 bytes of header length, a JSON header, and tensor data that fills the rest without holes or overlap.
-// F32, F16 and BF16 are read. docs/formats.md lists limits and error codes.
+// F32, F16, BF16 and F8_E4M3 are read. docs/formats.md lists limits and error codes.
 #pragma once
 #include <deque>
 #include <map>
