@@ -154,7 +154,8 @@ class Backend {
   /// Converts `sources` (stacked by rows; `interleave` takes one row of each in turn) into packed form at `out`
   /// (64-byte aligned). Runs on all threads. Integer-block formats accept only their own file type.
   virtual void pack(Format, std::span<const MatrixSource> sources, bool interleave, uint8_t* out) = 0;
-  /// Wraps packed bytes (which must stay valid and 64-byte aligned).
+  /// Wraps packed bytes (which must stay valid and 64-byte aligned). Other backends of its kind may multiply by it
+  /// where they have made a matrix of at least as many columns.
   virtual std::unique_ptr<Matrix> matrix(Format, int64_t rows, int64_t cols, const uint8_t* packed) = 0;
 
   /// Whether `linear` may give rows other bits in a pass of prompts than in any other, with the matrices made so far.

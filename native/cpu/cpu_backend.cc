@@ -46,12 +46,13 @@ void CpuBackend::pack(Format format, std::span<const MatrixSource> sources, bool
 }
 
 std::unique_ptr<Matrix> CpuBackend::matrix(Format format, int64_t rows, int64_t cols, const uint8_t* packed) {
+  linear_.reserve(0, cols);
   return std::make_unique<CpuMatrix>(format, rows, cols, packed);
 }
 
 std::unique_ptr<Tensor> CpuBackend::tensor(int64_t rows, int64_t width) {
   auto tensor = std::make_unique<CpuTensor>(rows, width);
-  linear_.reserve(rows, width);
+  linear_.reserve(rows, 0);
   return tensor;
 }
 

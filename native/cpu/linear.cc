@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/error.h"
+
 namespace foretoken {
 namespace {
 
@@ -32,6 +34,8 @@ void Linear::reserve(int64_t rows, int64_t cols) {
 void Linear::run(const PackedMatrix& w, const InputRows& in, int count, float* out, int64_t outWidth,
                  Epilogue epilogue) {
   if (count == 0) return;
+  if (count > rows_ || w.layout.cols > cols_)
+    throw Error("INTERNAL_ERROR", "a matrix product that no room was made for");
   const auto prepare = [&](int64_t first, int64_t last, uint8_t* to) {
     for (int64_t i = first; i < last; ++i) {
       const float* row = in.rows + (in.gather ? in.gather[i] : i) * in.width;

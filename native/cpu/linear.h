@@ -32,10 +32,12 @@ class Linear {
   Linear(ThreadPool& threads, const Kernels& kernels)
       : threads_(threads), kernels_(kernels), own_(new Own[threads.size()]) {}
 
-  /// Makes room for so many rows and columns, so that run never allocates.
+  /// Makes room for so many rows of inputs and for matrices of so many columns, so that run never allocates. What was
+  /// asked for before stays there: tensors say how many rows there may be, matrices how wide those are.
   void reserve(int64_t rows, int64_t cols);
 
   /// out[i] (epilogue)= W · norm(in[i]) for i < count; out rows are `outWidth` apart. `out` must not be read as input.
+  /// Throws INTERNAL_ERROR where no room was made.
   void run(const PackedMatrix&, const InputRows&, int count, float* out, int64_t outWidth, Epilogue);
 
  private:
