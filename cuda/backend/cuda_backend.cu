@@ -83,7 +83,11 @@ bool CudaBackend::hasLargeProduct(const Matrix& w) const { return unit_ != Matri
 
 // --- memory ----------------------------------------------------------------------------------------------------------
 
+/// Nothing but logits is that wide: a model with more tokens than can be drawn from is refused when it is loaded.
 std::unique_ptr<Tensor> CudaBackend::tensor(int64_t rows, int64_t width) {
+  if (width > kMostTokens)
+    throw Error("UNSUPPORTED_VOCABULARY", "backend 'cuda' draws from at most " + std::to_string(kMostTokens) +
+                                              " tokens, and rows of " + std::to_string(width) + " were asked for");
   useDevice(options_.device);
   return std::make_unique<CudaTensor>(rows, width);
 }

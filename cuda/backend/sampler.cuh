@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "backend.h"
+#include "common/error.h"
 #include "cuda/backend/uploads.cuh"
 #include "cuda/step/rows.cuh"
 #include "cuda/verify/batch.h"
@@ -91,6 +92,7 @@ class Sampler {
   }
 
   void draw(const float* logits, int64_t stride, int vocabulary, Stream& stream) {
+    if (vocabulary > kMostTokens) throw Error("INTERNAL_ERROR", "more tokens than kernels draw from");
     VerifyArgs<float> args{};
     args.logits = logits;
     args.stride = stride;

@@ -6,6 +6,7 @@
 #include "test/cuda/backend_rig.h"
 #include "test/cuda/schedules.h"
 #include "test/native/model_rig.h"
+#include "test/native/refusal.h"
 
 namespace {
 
@@ -196,6 +197,16 @@ void testTimes() {
   CHECK(inner.waits() >= waits + 5 && timed.stop().size() == 1);
 }
 
+/// More tokens than kernels draw from are refused where logits get their room, so when a model is loaded.
+void testVocabulary() {
+  const auto backend = cudaBackend();
+  const auto logits = backend->tensor(1, cuda::kMostTokens);
+  CHECK(codeOf([&] { backend->tensor(1, cuda::kMostTokens + 1); }) == "UNSUPPORTED_VOCABULARY");
+  const SampleRow row{};
+  SampleResult result;
+  CHECK(codeOf([&] { backend->sample(*logits, cuda::kMostTokens + 1, {&row, 1}, {&result, 1}); }) == "INTERNAL_ERROR");
+}
+
 /// Norms that a head brings are on the device as long as it is used, and not much longer.
 void testCopiesOfTheGone() {
   constexpr int kWidth = 32, kHeads = 200, kRounds = 30;
@@ -237,6 +248,7 @@ int main() {
     testSpeculation(&head);
     testTimes();
     testCopiesOfTheGone();
+    testVocabulary();
   });
   return finish("backend");
 }
