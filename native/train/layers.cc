@@ -64,8 +64,6 @@ void MlpLayer::backward(const LayerPass& pass, int64_t rows, const Saved& saved,
 AttentionLayer::AttentionLayer(Parameters& parameters, const std::string& prefix, const Heads& heads, int64_t inputs,
                                int64_t width)
     : heads_(heads),
-      inputs_(inputs),
-      width_(width),
       q_(parameters, prefix + "attention.q", heads.queries * heads.width, inputs),
       k_(parameters, prefix + "attention.k", heads.keys * heads.width, inputs),
       v_(parameters, prefix + "attention.v", heads.keys * heads.width, inputs),

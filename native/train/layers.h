@@ -77,7 +77,6 @@ class AttentionLayer {
   };
   AttentionLayer(Parameters& parameters, const std::string& prefix, const Heads& heads, int64_t inputs, int64_t width);
 
-  const Heads& heads() const { return heads_; }
   int64_t keyWidth() const { return heads_.keys * heads_.width; }
 
   /// Keys and values [rows, keyWidth] of x at `position`.
@@ -97,7 +96,6 @@ class AttentionLayer {
 
  private:
   Heads heads_;
-  int64_t inputs_, width_;
   LinearLayer q_, k_, v_, o_;
 };
 

@@ -22,9 +22,11 @@ void requireMultiple(int64_t width, const char* what) {
 
 RotaryTable::RotaryTable(int64_t positions, int64_t width, double base)
     : half_(width / 2), cosine_(positions * half_), sine_(positions * half_) {
+  std::vector<double> frequency(half_);
+  for (int64_t i = 0; i < half_; ++i) frequency[i] = std::pow(base, -2.0 * static_cast<double>(i) / width);
   for (int64_t p = 0; p < positions; ++p)
     for (int64_t i = 0; i < half_; ++i) {
-      const double angle = static_cast<double>(p) * std::pow(base, -2.0 * static_cast<double>(i) / width);
+      const double angle = static_cast<double>(p) * frequency[i];
       cosine_[p * half_ + i] = static_cast<float>(std::cos(angle));
       sine_[p * half_ + i] = static_cast<float>(std::sin(angle));
     }
@@ -97,12 +99,6 @@ void Ops::embed(const uint16_t* table, std::span<const int32_t> token, int64_t w
   threads_.run(static_cast<int64_t>(token.size()), [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; ++r)
       for (int64_t i = 0; i < width; ++i) y[r * width + i] = bf16ToFloat(table[token[r] * width + i]);
-  });
-}
-
-void Ops::add(const float* x, int64_t count, float* y) {
-  threads_.run(count, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i) y[i] += x[i];
   });
 }
 

@@ -103,9 +103,6 @@ class Ops {
   /// y [rows, width] = rows of a bf16 table.
   void embed(const uint16_t* table, std::span<const int32_t> token, int64_t width, float* y);
 
-  /// y += x.
-  void add(const float* x, int64_t count, float* y);
-
   /// out [queries, heads] from q, of keys and values [rows, key heads]; logSum [queries * query heads] is what backward
   /// needs.
   void attend(const Heads&, const AttentionPlan&, const float* q, const float* key, const float* value, float* out,
