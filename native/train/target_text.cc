@@ -159,6 +159,12 @@ std::vector<TrainSequence> TargetText::read(std::span<const int64_t> indices) {
   return out;
 }
 
+std::string TargetText::origin() const {
+  std::string origin = target_.model().weightsDescription() + ", layers";
+  for (const int layer : layers_) origin += ' ' + std::to_string(layer);
+  return origin;
+}
+
 std::vector<int> defaultFusedLayers(const ModelConfig& config) {
   const int last = config.layers * 9 / 10;
   return {std::max(1, config.layers / 10), std::max(1, config.layers / 2), std::max(1, last)};

@@ -9,12 +9,6 @@
 
 namespace foretoken::train {
 
-/// A text by its tokens.
-struct TextToLearn {
-  std::vector<int32_t> token;
-  int64_t answer = 0;  ///< where the text begins that the head shall learn to draft
-};
-
 /// The target itself, loaded for prefill alone.
 class TrainTarget {
  public:
@@ -50,7 +44,8 @@ class TargetText final : public SequenceSource {
   TargetText(TrainTarget& target, std::vector<TextToLearn> texts, std::vector<int> layers);
 
   int64_t count() const override { return static_cast<int64_t>(texts_.size()); }
-  int64_t length(int64_t index) const override { return static_cast<int64_t>(texts_[index].token.size()); }
+  const TextToLearn& text(int64_t index) const override { return texts_[index]; }
+  std::string origin() const override;
   std::vector<TrainSequence> read(std::span<const int64_t> indices) override;
 
  private:

@@ -1,6 +1,7 @@
 #include "train/trainer.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstring>
 #include <numeric>
@@ -45,6 +46,22 @@ std::vector<std::vector<int64_t>> planOf(const SequenceSource& source, const Tra
   }
   if (plan.empty()) throw Error("NOTHING_TO_LEARN", "there are no sequences to train on");
   return plan;
+}
+
+uint64_t mixed(uint64_t hash, std::span<const int32_t> tokens) {
+  for (const int32_t token : tokens) hash = mixedSeed(hash, static_cast<uint64_t>(token));
+  return hash;
+}
+
+/// Of all texts.
+uint64_t hashOf(const SequenceSource& source) {
+  uint64_t hash = 0;
+  for (int64_t i = 0; i < source.count(); ++i) {
+    const TextToLearn& text = source.text(i);
+    for (const int64_t size : {source.length(i), text.answer}) hash = mixedSeed(hash, static_cast<uint64_t>(size));
+    hash = mixed(hash, text.token);
+  }
+  return hash;
 }
 
 }  // namespace
@@ -126,16 +143,13 @@ HeldBack Trainer::evaluate(SequenceSource& source) {
 
 /// What identifies a run: a checkpoint of another one would silently give something else.
 std::map<std::string, std::string> Trainer::facts(const HeadBinding& binding) const {
-  int64_t tokens = 0;
-  uint64_t lengths = 0;
-  for (int64_t i = 0; i < source_.count(); ++i)
-    tokens += source_.length(i), lengths = mixedSeed(lengths, static_cast<uint64_t>(source_.length(i)));
   const TrainOptions& o = options_;
   return {{"format", "foretoken head checkpoint 1"},
           {"model", binding.model},
           {"tokenizer", binding.tokenizer},
-          {"data", std::to_string(source_.count()) + " sequences, " + std::to_string(tokens) + " tokens, " +
-                       std::to_string(lengths)},
+          {"data", std::to_string(source_.count()) + " sequences, " + std::to_string(hashOf(source_)) + ", by " +
+                       source_.origin()},
+          {"draft", std::to_string(target_.draft.size()) + " tokens, " + std::to_string(mixed(0, target_.draft))},
           {"options", std::to_string(o.seed) + " " + std::to_string(o.epochs) + " " + std::to_string(o.rowsPerStep) +
                           " " + exactText(o.anchorShare) + " " + exactText(o.slotDecay) + " " + exactText(o.loss.kl) +
                           " " + exactText(o.loss.rejection) + " " + exactText(o.rate) + " " + std::to_string(o.warmup) +
@@ -173,11 +187,18 @@ void Trainer::loadCheckpoint(const std::string& path, const HeadBinding& binding
   const auto into = optimiser_.moments();
   if (!weights || weights->bytes != weights_.size() * sizeof(float)) refuse("weights");
   if (!moments || moments->bytes != into.size() * sizeof(float)) refuse("moments");
-  if (value("step").empty() || value("optimiser_steps").empty()) refuse("steps");
+  const auto countOf = [&](const std::string& key, int64_t most) {
+    const std::string text = value(key);
+    int64_t count = -1;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+    if (error != std::errc() || end != text.data() + text.size() || count < 0 || count > most) refuse("steps");
+    return count;
+  };
+  const int64_t step = countOf("step", steps()), optimiserSteps = countOf("optimiser_steps", step);
   std::memcpy(weights_.data(), weights->data, weights->bytes);
   std::memcpy(into.data(), moments->data, moments->bytes);
-  step_ = std::stoll(value("step"));
-  optimiser_.setSteps(std::stoll(value("optimiser_steps")));
+  step_ = step;
+  optimiser_.setSteps(optimiserSteps);
 }
 
 }  // namespace foretoken::train

@@ -15,13 +15,22 @@
 
 namespace foretoken::train {
 
+/// A text by its tokens.
+struct TextToLearn {
+  std::vector<int32_t> token;
+  int64_t answer = 0;  ///< where the text begins that the head shall learn to draft
+};
+
 /// Where sequences come from: a file, or a target that computes them when asked.
 class SequenceSource {
  public:
   virtual ~SequenceSource() = default;
   virtual int64_t count() const = 0;
-  /// Tokens of a sequence.
-  virtual int64_t length(int64_t index) const = 0;
+  /// What a sequence is of.
+  virtual const TextToLearn& text(int64_t index) const = 0;
+  int64_t length(int64_t index) const { return static_cast<int64_t>(text(index).token.size()); }
+  /// What sequences are made with: of another origin the same texts are other data.
+  virtual std::string origin() const = 0;
   virtual std::vector<TrainSequence> read(std::span<const int64_t> indices) = 0;
 };
 

@@ -26,23 +26,29 @@ BlockHeadShape shape() { return toyShape(4, 32); }
 
 /// A language in which 3 t + 1 follows t, and a target that knows it.
 struct Toy : ToyTarget, SequenceSource {
-  int64_t sequences;
+  std::vector<TextToLearn> texts;
+  std::string maker = "a toy";
   int64_t poisoned = -1;  ///< a sequence whose features are not finite
 
-  explicit Toy(int64_t sequences) : ToyTarget(kTokens), sequences(sequences) {}
+  explicit Toy(int64_t sequences) : ToyTarget(kTokens), texts(sequences) {
+    for (int64_t n = 0; n < sequences; ++n) {
+      texts[n].answer = 2;
+      int32_t token = static_cast<int32_t>(n * 7 % kVocabulary);
+      for (int64_t i = 0; i < 8 + n % 5; ++i, token = after(token)) texts[n].token.push_back(token);
+    }
+  }
   static int32_t after(int32_t token) { return (3 * token + 1) % kVocabulary; }
 
-  int64_t count() const override { return sequences; }
-  int64_t length(int64_t index) const override { return 8 + index % 5; }
+  int64_t count() const override { return static_cast<int64_t>(texts.size()); }
+  const TextToLearn& text(int64_t index) const override { return texts[index]; }
+  std::string origin() const override { return maker; }
   std::vector<TrainSequence> read(std::span<const int64_t> indices) override {
     std::vector<TrainSequence> out;
     for (const int64_t index : indices) {
       TrainSequence sequence;
-      sequence.answer = 2;
+      sequence.token = texts[index].token, sequence.answer = texts[index].answer;
       sequence.features.resize(2);
-      int32_t token = static_cast<int32_t>(index * 7 % kVocabulary);
-      for (int64_t i = 0; i < length(index); ++i, token = after(token)) {
-        sequence.token.push_back(token);
+      for (const int32_t token : sequence.token) {
         for (const float x : of(token)) sequence.features[0].push_back(index == poisoned ? NAN : x);
         for (const float x : of(after(token))) {
           sequence.features[1].push_back(x);
@@ -57,6 +63,22 @@ struct Toy : ToyTarget, SequenceSource {
 
 std::string temporary(const std::string& name) {
   return (std::filesystem::temp_directory_path() / (name + std::to_string(getpid()))).string();
+}
+
+std::string bytesOf(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {(std::istreambuf_iterator<char>(in)), {}};
+}
+
+/// The bytes of a file with another value in its metadata.
+std::string withMetadata(std::string bytes, const std::string& key, const std::string& value) {
+  const size_t at = bytes.find('"' + key + "\":\"") + key.size() + 4, end = bytes.find('"', at);
+  bytes.replace(at, end - at, value);
+  uint64_t header;
+  std::memcpy(&header, bytes.data(), sizeof header);
+  header += value.size() - (end - at);
+  std::memcpy(bytes.data(), &header, sizeof header);
+  return bytes;
 }
 
 TrainOptions options() {
@@ -123,6 +145,44 @@ void testResume() {
   elsewhere.model = "another";
   CHECK(codeOf([&] { Run(1).trainer.loadCheckpoint(path, elsewhere); }) == "CHECKPOINT_MISMATCH");
   CHECK(codeOf([&] { Run(1).trainer.saveCheckpoint("/no/such/folder/file", kBinding); }) == "WRITE_FAILED");
+  std::filesystem::remove(path);
+}
+
+/// A checkpoint belongs to its run's texts and what they were made with, to the last token, and to its draft
+/// vocabulary.
+void testOtherData() {
+  const std::string path = temporary("foretoken-train-other");
+  { Run(1).trainer.saveCheckpoint(path, kBinding); }
+  const auto refused = [&](auto change) {
+    Run other(1);
+    change(other.toy);
+    return codeOf([&] { other.trainer.loadCheckpoint(path, kBinding); }) == "CHECKPOINT_MISMATCH";
+  };
+  CHECK(!refused([](Toy&) {}));
+  CHECK(refused([](Toy& toy) { toy.texts[7].token[3] ^= 1; }));
+  CHECK(refused([](Toy& toy) { ++toy.texts[7].answer; }));
+  CHECK(refused([](Toy& toy) { std::swap(toy.texts[0], toy.texts[5]); }));  // as long
+  CHECK(refused([](Toy& toy) { toy.maker = "another"; }));
+  CHECK(refused([](Toy& toy) { std::swap(toy.target.draft[0], toy.target.draft[1]); }));
+  std::filesystem::remove(path);
+}
+
+/// Steps that a run does not have are refused, and nothing has changed then.
+void testDamagedSteps() {
+  const std::string path = temporary("foretoken-train-steps");
+  Run run(1);
+  run.to(3);
+  run.trainer.saveCheckpoint(path, kBinding);
+  const std::string whole = bytesOf(path), beyond = std::to_string(run.trainer.steps() + 1);
+  for (const std::string key : {"step", "optimiser_steps"})
+    for (const std::string value : {"-5", "x", "3x", "", " 3", "99999999999999999999", beyond.c_str()}) {
+      std::ofstream(path, std::ios::binary) << withMetadata(whole, key, value);
+      Run other(1);
+      CHECK(codeOf([&] { other.trainer.loadCheckpoint(path, kBinding); }) == "CHECKPOINT_MISMATCH");
+      CHECK(other.trainer.step() == 0 && other.trainer.weights() == other.head.initial(3, 1));
+    }
+  std::ofstream(path, std::ios::binary) << withMetadata(whole, "step", "4");
+  CHECK(codeOf([&] { Run(1).trainer.loadCheckpoint(path, kBinding); }).empty());  // the optimiser skipped one
   std::filesystem::remove(path);
 }
 
@@ -198,21 +258,35 @@ void testLyingHead() {
   const std::string path = temporary("foretoken-train-lying");
   Run run(1);
   saveHead(path, run.head, {run.trainer.weights(), run.toy.target.draft, {}}, kBinding, FileType::bf16);
-  std::ifstream in(path, std::ios::binary);
-  const std::string whole((std::istreambuf_iterator<char>(in)), {});
-  for (const std::string size : {"layers", "inner", "query_heads", "key_heads", "head_width", "rank", "slots"}) {
-    std::string bytes = whole;
-    const size_t at = bytes.find("\"" + size + "\":\"") + size.size() + 4, end = bytes.find('"', at);
-    bytes.replace(at, end - at, std::to_string(1 << 20));
-    uint64_t header;
-    std::memcpy(&header, bytes.data(), sizeof header);
-    header += bytes.size() - whole.size();
-    std::memcpy(bytes.data(), &header, sizeof header);
+  const std::string whole = bytesOf(path), huge = std::to_string(1 << 20);
+  const auto costs = [&](const std::string& key, const std::string& code) {
+    std::ofstream(path, std::ios::binary) << withMetadata(whole, key, huge);
+    return bytesAllocatedBy([&] { CHECK(codeOf([&] { loadHead(path, kBinding); }) == code); });
+  };
+  for (const std::string size : {"layers", "inner", "query_heads", "key_heads", "head_width", "rank", "slots"})
+    CHECK(costs(size, "HEAD_INVALID") < 1 << 20);
+  CHECK(costs("positions", "") < 1 << 20);  // no tensor has a row for each
+  std::filesystem::remove(path);
+}
+
+/// A file that lacks a tensor is refused, also where its sizes leave the tensor no values.
+void testLackingHead() {
+  const std::string path = temporary("foretoken-train-lacking");
+  Run run(1);
+  saveHead(path, run.head, {run.trainer.weights(), run.toy.target.draft, {{2, 7}, Floats(2 * kToyWidth, 0.25f)}},
+           kBinding, FileType::e4m3);
+  const std::string whole = bytesOf(path);
+  const auto isRefusedWithout = [&](std::string bytes, const std::string& tensor) {
+    bytes[bytes.find('"' + tensor + "\":") + 1] = '?';
     std::ofstream(path, std::ios::binary) << bytes;
-    const size_t allocated =
-        bytesAllocatedBy([&] { CHECK(codeOf([&] { loadHead(path, kBinding); }) == "HEAD_INVALID"); });
-    CHECK(allocated < 1 << 20);
+    return codeOf([&] { loadHead(path, kBinding); }) == "HEAD_INVALID";
+  };
+  for (const Parameter& p : run.head.parameters().all()) {
+    CHECK(isRefusedWithout(whole, p.name));
+    if (p.isMatrix()) CHECK(isRefusedWithout(whole, p.name + ".scale"));
   }
+  for (const char* name : {"draft_ids", "output_delta"}) CHECK(isRefusedWithout(whole, name));
+  CHECK(isRefusedWithout(withMetadata(whole, "slots", "1"), "mask"));
   std::filesystem::remove(path);
 }
 
@@ -222,8 +296,7 @@ void testDamage(FileType type) {
   Run run(1);
   saveHead(path, run.head, {run.trainer.weights(), run.toy.target.draft, {{1, 5}, Floats(2 * kToyWidth, 0.5f)}},
            kBinding, type);
-  std::ifstream in(path, std::ios::binary);
-  const std::string whole((std::istreambuf_iterator<char>(in)), {});
+  const std::string whole = bytesOf(path);
   std::mt19937 random(1);
   for (int i = 0; i < 300; ++i) {
     std::string bytes = whole;
@@ -245,9 +318,12 @@ void testDamage(FileType type) {
 int main() {
   testLearns();
   testResume();
+  testOtherData();
+  testDamagedSteps();
   testPoison();
   testHeadFile();
   testLyingHead();
+  testLackingHead();
   for (const FileType type : {FileType::bf16, FileType::e4m3}) testDamage(type);
   return foretoken::test::finish("train_trainer");
 }
