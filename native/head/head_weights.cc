@@ -6,6 +6,7 @@
 
 #include "common/error.h"
 #include "model/requantize.h"
+#include "train/head_fit.h"
 
 namespace foretoken {
 namespace {
@@ -25,12 +26,12 @@ class Tensors {
   Tensors(const HeadSource& source, const Parameters& layout) : weights_(source.weights), layout_(layout) {}
 
   std::vector<float> operator()(const std::string& name) const {
-    const Parameter& p = find(name);
+    const Parameter& p = layout_.find(name);
     return {weights_.begin() + p.offset, weights_.begin() + p.offset + p.size()};
   }
   /// Columns [first, first + count) of a matrix.
   std::vector<float> columns(const std::string& name, int64_t first, int64_t count) const {
-    const Parameter& p = find(name);
+    const Parameter& p = layout_.find(name);
     std::vector<float> out;
     out.reserve(p.rows * count);
     for (int64_t r = 0; r < p.rows; ++r) {
@@ -51,7 +52,7 @@ class Tensors {
   /// A row of each in turn.
   std::vector<float> interleaved(const std::string& first, const std::string& second) const {
     const std::vector<float> a = (*this)(first), b = (*this)(second);
-    const int64_t columns = find(first).columns;
+    const int64_t columns = layout_.find(first).columns;
     std::vector<float> out;
     out.reserve(a.size() + b.size());
     for (size_t row = 0; row < a.size(); row += columns) {
@@ -62,13 +63,6 @@ class Tensors {
   }
 
  private:
-  const Parameter& find(const std::string& name) const {
-    const auto& all = layout_.all();
-    const auto found = std::find_if(all.begin(), all.end(), [&](const Parameter& p) { return p.name == name; });
-    if (found == all.end()) throw Error("INTERNAL_ERROR", "a draft head has no '" + name + "'");
-    return *found;
-  }
-
   std::span<const float> weights_;
   const Parameters& layout_;
 };
@@ -101,26 +95,11 @@ std::shared_ptr<const MatrixSet> packedLayers(const BlockHeadShape& shape, const
   return matrices;
 }
 
-void requireFit(const HeadSource& source, const ModelConfig& config, const Parameters& layout) {
-  const BlockHeadShape& s = source.shape;
-  const auto refuse = [](const std::string& why) {
-    throw Error("HEAD_MISMATCH", "the draft head does not fit this model: " + why + "; train one for it");
-  };
-  if (s.width != config.width || s.heads.keys != config.kvHeads || s.heads.width != config.headDim)
-    refuse("it is " + std::to_string(s.width) + " wide with " + std::to_string(s.heads.keys) + " key heads of " +
-           std::to_string(s.heads.width) + ", the model " + std::to_string(config.width) + " with " +
-           std::to_string(config.kvHeads) + " of " + std::to_string(config.headDim));
-  if (s.positions < config.contextLength)
-    refuse("it knows " + std::to_string(s.positions) + " positions, the model's context has " +
-           std::to_string(config.contextLength));
-  for (const int layer : source.fusedLayers)
-    if (layer < 0 || layer > config.layers) refuse("it looks at layer " + std::to_string(layer));
-  for (const int32_t token : source.draft)
-    if (token < 0 || token >= config.vocabulary) refuse("it drafts token " + std::to_string(token));
+void requireWhole(const HeadSource& source, const Parameters& layout) {
   const bool whole = static_cast<int64_t>(source.weights.size()) == layout.size() &&
-                     static_cast<int64_t>(source.fusedLayers.size()) == s.fused &&
-                     static_cast<int64_t>(source.draft.size()) == s.vocabulary &&
-                     source.delta.row.size() == source.delta.place.size() * s.width;
+                     static_cast<int64_t>(source.fusedLayers.size()) == source.shape.fused &&
+                     static_cast<int64_t>(source.draft.size()) == source.shape.vocabulary &&
+                     source.delta.row.size() == source.delta.place.size() * source.shape.width;
   if (!whole) throw Error("INTERNAL_ERROR", "numbers of a draft head that are not of its shape");
 }
 
@@ -202,8 +181,9 @@ HeadWeights::HeadWeights(const HeadSource& source, const Model& target, Backend&
                          HeadParts shared)
     : parts_(std::move(shared)), outputFormat_(formats.output) {
   const BlockHeadShape& shape = source.shape;
-  const Parameters layout = BlockHead(shape).parameters();
-  requireFit(source, target.config(), layout);
+  const Parameters layout = BlockHead::layoutOf(shape);
+  train::requireFit(shape, source.fusedLayers, source.draft, target.config());
+  requireWhole(source, layout);
   if (!parts_.context) parts_.context = std::make_shared<const HeadContext>(source, layout, packing, formats.own);
   const Tensors tensors(source, layout);
   auto own = std::make_shared<Own>();

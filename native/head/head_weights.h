@@ -29,7 +29,7 @@ struct HeadSource {
   train::BlockHeadShape shape;
   std::vector<int> fusedLayers;    ///< of the target, as in Capture
   std::vector<int32_t> draft;      ///< the token of each draft index
-  std::span<const float> weights;  ///< in the layout of train::BlockHead(shape)
+  std::span<const float> weights;  ///< as train::BlockHead::layoutOf(shape) says
   train::OutputDelta delta;        ///< to the target's output rows
 };
 

@@ -55,7 +55,12 @@ float normalNumber(uint64_t seed, int64_t index) {
 
 std::vector<int32_t> placesOf(const std::vector<int32_t>& draft, int64_t tokens) {
   std::vector<int32_t> places(tokens, static_cast<int32_t>(draft.size()));
-  for (size_t i = 0; i < draft.size(); ++i) places[draft[i]] = static_cast<int32_t>(i);
+  for (size_t i = 0; i < draft.size(); ++i) {
+    if (draft[i] < 0 || draft[i] >= tokens)
+      throw Error("HEAD_MISMATCH", "a draft head drafts token " + std::to_string(draft[i]) + " of a model that has " +
+                                       std::to_string(tokens));
+    places[draft[i]] = static_cast<int32_t>(i);
+  }
   return places;
 }
 
@@ -64,9 +69,11 @@ BlockHead::Layer::Layer(Parameters& parameters, const std::string& prefix, const
       attention(parameters, prefix, shape.heads, shape.width, shape.width),
       mlp(parameters, prefix, shape.width, shape.inner, shape.epsilon) {}
 
-BlockHead::BlockHead(const BlockHeadShape& shape)
+BlockHead::BlockHead(const BlockHeadShape& shape) : BlockHead(shape, shape.positions + shape.slots + 1) {}
+
+BlockHead::BlockHead(const BlockHeadShape& shape, int64_t positions)
     : shape_((requireShape(shape), shape)),
-      rotary_(shape.positions + shape.slots + 1, shape.heads.width, shape.rotaryBase),
+      rotary_(positions, shape.heads.width, shape.rotaryBase),
       fusion_(parameters_, shape.fused, shape.width, shape.epsilon),
       contextNorm_(parameters_, "context_norm", shape.width, shape.epsilon),
       tokenNorm_(parameters_, "token_norm", shape.width, shape.epsilon),

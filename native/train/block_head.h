@@ -58,7 +58,7 @@ struct OutputDelta {
 
 /// A head as plain numbers.
 struct HeadNumbers {
-  Floats weights;              ///< in the layout of BlockHead(shape)
+  Floats weights;              ///< as BlockHead::layoutOf(shape) says
   std::vector<int32_t> draft;  ///< the token of each draft index, each once
   OutputDelta delta;
 };
@@ -69,7 +69,8 @@ struct SlotLogits {
   Floats logits;  ///< [slots of all blocks, draft tokens]
 };
 
-/// The index of each of `tokens` tokens in a draft vocabulary; draft.size() where it has none.
+/// The index of each of `tokens` tokens in a draft vocabulary; draft.size() where it has none. Throws HEAD_MISMATCH
+/// where one of the vocabulary is none of them.
 std::vector<int32_t> placesOf(const std::vector<int32_t>& draft, int64_t tokens);
 
 /// Sequences with their features, and blocks at anchors in them.
@@ -87,9 +88,13 @@ struct BlockBatch {
 
 class BlockHead {
  public:
-  explicit BlockHead(const BlockHeadShape&);
+  explicit BlockHead(const BlockHeadShape& shape);
   BlockHead(const BlockHead&) = delete;
   BlockHead& operator=(const BlockHead&) = delete;
+
+  /// Where the weights of such a head lie, at no cost: what computes has angles of all positions beside. Throws
+  /// SHAPE_MISMATCH.
+  static Parameters layoutOf(const BlockHeadShape& shape) { return BlockHead(shape, 0).parameters_; }
 
   const BlockHeadShape& shape() const { return shape_; }
   const Parameters& parameters() const { return parameters_; }
@@ -121,6 +126,9 @@ class BlockHead {
   int64_t after() const { return parameters_[after_].offset - before(); }
 
  private:
+  /// With angles of so many positions.
+  BlockHead(const BlockHeadShape& shape, int64_t positions);
+
   struct Layer {
     Layer(Parameters&, const std::string& prefix, const BlockHeadShape&);
     NormLayer norm;

@@ -77,29 +77,31 @@ class HeadReader {
     if (elements(name) != size)
       refuse(name + " has " + std::to_string(elements(name)) + " values, not " + std::to_string(size));
   }
-  /// The values of a tensor that is there, all of them finite.
+  /// The values of a tensor of this size, all of them finite.
   void read(const std::string& name, int64_t size, float* out) const {
-    const TensorInfo* tensor = file_->find(name);
-    dequantize(tensor->type, tensor->data, out, size);
+    const TensorInfo& from = tensor(name);
+    dequantize(from.type, from.data, out, size);
     requireFinite(name, size, out);
   }
   /// The values of a parameter, those of a matrix in fp8 times their rows' scales.
   void read(const Parameter& p, float* out) const {
     read(p.name, p.size(), out);
-    if (file_->find(p.name)->type != FileType::e4m3) return;
+    if (tensor(p.name).type != FileType::e4m3) return;
     requireTensor(p.name + kScale, p.rows);
     Floats scale(p.rows);
     read(p.name + kScale, p.rows, scale.data());
     for (int64_t i = 0; i < p.size(); ++i) out[i] *= scale[i / p.columns];
     requireFinite(p.name, p.size(), out);
   }
-  /// Values of a tensor, 0 where it is absent.
-  int64_t elements(const std::string& name) const {
-    const TensorInfo* tensor = file_->find(name);
-    return tensor ? tensor->elements() : 0;
-  }
+  bool has(const std::string& name) const { return file_->find(name) != nullptr; }
+  int64_t elements(const std::string& name) const { return tensor(name).elements(); }
 
  private:
+  const TensorInfo& tensor(const std::string& name) const {
+    const TensorInfo* found = file_->find(name);
+    if (!found) refuse("it lacks " + name);
+    return *found;
+  }
   void requireFinite(const std::string& name, int64_t size, const float* values) const {
     if (!std::all_of(values, values + size, [](float v) { return std::isfinite(v); }))
       refuse(name + " holds a value that is not finite");
@@ -119,14 +121,15 @@ BlockHeadShape readShape(const HeadReader& file, size_t fused) {
   shape.vocabulary = file.elements(kIds);
   shape.rank = file.size("rank");
   shape.slots = file.size("slots");
+  if (shape.slots < 2) file.refuse("a block of one slot needs no masks, and none is trained");
   shape.positions = file.size("positions");
   shape.epsilon = static_cast<float>(file.number("epsilon"));
   shape.rotaryBase = file.number("rotary_base");
   return shape;
 }
 
-/// What a head is made by before its tensors are asked for, tables of angles and lists of layers, has to be borne out
-/// by tensors that are there: a file of a few bytes must not cost gigabytes.
+/// What a head's layout is made by before all of its tensors are asked for has to be borne out by tensors that are
+/// there: a file of a few bytes must not cost gigabytes.
 void requireSizes(const HeadReader& file, const BlockHeadShape& shape) {
   file.requireTensor("mask", (shape.slots - 1) * shape.width);
   for (int64_t l = 0; l < shape.layers; ++l)
@@ -224,8 +227,8 @@ std::vector<int32_t> readIds(const HeadReader& file, const std::string& name, fl
 
 OutputDelta readDelta(const HeadReader& file, const BlockHeadShape& shape) {
   OutputDelta delta;
+  if (!file.has(kDeltaPlaces)) return delta;
   const int64_t size = file.elements(kDeltaPlaces) * shape.width;
-  if (size == 0) return delta;
   delta.place = readIds(file, kDeltaPlaces, static_cast<float>(shape.vocabulary));
   if (!std::is_sorted(delta.place.begin(), delta.place.end())) file.refuse(kDeltaPlaces + " does not ascend");
   file.requireTensor(kDelta, size);
@@ -250,10 +253,10 @@ LoadedHead loadHead(const std::string& path, const HeadBinding& expected) {
                                      ", layers " + joined(expected.fusedLayers) + ": train one for this model");
   loaded.shape = readShape(file, loaded.binding.fusedLayers.size());
   requireSizes(file, loaded.shape);
-  const BlockHead head(loaded.shape);
-  for (const Parameter& p : head.parameters().all()) file.requireTensor(p.name, p.size());
-  loaded.weights.resize(head.parameters().size());
-  for (const Parameter& p : head.parameters().all()) file.read(p, loaded.weights.data() + p.offset);
+  const Parameters layout = BlockHead::layoutOf(loaded.shape);
+  for (const Parameter& p : layout.all()) file.requireTensor(p.name, p.size());
+  loaded.weights.resize(layout.size());
+  for (const Parameter& p : layout.all()) file.read(p, loaded.weights.data() + p.offset);
   loaded.draft = readIds(file, kIds, 0x1p24f);
   loaded.delta = readDelta(file, loaded.shape);
   return loaded;

@@ -2,6 +2,7 @@
 
 #include "common/error.h"
 #include "cpu/topology.h"
+#include "train/head_fit.h"
 
 namespace foretoken::train {
 
@@ -25,6 +26,7 @@ HeadRun::HeadRun(HeadRunOptions options)
 Floats HeadRun::start(HeadRunOptions& options) {
   if (!options.from.empty()) {
     LoadedHead loaded = loadHead(options.from, binding_);
+    requireFit(loaded.shape, binding_.fusedLayers, loaded.draft, target_.config());
     tables_ = target_.tables(std::move(loaded.draft));
     head_ = std::make_unique<BlockHead>(loaded.shape);
     return std::move(loaded.weights);

@@ -1,9 +1,12 @@
 // Named tensors that lie one after the other in one run of floats: weights, gradients and moments of a head share one
 // layout, so that an optimiser, a checkpoint and a swap see plain runs.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
+
+#include "common/error.h"
 
 namespace foretoken::train {
 
@@ -29,6 +32,12 @@ class Parameters {
   }
   const std::vector<Parameter>& all() const { return all_; }
   const Parameter& operator[](int64_t index) const { return all_[index]; }
+  /// The tensor of this name, which has to be there.
+  const Parameter& find(const std::string& name) const {
+    const auto found = std::find_if(all_.begin(), all_.end(), [&](const Parameter& p) { return p.name == name; });
+    if (found == all_.end()) throw Error("INTERNAL_ERROR", "a draft head has no '" + name + "'");
+    return *found;
+  }
   /// Floats of the whole run.
   int64_t size() const { return size_; }
 

@@ -159,6 +159,18 @@ void testRefusals() {
   BlockHeadShape odd = Golden().head.shape();
   odd.inner = 40;
   CHECK(codeOf([&] { BlockHead head(odd); }) == "SHAPE_MISMATCH");
+  CHECK(codeOf([&] { BlockHead::layoutOf(odd); }) == "SHAPE_MISMATCH");
+  for (const int32_t token : {-1, 4, 16'000'000}) CHECK(codeOf([&] { placesOf({0, token}, 4); }) == "HEAD_MISMATCH");
+}
+
+/// A layout is the same whether something is computed with it or not.
+void testLayout() {
+  const BlockHead head(Golden().head.shape());
+  const Parameters layout = BlockHead::layoutOf(head.shape());
+  CHECK(layout.size() == head.parameters().size() && layout.all().size() == head.parameters().all().size());
+  for (const Parameter& p : layout.all()) CHECK(head.parameters().find(p.name).offset == p.offset);
+  CHECK(layout.find("before.weight").offset == head.before());
+  CHECK(codeOf([&] { layout.find("nothing"); }) == "INTERNAL_ERROR");
 }
 
 }  // namespace
@@ -167,6 +179,7 @@ int main() {
   testAgainstTorch();
   testDraft();
   testLearns();
+  testLayout();
   testRefusals();
   return foretoken::test::finish("train_block_head");
 }
