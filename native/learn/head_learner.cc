@@ -71,7 +71,7 @@ bool HeadLearner::take(VerifiedText text, Foreseen& foreseen) {
   const double noise = positionNoise(kJudging, static_cast<uint64_t>(texts_++));
   const LabelledBlocks batch = blocksInAnswer(head_.shape(), sequence, options_.scored, noise);
   foreseen.slots = head_.shape().slots;
-  Lesson lesson;
+  rows_->count(std::span(text.token).subspan(std::min<size_t>(text.answer, text.token.size())));
   if (batch.blocks.anchors() > 0) {
     const train::SlotLogits common = logits(batch, *live_->layers);
     train::SlotLogits others;
@@ -84,12 +84,9 @@ bool HeadLearner::take(VerifiedText text, Foreseen& foreseen) {
       foreseen.candidateNumber = candidateNumber_;
     }
     if (previous_) foreseen.previous = judge(batch, *previous_->rows, of(previous_->layers));
-    lesson.slots = examples(batch, of(layersOfRows_));
+    if (options_.layers.rate == 0) text.kept = {};
+    replay_.add({std::move(text), examples(batch, of(layersOfRows_))});
   }
-  rows_->count(std::span(text.token).subspan(std::min<size_t>(text.answer, text.token.size())));
-  if (options_.layers.rate == 0) text.kept = {};
-  lesson.text = std::move(text);
-  replay_.add(std::move(lesson));
   dropCandidateInTime();
   return true;
 }
@@ -110,7 +107,7 @@ void HeadLearner::beginAgain() {
 }
 
 bool HeadLearner::step() {
-  if (replay_.empty()) return false;
+  if (replay_.textsWithSlots() == 0) return false;
   if (markov_.empty()) beginAgain();
   const Lesson& lesson = replay_.pick(positionNoise(kPicking, static_cast<uint64_t>(steps_++)));
   skipped_ += rows_->step(lesson.slots, markov_);
@@ -208,8 +205,11 @@ void HeadLearner::promote() {
 
 void HeadLearner::discard(bool harmful) {
   candidate_ = nullptr;
-  if (harmful && ofLayers_) layers_ = nullptr, layersSinceCandidate_ = 0;
-  if (harmful && !ofLayers_) markov_ = {};
+  if (!harmful) return;
+  if (ofLayers_) layers_ = nullptr, layersSinceCandidate_ = 0;
+  const bool underOthers = layersOfRows_ != live_->layers;  // those that drafted before the target's weights moved
+  if (underOthers) replay_.dropSlots();
+  if (underOthers || !ofLayers_) markov_ = {};
 }
 
 void HeadLearner::rollBack() {
@@ -246,6 +246,7 @@ void HeadLearner::targetMoved(const Weights& start) {
 }
 
 void HeadLearner::adopt(Weights live) {
+  if (live_->layers != live->layers) replay_.dropSlots();
   live_ = std::move(live);
   candidate_ = previous_ = nullptr;
   markov_ = {};

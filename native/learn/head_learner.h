@@ -40,7 +40,8 @@ class HeadLearner {
   HeadLearner(train::Ops& ops, train::BlockHead& head, const train::TargetTables& target, const OutputNorm& norm,
               const LearnOptions& options, Weights live, StepTakers takers = {});
 
-  /// Judges the heads on a text, then keeps it to learn from. False where the text is not finite: it is dropped.
+  /// Judges the heads on a text, then keeps it to learn from if its answer has room for a block. False where the text
+  /// is not finite: it is dropped.
   bool take(VerifiedText text, Foreseen& foreseen);
   /// One step of the rows, or of the layers, which take two hundred times as long; false where there is nothing to
   /// learn from. A gradient that is not finite moves nothing.

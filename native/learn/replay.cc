@@ -41,7 +41,7 @@ bool expand(const VerifiedText& text, int64_t fused, const OutputNorm& norm, tra
 void Replay::add(Lesson lesson) {
   bytes_ += bytesOf(lesson), keptBytes_ += keptOf(lesson);
   positions_ += static_cast<int64_t>(lesson.text.token.size());
-  whole_ += keptOf(lesson) > 0;
+  ++withSlots_, whole_ += keptOf(lesson) > 0;
   lessons_.push_back(std::move(lesson));
   while (keptBytes_ > keptBudget_ && whole_ > 1) {
     Lesson& oldest = lessons_[lessons_.size() - whole_--];
@@ -57,6 +57,7 @@ void Replay::dropOldest() {
   positions_ -= static_cast<int64_t>(oldest.text.token.size());
   whole_ -= keptOf(oldest) > 0;
   lessons_.pop_front();
+  withSlots_ = std::min(withSlots_, lessons_.size());
 }
 
 void Replay::dropSlots() {
@@ -64,6 +65,7 @@ void Replay::dropSlots() {
     bytes_ -= lesson.slots.bytes();
     lesson.slots = {};
   }
+  withSlots_ = 0;
 }
 
 const Lesson& Replay::newest(double noise, size_t count) const {

@@ -26,22 +26,25 @@ struct Lesson {
   SlotExamples slots;
 };
 
-/// One tenant's lessons, bounded by bytes: the oldest goes first, and loses what was kept of it before.
+/// One tenant's lessons, bounded by bytes: the oldest goes first, and loses what was kept of it before. Each has slots
+/// when it comes.
 class Replay {
  public:
   /// `bytes`: of tokens and slots; `kept`: of what is kept of whole texts.
   Replay(size_t bytes, size_t kept) : budget_(bytes), keptBudget_(kept) {}
 
   void add(Lesson lesson);
-  /// A text, newer ones more often: half of the picks (`noise` 0..1) are from the newest quarter.
-  const Lesson& pick(double noise) const { return newest(noise, lessons_.size()); }
+  /// A text that has slots, of which there is one; newer ones more often: half of the picks (`noise` 0..1) are from the
+  /// newest quarter.
+  const Lesson& pick(double noise) const { return newest(noise, withSlots_); }
   /// The same of whole texts, of which there is one.
   const VerifiedText& pickWhole(double noise) const { return newest(noise, whole_).text; }
   /// What layers made of the texts is void.
   void dropSlots();
-  void clear() { lessons_.clear(), bytes_ = 0, keptBytes_ = 0, positions_ = 0, whole_ = 0; }
+  void clear() { lessons_.clear(), bytes_ = 0, keptBytes_ = 0, positions_ = 0, withSlots_ = 0, whole_ = 0; }
   bool empty() const { return lessons_.empty(); }
   int64_t positions() const { return positions_; }
+  size_t textsWithSlots() const { return withSlots_; }
   size_t wholeTexts() const { return whole_; }
   size_t bytes() const { return bytes_ + keptBytes_; }
 
@@ -52,8 +55,8 @@ class Replay {
   const size_t budget_, keptBudget_;
   size_t bytes_ = 0, keptBytes_ = 0;
   int64_t positions_ = 0;
-  std::deque<Lesson> lessons_;  ///< oldest first
-  size_t whole_ = 0;            ///< how many of the newest are
+  std::deque<Lesson> lessons_;        ///< oldest first
+  size_t withSlots_ = 0, whole_ = 0;  ///< how many of the newest have slots, and are whole
 };
 
 }  // namespace foretoken::learn

@@ -122,7 +122,7 @@ void testRowsUnderLayers() {
   const HeadLearner::Weights both = learner.live();
   CHECK(!sameLayers(both, rows) && sameRows(both, rows));
   // Rows begin again under the new layers: slots of the older ones teach nothing any more.
-  for (int s = 0; s < 8; ++s) learner.step();
+  CHECK(!learner.step() && learner.steps() == 8 && learner.candidateNumber() == 0);
   learner.promote();
   CHECK(sameLayers(learner.live(), both) && sameRows(learner.live(), both));
   take(2);
@@ -202,7 +202,8 @@ void testPoison() {
   Foreseen seen;
   CHECK(!learner.take(std::move(text), seen) && learner.skipped() == 1 && learner.replay().empty());
   VerifiedText shortest = rig.toy.text(1, 5, 5);
-  CHECK(learner.take(std::move(shortest), seen) && learner.step() && learner.stepLayers());
+  CHECK(learner.take(std::move(shortest), seen) && learner.replay().empty());  // it has room for no block
+  CHECK(!learner.step() && !learner.stepLayers());
 }
 
 void testReplay() {
@@ -215,10 +216,14 @@ void testReplay() {
   CHECK(replay.pick(0).text.token[0] == 49 % kTokens && replay.pick(0.999).text.token[0] == 45 % kTokens);
   CHECK(replay.pick(0.999).text.kept.empty());
   CHECK(replay.pickWhole(0.999).token[0] == 48 % kTokens && !replay.pickWhole(0.999).kept.empty());
+  replay.dropSlots();
+  CHECK(replay.textsWithSlots() == 0 && replay.wholeTexts() == 2 && replay.positions() == 50);
+  for (int32_t i = 50; i < 52; ++i) replay.add({toy.text(i, 3, 10), {}});
+  CHECK(replay.textsWithSlots() == 2 && replay.pick(0.999).text.token[0] == 50 % kTokens);
   replay.add({toy.text(3, 3, 100), {}});  // larger than the budgets: alone
-  CHECK(replay.positions() == 100 && replay.wholeTexts() == 1);
+  CHECK(replay.positions() == 100 && replay.wholeTexts() == 1 && replay.textsWithSlots() == 1);
   replay.clear();
-  CHECK(replay.empty() && replay.wholeTexts() == 0 && replay.bytes() == 0);
+  CHECK(replay.empty() && replay.wholeTexts() == 0 && replay.textsWithSlots() == 0 && replay.bytes() == 0);
 }
 
 /// The target's weights move: what was promoted is judged again, learning goes on with new texts.
@@ -244,6 +249,36 @@ void testTargetMoves() {
   CHECK(learner.live() == promoted);
   learner.propose(rig.start);
   CHECK(learner.live() == promoted && learner.candidateNumber() > seen.candidateNumber);
+}
+
+/// Rows learn from slots of the layers that they stand on, and of no others.
+void testSlotsOfOtherLayers() {
+  Rig rig;
+  HeadLearner learner = rig.learner();
+  const auto take = [&] {
+    Foreseen seen;
+    CHECK(learner.take(rig.toy.text(1, 5), seen) && learner.replay().textsWithSlots() > 0);
+  };
+  const auto promoteLayers = [&] {
+    for (int64_t s = 0; s < rig.options.layers.stepsPerCandidate; ++s) learner.stepLayers();
+    learner.promote();
+    CHECK(learner.live()->layers != rig.start->layers);
+    take();
+  };
+  take();
+  promoteLayers();
+  learner.rollBack();
+  CHECK(learner.live() == rig.start && learner.replay().textsWithSlots() == 0 && !learner.step());
+  // Layers that do harm with the target's newer weights are nothing that rows go on with, either.
+  take();
+  promoteLayers();
+  learner.targetMoved(rig.start);
+  take();
+  learner.discard(true);
+  CHECK(learner.replay().textsWithSlots() == 0 && !learner.step());
+  take();
+  for (int64_t s = 0; s < rig.options.stepsPerCandidate; ++s) CHECK(learner.step());
+  CHECK(learner.candidate() && learner.candidate()->layers == rig.start->layers);
 }
 
 /// Tenant A's learner with and without B's in between.
@@ -281,6 +316,7 @@ int main() {
   testPoison();
   testReplay();
   testTargetMoves();
+  testSlotsOfOtherLayers();
   testIsolation();
   return foretoken::test::finish("learn_head");
 }
