@@ -11,6 +11,7 @@
 
 #include "common/error.h"
 #include "quant/float_codecs.h"
+#include "train/head_fit.h"
 
 namespace foretoken::learn {
 namespace {
@@ -109,10 +110,8 @@ void Learner::weightsMoved(std::shared_ptr<const Model> target, std::shared_ptr<
   made.push_back([this, target = std::move(target), head = std::move(head)] {
     target_ = target, base_ = head, moved_ = true;
     tables_ = {}, embedding_ = {};
-    for (auto& [name, each] : tenants_) {
-      each.learner->targetMoved(start_);
-      each.withdrawn = true;  // one that was promoted on the way here was judged with the older weights
-    }
+    for (auto& [name, each] : tenants_) each.learner->targetMoved(start_);
+    withdraw([](const std::string&) { return true; });
   });
   {
     const std::lock_guard lock(mutex_);
@@ -136,33 +135,45 @@ void Learner::post(Commands& made) {
   wake_.notify_one();
 }
 
-/// Heads that the engine may have got just before they were withdrawn. Where memory is lacking, the next time.
-void Learner::tellWithdrawn() {
-  for (; !gone_.empty(); gone_.erase(gone_.begin())) callbacks_.drafts(gone_.begin()->first, nullptr)();
-  for (auto& [name, each] : tenants_)
-    if (each.withdrawn) callbacks_.drafts(name, nullptr)(), each.withdrawn = false;
+/// What makes a head draft for a tenant (null: it has none of its own), after which none before it is left to withdraw;
+/// calling it never fails.
+std::function<void()> Learner::give(const std::string& name, std::shared_ptr<const HeadWeights> head) {
+  const auto swap = callbacks_.drafts(name, std::move(head));
+  given_.insert(name);
+  return [this, name, swap] { swap(), withdrawn_.erase(name); };
 }
 
-/// A head that is meant to draft for a tenant has come to the engine: none before it is left to withdraw.
-void Learner::drafting(const std::string& name) {
-  gone_.erase(name);
-  if (const auto known = tenants_.find(name); known != tenants_.end()) known->second.withdrawn = false;
+/// The engine may have got heads just before they were forgotten, or before the weights moved that they were judged
+/// with, whether their tenants learn or not. Needs no memory.
+void Learner::withdraw(const std::function<bool(const std::string&)>& meant) {
+  for (auto each = given_.begin(); each != given_.end();) {
+    const auto next = std::next(each);
+    if (meant(*each)) withdrawn_.insert(given_.extract(each));
+    each = next;
+  }
+}
+
+/// Where memory is lacking, the next time.
+void Learner::tellWithdrawn() {
+  for (; !withdrawn_.empty(); withdrawn_.erase(withdrawn_.begin())) callbacks_.drafts(*withdrawn_.begin(), nullptr)();
 }
 
 void Learner::run() {
   yieldToAll();
   Commands commands;
-  for (bool worked = false;;) {
+  for (bool may = true, worked = false;;) {
     {
       std::unique_lock lock(mutex_);
-      if (!worked) wake_.wait_for(lock, kLook, [&] { return stop_ || !commands_.empty() || !texts_.empty(); });
+      const auto isAwaited = [&] { return stop_ || !commands_.empty() || (may ? !texts_.empty() : busy_ == 0); };
+      if (!worked) wake_.wait_for(lock, kLook, isAwaited);
       if (stop_) return;
       commands.swap(commands_);
     }
     for (const auto& command : commands) attempt([&] { return command(), true; });
     commands.clear();
     attempt([this] { return tellWithdrawn(), true; });
-    worked = mayWork() && attempt([this] { return work(); });
+    may = mayWork();
+    worked = may && attempt([this] { return work(); });
   }
 }
 
@@ -370,9 +381,9 @@ void Learner::decide(const std::string& name, Decision decision, int64_t candida
 void Learner::carryOut(const std::string& name, Decision decision) {
   HeadLearner& learner = *tenants_.find(name)->second.learner;
   const auto draftsNext = [&](const HeadLearner::Weights& next, void (HeadLearner::*change)()) {
-    const auto swap = callbacks_.drafts(name, next == start_ ? nullptr : packed(file_.shape, *next));
+    const auto swap = give(name, next == start_ ? nullptr : packed(file_.shape, *next));
     (learner.*change)();
-    swap(), drafting(name);
+    swap();
   };
   switch (decision) {
     case Decision::promote: return draftsNext(learner.candidate(), &HeadLearner::promote);
@@ -403,14 +414,16 @@ void Learner::adopt(const std::string& name, const std::string& path, bool again
     try {
       train::LoadedHead file = train::loadHead(path, file_.binding);
       const train::BlockHeadShape shape = file.shape;
-      LearnedHead parts = inParts(std::move(file), train::BlockHead(shape).before());
+      train::requireFit(shape, file.binding.fusedLayers, file.draft, target_->config());
+      const int64_t markov = train::BlockHead::layoutOf(shape).find("before.weight").offset;
+      LearnedHead parts = inParts(std::move(file), markov);
       if (*parts.layers == *start_->layers) parts.layers = start_->layers;
       const auto head = std::make_shared<const LearnedHead>(std::move(parts));
       const bool drafts = !moved_ && !again;
-      const auto swap = drafts ? callbacks_.drafts(name, packed(shape, *head)) : nullptr;
+      const auto swap = drafts ? give(name, packed(shape, *head)) : nullptr;
       if (Tenant* own = shape == file_.shape ? tenant(name) : nullptr)
         drafts ? own->learner->adopt(head) : own->learner->propose(head);
-      if (swap) swap(), drafting(name);
+      if (swap) swap();
       done(nullptr);
     } catch (...) {
       done(std::current_exception());
@@ -420,15 +433,11 @@ void Learner::adopt(const std::string& name, const std::string& path, bool again
 
 std::function<void()> Learner::forgetting(const std::string* name) {
   const auto made = std::make_shared<Commands>();
-  const auto meant = [all = name == nullptr, which = name ? *name : ""](const std::string& each) {
-    return all || each == which;
-  };
+  const std::function<bool(const std::string&)> meant =
+      [all = name == nullptr, which = name ? *name : ""](const std::string& each) { return all || each == which; };
   made->push_back([this, meant] {
-    for (auto each = tenants_.begin(); each != tenants_.end();) {
-      const auto next = std::next(each);
-      if (meant(each->first)) gone_.insert(tenants_.extract(each)).position->second.learner = nullptr;
-      each = next;
-    }
+    std::erase_if(tenants_, [&](const auto& each) { return meant(each.first); });
+    withdraw(meant);
     publish(0);
   });
   return [this, made, meant] {

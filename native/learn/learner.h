@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -94,7 +95,6 @@ class Learner final : public TextSink {
     std::unique_ptr<HeadLearner> learner;
     int64_t owed = 0, owedLayers = 0;  ///< steps
     uint64_t seen = 0;                 ///< when its last text came, in texts
-    bool withdrawn = false;            ///< what drafts for it must not any more, and the engine is still to be told
   };
   using Tenants = std::map<std::string, Tenant>;
   /// In lists, so that one that is made is queued without memory.
@@ -103,7 +103,8 @@ class Learner final : public TextSink {
   void post(std::function<void()> command);
   void post(Commands& made);
   void tellWithdrawn();
-  void drafting(const std::string& name);
+  std::function<void()> give(const std::string& name, std::shared_ptr<const HeadWeights> head);
+  void withdraw(const std::function<bool(const std::string&)>& meant);
   bool attempt(const std::function<bool()>& work);
   void endLearning(std::exception_ptr why);
   void carryOut(const std::string& name, Decision decision);
@@ -134,9 +135,11 @@ class Learner final : public TextSink {
   std::vector<uint16_t> embedding_;
   train::TargetTables tables_;  ///< empty until the first text of these weights
   OutputNorm norm_;
-  Tenants tenants_, gone_;  ///< those that are forgotten, until the engine has been told
-  std::string last_;        ///< whose turn it was
-  std::string whose_;       ///< for whom something is done, or was
+  Tenants tenants_;
+  std::set<std::string> given_;      ///< for whom a head of their own may draft
+  std::set<std::string> withdrawn_;  ///< for whom none may any more, until the engine has been told
+  std::string last_;                 ///< whose turn it was
+  std::string whose_;                ///< for whom something is done, or was
   uint64_t seen_ = 0;
   double budget_ = 0;
   Clock::time_point checked_ = Clock::now();

@@ -42,6 +42,16 @@ class Exhausted final : public TimedBackend {
   }
 };
 
+LearnerOptions options() {
+  LearnerOptions options;
+  options.learn.stepsPerCandidate = 4;
+  return options;
+}
+
+std::string temporary() {
+  return (std::filesystem::temp_directory_path() / ("foretoken-head-" + std::to_string(getpid()))).string();
+}
+
 struct Rig {
   HeadRig head{kModel};
   std::unique_ptr<Backend> backend = createCpuBackend({1, ""});
@@ -54,12 +64,12 @@ struct Rig {
   std::condition_variable told;
   std::deque<Judged> judged;
   std::deque<std::shared_ptr<const HeadWeights>> drafts;
+  std::atomic<bool> starving{false};  ///< whether there is no memory to tell who drafts
+  std::atomic<int> asked{0};          ///< how often it was to be told
 
-  Rig() {
+  explicit Rig(const LearnerOptions& how = options()) {
     auto exhausted = std::make_unique<Exhausted>(createCpuBackend({1, ""}));
     packing = exhausted.get();
-    LearnerOptions options;
-    options.learn.stepsPerCandidate = 4;
     StepTakers takers;
     takers.layers = [this](const LayerStart&) -> std::unique_ptr<LayerSteps> {
       if (failing-- > 0) throw std::bad_alloc();
@@ -68,7 +78,7 @@ struct Rig {
     train::LoadedHead file{{head.weights, head.draft, head.delta}, head.shape, {"model", "", head.fused}};
     learner =
         std::make_unique<Learner>(std::move(file), std::make_shared<const HeadWeights>(head.source(), *model, *backend),
-                                  std::move(exhausted), "", options, takers);
+                                  std::move(exhausted), "", how, takers);
     learner->start(model, {.judged =
                                [this](Judged each) {
                                  const std::lock_guard lock(mutex);
@@ -77,6 +87,8 @@ struct Rig {
                                },
                            .drafts =
                                [this](const std::string&, std::shared_ptr<const HeadWeights> which) {
+                                 ++asked;
+                                 if (starving) throw std::bad_alloc();
                                  return [this, which] {
                                    const std::lock_guard lock(mutex);
                                    drafts.push_back(which);
@@ -116,6 +128,24 @@ struct Rig {
     answer.wait(-1);
     return answer == 1;
   }
+  /// All that was asked for before is done, and all that follows from it told.
+  void settle() {
+    for (int turn = 0; turn < 2; ++turn) decide(Learner::Decision::rollBack, 0);
+  }
+  void write(const std::string& path, const std::vector<int32_t>& draft) const {
+    train::saveHead(path, train::BlockHead(head.shape), {head.weights, draft, head.delta}, {"model", "", head.fused},
+                    FileType::f32);
+  }
+  /// What refuses a saved head.
+  std::string adopt(const std::string& tenant, const std::string& path, bool again = false) {
+    std::promise<std::string> answer;
+    learner->adopt(tenant, path, again, [&](const std::exception_ptr& why) {
+      answer.set_value(codeOf([&] {
+        if (why) std::rethrow_exception(why);
+      }));
+    });
+    return answer.get_future().get();
+  }
 };
 
 /// Nothing is promoted that there is no memory for; when there is again, it drafts.
@@ -144,7 +174,7 @@ void testTextsWithoutMemory() {
 /// A head that is saved after an update names the weights that it was learned from.
 void testSavesWhatItLearnedFrom() {
   Rig rig;
-  const auto path = (std::filesystem::temp_directory_path() / ("foretoken-head-" + std::to_string(getpid()))).string();
+  const auto path = temporary();
   const auto isSavedFor = [&](const std::string& target) {
     std::promise<bool> saved;
     rig.learner->save("a", path, [&](const std::exception_ptr& failure) { saved.set_value(failure == nullptr); });
@@ -169,6 +199,79 @@ void testStepsWithoutMemory() {
   CHECK(rig.failing < 0 && rig.candidate() > 0);
 }
 
+/// A head whose tokens the target has not is refused, whether it would draft or be judged first.
+void testAdoptsWhatFits() {
+  Rig rig;
+  const auto path = temporary();
+  std::vector<int32_t> draft = rig.head.draft;
+  draft[5] = 16'000'000;
+  rig.write(path, draft);
+  for (const bool again : {false, true}) CHECK(rig.adopt("a", path, again) == "HEAD_MISMATCH");
+  CHECK(rig.drafts.empty() && !rig.next().foreseen.live.empty());
+  rig.write(path, rig.head.draft);
+  CHECK(rig.adopt("a", path, true).empty() && rig.drafts.empty() && rig.candidate() > 0);
+  CHECK(rig.adopt("a", path).empty() && rig.drafts.size() == 1);
+  std::filesystem::remove(path);
+}
+
+/// A head that came to the engine just before its tenant was forgotten, or the weights moved, is taken from it, also
+/// where the tenant has no place among those that learn.
+void testWithdraws() {
+  LearnerOptions crowded = options();
+  crowded.mostTenants = 0;
+  Rig rig(crowded);
+  const auto path = temporary();
+  const auto adopts = [&] { return rig.adopt("a", path).empty() && rig.drafts.back() != nullptr; };
+  const auto isTaken = [&](size_t told) {
+    rig.settle();
+    return rig.drafts.size() == told && rig.drafts.back() == nullptr;
+  };
+  rig.write(path, rig.head.draft);
+  const std::string tenant = "a", other = "b";
+  CHECK(adopts());
+  rig.learner->forgetting (&other)();
+  rig.settle();
+  CHECK(rig.drafts.size() == 1);
+  rig.learner->forgetting (&tenant)();
+  CHECK(isTaken(2) && adopts());
+  rig.learner->forgetting(nullptr)();
+  CHECK(isTaken(4) && adopts());
+  rig.learner->weightsMoved(rig.model,
+                            std::make_shared<const HeadWeights>(rig.head.source(), *rig.model, *rig.backend));
+  CHECK(isTaken(6));
+  std::filesystem::remove(path);
+}
+
+/// While others decode it looks now and then whether it may work, however long a text waits. Every look tries to tell
+/// what there was no memory to tell: so many times it was asked.
+void testRestsWhilePaused() {
+  Rig rig;
+  const auto path = temporary();
+  rig.write(path, rig.head.draft);
+  const std::string tenant = "b";
+  CHECK(rig.adopt(tenant, path).empty());
+  rig.learner->busy(2);
+  rig.starving = true;
+  rig.learner->forgetting (&tenant)();
+  rig.learner->ended(rig.text());
+  const auto awaitLooks = [&](int looks) {
+    for (const int first = rig.asked; rig.asked < first + looks;)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  };
+  awaitLooks(2);
+  const auto began = std::chrono::steady_clock::now();
+  awaitLooks(6);
+  CHECK(std::chrono::steady_clock::now() - began > std::chrono::milliseconds(50));
+  rig.starving = false;
+  rig.settle();
+  CHECK(rig.drafts.size() == 2 && rig.drafts.back() == nullptr && rig.judged.empty());
+  rig.learner->busy(0);
+  std::unique_lock lock(rig.mutex);
+  rig.told.wait(lock, [&] { return !rig.judged.empty(); });
+  lock.unlock();
+  std::filesystem::remove(path);
+}
+
 }  // namespace
 
 int main() {
@@ -176,5 +279,8 @@ int main() {
   testTextsWithoutMemory();
   testStepsWithoutMemory();
   testSavesWhatItLearnedFrom();
+  testAdoptsWhatFits();
+  testWithdraws();
+  testRestsWhilePaused();
   return finish("learner");
 }
