@@ -368,11 +368,11 @@ function readRound(rounds: Float64Array, round: number): RoundTimes & { prefillR
 
 /** Whether prices say something that is worth a new table. */
 export function pricesDiffer(a: NativePrices, b: NativePrices): boolean {
-  const context = middlingContext * Math.abs(b.secondsPerContextToken - a.secondsPerContextToken);
-  if (context > priceStep * a.passSeconds[0]) return true;
-  for (let i = 0; i < b.passSeconds.length; ++i)
-    if (Math.abs(b.passSeconds[i] - a.passSeconds[i]) > priceStep * a.passSeconds[i]) return true;
-  return false;
+  const noticeable = priceStep * a.passSeconds[0];
+  if (middlingContext * Math.abs(b.secondsPerContextToken - a.secondsPerContextToken) > noticeable) return true;
+  if (a.draftSeconds.some((seconds, drafter) => Math.abs(b.draftSeconds[drafter] - seconds) > noticeable)) return true;
+  const overhead = b.overheadSeconds - a.overheadSeconds;
+  return a.passSeconds.some((seconds, i) => Math.abs(b.passSeconds[i] - seconds + overhead) > priceStep * seconds);
 }
 
 /** Whether beliefs about those who may draft do. */

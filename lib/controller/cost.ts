@@ -36,6 +36,8 @@ export const middlingContext = 256;
 const scaleWindow = 64;
 /** A measured time counts at most this much against its price (natural log): an outlier cannot move it far. */
 const clip = 0.3;
+/** Seconds that a mean may grow by from nothing. */
+const shortest = 1e-5;
 /** Rounds over which it counts how much a width is used. */
 const usageMemory = 256;
 /** The newest measurement of a width weighs at least this much, so that prices follow the machine. */
@@ -217,11 +219,16 @@ export class CostModel {
   #observeRest(round: RoundTimes, drafter: Drafter): void {
     this.#overheadSeen += 1;
     const rate = Math.max(1 / this.#overheadSeen, slowestRate);
-    this.#overhead += rate * (Math.min(round.otherSeconds, round.passSeconds) - this.#overhead);
+    this.#overhead = followed(this.#overhead, round.otherSeconds, rate);
     const perCall = (round.draftSeconds - round.headSeconds) / Math.max(1, round.sequences);
     if (drafter !== Drafter.none && drafter !== Drafter.head)
-      this.#draft[drafter] += slowestRate * (perCall - this.#draft[drafter]);
+      this.#draft[drafter] = followed(this.#draft[drafter], perCall, slowestRate);
   }
+}
+
+/** A mean that takes so much of a measurement: an outlier cannot move it far. */
+function followed(mean: number, measured: number, rate: number): number {
+  return mean + rate * (Math.min(measured, 2 * mean + shortest) - mean);
 }
 
 /**

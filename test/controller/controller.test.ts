@@ -115,6 +115,28 @@ test('a changed price of context alone is worth a new table', () => {
   expect(pricesDiffer(at(1.4e-6), at(1e-6))).toBe(true);
 });
 
+test('a changed price of drafts or of what lies between passes alone is worth a new table', () => {
+  const prices = create().policy();
+  const slower = prices.draftSeconds.slice();
+  slower[Drafter.recall] += 0.03 * passSeconds[0];
+  expect(pricesDiffer(prices, { ...prices, draftSeconds: slower })).toBe(true);
+  expect(pricesDiffer(prices, { ...prices, overheadSeconds: 0.03 * passSeconds[0] })).toBe(true);
+  expect(pricesDiffer(prices, { ...prices, overheadSeconds: 0.01 * passSeconds[0] })).toBe(false);
+});
+
+test('the engine hears of what lies between passes that take no longer than they were said to', () => {
+  let now = 0;
+  const controller = new Controller(profile, { now: () => (now += 3), interval: 5 });
+  let heard = controller.nextPolicies()[0].policy!.overheadSeconds;
+  expect(heard).toBe(0);
+  for (let i = 0; i < 400; ++i) {
+    const rounds = [[1, 1, 0, 0, 0, passSeconds[0], 0, 1e-3]];
+    controller.observe(outcomes([{ sequence: 1, tokens: [1] }], { rounds }), () => owner);
+    heard = controller.nextPolicies().at(-1)?.policy?.overheadSeconds ?? heard;
+  }
+  expect(Math.abs(heard / 1e-3 - 1)).toBeLessThan(0.1);
+});
+
 test('what came counts at once for those who ask, and belongs to whom it belonged when it came', () => {
   const controller = new Controller(profile, { now: () => 0 });
   expect(controller.nextPolicies()).toHaveLength(1);

@@ -124,3 +124,19 @@ test('a draft of the head that catches up on a text is no dearer draft, but prom
   expect(cost.draftSeconds[Drafter.head]).toBeGreaterThan(3.9e-4);
   expect(cost.draftSeconds[Drafter.head]).toBeLessThan(4.5e-4);
 });
+
+test('a draft, or what lies between two passes, that was interrupted once moves its price by little', () => {
+  const cost = new CostModel(profile, 16);
+  const drafted = (draftSeconds: number, otherSeconds: number): RoundTimes => {
+    return { ...round(2, knees[1]), draftSeconds, otherSeconds };
+  };
+  for (let i = 0; i < 1000; ++i) cost.observe(drafted(2.5e-5, 2e-5), Drafter.blend);
+  expect(cost.draftSeconds[Drafter.blend]).toBeCloseTo(2.5e-5, 7);
+  expect(cost.overheadSeconds).toBeCloseTo(2e-5, 7);
+  cost.observe(drafted(5e-2, 5e-2), Drafter.blend);
+  expect(cost.draftSeconds[Drafter.blend]).toBeLessThan(2.7e-5);
+  expect(cost.overheadSeconds).toBeLessThan(2.2e-5);
+  for (let i = 0; i < 400; ++i) cost.observe(drafted(1e-3, 1e-3), Drafter.blend);
+  expect(cost.draftSeconds[Drafter.blend]).toBeGreaterThan(9e-4);
+  expect(cost.overheadSeconds).toBeGreaterThan(9e-4);
+});
