@@ -21,8 +21,9 @@ export class Beliefs {
   readonly rest = new Rest();
   /** Whether drafters fail more often than they used to. */
   readonly drift = new Drift();
-  /** The table that the engine has. */
-  sent: NativeBeliefs | undefined;
+  #sent: NativeBeliefs | undefined;
+  /** Whether the engine asks drafters, as far as its rounds have shown: of a rest, and of its end, it hears some rounds late. */
+  #isAsked = true;
   readonly #allowed: Uint8Array;
   /** Who may draft during a rest: what a caller expects costs nothing to look up. */
   readonly #atRest = new Uint8Array(drafterCount);
@@ -36,6 +37,23 @@ export class Beliefs {
   /** Forgets whether the head's drafts are worth asking for: they are another head's from now on. */
   askAnew(): void {
     this.asking = new Asking();
+  }
+
+  /** The table that the engine has. */
+  get sent(): NativeBeliefs | undefined {
+    return this.#sent;
+  }
+
+  /** Keeps what the engine is told. */
+  tell(table: NativeBeliefs): void {
+    this.#sent = table;
+    if (table.allowed === this.#atRest) this.#isAsked = false;
+  }
+
+  /** Whether drafters were asked for a sequence in a round: it may have been in vain, where `drafted` is false. */
+  wereAsked(drafted: boolean): boolean {
+    if (drafted && this.#sent?.allowed !== this.#atRest) this.#isAsked = true;
+    return drafted || this.#isAsked;
   }
 
   /** The table as of now; `headPrice`: of a draft of the head, in passes of one row. */

@@ -31,8 +31,11 @@ export interface ControllerOptions {
 /** Whose rows they are. */
 export interface RowOwner {
   tenant: string;
-  /** How tokens are drawn; undefined where they say nothing about other requests. */
-  kind: RowKind | undefined;
+  /**
+   * How tokens are drawn; `'other'`: by rules of the request's own, so that what is right here says nothing about other requests, but its
+   * time is the tenant's as well. Undefined: nothing may be learned from it, or it's not drafted for.
+   */
+  kind: RowKind | 'other' | undefined;
 }
 
 /** A table for one tenant, or for all who have none of their own; no table: this tenant has none any more. */
@@ -63,6 +66,30 @@ const unusual = 1.35;
 interface Crossing {
   outcomes: NativeOutcomes;
   owners: (RowOwner | undefined)[];
+}
+
+/** What one sequence had of a round. */
+interface Share {
+  own: Beliefs;
+  tokens: number;
+  verified: number;
+  /** Whether drafters were asked for it, the head aside. */
+  isAsked: boolean;
+}
+
+/** What all sequences of a round had together. */
+interface RoundSum {
+  drafter: Drafter;
+  drafted: number;
+  emitted: number;
+  expected: number;
+  /** Sequences that drafters were asked for, and the head. */
+  asked: number;
+  heads: number;
+  /** Whether it was decided who drafts: who records drafts and verifies nothing is nobody's choice. */
+  isChosen: boolean;
+  /** Of those that may be learned from. */
+  shares: Share[];
 }
 
 /**
@@ -153,14 +180,14 @@ export class Controller {
     const prices = this.#prices();
     const policies: TenantPolicy[] = this.#dropped.splice(0).map((tenant) => ({ tenant, policy: undefined }));
     if (this.#sent === undefined || pricesDiffer(this.#sent, prices)) {
-      this.#common.sent ??= this.#common.table(this.#headPrice());
-      policies.push({ tenant: undefined, policy: { ...prices, ...this.#common.sent } });
+      if (!this.#common.sent) this.#common.tell(this.#common.table(this.#headPrice()));
+      policies.push({ tenant: undefined, policy: { ...prices, ...this.#common.sent! } });
     }
     for (const tenant of this.#news) {
       const own = this.#beliefs.get(tenant);
       const table = own?.table(this.#headPrice());
       if (!table || !beliefsDiffer(own!.sent ?? this.#common.sent!, table)) continue;
-      own!.sent = table;
+      own!.tell(table);
       policies.push({ tenant, policy: { ...prices, ...table } });
     }
     this.#news.clear();
@@ -230,58 +257,79 @@ export class Controller {
   #observeAsk({ outcomes, owners }: Crossing, at: number): void {
     const { asks } = outcomes;
     const owner = owners[asks[at]];
-    if (!owner) return;
+    if (!owner?.kind) return;
     const passes = (asks[at + 4] * 1e-9) / this.#cost.plainRoundSeconds;
     const ask = { promised: asks[at + 2] * 1e-6, tokens: asks[at + 3], passes };
     this.#beliefsOf(owner.tenant).asking.observe(asks[at + 1], ask);
   }
 
-  #observeRound({ outcomes, owners }: Crossing, round: number, from: number, to: number): void {
-    const times = this.#timesOf(outcomes.rounds, round);
+  #observeRound(crossing: Crossing, round: number, from: number, to: number): void {
+    const times = this.#timesOf(crossing.outcomes.rounds, round);
     const decodes = times.prefillRows === 0 && from < to;
-    const { sequences } = times;
-    const plainSeconds = this.#plainSeconds(times) / sequences;
-    const price = this.#cost.roundSeconds(times.rows, times.contextTokens) / sequences;
-    const drafting = (times.draftSeconds - times.headSeconds) / sequences; // whether the head pays is decided for itself
-    let drafter: Drafter = Drafter.none;
-    let drafted = 0;
-    let emitted = 0;
-    let expected = 0;
-    let asked = 0;
-    let isChosen = false; // who records drafts and verifies nothing: that is nobody's choice
+    const sum = this.#observeSteps(crossing, from, to);
+    if (this.#measured) this.#cost.observePrompts(times.prefillRows, decodes ? times.sequences : 0);
+    if (!decodes) return;
+    this.#charge(times, sum);
+    this.#account(times, sum);
+  }
+
+  #observeSteps({ outcomes, owners }: Crossing, from: number, to: number): RoundSum {
+    const shares: Share[] = [];
+    const drafter: Drafter = Drafter.none;
+    const sum = { drafter, drafted: 0, emitted: 0, expected: 0, asked: 0, heads: 0, isChosen: false, shares };
     for (let i = from; i < to; i += stepFields) {
       const step = readStep(outcomes.steps, i);
-      const { tokenCount } = step;
       const owner = owners[i / stepFields];
-      isChosen ||= owner !== undefined;
-      const own = owner && this.#beliefsOf(owner.tenant);
-      const verified = countVerified(outcomes.draftOutcome, step);
-      if (step.asked > 0) asked += 1;
-      emitted += tokenCount;
-      drafted += verified;
-      expected += 1 + step.expected;
-      if (verified > 0) drafter = step.drafter;
-      if (own && owner.kind) {
-        this.#learn(own, outcomes, owner.kind, step);
-        this.#watchDrift(own, owner.tenant, outcomes, step);
-      }
-      if (!decodes || !own) continue;
-      own.rest.observe(plainSeconds * tokenCount - price, drafting, plainSeconds * tokenCount);
-      own.asking.observeRound((price + drafting) / this.#cost.plainRoundSeconds, tokenCount);
+      const own = owner?.kind && this.#beliefsOf(owner.tenant);
+      const { verified, isDrafted } = readDrafts(outcomes.draftOutcome, step);
+      const isAsked = own ? own.wereAsked(isDrafted) : isDrafted;
+      if (verified > 0) sum.drafter = step.drafter;
+      sum.drafted += verified;
+      sum.emitted += step.tokenCount;
+      sum.expected += 1 + step.expected;
+      sum.asked += Number(isAsked);
+      sum.heads += Number(step.asked > 0);
+      sum.isChosen ||= owner !== undefined;
+      if (!own) continue;
+      shares.push({ own, tokens: step.tokenCount, verified, isAsked });
+      this.#learn(own, outcomes, owner, step);
     }
-    if (this.#measured) this.#cost.observePrompts(times.prefillRows, decodes ? sequences : 0);
-    if (!decodes) return;
+    return sum;
+  }
+
+  /**
+   * Lets every sequence answer for itself: the rows that its drafts made the round wider by, and the time of drafters that were asked for
+   * it. Where no sequence seems to have been asked the engine has not heard of a rest yet.
+   */
+  #charge(times: RoundTimes, { shares, drafted, asked }: RoundSum): void {
+    const { rows, sequences, contextTokens, draftSeconds, headSeconds } = times;
+    const plain = this.#plainSeconds(times);
+    const perDrafted = (this.#cost.roundSeconds(rows, contextTokens) - plain) / Math.max(1, drafted);
+    const drafting = (draftSeconds - headSeconds) / (asked || sequences); // whether the head pays is decided for itself
+    for (const { own, tokens, verified, isAsked } of shares) {
+      const price = plain / sequences + perDrafted * verified;
+      const spent = isAsked || asked === 0 ? drafting : 0;
+      const plainly = (plain / sequences) * tokens;
+      own.rest.observe(plainly - price, spent, plainly, tokens);
+      own.asking.observeRound((price + spent) / this.#cost.plainRoundSeconds, tokens);
+    }
+  }
+
+  /** Keeps what a round brought against plain decoding and against its promise, and what it teaches of prices. */
+  #account(times: RoundTimes, { drafter, drafted, emitted, expected, heads, isChosen }: RoundSum): void {
+    const { rows, sequences, contextTokens } = times;
+    const price = this.#cost.roundSeconds(rows, contextTokens);
     const seconds = times.draftSeconds + times.passSeconds + times.sampleSeconds + times.otherSeconds;
     // Other work of the machine would have held up plain decoding, too.
-    const interrupted = Math.max(0, seconds - unusual * (sequences * price + times.draftSeconds));
-    const plain = plainSeconds * emitted + interrupted;
-    if (isChosen) this.#ledger.add({ drafter, sequences, drafted, emitted, expected, seconds, plainSeconds: plain });
+    const interrupted = Math.max(0, seconds - unusual * (price + times.draftSeconds));
+    const plainSeconds = (this.#plainSeconds(times) / sequences) * emitted + interrupted;
+    if (isChosen) this.#ledger.add({ drafter, sequences, drafted, emitted, expected, seconds, plainSeconds });
     if (!this.#measured) return;
     const { draftSeconds } = this.#cost;
-    const promised = sequences * (price + draftSeconds[Drafter.blend]) + asked * draftSeconds[Drafter.head];
+    const promised = price + sequences * draftSeconds[Drafter.blend] + heads * draftSeconds[Drafter.head];
     if (isChosen) this.#calibration.addRound(expected / sequences, emitted / sequences, promised, seconds);
     this.#cost.observe(times, drafter);
-    if (asked > 0) this.#cost.observeHead(times, asked);
+    if (heads > 0) this.#cost.observeHead(times, heads);
   }
 
   /** Seconds of a round, as they were measured or as its price says. */
@@ -313,7 +361,13 @@ export class Controller {
     return own;
   }
 
-  #learn(own: Beliefs, outcomes: NativeOutcomes, kind: RowKind, { draftOffset, draftCount }: StepRecord): void {
+  #learn(own: Beliefs, outcomes: NativeOutcomes, { tenant, kind }: RowOwner, step: StepRecord): void {
+    if (!kind || kind === 'other') return;
+    this.#learnChances(own, outcomes, kind, step);
+    this.#watchDrift(own, tenant, outcomes, step);
+  }
+
+  #learnChances(own: Beliefs, outcomes: NativeOutcomes, kind: RowKind, { draftOffset, draftCount }: StepRecord): void {
     own.acceptance.see(kind);
     for (let at = draftOffset; at < draftOffset + draftCount; ++at) {
       const { depth, outcome, shadow, drafter } = unpackNode(outcomes.draftOutcome[at]);
@@ -343,11 +397,20 @@ export class Controller {
   }
 }
 
-function countVerified(draftOutcome: Int32Array, { draftOffset, draftCount }: StepRecord): number {
+/** How many drafted tokens a step verified, and whether a drafter that takes time has drafted any: its first ones are decided at once. */
+function readDrafts(
+  draftOutcome: Int32Array,
+  { draftOffset, draftCount }: StepRecord,
+): { verified: number; isDrafted: boolean } {
   let verified = 0;
-  for (let at = draftOffset; at < draftOffset + draftCount; ++at)
-    if (!unpackNode(draftOutcome[at]).shadow) verified += 1;
-  return verified;
+  let isDrafted = false;
+  for (let at = draftOffset; at < draftOffset + draftCount; ++at) {
+    const { depth, shadow, age, drafter } = unpackNode(draftOutcome[at]);
+    if (!shadow) verified += 1;
+    isDrafted ||=
+      depth === 1 && age === 0 && drafter !== Number(Drafter.prediction) && drafter !== Number(Drafter.head);
+  }
+  return { verified, isDrafted };
 }
 
 function readRound(rounds: Float64Array, round: number): RoundTimes & { prefillRows: number } {

@@ -1,6 +1,6 @@
-/** Rounds after which a trial is judged. */
+/** All counts are of sequences' rounds: one that eight sequences share counts eight times. So many make a trial. */
 const trial = 64;
-/** Rounds of a rest at least: the first one, the longest, and how much longer the next one is. */
+/** How long a rest is at least: the first one, the longest, and how much longer the next one is. */
 const firstRest = 256;
 const longestRest = 4096;
 const longer = 4;
@@ -9,6 +9,8 @@ const negligible = 0.1;
 /** What trials may lose of plain decoding's time, and how often it is halved where one after the other finds nothing. */
 const affordable = 0.01;
 const mostHalvings = 3;
+/** Rounds that still ask when a rest has begun count as part of the trial, but make it no more than so many times as dear. */
+const mostLate = 16;
 
 /**
  * Whether asking drafters pays at all. Where a pass is so short that their answers take longer than they save, as with tiny models,
@@ -18,6 +20,10 @@ export class Rest {
   #left = 0;
   /** Seconds that the last trial has lost and the rest has not made up for. */
   #owed = 0;
+  #mostOwed = 0;
+  /** Seconds of one draft, and whether they are next to nothing beside the latest round. */
+  #price = 0;
+  #isCheap = false;
   #length = firstRest;
   /** Trials in a row that did not pay. */
   #failed = 0;
@@ -27,24 +33,32 @@ export class Rest {
   #spent = 0;
   #plain = 0;
 
-  /** Whether drafters are left alone now. */
+  /** Whether drafters are left alone now: not while so little is decoded at once that their answers take next to none of its time. */
   get resting(): boolean {
+    return this.#inRest && !this.#isCheap;
+  }
+
+  /** Whether the last trial did not pay, and its rest is not over. */
+  get #inRest(): boolean {
     return this.#left > 0 || this.#owed > 0;
   }
 
   /**
-   * Takes one round.
+   * Takes one sequence's part in a round.
    *
    * @param saved Seconds less than plain decoding would have taken for its tokens, but for drafting, at present prices.
-   * @param spent Seconds of drafting; 0 = nobody was asked.
+   * @param spent Seconds of drafting for it; 0 = nobody was asked.
    * @param plain Seconds of plain decoding for its tokens.
+   * @param tokens How many they are.
    */
-  observe(saved: number, spent: number, plain: number): void {
+  observe(saved: number, spent: number, plain: number, tokens: number): void {
     const counted = Math.min(spent, plain); // one interruption by other work is no reason
-    if (this.resting) {
+    if (this.#inRest) {
+      if (spent > 0) this.#price += (counted - this.#price) / trial;
+      this.#isCheap = this.#price <= negligible * (plain / tokens);
       // The engine goes by the table it has: many short rounds still ask before it hears of the rest.
       const lost = spent > negligible * plain ? counted - saved : 0;
-      this.#owed += lost - this.#affordable * plain;
+      this.#owed = Math.min(this.#mostOwed, this.#owed + lost - this.#affordable * plain);
       this.#left -= 1;
       return;
     }
@@ -65,6 +79,9 @@ export class Rest {
       this.#affordable = affordable / 2 ** Math.min(this.#failed++, mostHalvings);
       this.#left = this.#length;
       this.#owed = this.#spent - this.#saved;
+      this.#mostOwed = mostLate * this.#owed;
+      this.#price = this.#spent / trial;
+      this.#isCheap = false;
       this.#length = Math.min(longestRest, longer * this.#length);
     }
     this.#rounds = this.#saved = this.#spent = this.#plain = 0;

@@ -5,7 +5,7 @@ function drafted(rest: Rest, rounds: number, saved: number, spent: number): numb
   let count = 0;
   for (let i = 0; i < rounds; ++i) {
     count += rest.resting ? 0 : 1;
-    rest.observe(rest.resting ? 0 : saved, rest.resting ? 0 : spent, 1);
+    rest.observe(rest.resting ? 0 : saved, rest.resting ? 0 : spent, 1, 1);
   }
   return count;
 }
@@ -25,7 +25,7 @@ test('short rounds that still ask when the engine has not heard of the rest coun
     since = rest.resting ? since + 1 : 0;
     const asked = since < late;
     if (asked) lost += 0.9;
-    rest.observe(asked ? 0.1 : 0, asked ? 1 : 0, 1);
+    rest.observe(asked ? 0.1 : 0, asked ? 1 : 0, 1, 1);
   }
   expect(lost / 400_000).toBeLessThan(0.012);
 });
@@ -38,7 +38,7 @@ test('rounds in which nobody was asked yet, when a rest is over, are no part of 
     since = rest.resting ? 0 : since + 1;
     const isAsked = since > 150;
     if (isAsked) asked += 1;
-    rest.observe(isAsked ? 0.1 : 0, isAsked ? 0.5 : 0, 1);
+    rest.observe(isAsked ? 0.1 : 0, isAsked ? 0.5 : 0, 1, 1);
   }
   expect(asked).toBeLessThan(1000);
 });
