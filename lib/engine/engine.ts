@@ -14,7 +14,6 @@ import { Chat } from '../models/chat';
 import type { ChatMessage } from '../models/chat-template';
 import { TextStream } from '../models/text-stream';
 import type { Tokenizer } from '../models/tokenizer';
-import { Learn } from '../native';
 import type { NativeEngine, NativeModelInfo, NativeOutcomes, NativeRequest, NativeWeightUpdate } from '../native';
 import { headOptions } from '../speculators/head';
 import { Learning } from '../speculators/learning';
@@ -32,6 +31,7 @@ import type { Learned } from './names';
 import { loadProfile } from './prices';
 import { checkTemplateOptions, checkTokens, checkRequestOptions } from './request-options';
 import type { ChatOptions, CheckedRequestOptions, Prompt, RequestOptions } from './request-options';
+import { kindOf } from './row-kind';
 import { Session } from './session';
 import type { SessionOptions } from './session';
 import { TenantLedger } from './stats';
@@ -545,12 +545,6 @@ function sendPolicies(controller: Controller, native: NativeEngine): void {
     if (policy) native.setPolicy(policy, tenant);
     else native.dropPolicy(tenant!);
   }
-}
-
-function kindOf(options: CheckedRequestOptions): 'greedy' | 'sampled' | undefined {
-  const penalised = options.repetitionPenalty !== 1 || options.presencePenalty !== 0 || options.frequencyPenalty !== 0;
-  if (penalised || options.biasTokens.length > 0 || options.learn === Learn.nothing) return undefined;
-  return options.temperature === 0 ? 'greedy' : 'sampled';
 }
 
 function toNative(
