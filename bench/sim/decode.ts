@@ -21,7 +21,8 @@ export interface Decoded {
   answers: { seconds: number; tokens: number }[];
 }
 
-const owner: RowOwner = { tenant: 'sim', kind: 'greedy' };
+/** Whose the rounds of replayed texts are. */
+export const owner: RowOwner = { tenant: 'sim', kind: 'greedy' };
 /** Passes take so much more or less than they should, at random: evenly up to here. */
 const noise = 0.05;
 
@@ -29,15 +30,31 @@ const noise = 0.05;
 export function decodeByController(machine: Machine, texts: readonly NativeReplayText[], next: () => number): Decoded {
   let now = 0;
   const own = new Controller(machine.profile, { now: () => now * 1000 });
-  let policy: NativePolicy = own.policy(owner.tenant);
-  own.nextPolicies();
+  return decodeUnder(own, machine, texts, next, (seconds) => (now += seconds));
+}
+
+/**
+ * The same by a controller that has perhaps decoded other texts before, or been told other prices.
+ *
+ * @param next Of each pass how long it takes, from 0.95 to 1.05 of what it should as this goes from 0 to 1.
+ * @param tick Is told the seconds of every round.
+ */
+export function decodeUnder(
+  controller: Controller,
+  machine: Machine,
+  texts: readonly NativeReplayText[],
+  next: () => number,
+  tick?: (seconds: number) => void,
+): Decoded {
+  let policy: NativePolicy = controller.policy(owner.tenant);
+  controller.nextPolicies();
   return decodeAll(texts, (replay, answer) => {
     const outcomes = replay.run(policy, 1);
     outcomes.steps[1] = answer; // a sequence of its own
     const seconds = timeRounds(machine, policy, outcomes, next);
-    now += seconds;
-    own.observe(outcomes, () => owner);
-    for (const { tenant, policy: sent } of own.nextPolicies()) {
+    tick?.(seconds);
+    controller.observe(outcomes, () => owner);
+    for (const { tenant, policy: sent } of controller.nextPolicies()) {
       const { acceptance, tableWeight, allowed, askEvery } = policy;
       if (sent) policy = tenant === undefined ? { ...sent, acceptance, tableWeight, allowed, askEvery } : sent;
     }

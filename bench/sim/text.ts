@@ -34,6 +34,8 @@ export interface Process {
   confidence: (next: () => number) => number;
   /** The true chance that a token whose prefix was right is right; `progress`: how much of the process is over, 0..1. */
   chance: (confidence: number, depth: number, progress: number) => number;
+  /** How many tokens are drafted. Defaults to 8. */
+  length?: (next: () => number) => number;
 }
 
 const chainLength = 8;
@@ -42,22 +44,27 @@ const promptTokens = 200;
 /** So many answers of a process, of `tokens` tokens each. */
 export function synthesise(process: Process, answers: number, tokens: number, next: () => number): NativeReplayText[] {
   return Array.from({ length: answers }, (_, answer) => {
-    const nodes = new Uint8Array(tokens * chainLength);
-    const confidence = new Float32Array(nodes.length);
-    for (let i = 0; i < nodes.length; ++i) {
-      const depth = (i % chainLength) + 1;
-      const progress = (answer + i / nodes.length) / answers;
-      confidence[i] = process.confidence(next);
-      const prefix = depth === 1 || nodes[i - 1] >> 7 === 1;
-      const right = prefix && next() < process.chance(confidence[i], depth, progress);
-      nodes[i] = (depth - 1) | (right ? 128 : 0);
+    const drafts: number[] = [];
+    const nodes: number[] = [];
+    const confidence: number[] = [];
+    for (let position = 0; position < tokens; ++position) {
+      const length = process.length?.(next) ?? chainLength;
+      drafts.push(Drafter.recall, nodes.length);
+      for (let depth = 1, prefix = true; depth <= length; ++depth) {
+        const progress = (answer + (position + (depth - 1) / length) / tokens) / answers;
+        const sure = Math.fround(process.confidence(next));
+        const right: boolean = prefix && next() < process.chance(sure, depth, progress);
+        nodes.push((depth - 1) | (right ? 128 : 0));
+        confidence.push(sure);
+        prefix = right;
+      }
     }
     return {
       promptTokens,
-      firstDraft: Int32Array.from({ length: tokens + 1 }, (_, p) => p),
-      drafts: Int32Array.from({ length: 2 * tokens + 2 }, (_, i) => (i % 2 ? (i >> 1) * chainLength : Drafter.recall)),
-      nodes,
-      confidence,
+      firstDraft: Int32Array.from({ length: tokens + 1 }, (_, position) => position),
+      drafts: Int32Array.of(...drafts, Drafter.recall, nodes.length),
+      nodes: Uint8Array.from(nodes),
+      confidence: Float32Array.from(confidence),
     };
   });
 }

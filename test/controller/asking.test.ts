@@ -1,6 +1,6 @@
 import { Asking } from '../../lib/controller/asking';
 import { promiseBuckets } from '../../lib/native';
-import { random } from './world';
+import { random } from '../../bench/common/stats';
 
 /** Drafts of the head in all buckets that promise 0.4 tokens each; what comes of one is drawn. */
 function ask(drafts: number, draw: (next: () => number) => number): Asking {

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { CostModel } from '../../lib/controller/cost';
 import type { Profile, RoundTimes } from '../../lib/controller/cost';
 import { Drafter } from '../../lib/native';
-import { random } from './world';
+import { random } from '../../bench/common/stats';
 
 /** One row 3 ms, flat to 8 rows, a knee, flat to 16. */
 const knees = Array.from({ length: 16 }, (_, i) => (i < 8 ? 3e-3 + i * 1e-5 : 4.5e-3 + i * 1e-5));

@@ -7,7 +7,7 @@ import { Drafter } from '../../lib/native';
 import { driftEvent } from '../../lib/speculators/events';
 import { learnerOf } from '../../lib/speculators/groups';
 import { outcomes } from '../decode/scripted-engine';
-import { random } from './world';
+import { random } from '../../bench/common/stats';
 
 const profile: Profile = {
   passSeconds: [3e-3, 3.1e-3],
