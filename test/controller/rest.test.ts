@@ -53,3 +53,15 @@ test('a trial that pays ends the rests', () => {
   drafted(rest, 3000, 0, 1);
   expect(drafted(rest, 20_000, 2, 1)).toBeGreaterThan(15_000);
 });
+
+test('what a trial may come to cost is limited, whatever is said to have been drafted after it', () => {
+  const owing = (late: number): number => {
+    const rest = new Rest();
+    for (let i = 0; i < 64 + late; ++i) rest.observe(0.1, 1, 1, 1);
+    let rounds = 0;
+    for (; rest.resting; ++rounds) rest.observe(0, 0, 1, 1);
+    return rounds;
+  };
+  expect(owing(400)).toBeGreaterThan(5 * owing(0));
+  expect(owing(100_000)).toBeLessThan(17 * owing(0));
+});
