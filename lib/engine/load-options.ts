@@ -85,7 +85,10 @@ export interface LoadOptions {
   keepLearned?: boolean;
   /** Receives what learning decides, with its evidence, and that a drafter fails more often than it used to. */
   onEvent?: (event: LearningEvent | DriftEvent) => void;
-  /** Tokens that a sequence may run ahead of its consumer before it is paused. Defaults to `64`. */
+  /**
+   * Tokens that a sequence may run ahead of its consumer before it is paused. A paused one gives its place to others
+   * that wait for one, and waits for one itself when its consumer reads again. Defaults to `64`.
+   */
   runAhead?: number;
   /** Folder for downloads and converted weights. Defaults to `FORETOKEN_HOME`, else the user's cache folder. */
   cacheFolder?: string;

@@ -13,28 +13,54 @@ namespace {
 /// Short enough to be told without memory.
 constexpr char kNoMemory[] = "no memory left", kNoMemoryCode[] = "OUT_OF_MEMORY";
 
+/// Into sequences that are kept oldest first.
+void insertByAge(std::vector<Sequence*>& sequences, Sequence& sequence) {
+  const auto place =
+      std::find_if(sequences.begin(), sequences.end(), [&](const Sequence* s) { return s->id > sequence.id; });
+  sequences.insert(place, &sequence);
+}
+
 }  // namespace
 
 /// Lets waiting sequences in, oldest first, while there is room for their tokens and a page to grow for everyone.
 void EngineCore::admit() {
   if (!admissible_) return;
   admissible_ = false;
-  while (static_cast<int32_t>(active_.size()) < options_.maxSequences) {
+  for (;;) {
     const auto next =
         std::find_if(waiting_.begin(), waiting_.end(), [&](const Sequence* s) { return !tooFarAhead(*s); });
     if (next == waiting_.end()) return;
     Sequence& sequence = **next;
-    int32_t pledged = static_cast<int32_t>(active_.size());
-    for (const Sequence* other : active_) pledged += other->table.size() == 0 ? pagesFor(*other) : 0;
-    if (!active_.empty() && pool_.available() < pagesFor(sequence) + pledged) return;
+    if (!hasRoomFor(sequence)) {
+      if (!stepAside()) return;
+      continue;
+    }
     waiting_.erase(next);
     if (!begin(sequence)) continue;
     if (!sequence.model) sequence.model = versions_.back();
     sequence.state = Sequence::State::prefilling;
-    const auto place =
-        std::find_if(active_.begin(), active_.end(), [&](const Sequence* s) { return s->id > sequence.id; });
-    active_.insert(place, &sequence);
+    insertByAge(active_, sequence);
   }
+}
+
+/// Whether there is a place, and pages beside those that the others will want first.
+bool EngineCore::hasRoomFor(const Sequence& sequence) const {
+  if (active_.empty()) return true;
+  if (static_cast<int32_t>(active_.size()) >= options_.maxSequences) return false;
+  auto pledged = static_cast<int32_t>(active_.size());
+  for (const Sequence* other : active_) pledged += other->table.size() == 0 ? pagesFor(*other) : 0;
+  return pool_.available() >= pagesFor(sequence) + pledged;
+}
+
+/// The youngest sequence that waits for its reader waits for a place, too. It comes back when it has been read, in its
+/// turn, and has a token at least before it can step aside again: readers that are slow by turns all get on. False:
+/// nobody waits for a reader.
+bool EngineCore::stepAside() {
+  const auto paused =
+      std::find_if(active_.rbegin(), active_.rend(), [&](const Sequence* s) { return tooFarAhead(*s); });
+  if (paused == active_.rend()) return false;
+  preempt(**paused);
+  return true;
 }
 
 /// At the first admission: makes what the sequence works with. False: there is no memory for it, it has ended.
@@ -63,6 +89,13 @@ int32_t EngineCore::sharable(const Sequence& sequence, int32_t positions) const 
   return promptsDiffer_ ? std::min(positions, sequence.promptLength) : positions;
 }
 
+/// Brings what is computed of the first `positions` positions into the prefix cache, as far as others may have it.
+void EngineCore::share(Sequence& sequence, int32_t positions) {
+  if (!sharesPrefixes(sequence)) return;
+  const int32_t shared = sharable(sequence, std::min(sequence.computed, positions));
+  sequence.table.enroll(pool_, sequence.tenant, sequence.tokens, shared);
+}
+
 /// Lets go of older weights that no sequence needs any more.
 void EngineCore::dropOldWeights() {
   if (versions_.size() == 1) return;
@@ -78,6 +111,13 @@ bool EngineCore::tooFarAhead(const Sequence& sequence) const {
 }
 
 int32_t EngineCore::pagesFor(const Sequence& sequence) const { return sequence.length() / kPageSize + 1; }
+
+/// The next younger of those that run, whoever has stepped back meanwhile; null: there is none. `id`: of the one
+/// before, or below all.
+Sequence* EngineCore::activeAfter(int32_t id) const {
+  const auto next = std::find_if(active_.begin(), active_.end(), [&](const Sequence* s) { return s->id > id; });
+  return next == active_.end() ? nullptr : *next;
+}
 
 /// Makes room for `positions` positions, taking pages from ended and then from younger sequences. False: the sequence
 /// itself had to step back.
@@ -104,13 +144,15 @@ bool EngineCore::reclaim(Sequence& wanting) {
   return &victim != &wanting;
 }
 
-/// Gives up the pages of a sequence; it will be computed again, to the same bits, when there is room.
+/// Gives up the pages of a sequence; it will be computed again, to the same bits, when there is room, but for what the
+/// prefix cache still has by then.
 void EngineCore::preempt(Sequence& sequence) {
+  share(sequence, sequence.computed);
   sequence.table.clear(pool_);
   sequence.computed = 0;
   sequence.state = Sequence::State::waiting;
   std::erase(active_, &sequence);
-  waiting_.insert(waiting_.begin(), &sequence);
+  insertByAge(waiting_, sequence);
   admissible_ = true;
 }
 
@@ -149,9 +191,7 @@ void EngineCore::fail(Sequence& sequence, const std::exception& error) {
 /// The caller has said how much it keeps: that part is remembered, everything else of the sequence is dropped.
 void EngineCore::settle(Sequence& sequence, int32_t keep) {
   const int32_t kept = sequence.promptLength + keep;
-  if (sharesPrefixes(sequence))
-    sequence.table.enroll(pool_, sequence.tenant, sequence.tokens,
-                          sharable(sequence, std::min(sequence.computed, kept)));
+  share(sequence, kept);
   try {
     if (sequence.remembered && sequence.drafts())
       remember(sequence, std::span<const int32_t>(sequence.tokens).first(kept));

@@ -230,12 +230,19 @@ void EngineCore::updateWeights(std::shared_ptr<Model> model, bool restart, std::
 }
 
 bool EngineCore::step() {
-  if (options_.textSink) options_.textSink->busy(static_cast<int>(active_.size() + waiting_.size()));
+  if (options_.textSink) options_.textSink->busy(busy());
   dropOldWeights();
   admit();
   bool worked = prefill();
   for (const auto& weights : versions_) worked |= decode(*weights);
   return worked;
+}
+
+/// Sequences that want the processor: not those that wait for their readers.
+int EngineCore::busy() const {
+  const auto runs = [&](const Sequence* s) { return !tooFarAhead(*s); };
+  return static_cast<int>(std::count_if(active_.begin(), active_.end(), runs) +
+                          std::count_if(waiting_.begin(), waiting_.end(), runs));
 }
 
 EngineCounters EngineCore::counters() const {
@@ -287,6 +294,7 @@ void EngineCore::verified(Sequence& sequence, int32_t row) {
 void EngineCore::emit(Sequence& sequence, const SampleResult& result) {
   sequence.tokens.push_back(result.token);
   out_->tokens.push_back(result.token);
+  if (tooFarAhead(sequence)) admissible_ = true;  // it need not keep its place from others
   if (sequence.request.logprobs < 0) return;
   out_->logprobs.push_back(result.logprob);
   for (int32_t i = 0; i < sequence.request.logprobs; ++i) {

@@ -169,12 +169,16 @@ class EngineCore {
 
   // admission.cc
   void admit();
+  bool hasRoomFor(const Sequence& sequence) const;
+  bool stepAside();
   bool begin(Sequence& sequence);
   bool tooFarAhead(const Sequence& sequence) const;
   bool sharesPrefixes(const Sequence& sequence) const;
   int32_t sharable(const Sequence& sequence, int32_t positions) const;
+  void share(Sequence& sequence, int32_t positions);
   void dropOldWeights();
   int32_t pagesFor(const Sequence& sequence) const;
+  Sequence* activeAfter(int32_t id) const;
   bool ensureRoom(Sequence& sequence, int32_t positions);
   bool reclaim(Sequence& wanting);
   void preempt(Sequence& sequence);
@@ -238,6 +242,7 @@ class EngineCore {
   float timeHead(const PageTable& table, int context, int known);
 
   // core.cc
+  int busy() const;
   void runPass(bool keys);
   void verified(Sequence& sequence, int32_t row);
   void emit(Sequence& sequence, const SampleResult& result);

@@ -36,11 +36,12 @@ bool EngineCore::prefill() {
 void EngineCore::planPrefill() {
   prefillParts_.clear();
   sampleRows_.clear();
-  const bool decoding = std::any_of(active_.begin(), active_.end(),
-                                    [](const Sequence* s) { return s->state == Sequence::State::decoding; });
+  const bool decoding = std::any_of(active_.begin(), active_.end(), [&](const Sequence* s) {
+    return s->state == Sequence::State::decoding && !tooFarAhead(*s);
+  });
   int32_t room = decoding ? options_.prefillChunkBeside : options_.prefillChunk;
-  for (size_t i = 0; i < active_.size() && room > 0; ++i) {
-    Sequence& sequence = *active_[i];
+  for (Sequence* each = activeAfter(-1); each != nullptr && room > 0; each = activeAfter(each->id)) {
+    Sequence& sequence = *each;
     if (sequence.state != Sequence::State::prefilling) continue;
     if (!prefillParts_.empty() && sequence.model.get() != model_) continue;
     if (!startPrefill(sequence)) continue;
@@ -98,9 +99,7 @@ void EngineCore::takePrefilled(const PrefillPart& part) {
   Sequence& sequence = *part.sequence;
   for (int32_t k = 0; k < part.rows; ++k) verified(sequence, part.firstRow + k);
   sequence.computed += part.rows;
-  if (sharesPrefixes(sequence)) {
-    sequence.table.enroll(pool_, sequence.tenant, sequence.tokens, std::min(sequence.computed, sequence.promptLength));
-  }
+  share(sequence, sequence.promptLength);
   if (part.logitRow < 0) return;
   const auto round = static_cast<int32_t>(out_->rounds.size()) - 1;
   const auto offset = static_cast<int32_t>(out_->tokens.size());

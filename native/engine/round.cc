@@ -63,8 +63,8 @@ void EngineCore::breakOff(Sequence& sequence, const std::exception& error) {
 /// token.
 void EngineCore::collect() {
   entries_.clear();
-  for (size_t i = 0; i < active_.size(); ++i) {
-    Sequence& sequence = *active_[i];
+  for (Sequence* each = activeAfter(-1); each != nullptr; each = activeAfter(each->id)) {
+    Sequence& sequence = *each;
     if (sequence.state != Sequence::State::decoding || sequence.model.get() != model_) continue;
     if (tooFarAhead(sequence) || !ensureRoom(sequence, sequence.length())) continue;
     Entry& entry = *entryPool_[entries_.size()];

@@ -160,11 +160,132 @@ void pausesUntilConsumed() {
   CHECK(bench.got[id].size() == 100);
 }
 
+/// Pages for one context, whatever else an engine has.
+constexpr size_t kOneContext = size_t{4 + kKeyWidth} * kPageSize * (kContext / kPageSize + kMaxDraftRows / kPageSize);
+
+/// Reads what came of some requests, one after the other, until nothing more comes. Returns how many passes have
+/// computed known text on the way.
+int readToTheEnd(Bench& bench, const std::vector<int32_t>& ids) {
+  bench.times.clear();
+  for (size_t before = 0, all = 1; all > before;) {
+    before = all;
+    all = 1;
+    for (const int32_t id : ids) {
+      bench.core.consumed(id, static_cast<int32_t>(bench.got[id].size()));
+      bench.run();
+    }
+    for (const int32_t id : ids) all += bench.got[id].size();
+  }
+  return static_cast<int>(
+      std::count_if(bench.times.begin(), bench.times.end(), [](const RoundRecord& r) { return r.prefillRows > 0; }));
+}
+
+/// All places belong to requests whose readers have gone: others run, and the readers find their text when they return.
+void givesThePlacesOfStalledReadersToOthers() {
+  EngineOptions options = smallOptions();
+  options.maxSequences = 2;
+  options.runAhead = 30;
+  Bench bench(options);
+  std::map<int32_t, Request> stalled;
+  for (int32_t n = 0; n < 2; ++n) {
+    Request r = request(n, 120);
+    if (n == 1) r.temperature = 0.7f, r.seed = 5;
+    stalled[bench.submit(r)] = r;
+  }
+  bench.run();
+  for (int32_t n = 2; n < 4; ++n) {
+    const int32_t id = bench.submit(request(n, 100));
+    bench.core.unread(id);
+    bench.run();
+    CHECK(bench.got[id] == fakeDecode(request(n, 100), kContext));
+    bench.core.finish(id, 100);
+  }
+  for (const auto& [id, r] : stalled) CHECK(bench.got[id].size() < 60);
+  readToTheEnd(bench, {1, 2});
+  for (const auto& [id, r] : stalled) CHECK(bench.got[id] == fakeDecode(r, kContext));
+  for (const RoundRecord& round : bench.times) CHECK(round.prefillRows <= 2 * kPageSize);  // the rest was kept
+  CHECK(bench.model->corrupt == 0 && bench.core.drained());
+}
+
+/// The same of pages: a stalled reader's text holds nearly all of them.
+void givesThePagesOfStalledReadersToOthers() {
+  EngineOptions options = smallOptions();
+  options.runAhead = 170;
+  options.kvBytes = kOneContext;
+  Bench bench(options);
+  Request r = request(1, 200);
+  r.temperature = 0.7f, r.seed = 9;
+  const int32_t stalled = bench.submit(r);
+  bench.run();
+  CHECK(bench.core.counters().pagesUsed >= 14);
+  Request other = request(2, 60);
+  while (other.prompt.size() < 100) other.prompt.push_back(static_cast<int32_t>(other.prompt.size()) % 7);
+  const int32_t id = bench.submit(other);
+  bench.core.unread(id);
+  bench.run();
+  CHECK(bench.got[id] == fakeDecode(other, kContext));
+  bench.core.finish(id, 60);
+  readToTheEnd(bench, {stalled});
+  CHECK(bench.got[stalled] == fakeDecode(r, kContext) && bench.model->corrupt == 0);
+}
+
+/// A prompt stalls nobody whose reader has stalled already: it is read in the passes of an engine that decodes nothing.
+void readsPromptsInLargePassesBesideStalledReaders() {
+  EngineOptions options = smallOptions();
+  options.runAhead = 10;
+  Bench bench(options);
+  bench.submit(request(1, 100));
+  bench.run();
+  Request other = request(2, 1);
+  other.prompt.resize(120, 3);
+  bench.times.clear();
+  bench.submit(other);
+  bench.run();
+  CHECK(bench.times.size() == 1 && bench.times[0].prefillRows == 120);
+}
+
+/// Readers that are slow by turns share one place, or pages for one: each change is paid by what has been read.
+void letsSlowReadersTakeTurns() {
+  for (const bool lacksPages : {false, true}) {
+    EngineOptions options = smallOptions();
+    options.runAhead = 20;
+    (lacksPages ? options.kvBytes = kOneContext : options.maxSequences = 1);
+    Bench bench(options);
+    std::map<int32_t, Request> requests;
+    for (int32_t n = 0; n < 3; ++n) {
+      Request r = request(n, 160);
+      r.seed = n, r.temperature = n % 2 == 0 ? 0.0f : 0.7f;
+      requests[bench.submit(r)] = r;
+    }
+    const int passes = readToTheEnd(bench, {1, 2, 3});
+    for (const auto& [id, r] : requests) CHECK(bench.got[id] == fakeDecode(r, kContext));
+    CHECK(passes > 3 && passes <= 3 * 2 * (1 + 160 / 20) && bench.model->corrupt == 0);
+  }
+}
+
+/// Who stands behind one that gives its pages away for somebody's last token has no round less.
+void missesNoRoundWhereAnotherStepsBack() {
+  EngineOptions options = smallOptions();
+  options.runAhead = 10;
+  options.kvBytes = kOneContext;
+  Bench bench(options);
+  std::vector<int32_t> ids;
+  for (int32_t n = 0; n < 3; ++n) {
+    Request r = request(n, 60);
+    r.speculate = false;
+    ids.push_back(bench.submit(r));
+    if (n == 0) bench.run();
+    if (n > 0) bench.core.unread(ids[n]);
+  }
+  while (bench.step()) CHECK(bench.got[ids[1]].size() == bench.got[ids[2]].size());
+  CHECK(bench.got[ids[2]].size() == 60 && bench.core.counters().waiting == 1);
+}
+
 /// A paused request that gave its pages away goes on as well once nobody minds back-pressure: closing waits for it.
 void finishesWhatWasPausedAndPreempted() {
   EngineOptions options = smallOptions();
   options.runAhead = 10;
-  options.kvBytes = size_t{4 + kKeyWidth} * kPageSize * (kContext / kPageSize + kMaxDraftRows / kPageSize);
+  options.kvBytes = kOneContext;
   Bench bench(options);
   const Request r = request(1, 150);
   const int32_t paused = bench.submit(r);
@@ -839,6 +960,11 @@ int main() {
   endsAtTheContext();
   refusesBadRequests();
   pausesUntilConsumed();
+  givesThePlacesOfStalledReadersToOthers();
+  givesThePagesOfStalledReadersToOthers();
+  readsPromptsInLargePassesBesideStalledReaders();
+  letsSlowReadersTakeTurns();
+  missesNoRoundWhereAnotherStepsBack();
   finishesWhatWasPausedAndPreempted();
   runsToTheEndWhereNobodyReads();
   draftsNothingWithoutAPolicy();

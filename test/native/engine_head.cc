@@ -274,6 +274,29 @@ void testForgetsInOrder(const HeadRig& rig) {
   CHECK(sink.heard == (std::vector<std::string>{"text of a", "forget a", "text of b", "forget all"}));
 }
 
+/// Who learns has the processor where all that there is waits for its readers.
+void testLeavesTimeToLearn(const HeadRig& rig) {
+  struct Sink final : TextSink {
+    int sequences = 0;
+    void ended(VerifiedText) override {}
+    std::function<void()> forgetting(const std::string*) override { return nullptr; }
+    void busy(int now) override { sequences = now; }
+    void weightsMoved(std::shared_ptr<const Model>, std::shared_ptr<const HeadWeights>) override {}
+  } sink;
+  EngineOptions options = engineOptions(2);
+  options.textSink = &sink;
+  options.runAhead = 10;
+  Loaded learning(rig, options);
+  for (int32_t id = 1; id <= 3; ++id) learning.submit(id, request(id, learning.model->config().vocabulary));
+  learning.core->step();
+  CHECK(sink.sequences == 3);
+  learning.run();
+  CHECK(sink.sequences == 0 && !learning.core->drained());
+  learning.core->unread(2);
+  learning.core->step();
+  CHECK(sink.sequences == 1);
+}
+
 /// What is not drafted for is not paid for.
 void testWithoutHead(const HeadRig& rig) {
   Loaded drafting(rig, engineOptions(1), false);
@@ -298,6 +321,7 @@ int main() {
   testFollowsWeights(rig);
   testSharedHead(rig);
   testFailingHead(rig, expected);
+  testLeavesTimeToLearn(rig);
   testForgetsInOrder(rig);
   testWithoutHead(rig);
   return test::finish("engine_head");
