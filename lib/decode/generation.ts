@@ -196,8 +196,8 @@ export class Generation {
   /** From now on nobody holds the sequence back: every token counts as consumed when it arrives. */
   drain(): void {
     this.#draining = true;
-    if (this.#unread) this.#control.unread();
-    else this.#acknowledge();
+    if (!this.#unread) this.#acknowledge();
+    else if (this.running) this.#control.unread();
   }
 
   /** The next chunk, as soon as there is one; undefined at the end. One call at a time. */

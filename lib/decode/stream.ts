@@ -5,7 +5,7 @@ import type { Chunk, GenerateResult } from './result';
  * A generation to be read while it runs: an async iterable of chunks for one reader, with the whole result beside it.
  *
  * Reading sets the pace: a slow reader slows this generation and no other. Leaving the loop early cancels it. Whoever
- * awaits `result` without reading gets it at full speed.
+ * asks for `result` lets it run to its end at full speed, however far it has been read.
  *
  * @example
  * const stream = engine.stream('Once upon a time');
@@ -14,7 +14,6 @@ import type { Chunk, GenerateResult } from './result';
  */
 export class GenerateStream implements AsyncIterableIterator<Chunk, undefined> {
   readonly #generation: Promise<Generation>;
-  #reading = false;
   #left = false;
   /** The latest read: the next one waits for it. */
   #turn: Promise<unknown> = Promise.resolve();
@@ -26,21 +25,23 @@ export class GenerateStream implements AsyncIterableIterator<Chunk, undefined> {
     generation.catch(() => undefined);
   }
 
-  /** The whole result, once the generation has ended; rejects where reading would throw. */
+  /**
+   * The whole result, once the generation has ended; rejects where reading would throw. From here on the end is wanted:
+   * nobody has to read, and who reads no longer sets the pace.
+   */
   get result(): Promise<GenerateResult> {
     const result = this.#whole();
     result.catch(() => undefined);
     return result;
   }
 
-  /** Like `result`, without setting the pace: settles whenever the reader has let the generation come to its end. */
+  /** Like `result`, but reading sets the pace: settles whenever the reader has let the generation come to its end. */
   get ended(): Promise<GenerateResult> {
     return this.#generation.then((generation) => generation.result);
   }
 
   /** The next chunk: everything that arrived since the last one. */
   next(): Promise<IteratorResult<Chunk, undefined>> {
-    this.#reading = true;
     const read = this.#turn.then(() => this.#read());
     this.#turn = read.catch(() => undefined);
     return read;
@@ -65,7 +66,7 @@ export class GenerateStream implements AsyncIterableIterator<Chunk, undefined> {
 
   async #whole(): Promise<GenerateResult> {
     const generation = await this.#generation;
-    if (!this.#reading) generation.drain();
+    generation.drain();
     return generation.result;
   }
 }

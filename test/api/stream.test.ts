@@ -41,6 +41,30 @@ test('a reader that waits holds its own sequence back and no other', async () =>
   expect(count).toBe(300);
 });
 
+test('readers that have stalled keep nobody out, and find their text when they return', async () => {
+  const own = await load({ runAhead: 16, maxSequences: 2 });
+  const options = { maxTokens: 150, ignoreEos: true, temperature: 0.8, seed: 3 };
+  const streams = [own.stream(prompts[0], options), own.stream(prompts[1], options)];
+  const firsts = await Promise.all(streams.map((stream) => stream.next()));
+  for (const prompt of prompts) expect((await own.generate(prompt, options)).tokens).toHaveLength(150);
+  for (const [i, stream] of streams.entries()) {
+    const tokens = [...firsts[i].value!.tokens];
+    expect(tokens.length).toBeLessThan(100);
+    for await (const chunk of stream) tokens.push(...chunk.tokens);
+    expect(tokens).toEqual((await engine.generate(prompts[i], options)).tokens);
+  }
+});
+
+test('the result comes although nobody reads on', async () => {
+  const stream = engine.stream(prompts[0], { maxTokens: 200, ignoreEos: true });
+  const first = await stream.next();
+  const { tokens } = await stream.result;
+  const rest = await stream.next();
+  expect([...first.value!.tokens, ...rest.value!.tokens]).toEqual(tokens);
+  expect(tokens).toHaveLength(200);
+  expect(await stream.next()).toEqual({ done: true, value: undefined });
+});
+
 test('leaving the loop cancels: the result keeps what came, the engine goes on', async () => {
   const stream = engine.stream(prompts[0], { maxTokens: 500, ignoreEos: true });
   let shown = '';
