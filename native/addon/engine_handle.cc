@@ -122,7 +122,8 @@ void EngineHandle::letGoIfIdle(Napi::Env env) {
 }
 
 Napi::Object EngineHandle::info(Napi::Env env) {
-  const Model& model = *open().model();
+  const std::shared_ptr<Model> held = open().model();  // an update may replace it meanwhile
+  const Model& model = *held;
   const ModelConfig& config = model.config();
   auto result = Napi::Object::New(env);
   result.Set("architecture", config.architecture);

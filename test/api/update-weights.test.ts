@@ -116,6 +116,20 @@ test('fifty updates under load, with requests cancelled, drop none and hold no m
   expect(bytes[49] - bytes[9]).toBeLessThan(16 << 20);
 });
 
+test('what an engine says of its model can be read at any time while its weights are replaced', async () => {
+  const engine = await load();
+  const { layers } = engine.model;
+  for (let i = 0; i < 20; ++i) {
+    let isDone = false;
+    const update = engine.updateWeights(i % 2 ? path : other).finally(() => (isDone = true));
+    while (!isDone) {
+      for (let n = 0; n < 2000; ++n) if (engine.model.layers !== layers) throw new Error('another model');
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect((await update).version).toBe(i + 1);
+  }
+});
+
 test('what is wrong is refused by name, and the engine goes on with the weights it has', async () => {
   const engine = await load();
   const expected = await answers(engine);
