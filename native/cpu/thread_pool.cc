@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/start_thread.h"
 #include "cpu/topology.h"
 
 namespace foretoken {
@@ -32,13 +33,22 @@ constexpr uint32_t endOf(uint32_t range) { return range >> 16; }
 
 ThreadPool::ThreadPool(int threads)
     : threads_(threads), spins_(threads > allowedCpus() ? 0 : kSpins), shares_(new Share[threads]) {
-  for (int thread = 1; thread < threads_; ++thread) workers_.emplace_back([this, thread] { work(thread); });
+  workers_.reserve(threads_);
+  try {
+    for (int thread = 1; thread < threads_; ++thread)
+      workers_.push_back(startThread("a pool of " + std::to_string(threads_), [this, thread] { work(thread); }));
+  } catch (...) {
+    stop();
+    throw;
+  }
 }
 
-ThreadPool::~ThreadPool() {
-  for (int thread = 1; thread < threads_; ++thread) {
-    shares_[thread].left.store(kStop);
-    shares_[thread].left.notify_one();
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
+  for (size_t i = 0; i < workers_.size(); ++i) {
+    shares_[i + 1].left.store(kStop);
+    shares_[i + 1].left.notify_one();
   }
   for (auto& worker : workers_) worker.join();
 }

@@ -18,6 +18,7 @@ namespace foretoken {
 
 class ThreadPool {
  public:
+  /// Throws OUT_OF_MEMORY where the system does not give so many.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -53,6 +54,7 @@ class ThreadPool {
 
   void dispatch(int64_t items, const void* job, Entry entry);
   void work(int thread);
+  void stop();
   int takeAll(int thread, int after);
   static int take(Share& share, bool own);
   template <class Condition>

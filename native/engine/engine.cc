@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "common/error.h"
+#include "common/start_thread.h"
 
 namespace foretoken {
 namespace {
@@ -26,7 +27,7 @@ Engine::Engine(std::unique_ptr<Backend> backend, std::shared_ptr<Model> model, c
   for (Outcomes& batch : batches_) batch.reserve(tokens, tokens * 4);
   core_.setOutput(current_);
   published_ = core_.counters();
-  thread_ = std::thread([this] { run(); });
+  thread_ = startThread("the engine", [this] { run(); });
 }
 
 Engine::~Engine() {

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "common/error.h"
+#include "common/start_thread.h"
 #include "quant/float_codecs.h"
 #include "train/head_fit.h"
 
@@ -79,11 +80,9 @@ void Learner::start(std::shared_ptr<const Model> target, LearnerCallbacks callba
   if (thread_.joinable()) return;
   target_ = std::move(target);
   callbacks_ = std::move(callbacks);
-  {
-    const std::lock_guard lock(mutex_);
-    started_ = true;
-  }
-  thread_ = std::thread([this] { run(); });
+  thread_ = startThread("learning", [this] { run(); });
+  const std::lock_guard lock(mutex_);
+  started_ = true;
 }
 
 void Learner::ended(VerifiedText text) {

@@ -4,7 +4,6 @@
 #include <atomic>
 #include <exception>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -25,10 +24,11 @@ void parallelFor(size_t count, const std::function<void(size_t)>& work) {
   };
   const size_t threads = std::min<size_t>({count, std::max(1u, std::thread::hardware_concurrency()), 8});
   std::vector<std::thread> helpers;
+  helpers.reserve(threads);
   try {
     for (size_t i = 1; i < threads; ++i) helpers.emplace_back(run);
-  } catch (const std::system_error&) {
-    // No more threads to be had: the ones there are do all the work.
+  } catch (const std::exception&) {
+    // No more threads to be had, or no memory for one: the ones there are do all the work.
   }
   run();
   for (std::thread& helper : helpers) helper.join();

@@ -1,10 +1,16 @@
 // The thread pool: loops cover every item once, threads see what loops before wrote, a stuck thread's share is done by
-// the others, sleepers wake, pools of any size come and go.
+// the others, sleepers wake, pools of any size come and go; where the system has no threads left there is an error.
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <chrono>
+#include <fstream>
+#include <string>
 #include <vector>
 
 #include "check.h"
+#include "common/error.h"
 #include "cpu/thread_pool.h"
 #include "cpu/topology.h"
 
@@ -99,6 +105,27 @@ void testPoolsComeAndGo() {
   CHECK(items == 600);
 }
 
+/// In a process that may map so much more and no more: the stacks of some threads.
+void testThreadsThatThereAreNot() {
+  std::ifstream file("/proc/self/statm");
+  rlim_t pages = 0;
+  file >> pages;
+  rlimit before{};
+  CHECK(getrlimit(RLIMIT_AS, &before) == 0);
+  const rlimit tight{pages * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)) + (rlim_t{200} << 20), before.rlim_max};
+  CHECK(setrlimit(RLIMIT_AS, &tight) == 0);
+  std::string code, message;
+  try {
+    ThreadPool pool(900);
+  } catch (const Error& error) {
+    code = error.code(), message = error.what();
+  }
+  CHECK(setrlimit(RLIMIT_AS, &before) == 0);
+  CHECK(code == "OUT_OF_MEMORY" && message.find("a pool of 900") != std::string::npos);
+  CHECK(message.find("fewer `threads`") != std::string::npos);
+  testEveryItemOnce(3);
+}
+
 }  // namespace
 
 int main() {
@@ -109,6 +136,9 @@ int main() {
   }
   testSleepersWake();
   testPoolsComeAndGo();
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // which map what they like
+  testThreadsThatThereAreNot();
+#endif
   CHECK(defaultThreads() >= 1 && defaultThreads() <= allowedCpus());
   return finish("threads");
 }
