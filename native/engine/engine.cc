@@ -160,9 +160,10 @@ void Engine::updateWeights(std::shared_ptr<Model> model, std::shared_ptr<const H
   ask<int32_t>(
       [this, model = std::move(model), head = std::move(head), restart] {
         core_.updateWeights(model, restart, head);
+        auto old = std::pair(model, head);  // dies here: to let go of weights takes longer than callers may wait
         {
           const std::lock_guard lock(mutex_);
-          model_ = model, head_ = head;
+          model_.swap(old.first), head_.swap(old.second);
         }
         publishCounters();
         return core_.counters().weightsVersion;
@@ -233,11 +234,11 @@ void Engine::run() {
 
 void Engine::runCommands() {
   if (!hasCommands_.load()) return;
+  publishCounters();
   {
     const std::lock_guard lock(mutex_);
     running_.swap(commands_);
     hasCommands_ = false;
-    published_ = core_.counters();
   }
   for (auto& command : running_) command();
   running_.clear();
@@ -276,9 +277,11 @@ void Engine::publish() {
   core_.setOutput(next);
 }
 
+/// Counts before it locks: that walks over all tenants.
 void Engine::publishCounters() {
+  const EngineCounters counters = core_.counters();
   const std::lock_guard lock(mutex_);
-  published_ = core_.counters();
+  published_ = counters;
 }
 
 }  // namespace foretoken

@@ -149,6 +149,28 @@ void answersJobsBetweenRounds() {
   CHECK(caller.engine->counters().pagesTotal > 0);
 }
 
+/// Who asks it something while it lets go of weights does not wait for that.
+void letsGoOfWeightsBesideItsCallers() {
+  Inbox inbox;
+  auto backend = std::make_unique<test::FakeBackend>();
+  const auto next = std::make_shared<test::FakeModel>(*backend, 256, /*weights=*/2);
+  std::unique_ptr<Engine> engine;
+  std::atomic<bool> answered{false}, wasAnswered{false}, updated{false};
+  std::thread asker;
+  const auto letGo = [&](Model* old) {
+    asker = std::thread([&] { engine->counters(), engine->model(), answered = true; });
+    for (int i = 0; i < 20000 && !answered; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    wasAnswered = answered.load();
+    delete old;
+  };
+  std::shared_ptr<Model> first(new test::FakeModel(*backend, 256), letGo);
+  engine = std::make_unique<Engine>(std::move(backend), std::move(first), EngineOptions{}, &inbox);
+  engine->updateWeights(next, nullptr, false, [&](const int32_t*, const std::exception_ptr&) { updated = true; });
+  while (!updated) std::this_thread::sleep_for(std::chrono::microseconds(100));
+  CHECK(wasAnswered);
+  asker.join();
+}
+
 /// close() runs everything to its end, back-pressure or not, and delivers it all.
 void closesWhenDone() {
   Caller caller(4);
@@ -191,6 +213,7 @@ int main() {
   doesNotWaitForTheReceiver();
   deliversUnreadRoundsTogether();
   answersJobsBetweenRounds();
+  letsGoOfWeightsBesideItsCallers();
   closesWhenDone();
   canBeDestroyedAtAnyTime();
   return test::finish("engine_thread");
