@@ -75,7 +75,7 @@ LoadOptions loadOptions(const Fields& fields) {
   result.engine.speculation = fields.boolean("speculation");
   result.engine.indexBytes = static_cast<size_t>(fields.integer("indexBytes", 0, kMostBytes));
   result.engine.keepsDropped = fields.boolean("keepsDropped");
-  result.engine.runAhead = static_cast<int32_t>(fields.integer("runAhead", 1, 1 << 20));
+  result.engine.runAhead = static_cast<int32_t>(fields.integer("runAhead", 1, 1 << 24));
   return result;
 }
 

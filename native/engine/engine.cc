@@ -1,5 +1,6 @@
 #include "engine/engine.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -23,7 +24,8 @@ Engine::Engine(std::unique_ptr<Backend> backend, std::shared_ptr<Model> model, c
       speculation_(options.speculation),
       core_(*backend_, model_, options),
       sink_(sink) {
-  const size_t tokens = static_cast<size_t>(options.maxSequences) * (options.runAhead + kMaxDraftNodes);
+  const int32_t ahead = std::min(options.runAhead, core_.contextLength());
+  const size_t tokens = static_cast<size_t>(options.maxSequences) * (ahead + kMaxDraftNodes);
   for (Outcomes& batch : batches_) batch.reserve(tokens, tokens * 4);
   core_.setOutput(current_);
   published_ = core_.counters();

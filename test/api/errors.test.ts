@@ -93,6 +93,7 @@ test.each([
   [{ backend: 'tpu' }, 'Expected one of cpu, cuda for backend'],
   [{ kvFormat: 'int4' }, 'Expected one of bf16, fp8 for kvFormat'],
   [{ contextLength: 'long' }, 'contextLength'],
+  [{ runAhead: 2 ** 24 + 1 }, 'Expected an integer 1..16777216 for runAhead'],
   [{ speculation: 'on' }, 'speculation'],
   [{ wieghts: 'fp8' }, 'Unknown option wieghts'],
 ])('load options %j are refused', async (options, message) => {
@@ -100,6 +101,13 @@ test.each([
     code: 'INVALID_OPTION',
     message: expect.stringContaining(message),
   });
+});
+
+test('a sequence may run ahead further than its context goes, at no cost', async () => {
+  const before = engine.stats().residentBytes;
+  const far = await load({ contextLength: 128, runAhead: 2 ** 24, maxSequences: 64 });
+  expect((await far.generate('one two one two', { maxTokens: 8, ignoreEos: true })).tokens).toHaveLength(8);
+  expect(far.stats().residentBytes - before).toBeLessThan(512 << 20);
 });
 
 test("without a CUDA device backend 'cuda' is an error with a code, and the CPU goes on", async () => {
