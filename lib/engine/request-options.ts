@@ -51,7 +51,10 @@ export interface RequestOptions {
    * may go on with others than it began with. Defaults to none.
    */
   logprobs?: number;
-  /** What the answer will probably be, or contain: used as a draft, never as a command. Defaults to none. */
+  /**
+   * What the answer will probably be, or contain: used as a draft, never as a command. What is longer than the context is cut off.
+   * Defaults to none.
+   */
   prediction?: string;
   /** Nothing learned from one tenant's text serves another's, nor are cached prefixes shared. Defaults to `'default'`. */
   tenant?: string;

@@ -165,15 +165,16 @@ void EngineCore::setStaticMemory(const MemoryImage& image) {
 }
 
 void EngineCore::restoreMemory(const std::string& tenant, const MemoryImage& image) {
-  const StaticMemory memory(image, vocabulary_);
-  const TextSegment& text = *memory.segments().front();
+  requireFits(image, vocabulary_);
   const auto shelf = library_.shelf(tenant, "");
-  const std::span<const int32_t> tokens(text.data(), text.size());
+  const std::span<const int32_t> tokens(image.tokens);
   const bool isNew = shelf->bytes() == 0;
   try {
     for (size_t first = 0; first < tokens.size();) {
       const auto end = static_cast<size_t>(std::find(tokens.begin() + first, tokens.end(), kBorder) - tokens.begin());
-      if (end > first) library_.add(*shelf, tokens.subspan(first, end - first), {&text, static_cast<int32_t>(first)});
+      if (end > first)
+        library_.add(*shelf, tokens.subspan(first, end - first),
+                     {.stored = image.keys.data() + first * kPackedKeyBytes});
       first = end + 1;
     }
   } catch (const std::bad_alloc&) {

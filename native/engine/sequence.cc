@@ -13,7 +13,8 @@ Sequence::Sequence(int32_t id, Request r, int32_t contextLength, int32_t vocabul
       limit(static_cast<int32_t>(std::min<int64_t>(int64_t{promptLength} + request.maxTokens, contextLength))),
       tokens(request.prompt),
       vocabulary_(vocabulary),
-      drafts_(drafts && request.speculate) {}
+      drafts_(drafts && request.speculate),
+      predicted_(std::min(request.prediction.size(), static_cast<size_t>(contextLength))) {}
 
 void Sequence::begin() {
   tokens.reserve(limit);
@@ -31,7 +32,8 @@ void Sequence::makeDrafters() {
   if (request.record) recorder = std::make_unique<Recorder>(request.maxLookahead);
   suffix_ = std::make_unique<SuffixDrafter>(own_.get());
   recall_ = std::make_unique<RecallDrafter>(own_.get(), echoes_.get());
-  if (!request.prediction.empty()) prediction_ = std::make_unique<PredictionDrafter>(request.prediction);
+  if (predicted_ > 0)
+    prediction_ = std::make_unique<PredictionDrafter>(std::span(request.prediction).first(predicted_));
   if (request.force == static_cast<int32_t>(DrafterId::adversarial)) {
     adversarial_ =
         std::make_unique<AdversarialDrafter>(suffix_.get(), vocabulary_, request.seed + static_cast<uint64_t>(id));
@@ -43,6 +45,11 @@ void Sequence::makeDrafters() {
 }
 
 int32_t Sequence::draftDepth() const { return std::min(request.maxLookahead, limit - length() - 1); }
+
+size_t Sequence::indexBytes() const {
+  if (!begun_ || !own_) return 0;
+  return own_->bytes() + echoes_->bytes() + (prediction_ ? prediction_->bytes() : 0);
+}
 
 bool Sequence::isStop(int32_t token) const {
   return std::find(request.stopTokens.begin(), request.stopTokens.end(), token) != request.stopTokens.end();

@@ -68,7 +68,7 @@ class Sequence {
   OpenAsks& openAsks() { return *asks_; }
   /// What the target said behind drafted tokens that were not to be; of a sequence that drafts.
   Echoes& echoes() { return *echoes_; }
-  size_t indexBytes() const { return begun_ && own_ ? own_->bytes() + echoes_->bytes() : 0; }
+  size_t indexBytes() const;
   /// Keys of computed positions; null if it has no drafters.
   const TextSegment* text() const { return own_.get(); }
 
@@ -108,6 +108,7 @@ class Sequence {
 
   const int32_t vocabulary_;
   const bool drafts_;
+  const size_t predicted_;  ///< tokens of a prediction that are looked at: as many as the context holds
   bool begun_ = false;
   int32_t indexed_ = 0;
   std::unique_ptr<TextSegment> own_;

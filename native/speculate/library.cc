@@ -70,7 +70,7 @@ void TextShelf::add(std::span<const int32_t> document, KeyedBy keys) {
     TextSegment& text = roomyText();
     const size_t part = std::min<size_t>(document.size() - at, text.room() - 1);
     for (const size_t end = at + part; at < end; ++at) {
-      if (keys.text && keys_) text.setKey(text.size(), keys.text->key(keys.first + static_cast<int32_t>(at)).data());
+      if (keys.any() && keys_) text.setKey(text.size(), keys.key(at).data());
       text.append(document[at]);
     }
     text.endDocument();

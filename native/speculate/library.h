@@ -20,10 +20,17 @@
 
 namespace foretoken {
 
-/// Where the keys of a document lie: position i has the key of position `first` + i of `text`; null = it has none.
+/// Where the keys of a document lie: of position `first` + i of `text`, or, without one, as they are stored, side by
+/// side; both null = it has none.
 struct KeyedBy {
   const TextSegment* text = nullptr;
   int32_t first = 0;
+  const uint8_t* stored = nullptr;  ///< [positions][kPackedKeyBytes]
+
+  bool any() const { return text != nullptr || stored != nullptr; }
+  Key key(size_t i) const {
+    return text ? text->key(first + static_cast<int32_t>(i)) : unpackKey(stored + i * kPackedKeyBytes);
+  }
 };
 
 /// The segments of one owner. Pointers from segments() stay valid until the library is next changed.

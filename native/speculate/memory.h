@@ -14,11 +14,14 @@ struct MemoryImage {
   std::vector<uint8_t> keys;
 };
 
+/// Throws INVALID_ARGUMENT where keys and tokens differ in number or a token is not below `vocabulary`.
+void requireFits(const MemoryImage& image, int32_t vocabulary);
+
 /// Text that was known before any traffic, such as what ships with a model: of no tenant, never changed and never
 /// forgotten while the engine lives. Every sequence may draft from it.
 class StaticMemory final : public TextSource {
  public:
-  /// Throws INVALID_ARGUMENT where keys and tokens differ in number or a token is not below `vocabulary`.
+  /// Throws what requireFits() throws.
   StaticMemory(const MemoryImage& image, int32_t vocabulary);
   std::span<const TextSegment* const> segments() const override { return {&listed_, 1}; }
   uint64_t version() const override { return 0; }

@@ -19,6 +19,7 @@ class PredictionDrafter final : public Drafter {
   explicit PredictionDrafter(std::span<const int32_t> prediction);
   DrafterId id() const override { return DrafterId::prediction; }
   int draft(const DraftInput& input, std::span<DraftNode> out) override;
+  size_t bytes() const { return sizeof(int32_t) * prediction_.size() + index_.bytes(); }
 
  private:
   void follow(std::span<const int32_t> output);

@@ -444,6 +444,53 @@ void keepsNoIndexWithoutSpeculation() {
 
 /// Requests that have begun keep their weights, through preemption too; no page of other weights is ever taken; the old
 /// weights go with the last of those requests.
+/// What a caller predicts counts as index, as far as the context goes.
+void countsPredictions() {
+  const auto bytesWith = [](size_t predicted) {
+    Bench bench;
+    Request r = request(3, 60);
+    r.prediction.assign(predicted, 5);
+    const int32_t id = bench.submit(r);
+    bench.step();
+    const int64_t bytes = bench.core.counters().indexBytes;
+    bench.run();
+    CHECK(bench.got[id] == fakeDecode(r, kContext));
+    bench.core.finish(id, 60);
+    bench.core.forget(nullptr, nullptr);
+    CHECK(bench.core.counters().indexBytes == 0);
+    return bytes;
+  };
+  const int64_t none = bytesWith(0), some = bytesWith(kContext);
+  CHECK(some >= none + static_cast<int64_t>(PredictionDrafter(std::vector<int32_t>(kContext)).bytes()));
+  CHECK(bytesWith(100 * kContext) == some);
+}
+
+/// A memory that a tenant gets back is the one that was taken, with its keys.
+void restoresWhatWasTaken() {
+  MemoryImage image;
+  for (int32_t i = 0; i < 20000; ++i) {
+    image.tokens.push_back(i % 701 == 700 ? kBorder : static_cast<int32_t>(test::mix(i, 7) % test::kFakeVocabulary));
+    for (int k = 0; k < kPackedKeyBytes; ++k)
+      image.keys.push_back(image.tokens.back() == kBorder ? 0 : static_cast<uint8_t>(test::mix(i, k)));
+  }
+  image.tokens.push_back(kBorder);
+  image.keys.resize(image.keys.size() + kPackedKeyBytes);
+  Bench first, second;
+  first.core.restoreMemory("t", image);
+  const MemoryImage taken = first.core.memoryOf("t");
+  second.core.restoreMemory("t", taken);
+  const auto text = [](std::vector<int32_t> tokens) { return std::erase(tokens, kBorder), tokens; };
+  CHECK(text(taken.tokens) == text(image.tokens));
+  CHECK(second.core.memoryOf("t").tokens == taken.tokens && second.core.memoryOf("t").keys == taken.keys);
+  MemoryImage wrong = image;
+  wrong.keys.pop_back();
+  CHECK(codeOf([&] { first.core.restoreMemory("t", wrong); }) == "INVALID_ARGUMENT");
+  wrong = image;
+  wrong.tokens[5] = test::kFakeVocabulary;
+  CHECK(codeOf([&] { first.core.restoreMemory("u", wrong); }) == "INVALID_ARGUMENT");
+  CHECK(first.core.memoryOf("t").keys == taken.keys && first.core.memoryOf("u").tokens.empty());
+}
+
 void finishesOnTheWeightsItBeganWith() {
   EngineOptions options = smallOptions();
   const size_t page = static_cast<size_t>(4 + kKeyWidth) * kPageSize;
@@ -972,6 +1019,8 @@ int main() {
   labelsDoNotDependOnWhatWasVerified();
   believesTenantByTenant();
   keepsNoIndexWithoutSpeculation();
+  countsPredictions();
+  restoresWhatWasTaken();
   finishesOnTheWeightsItBeganWith();
   restartsOnNewWeights();
   sharesNoPrefixAcrossWeights();
