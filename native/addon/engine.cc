@@ -1,9 +1,11 @@
 #include "addon/engine.h"
 
 #include <filesystem>
+#include <utility>
 
 #include "addon/engine_handle.h"
 #include "addon/errors.h"
+#include "addon/promise_worker.h"
 #include "addon/update_weights.h"
 #include "addon/wrapped.h"
 #include "common/error.h"
@@ -188,43 +190,22 @@ void callProgress(Napi::Env env, Napi::Function callback, std::nullptr_t*, Progr
 using ProgressChannel = Napi::TypedThreadSafeFunction<std::nullptr_t, Progress, callProgress>;
 
 /// Opens and packs the model off the JavaScript thread.
-class LoadWorker final : public Napi::AsyncWorker {
+class LoadWork final : public PromiseWork {
  public:
-  LoadWorker(Napi::Env env, std::string path, LoadOptions options, Napi::Function onOutcomes, Napi::Function onProgress)
-      : Napi::AsyncWorker(env, "foretoken load"),
-        deferred_(Napi::Promise::Deferred::New(env)),
+  LoadWork(Napi::Env env, std::string path, LoadOptions options, Napi::Function onOutcomes, Napi::Function onProgress)
+      : PromiseWork(env, "foretoken load"),
         path_(std::move(path)),
         options_(std::move(options)),
         handle_(EngineHandle::create(env, onOutcomes)),
         progress_(ProgressChannel::New(env, onProgress, "foretoken load", 0, 1, nullptr)) {}
 
-  Napi::Promise promise() const { return deferred_.Promise(); }
-
-  void Execute() override {
-    try {
-      load();
-    } catch (...) {
-      failure_ = std::current_exception();
-    }
-  }
-
-  void OnOK() override {
+  ~LoadWork() override {
     progress_.Release();
-    if (!failure_) {
-      handle_->start(std::move(engine_), *backend_, options_.backend, std::move(learner_));
-      deferred_.Resolve(engineObject(Env(), handle_));
-      return;
-    }
-    handle_->abandon(Env());
-    try {
-      std::rethrow_exception(failure_);
-    } catch (const std::exception& error) {
-      deferred_.Reject(toJsError(Env(), error).Value());
-    }
+    if (handle_) handle_->abandon(Env());
   }
 
  private:
-  void load() {
+  void work() override {
     auto backend = std::make_unique<TimedBackend>(options_.backend.create());
     backend_ = backend.get();
     ModelOptions model;
@@ -238,6 +219,11 @@ class LoadWorker final : public Napi::AsyncWorker {
     std::unique_ptr<Model> loaded = loadModel(path_, *backend, model);
     if (options_.engine.speculation) findHead(*loaded, *backend);
     engine_ = std::make_unique<Engine>(std::move(backend), std::move(loaded), options_.engine, handle_.get());
+  }
+
+  Napi::Value answer() override {
+    handle_->start(std::move(engine_), *backend_, options_.backend, std::move(learner_));
+    return engineObject(Env(), std::exchange(handle_, nullptr));
   }
 
   /// The head that was asked for, or the one that lies ready for this model, if there is one; and who makes it learn.
@@ -259,7 +245,6 @@ class LoadWorker final : public Napi::AsyncWorker {
     options_.engine.textSink = learner_.get();
   }
 
-  Napi::Promise::Deferred deferred_;
   std::string path_;
   LoadOptions options_;
   SharedHandle handle_;
@@ -267,18 +252,14 @@ class LoadWorker final : public Napi::AsyncWorker {
   TimedBackend* backend_ = nullptr;
   std::unique_ptr<learn::Learner> learner_;
   std::unique_ptr<Engine> engine_;
-  std::exception_ptr failure_;
 };
 
 Napi::Value loadEngine(const Napi::CallbackInfo& call) {
   return guarded(call.Env(), [&]() -> Napi::Value {
     std::string path = stringArgument(call, 0, "path");
     LoadOptions options = loadOptions(Fields(call[1], "options"));
-    auto* worker = new LoadWorker(call.Env(), std::move(path), std::move(options),
-                                  functionArgument(call, 2, "onOutcomes"), functionArgument(call, 3, "onProgress"));
-    const Napi::Promise promise = worker->promise();
-    worker->Queue();
-    return promise;
+    return queued(new LoadWork(call.Env(), std::move(path), std::move(options), functionArgument(call, 2, "onOutcomes"),
+                               functionArgument(call, 3, "onProgress")));
   });
 }
 

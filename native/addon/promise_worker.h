@@ -2,6 +2,7 @@
 #pragma once
 #include <napi.h>
 
+#include <exception>
 #include <functional>
 #include <utility>
 
@@ -9,44 +10,78 @@
 
 namespace foretoken::addon {
 
-/// Runs `work` on a thread of the pool, then `convert` makes a JavaScript value of its result.
-template <typename T>
-class PromiseWorker final : public Napi::AsyncWorker {
+/// What runs work() on a thread of the pool and then settles a promise: with what answer() makes, or with the error
+/// that either threw. Deletes itself; queued by who makes it.
+class PromiseWork : public Napi::AsyncWorker {
  public:
-  using Convert = Napi::Value (*)(Napi::Env, const T&);
+  Napi::Promise promise() const { return deferred_.Promise(); }
 
-  static Napi::Promise run(Napi::Env env, const char* name, std::function<T()> work, Convert convert) {
-    auto* worker = new PromiseWorker(env, name, std::move(work), convert);  // deletes itself
-    worker->Queue();
-    return worker->deferred_.Promise();
-  }
+ protected:
+  PromiseWork(Napi::Env env, const char* name) : Napi::AsyncWorker(env, name), deferred_(env) {}
 
  private:
-  PromiseWorker(Napi::Env env, const char* name, std::function<T()> work, Convert convert)
-      : Napi::AsyncWorker(env, name), deferred_(env), work_(std::move(work)), convert_(convert) {}
+  virtual void work() = 0;
+  /// On the JavaScript thread, after work() that did not throw.
+  virtual Napi::Value answer() = 0;
 
-  void Execute() override {
+  void Execute() final {
     try {
-      result_ = work_();
+      work();
     } catch (...) {
       failure_ = std::current_exception();
     }
   }
 
-  void OnOK() override {
-    if (!failure_) return deferred_.Resolve(convert_(Env(), result_));
+  void OnOK() final {
     try {
-      std::rethrow_exception(failure_);
+      settle();
+    } catch (const Napi::Error&) {
+      // The environment is ending: nobody is left to be answered.
+    }
+  }
+
+  void settle() {
+    try {
+      if (failure_) std::rethrow_exception(failure_);
+      deferred_.Resolve(answer());
+    } catch (const Napi::Error& error) {
+      deferred_.Reject(error.Value());
     } catch (const std::exception& error) {
       deferred_.Reject(toJsError(Env(), error).Value());
     }
   }
 
   Napi::Promise::Deferred deferred_;
-  std::function<T()> work_;
+  std::exception_ptr failure_;
+};
+
+/// Queues it; its promise.
+inline Napi::Promise queued(PromiseWork* work) {
+  const Napi::Promise promise = work->promise();
+  work->Queue();
+  return promise;
+}
+
+/// Runs a function, then `convert` makes a JavaScript value of its result.
+template <typename T>
+class PromiseWorker final : public PromiseWork {
+ public:
+  using Convert = Napi::Value (*)(Napi::Env, const T&);
+
+  static Napi::Promise run(Napi::Env env, const char* name, std::function<T()> function, Convert convert) {
+    return queued(new PromiseWorker(env, name, std::move(function), convert));
+  }
+
+ private:
+  PromiseWorker(Napi::Env env, const char* name, std::function<T()> function, Convert convert)
+      : PromiseWork(env, name), function_(std::move(function)), convert_(convert) {}
+
+  void work() override { result_ = function_(); }
+  Napi::Value answer() override { return convert_(Env(), result_); }
+
+  std::function<T()> function_;
   Convert convert_;
   T result_{};
-  std::exception_ptr failure_;
 };
 
 }  // namespace foretoken::addon

@@ -1,10 +1,9 @@
 #include "addon/update_weights.h"
 
 #include <algorithm>
-#include <exception>
 
 #include "addon/arguments.h"
-#include "addon/errors.h"
+#include "addon/promise_worker.h"
 #include "format/tensor_buffers.h"
 #include "head/head_weights.h"
 #include "model/source.h"
@@ -21,12 +20,11 @@ std::unique_ptr<TensorFile> copyOf(Napi::Array list) {
   return tensors;
 }
 
-class UpdateWorker final : public Napi::AsyncWorker {
+class UpdateWork final : public PromiseWork {
  public:
-  UpdateWorker(Napi::Env env, std::shared_ptr<EngineHandle> handle, std::string path,
-               std::unique_ptr<TensorFile> tensors, bool restart)
-      : Napi::AsyncWorker(env, "foretoken update"),
-        deferred_(Napi::Promise::Deferred::New(env)),
+  UpdateWork(Napi::Env env, std::shared_ptr<EngineHandle> handle, std::string path, std::unique_ptr<TensorFile> tensors,
+             bool restart)
+      : PromiseWork(env, "foretoken update"),
         handle_(std::move(handle)),
         base_(handle_->model()),
         head_(handle_->head()),
@@ -35,33 +33,21 @@ class UpdateWorker final : public Napi::AsyncWorker {
         tensors_(std::move(tensors)),
         restart_(restart) {}
 
-  Napi::Promise promise() const { return deferred_.Promise(); }
-
-  void Execute() override {
-    try {
-      if (!tensors_) tensors_ = openTensors(path_);
-      const auto packing = packing_.create();
-      next_ = base_->updated(*tensors_, *packing);
-      if (head_) head_ = head_->updated(*next_, *packing);
-      for (const TensorInfo& tensor : tensors_->tensors()) ++update_.tensors, update_.bytes += tensor.bytes;
-    } catch (...) {
-      failure_ = std::current_exception();
-    }
-    base_.reset();
-    tensors_.reset();
-  }
-
-  void OnOK() override {
-    try {
-      if (failure_) std::rethrow_exception(failure_);
-      deferred_.Resolve(handle_->swapWeights(Env(), std::move(next_), std::move(head_), restart_, update_));
-    } catch (const std::exception& error) {
-      deferred_.Reject(toJsError(Env(), error).Value());
-    }
-  }
-
  private:
-  Napi::Promise::Deferred deferred_;
+  /// What is read and what it starts from are let go of here, where nobody waits.
+  void work() override {
+    const auto base = std::move(base_);
+    const auto tensors = tensors_ ? std::move(tensors_) : openTensors(path_);
+    const auto packing = packing_.create();
+    next_ = base->updated(*tensors, *packing);
+    if (head_) head_ = head_->updated(*next_, *packing);
+    for (const TensorInfo& tensor : tensors->tensors()) ++update_.tensors, update_.bytes += tensor.bytes;
+  }
+
+  Napi::Value answer() override {
+    return handle_->swapWeights(Env(), std::move(next_), std::move(head_), restart_, update_);
+  }
+
   std::shared_ptr<EngineHandle> handle_;
   std::shared_ptr<Model> base_, next_;
   std::shared_ptr<const HeadWeights> head_;
@@ -70,7 +56,6 @@ class UpdateWorker final : public Napi::AsyncWorker {
   std::unique_ptr<TensorFile> tensors_;
   const bool restart_;
   WeightUpdate update_;
-  std::exception_ptr failure_;
 };
 
 }  // namespace
@@ -85,10 +70,7 @@ Napi::Promise updateWeights(Napi::Env env, std::shared_ptr<EngineHandle> handle,
   } else {
     throw invalidArgument(env, "source must be a path or an array of tensors");
   }
-  auto* worker = new UpdateWorker(env, std::move(handle), std::move(path), std::move(tensors), restart);
-  const Napi::Promise promise = worker->promise();
-  worker->Queue();
-  return promise;
+  return queued(new UpdateWork(env, std::move(handle), std::move(path), std::move(tensors), restart));
 }
 
 }  // namespace foretoken::addon
