@@ -63,12 +63,9 @@ void EngineHandle::abandon(Napi::Env env) {
 
 /// On the engine's thread.
 void EngineHandle::deliver(Outcomes* batch) {
-  for (Message& message : batchMessages_) {
-    if (message.batch != nullptr && message.batch != batch) continue;
-    message.batch = batch;
-    channel_.NonBlockingCall(&message);
-    return;
-  }
+  Message& message = batchMessages_[delivered_++ % batchMessages_.size()];
+  message.batch = batch;
+  channel_.NonBlockingCall(&message);
 }
 
 EngineHandle::Prepared EngineHandle::prepared(Task task) {
@@ -93,15 +90,30 @@ void EngineHandle::receive(Napi::Env env, Napi::Function callback, Outcomes* bat
   if (!engine_) return;
   const Napi::HandleScope scope(env);
   try {
-    ledger_.observe(*batch);
-    const Napi::Object outcomes = toJs(env, *batch);
-    engine_->recycle(batch);
+    const Napi::Object outcomes = taken(env, batch);
     letGoIfIdle(env);
     callback.Call({outcomes});
   } catch (const Napi::Error& error) {
     napi_fatal_exception(env, error.Value());  // as if the callback had been called by the event loop itself
   } catch (const std::exception& error) {
     napi_fatal_exception(env, toJsError(env, error).Value());
+  }
+}
+
+/// What a batch holds; the engine has it back, whatever happens. Where it can't be told, nothing of it is, and the
+/// requests that it is of have failed: none may miss a token and go on.
+Napi::Object EngineHandle::taken(Napi::Env env, Outcomes* batch) {
+  const auto recycle = [this](Outcomes* lent) { engine_->recycle(lent); };
+  const std::unique_ptr<Outcomes, decltype(recycle)> lent(batch, recycle);
+  const auto tell = [&] {
+    ledger_.observe(*batch);
+    return toJs(env, *batch);
+  };
+  try {
+    return tell();
+  } catch (const std::exception& error) {
+    batch->lose(error);
+    return tell();
   }
 }
 

@@ -94,6 +94,7 @@ class EngineHandle final : public OutcomeSink {
   void tellJudged(Napi::Env env, const learn::Judged& judged);
   void tell(Napi::Env env, const Napi::FunctionReference& watcher, const std::string& tenant, std::exception_ptr why);
   void receive(Napi::Env env, Napi::Function callback, Outcomes* batch);
+  Napi::Object taken(Napi::Env env, Outcomes* batch);
   static Prepared prepared(Task task);
   void send(const Prepared& message);
   void post(Task task) { send(prepared(std::move(task))); }
@@ -115,8 +116,9 @@ class EngineHandle final : public OutcomeSink {
   bool held_ = false;  ///< whether channel_ holds the event loop now
   std::vector<Napi::Promise::Deferred> closers_;
   Ledger ledger_;
-  std::array<Message, 4> batchMessages_;
-  TimedBackend* backend_ = nullptr;  ///< of engine_
+  std::array<Message, 4> batchMessages_;  ///< more than there are batches: the one written longest ago is free
+  size_t delivered_ = 0;                  ///< batches, as the engine's thread counts them
+  TimedBackend* backend_ = nullptr;       ///< of engine_
   BackendChoice choice_;
 };
 

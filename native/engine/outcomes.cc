@@ -1,5 +1,10 @@
 #include "engine/outcomes.h"
 
+#include <algorithm>
+#include <utility>
+
+#include "common/error.h"
+
 namespace foretoken {
 
 void Outcomes::clear() {
@@ -27,6 +32,19 @@ void Outcomes::reserve(size_t tokenCount, size_t nodeCount) {
   draftChance.reserve(nodeCount);
   draftOutcome.reserve(nodeCount);
   asks.reserve(tokenCount);
+}
+
+void Outcomes::lose(const std::exception& error) {
+  const auto fail = [&](int32_t sequence) {
+    const auto isIt = [&](const SequenceFailure& failure) { return failure.sequence == sequence; };
+    if (std::none_of(errors.begin(), errors.end(), isIt)) errors.push_back({sequence, errorCode(error), error.what()});
+  };
+  for (const StepRecord& step : steps) fail(step.sequence);
+  for (const RecordedDraft& draft : recorded) fail(draft.sequence);
+  for (const FinishedRecord& record : finished) fail(record.sequence);
+  std::list<SequenceFailure> failures = std::move(errors);
+  clear();
+  errors = std::move(failures);
 }
 
 Outcomes::Mark Outcomes::mark() const {

@@ -2,6 +2,7 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
+#include <exception>
 #include <list>
 #include <string>
 #include <vector>
@@ -95,6 +96,8 @@ struct Outcomes {
   bool empty() const { return rounds.empty() && finished.empty() && errors.empty(); }
   void clear();
   void reserve(size_t tokenCount, size_t nodeCount);
+  /// Nothing of it can be told: all of whom it tells have failed.
+  void lose(const std::exception& error);
 
   /// Runs what tells of a sequence: what there is no memory to tell whole is cut off again.
   template <typename Tell>
