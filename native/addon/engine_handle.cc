@@ -473,17 +473,43 @@ Napi::Promise EngineHandle::adoptHead(Napi::Env env, const std::string& tenant, 
       [](Napi::Env jsEnv, const bool&) { return Napi::Object::New(jsEnv); });
 }
 
+/// Waits for the learner, which other programs may keep from its core for seconds, and lets go of weights, keys and
+/// values. Deletes itself once it is queued.
+class EngineHandle::Closing final : public Napi::AsyncWorker {
+ public:
+  Closing(Napi::Env env, EngineHandle& handle) : Napi::AsyncWorker(env, "foretoken close"), handle_(handle) {}
+
+  void begin() {
+    engine_ = std::move(handle_.engine_), learner_ = std::move(handle_.learner_);
+    Queue();
+  }
+
+  void Execute() override {
+    if (learner_) learner_->stop();
+    engine_.reset();
+    learner_.reset();
+  }
+
+  void OnOK() override { handle_.closed(Env()); }
+
+ private:
+  EngineHandle& handle_;
+  std::unique_ptr<learn::Learner> learner_;  ///< outlives the engine
+  std::unique_ptr<Engine> engine_;
+};
+
 /// Every call gets a promise; the first one closes.
 Napi::Promise EngineHandle::close(Napi::Env env) {
   auto deferred = Napi::Promise::Deferred::New(env);
-  if (!engine_) {
+  if (isClosed_) {
     deferred.Resolve(env.Undefined());
     return deferred.Promise();
   }
+  closers_.reserve(closers_.size() + 1);
   if (!closing_) {
-    const auto closed = prepared([this](Napi::Env jsEnv) { finishClosing(jsEnv); });
-    closers_.reserve(1);
-    engine_->close([this, closed] { send(closed); });
+    const auto work = std::make_shared<std::unique_ptr<Closing>>(std::make_unique<Closing>(env, *this));
+    const auto done = prepared([work](Napi::Env) { work->release()->begin(); });
+    engine_->close([this, done] { send(done); });
     closing_ = true;
     ++promises_;
     hold(env);
@@ -492,14 +518,16 @@ Napi::Promise EngineHandle::close(Napi::Env env) {
   return deferred.Promise();
 }
 
-void EngineHandle::finishClosing(Napi::Env env) {
-  const Napi::HandleScope scope(env);
-  if (learner_) learner_->stop();
-  engine_.reset();
-  learner_.reset();
+/// Nothing is left to wait for.
+void EngineHandle::closed(Napi::Env env) {
+  isClosed_ = true;
   onJudged_.Reset(), onStopped_.Reset(), onCpu_.Reset();
   hook_->Remove(env);
-  for (const auto& closer : closers_) closer.Resolve(env.Undefined());
+  try {
+    for (const auto& closer : closers_) closer.Resolve(env.Undefined());
+  } catch (const Napi::Error&) {
+    // The environment is ending: nobody is left to be answered.
+  }
   closers_.clear();
   channel_.Release();  // the last use: the handle may go with it
 }

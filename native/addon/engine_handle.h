@@ -8,6 +8,8 @@
 //   to tell, need no memory to give one.
 // - When the environment ends (worker thread or process), a clean-up hook stops the engine's thread before the
 //   thread-safe function goes; nothing is called afterwards.
+// - What closing has to wait for, it waits for on a thread of the pool. An environment that ends meanwhile waits for
+//   that work before its hooks run.
 #pragma once
 #include <napi.h>
 
@@ -76,6 +78,7 @@ class EngineHandle final : public OutcomeSink {
   Napi::Promise close(Napi::Env env);
 
  private:
+  class Closing;
   using Task = std::function<void(Napi::Env)>;
   /// What travels through the thread-safe function: a batch, or something to do on the JavaScript thread.
   struct Message {
@@ -103,7 +106,7 @@ class EngineHandle final : public OutcomeSink {
                        std::function<Napi::Object(Napi::Env, const T&)> convert);
   void hold(Napi::Env env);
   void letGoIfIdle(Napi::Env env);
-  void finishClosing(Napi::Env env);
+  void closed(Napi::Env env);
   void teardown();
 
   Channel channel_;
@@ -111,7 +114,7 @@ class EngineHandle final : public OutcomeSink {
   std::unique_ptr<learn::Learner> learner_;  ///< outlives the engine, which hands it texts
   std::unique_ptr<Engine> engine_;
   Napi::FunctionReference onJudged_, onStopped_, onCpu_;
-  bool closing_ = false;
+  bool closing_ = false, isClosed_ = false;
   int promises_ = 0;   ///< pending
   bool held_ = false;  ///< whether channel_ holds the event loop now
   std::vector<Napi::Promise::Deferred> closers_;

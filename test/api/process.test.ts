@@ -14,13 +14,14 @@ interface Ended {
   stderr: string;
 }
 
-/** Runs a script in a Node process of its own, with `Engine` and the tiny model's place given. */
-function start(script: string, flags: string[] = []) {
-  const preamble = `
+const preamble = `
     const { Engine } = require(${JSON.stringify(join(packageRoot(), 'dist', 'index.js'))});
     const path = ${JSON.stringify(model.path)};
     const options = { cacheFolder: ${JSON.stringify(model.cache)}, threads: 1, contextLength: 256 };
     const prompts = ${JSON.stringify(prompts)};`;
+
+/** Runs a script in a Node process of its own, with `Engine` and the tiny model's place given. */
+function start(script: string, flags: string[] = []) {
   const child = spawn(process.execPath, [...flags, '-e', `${preamble}\n${script}`]);
   let stdout = '';
   let stderr = '';
@@ -79,6 +80,42 @@ test('process.exit in the middle of decoding ends at once and cleanly', async ()
     })();`;
   const { status, stderr } = await start(script).ended;
   expect({ status, stderr }).toEqual({ status: 7, stderr: '' });
+});
+
+test('a worker that is ended while it loads, decodes or closes takes nothing else down', async () => {
+  const body = `
+    const { parentPort } = require('node:worker_threads');
+    (async () => {
+      for (;;) {
+        parentPort.postMessage('loads');
+        const engine = await Engine.load(path, options);
+        const answers = prompts.map((prompt) => engine.generate(prompt, { maxTokens: 100, ignoreEos: true }));
+        parentPort.postMessage('decodes');
+        await Promise.all(answers);
+        const closed = engine.close();
+        await new Promise((resolve) => setImmediate(resolve));
+        parentPort.postMessage('closes');
+        await closed;
+      }
+    })();`;
+  const script = `
+    const { Worker } = require('node:worker_threads');
+    const { setTimeout: sleep } = require('node:timers/promises');
+    (async () => {
+      for (let i = 0; i < 6; ++i)
+        for (const stage of ['loads', 'decodes', 'closes']) {
+          const worker = new Worker(${JSON.stringify(preamble + body)}, { eval: true });
+          await new Promise((resolve) => worker.on('message', (reached) => reached === stage && resolve()));
+          await sleep(i);
+          await worker.terminate();
+        }
+      const engine = await Engine.load(path, options);
+      const { tokens } = await engine.generate(prompts[0], { maxTokens: 10, ignoreEos: true });
+      await engine.close();
+      console.log(tokens.length);
+    })();`;
+  const { status, stdout, stderr } = await start(script).ended;
+  expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: '10\n', stderr: '' });
 });
 
 test('a process killed while it loads or decodes leaves no cache that another one trips over', async () => {
