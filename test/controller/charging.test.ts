@@ -76,9 +76,9 @@ const failing: Sequence = { tenant: 'a', kind: 'greedy', isRight: false };
 const right: Sequence = { tenant: 'b', kind: 'greedy', isRight: true };
 const dear = 0.2 * passSeconds[0];
 
-/** Eight sequences at once, and what drafting takes so that it is dear among them: alone a seventeenth of a pass. */
+/** Eight sequences at once, and what drafting takes so that it is dear among them: alone a thirty-fourth of a pass. */
 const load = Array.from({ length: 8 }, () => failing);
-const fewDear = (0.28 * passSeconds[7]) / 8;
+const fewDear = (0.14 * passSeconds[7]) / 8;
 
 /** Rounds that a tenant whose drafts fail is left alone after so many rounds that it has shared with one whose drafts are right. */
 function restAfter(shared: number): number {
