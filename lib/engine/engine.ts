@@ -309,15 +309,15 @@ export class Engine {
     const learner = group === undefined && tenant === undefined ? undefined : learnerOf(tenant ?? '', group);
     if (session !== undefined) return callNative(() => this.#native.forget({ tenant: learner, session }));
     const kept: Promise<void>[] = [];
-    const groups = tenant !== undefined && group === undefined ? this.#groups.of(tenant) : [];
-    for (const each of [learner, ...groups]) {
+    const whole = group === undefined ? tenant : undefined;
+    for (const each of [learner, ...(whole === undefined ? [] : this.#groups.of(whole))]) {
       callNative(() => this.#native.forget({ tenant: each }));
       this.#loop.disown(each);
       this.#controller?.forget(each);
       if (this.#learning) kept.push(this.#learning.forget(each));
       this.#groups.forget(each);
     }
-    if (group === undefined && tenant !== undefined && !this.#learning?.keeps) kept.push(this.#store.forget(tenant));
+    if (whole !== undefined && !this.#learning?.keeps) kept.push(this.#store.forget(whole));
     await Promise.all(kept);
   }
 
@@ -364,13 +364,11 @@ export class Engine {
       throw new ForetokenError('UPDATE_RUNNING', 'Weights are being updated; await that update first.');
     const begin = performance.now();
     try {
-      this.#updating = this.#native.updateWeights(checked.source, checked.inFlight);
+      this.#updating = callNative(() => this.#native.updateWeights(checked.source, checked.inFlight));
       this.#learning?.weightsWillMove();
       const update = await this.#updating;
       this.#learning?.weightsMoved();
       return { ...update, seconds: (performance.now() - begin) / 1000 };
-    } catch (error) {
-      throw ForetokenError.from(error);
     } finally {
       this.#updating = undefined;
     }

@@ -77,8 +77,9 @@ export class Session {
     if (this.#closed) throw new ForetokenError('SESSION_CLOSED', 'The session is closed.');
     if (this.#busy) throw new ForetokenError('SESSION_BUSY', 'The session is answering; wait for that answer first.');
     const said: ChatMessage = { role: 'user', content: text };
-    new OptionReader(options, 'options of a turn');
-    const all = { ...this.#defaults, ...given(options), session: this.id };
+    // What a turn leaves out is the session's.
+    const given = new OptionReader(options, 'options of a turn').given();
+    const all = { ...this.#defaults, ...given, session: this.id };
     const stream = this.#engine.chatStream([...this.#messages, said], all);
     this.#busy = true;
     stream.ended.then(
@@ -98,9 +99,4 @@ export class Session {
     const { tenant = 'default', group } = this.#defaults;
     void this.#engine.forget({ tenant, group: group || undefined, session: this.id }).catch(() => undefined);
   }
-}
-
-/** Options that say something: the others are the session's. */
-function given(options: TurnOptions = {}): TurnOptions {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
 }

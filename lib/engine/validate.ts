@@ -37,6 +37,11 @@ export class OptionReader {
     return this.#options[name];
   }
 
+  /** Options that say something: for who hands them on. */
+  given(): Record<string, unknown> {
+    return Object.fromEntries(Object.entries(this.#options).filter(([, value]) => value !== undefined));
+  }
+
   integer(name: string, fallback: number, min: number, max = Number.MAX_SAFE_INTEGER): number {
     const value = this.raw(name);
     if (value === undefined) return fallback;

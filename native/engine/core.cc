@@ -241,9 +241,12 @@ bool EngineCore::step() {
 
 /// Sequences that want the processor: not those that wait for their readers.
 int EngineCore::busy() const {
-  const auto runs = [&](const Sequence* s) { return !tooFarAhead(*s); };
-  return static_cast<int>(std::count_if(active_.begin(), active_.end(), runs) +
-                          std::count_if(waiting_.begin(), waiting_.end(), runs));
+  const auto isPaused = [&](const Sequence* s) { return tooFarAhead(*s); };
+  // Places are given oldest first: behind one that has not begun none has, however many wait.
+  const auto begun = std::find_if(waiting_.begin(), waiting_.end(), [](const Sequence* s) { return !s->hasBegun(); });
+  const auto paused =
+      std::count_if(active_.begin(), active_.end(), isPaused) + std::count_if(waiting_.begin(), begun, isPaused);
+  return static_cast<int>(active_.size() + waiting_.size() - paused);
 }
 
 EngineCounters EngineCore::counters() const {

@@ -48,12 +48,9 @@ class HeadReader {
   /// A size, of which none comes near a million.
   int64_t size(const std::string& key) const {
     constexpr int64_t kMost = 1 << 20;
-    const std::string& value = text(key);
-    int64_t out = 0;
-    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), out);
-    if (error != std::errc() || end != value.data() + value.size() || out < 1 || out > kMost)
-      refuse("'" + key + "' is '" + value + "'");
-    return out;
+    const auto out = wholeNumber(text(key), 1, kMost);
+    if (!out) refuse("'" + key + "' is '" + text(key) + "'");
+    return *out;
   }
   double number(const std::string& key) const {
     std::istringstream stream(text(key));
@@ -176,6 +173,13 @@ std::map<std::string, std::string> metadataOf(const BlockHeadShape& shape, const
 }
 
 }  // namespace
+
+std::optional<int64_t> wholeNumber(std::string_view text, int64_t least, int64_t most) {
+  int64_t out = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
+  if (error != std::errc() || end != text.data() + text.size() || out < least || out > most) return std::nullopt;
+  return out;
+}
 
 std::string exactText(double value) {
   char text[32];

@@ -1,6 +1,8 @@
 // Trained heads as safetensors files, bound to the target that they were trained for.
 #pragma once
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "quant/format.h"
@@ -32,6 +34,8 @@ LoadedHead loadHead(const std::string& path, const HeadBinding& expected);
 
 /// A number as metadata, without loss.
 std::string exactText(double value);
+/// The whole number that a text says, from `least` to `most`; none where it says anything else.
+std::optional<int64_t> wholeNumber(std::string_view text, int64_t least, int64_t most);
 
 /// Throws HEAD_NOT_FINITE, naming the tensor, where a weight is NaN or infinite.
 void requireFinite(const Parameters&, const float* weights, const std::string& what);

@@ -1,7 +1,6 @@
 #include "train/trainer.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <cstring>
 #include <numeric>
@@ -188,11 +187,9 @@ void Trainer::loadCheckpoint(const std::string& path, const HeadBinding& binding
   if (!weights || weights->bytes != weights_.size() * sizeof(float)) refuse("weights");
   if (!moments || moments->bytes != into.size() * sizeof(float)) refuse("moments");
   const auto countOf = [&](const std::string& key, int64_t most) {
-    const std::string text = value(key);
-    int64_t count = -1;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
-    if (error != std::errc() || end != text.data() + text.size() || count < 0 || count > most) refuse("steps");
-    return count;
+    const auto count = wholeNumber(value(key), 0, most);
+    if (!count) refuse("steps");
+    return *count;
   };
   const int64_t step = countOf("step", steps()), optimiserSteps = countOf("optimiser_steps", step);
   std::memcpy(weights_.data(), weights->data, weights->bytes);
