@@ -125,7 +125,7 @@ export function checkLoadOptions(options: LoadOptions | undefined): CheckedLoadO
     native: {
       weights: read.oneOf('weights', 'auto', weightFormats),
       backend: read.oneOf('backend', 'cpu', ['cpu', 'cuda'] as const),
-      threads: read.integer('threads', 0, 1, 1024),
+      threads: read.integer('threads', 0, 1, 256),
       isa: read.string('isa', ''),
       contextLength: read.integer('contextLength', 0, 16, 1 << 24),
       maxSequences: read.integer('maxSequences', 8, 1, 64),

@@ -24,7 +24,7 @@ const CpuTensor& own(const Tensor& t) { return static_cast<const CpuTensor&>(t);
 int threadsFor(const CpuOptions& options) {
   constexpr int kMost = 256;
   if (options.threads < 0 || options.threads > kMost)
-    throw Error("BAD_OPTION", "threads must be between 0 (physical cores) and 256");
+    throw Error("INVALID_OPTION", "threads must be between 0 (physical cores) and 256");
   return options.threads ? options.threads : defaultThreads();
 }
 

@@ -35,14 +35,14 @@ std::string joined(const std::vector<int>& numbers) {
 /// Metadata and tensors of a file, with complaints that name it.
 class HeadReader {
  public:
-  explicit HeadReader(const std::string& path) : path_(path), file_(SafetensorsFile::open(path)) {}
+  HeadReader(const SafetensorsFile& file, const std::string& path) : path_(path), file_(file) {}
 
   [[noreturn]] void refuse(const std::string& why) const {
     throw Error("HEAD_INVALID", path_ + " is not a usable draft head: " + why);
   }
   const std::string& text(const std::string& key) const {
-    const auto found = file_->metadata().find(key);
-    if (found == file_->metadata().end()) refuse("its metadata lacks '" + key + "'");
+    const auto found = file_.metadata().find(key);
+    if (found == file_.metadata().end()) refuse("its metadata lacks '" + key + "'");
     return found->second;
   }
   /// A size, of which none comes near a million.
@@ -90,12 +90,12 @@ class HeadReader {
     for (int64_t i = 0; i < p.size(); ++i) out[i] *= scale[i / p.columns];
     requireFinite(p.name, p.size(), out);
   }
-  bool has(const std::string& name) const { return file_->find(name) != nullptr; }
+  bool has(const std::string& name) const { return file_.find(name) != nullptr; }
   int64_t elements(const std::string& name) const { return tensor(name).elements(); }
 
  private:
   const TensorInfo& tensor(const std::string& name) const {
-    const TensorInfo* found = file_->find(name);
+    const TensorInfo* found = file_.find(name);
     if (!found) refuse("it lacks " + name);
     return *found;
   }
@@ -104,8 +104,8 @@ class HeadReader {
       refuse(name + " holds a value that is not finite");
   }
 
-  std::string path_;
-  std::unique_ptr<SafetensorsFile> file_;
+  const std::string& path_;
+  const SafetensorsFile& file_;
 };
 
 BlockHeadShape readShape(const HeadReader& file, size_t fused) {
@@ -244,7 +244,11 @@ OutputDelta readDelta(const HeadReader& file, const BlockHeadShape& shape) {
 }  // namespace
 
 LoadedHead loadHead(const std::string& path, const HeadBinding& expected) {
-  const HeadReader file(path);
+  return readHead(*SafetensorsFile::open(path), path, expected);
+}
+
+LoadedHead readHead(const SafetensorsFile& from, const std::string& path, const HeadBinding& expected) {
+  const HeadReader file(from, path);
   if (file.text("format") != kFormat) file.refuse("it is no '" + kFormat + "' file");
   LoadedHead loaded;
   loaded.binding = {file.text("model"), file.text("tokenizer"), file.numbers("fused_layers")};

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "format/safetensors.h"
 #include "quant/format.h"
 #include "train/block_head.h"
 
@@ -31,6 +32,8 @@ void saveHead(const std::string& path, const BlockHead&, const HeadNumbers&, con
 /// Throws HEAD_INVALID where the file is no head, lacks something or holds NaN or infinity, HEAD_MISMATCH where it
 /// belongs to another target (an empty tokenizer hash or list of layers matches any), and what reading files throws.
 LoadedHead loadHead(const std::string& path, const HeadBinding& expected);
+/// The same of a file that is open; `path` is what errors call it.
+LoadedHead readHead(const SafetensorsFile&, const std::string& path, const HeadBinding& expected);
 
 /// A number as metadata, without loss.
 std::string exactText(double value);

@@ -1,6 +1,6 @@
 // Writes the seeds of the reader targets: small valid files that between them use every field of their formats.
 //
-//   node test/fuzz/make_seeds.js        (over)writes test/fuzz/corpus/{gguf,safetensors,json}/
+//   node test/fuzz/make_seeds.js        (over)writes test/fuzz/corpus/{gguf,safetensors,json,head}/
 'use strict';
 
 const fs = require('node:fs');
@@ -68,6 +68,76 @@ function safetensors(header, dataBytes) {
   return Buffer.concat([u64(text.length), text, Buffer.alloc(dataBytes, 0x3c)]);
 }
 
+/** The tensors of a draft head: 16 wide, of 16 tokens, with blocks of two. */
+const headShapes = {
+  'feature_norms.0.weight': [16],
+  'feature_norms.1.weight': [16],
+  'fc.weight': [16, 32],
+  'context_norm.weight': [16],
+  'token_norm.weight': [16],
+  'join.weight': [16, 32],
+  mask: [1, 16],
+  'inject.weight': [16, 16],
+  'layers.0.attention_norm.weight': [16],
+  'layers.0.attention.q.weight': [16, 16],
+  'layers.0.attention.k.weight': [16, 16],
+  'layers.0.attention.v.weight': [16, 16],
+  'layers.0.attention.o.weight': [16, 16],
+  'layers.0.mlp_norm.weight': [16],
+  'layers.0.mlp.gate.weight': [16, 16],
+  'layers.0.mlp.up.weight': [16, 16],
+  'layers.0.mlp.down.weight': [16, 16],
+  'output_norm.weight': [16],
+  'before.weight': [17, 2],
+  after: [16, 2],
+};
+
+const headMetadata = {
+  format: 'foretoken block head 1',
+  model: 'target',
+  tokenizer: 'tokenizer',
+  fused_layers: '1,2',
+  width: '16',
+  layers: '1',
+  inner: '16',
+  query_heads: '1',
+  key_heads: '1',
+  head_width: '16',
+  rank: '2',
+  slots: '2',
+  positions: '8',
+  epsilon: '1e-05',
+  rotary_base: '10000',
+};
+
+/** Matrices in `dtype`, in fp8 with a scale for each row; `whole`: lists of whole numbers by name. */
+function head(dtype, whole) {
+  const header = { __metadata__: headMetadata };
+  const data = [];
+  let at = 0;
+  const add = (name, type, shape, bytes) => {
+    header[name] = { dtype: type, shape, data_offsets: [at, at + bytes.length] };
+    at += bytes.length;
+    data.push(bytes);
+  };
+  for (const [name, shape] of Object.entries(headShapes)) {
+    const isCodes = dtype === 'F8_E4M3' && shape.length === 2;
+    const size = shape.reduce((a, b) => a * b);
+    add(name, isCodes ? dtype : 'BF16', shape, Buffer.alloc(isCodes ? size : 2 * size, 0x3c));
+    if (isCodes) add(`${name}.scale`, 'F32', [shape[0]], Buffer.concat(Array(shape[0]).fill(f32(0.5))));
+  }
+  for (const [name, numbers] of Object.entries(whole))
+    add(name, 'F32', [numbers.length], Buffer.concat(numbers.map(f32)));
+  if (whole.output_delta_places) {
+    const shape = [whole.output_delta_places.length, 16];
+    add('output_delta', 'F32', shape, Buffer.alloc(4 * shape[0] * shape[1], 0x3c));
+  }
+  const text = Buffer.from(JSON.stringify(header));
+  return Buffer.concat([u64(text.length), text, ...data]);
+}
+
+const draftIds = Array.from({ length: 16 }, (_, i) => 2 * i);
+
 const oneOfEach = tensorTypes.map(([type, elements, bytes]) => [type, [elements, 2], bytes * 2]);
 
 const seeds = {
@@ -87,6 +157,10 @@ const seeds = {
       32,
     ),
     'empty.safetensors': safetensors({ none: { dtype: 'F32', shape: [0, 4], data_offsets: [0, 0] } }, 0),
+  },
+  head: {
+    'bf16.safetensors': head('BF16', { draft_ids: draftIds }),
+    'fp8.safetensors': head('F8_E4M3', { draft_ids: draftIds, output_delta_places: [3, 15] }),
   },
   json: {
     'values.json': Buffer.from(

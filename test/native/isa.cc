@@ -27,8 +27,8 @@ void testSelection() {
 }
 
 void testBackendOptions() {
-  CHECK(codeOf([] { createCpuBackend({-1, ""}); }) == "BAD_OPTION");
-  CHECK(codeOf([] { createCpuBackend({1000, ""}); }) == "BAD_OPTION");
+  CHECK(codeOf([] { createCpuBackend({-1, ""}); }) == "INVALID_OPTION");
+  CHECK(codeOf([] { createCpuBackend({1000, ""}); }) == "INVALID_OPTION");
   CHECK(codeOf([] { createCpuBackend({1, "sse9"}); }) == "ISA_UNAVAILABLE");
   const auto backend = createCpuBackend({2, ""});
   CHECK(backend->packedBytes(Format::nvfp4, 960, 576) == 64 + 60 * 18 * 288);
