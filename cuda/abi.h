@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FORETOKEN_CUDA_ABI_VERSION 6
+#define FORETOKEN_CUDA_ABI_VERSION 7
 
 #ifdef __cplusplus
 extern "C" {

@@ -54,6 +54,13 @@ struct Rope {
   bool interleaved;
 };
 
+/// What heads become before attention takes them; null = they stay as they are.
+struct HeadRules {
+  const float *queryBias = nullptr, *keyBias = nullptr, *valueBias = nullptr;  ///< [heads of a kind * headDim], added
+  const float *queryNorm = nullptr, *keyNorm = nullptr;  ///< [headDim]: each head then becomes its RMSNorm with `eps`
+  float eps = 0;
+};
+
 /// What keys and values are kept in. fp8: e4m3, with a power of two for each position, head and of K and V.
 enum class KvFormat : uint8_t { bf16, fp8 };
 
@@ -184,6 +191,8 @@ class Backend {
                       Epilogue) = 0;
   /// The head: out[i] = W · norm(in[logitRow[i]]) for i < pass.logitRows.
   virtual void logits(const Pass&, const Matrix& w, const Tensor& in, const float* norm, float eps, Tensor& out) = 0;
+  /// qkv as in `attention`, which takes what this leaves.
+  virtual void adjustHeads(const Pass&, int heads, const HeadRules&, Tensor& qkv) = 0;
   /// qkv [rows][(heads + 2 kvHeads) * headDim]: rotates q and k, writes k and v to the KV slots of `layer`, then
   /// out [rows][heads * headDim] = softmax(q kᵀ / sqrt(headDim)) v over the row's positions in logical order.
   virtual void attention(const Pass&, int layer, int heads, const Rope&, Tensor& qkv, Tensor& out) = 0;

@@ -385,6 +385,16 @@ void CudaBackend::logits(const Pass& pass, const Matrix& w, const Tensor& in, co
   multiply(w, in, norm, eps, true, stepped(pass.logitRows), out, Finish::store);
 }
 
+void CudaBackend::adjustHeads(const Pass& pass, int heads, const HeadRules& rules, Tensor& qkv) {
+  begin(pass);
+  const int dim = kv_.headDim;
+  const auto copied = [&](const float* values, int count) { return values ? onDevice(values, count) : nullptr; };
+  note(HeadsOp{{passWords(), own(qkv).data(), heads, kv_.kvHeads, dim, copied(rules.queryBias, heads * dim),
+                copied(rules.keyBias, kv_.kvHeads * dim), copied(rules.valueBias, kv_.kvHeads * dim),
+                copied(rules.queryNorm, dim), copied(rules.keyNorm, dim), rules.eps},
+               stepped(pass.rows)});
+}
+
 template <class Codec>
 void CudaBackend::append(const Pass& pass, int layerIndex, int heads, const Rope& rope, const float* in) {
   turn(pass, rope);

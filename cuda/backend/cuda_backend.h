@@ -48,6 +48,7 @@ class CudaBackend final : public Backend {
   void linear(const Pass&, const Matrix&, const Tensor& in, const float* norm, float eps, Tensor& out,
               Epilogue) override;
   void logits(const Pass&, const Matrix&, const Tensor& in, const float* norm, float eps, Tensor& out) override;
+  void adjustHeads(const Pass&, int heads, const HeadRules&, Tensor& qkv) override;
   void attention(const Pass&, int layer, int heads, const Rope&, Tensor& qkv, Tensor& out) override;
   void project(const Pass&, const Tensor& in, const KeyProjection&) override;
   void keep(const Pass&, const Tensor& in, int32_t offset) override;

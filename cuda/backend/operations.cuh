@@ -5,6 +5,7 @@
 #include "cuda/gemm/skinny.h"
 #include "cuda/recall/project.cuh"
 #include "cuda/step/embed.cuh"
+#include "cuda/step/heads.cuh"
 #include "cuda/step/norm.cuh"
 #include "cuda/step/rows.cuh"
 
@@ -93,6 +94,16 @@ struct ProjectOp {
   bool operator==(const ProjectOp&) const = default;
   cudaError_t operator()(cudaStream_t stream) const {
     return launch(project, dim3(rows), dim3(kProjectThreads), 0, stream, args);
+  }
+};
+
+struct HeadsOp {
+  HeadsArgs args;
+  int rows;
+  bool operator==(const HeadsOp&) const = default;
+  cudaError_t operator()(cudaStream_t stream) const {
+    const dim3 grid(rows, ceilDiv(args.heads + 2 * args.kvHeads, kHeadWarps));
+    return launch(adjustHeads, grid, dim3(kHeadWarps * kWarp), 0, stream, args);
   }
 };
 

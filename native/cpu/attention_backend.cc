@@ -14,6 +14,8 @@ namespace {
 
 /// Slots worth spreading over threads when copied.
 constexpr size_t kSerialCopies = 2;
+/// Heads whose adjusting is shorter than waking the other threads.
+constexpr int64_t kSerialHeads = 128;
 
 }  // namespace
 
@@ -40,6 +42,28 @@ void CpuBackend::copySlots(std::span<const int32_t> from, std::span<const int32_
 }
 
 uint8_t* CpuBackend::side(int32_t slot) { return attention_->pool->side(slot); }
+
+void CpuBackend::adjustHeads(const Pass& pass, int heads, const HeadRules& rules, Tensor& qkv) {
+  const KvShape& shape = attention_->pool->shape();
+  const int dim = shape.headDim, keys = heads + shape.kvHeads, all = keys + shape.kvHeads;
+  const Kernels& own = kernels(isa_);
+  const auto share = [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const auto head = static_cast<int>(i % all);
+      const bool isQuery = head < heads, isKey = !isQuery && head < keys;
+      const float* const bias = isQuery ? rules.queryBias : isKey ? rules.keyBias : rules.valueBias;
+      const int first = isQuery ? 0 : isKey ? heads : keys;
+      own.adjustHead(static_cast<CpuTensor&>(qkv).data() + i * dim, dim, bias ? bias + (head - first) * dim : nullptr,
+                     isQuery ? rules.queryNorm
+                     : isKey ? rules.keyNorm
+                             : nullptr,
+                     rules.eps);
+    }
+  };
+  const int64_t count = static_cast<int64_t>(pass.rows) * all;
+  if (count <= kSerialHeads) return share(0, count);
+  threads_.run(count, [&](int64_t begin, int64_t end, int) { share(begin, end); });
+}
 
 void CpuBackend::attention(const Pass& pass, int layer, int heads, const Rope& rope, Tensor& qkv, Tensor& out) {
   attention_->attention->run(pass, *attention_->pool, layer, heads, rope, static_cast<CpuTensor&>(qkv).data(),

@@ -53,6 +53,7 @@ class CpuBackend final : public Backend {
   void allocateKv(const KvShape&) override;
   void copySlots(std::span<const int32_t> from, std::span<const int32_t> to) override;
   uint8_t* side(int32_t slot) override;
+  void adjustHeads(const Pass&, int heads, const HeadRules&, Tensor& qkv) override;
   void attention(const Pass&, int layer, int heads, const Rope&, Tensor& qkv, Tensor& out) override;
   void project(const Pass&, const Tensor& in, const KeyProjection&) override;
   void keep(const Pass&, const Tensor& in, int32_t offset) override;

@@ -5,6 +5,7 @@
 // to Vector::kTile input rows.
 #pragma once
 #include "cpu/epilogue-inl.h"
+#include "cpu/heads-inl.h"
 #include "cpu/kernels.h"
 #include "cpu/prepare-inl.h"
 #include "cpu/tiles-inl.h"

@@ -182,7 +182,7 @@ int64_t peakBf16(int64_t rounds) {
 
 const Kernels& avx2Kernels() {
   static constexpr Kernels table{preparedBytes, prepare<Avx2>, scratchBytes, multiply<Avx2>,
-                                 readAll,       peakInt8,      peakBf16};
+                                 adjustHead,    readAll,       peakInt8,     peakBf16};
   return table;
 }
 

@@ -311,7 +311,7 @@ int64_t peakBf16(int64_t rounds) {
 
 const Kernels& avx512Kernels() {
   static constexpr Kernels table{preparedBytes, prepare<Avx512>, scratchBytes, multiply<Avx512>,
-                                 readAll,       peakInt8,        peakBf16};
+                                 adjustHead,    readAll,         peakInt8,     peakBf16};
   return table;
 }
 

@@ -165,7 +165,7 @@ int64_t peakBf16(int64_t rounds) {
 
 const Kernels& portableKernels() {
   static constexpr Kernels table{preparedBytes, prepare<Portable>, scratchBytes, multiply<Portable>,
-                                 readAll,       peakInt8,          peakBf16};
+                                 adjustHead,    readAll,           peakInt8,     peakBf16};
   return table;
 }
 

@@ -44,6 +44,8 @@ struct Kernels {
   size_t (*scratchBytes)(int rows);
   /// Computes output rows of panels [first, last) for all prepared rows.
   void (*multiply)(const Product&, int64_t first, int64_t last, uint8_t* scratch);
+  /// Adds a bias to a head, then normalises it; either may be null.
+  void (*adjustHead)(float* head, int headDim, const float* bias, const float* norm, float eps);
 
   /// Reads all bytes (a multiple of 512, 64-byte aligned) at full speed; returns something that depends on them.
   uint64_t (*readAll)(const uint8_t* data, size_t bytes);

@@ -63,6 +63,9 @@ class TimedBackend : public Backend {
   void logits(const Pass& pass, const Matrix& w, const Tensor& in, const float* norm, float eps, Tensor& out) override {
     timed("head", &w, [&] { inner_->logits(pass, w, in, norm, eps, out); });
   }
+  void adjustHeads(const Pass& pass, int heads, const HeadRules& rules, Tensor& qkv) override {
+    timed("adjust heads", nullptr, [&] { inner_->adjustHeads(pass, heads, rules, qkv); });
+  }
   void attention(const Pass& pass, int layer, int heads, const Rope& rope, Tensor& qkv, Tensor& out) override {
     timed("attention", nullptr, [&] { inner_->attention(pass, layer, heads, rope, qkv, out); });
   }

@@ -23,11 +23,12 @@ struct Architecture {
   std::unique_ptr<Model> (*create)(const ModelConfig&, Weights, Backend&, const ModelOptions&);
 };
 
-extern const Architecture kLlama;
+extern const Architecture kLlama, kMistral, kQwen2, kQwen3;
 
 Naming namingOf(const ModelSource&);
-/// The naming under which the first tensor of an update has a place; Hugging Face's if there is none.
-Naming namingOf(const TensorFile& update, const Architecture&, const ModelConfig&);
+/// The naming under which the first tensor of an update has a place; Hugging Face's if there is none. `ofGguf`: what
+/// the architecture needs by GGUF's names.
+Naming namingOf(const TensorFile& update, const WeightNeeds& ofGguf);
 
 /// Throws UNSUPPORTED_ARCHITECTURE.
 const Architecture& architectureOf(const ModelSource&);

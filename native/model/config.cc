@@ -185,7 +185,6 @@ double readGgufScaling(const GgufKeys& keys) {
 
 void readGgufRope(const GgufKeys& keys, ModelConfig& config) {
   const GgufFile& file = keys.file();
-  config.ropeInterleaved = true;
   config.ropeFrequency = ropeFrequencies(positive(keys.number("rope.freq_base", 10000.0), 1e12), config.headDim);
   const double scaling = readGgufScaling(keys);
   for (float& f : config.ropeFrequency) f = static_cast<float>(f / scaling);
@@ -217,7 +216,6 @@ Llama3Scaling readLlama3(const JsonKeys& keys) {
 
 /// transformers 5 keeps everything in `rope_parameters`; before, the base was `rope_theta` and the rest `rope_scaling`.
 void readJsonRope(const JsonKeys& keys, ModelConfig& config) {
-  config.ropeInterleaved = false;
   const Json* scaling = keys.find("rope_parameters");
   if (!scaling) scaling = keys.find("rope_scaling");
   const JsonKeys rope(scaling ? *scaling : keys.object(), keys.file());
@@ -280,6 +278,13 @@ ModelConfig readJsonConfig(const JsonDocument& document) {
   if (keys.find("quantization_config")) unsupported("a checkpoint quantised by another library", document.file());
   readJsonRope(keys, config);
   return config;
+}
+
+void refuseWindow(const JsonDocument& document, const ModelConfig& config) {
+  const JsonKeys keys(document.root(), document.file());
+  const auto window = keys.integer("sliding_window", config.contextLength);
+  if (window.value < config.contextLength)
+    unsupported("attention to the last " + std::to_string(window.value) + " positions alone", document.file());
 }
 
 }  // namespace foretoken

@@ -12,6 +12,8 @@ namespace foretoken {
 /// (experts, a kind of rotary scaling, rotation of a part of the head).
 ModelConfig readGgufConfig(const GgufFile& file, const std::string& prefix);
 ModelConfig readJsonConfig(const JsonDocument& config);
+/// Throws UNSUPPORTED_ARCHITECTURE where attention is to a window of positions that is smaller than the context.
+void refuseWindow(const JsonDocument&, const ModelConfig&);
 
 /// Rotary frequencies theta^(-2 i / headDim) for i < headDim / 2.
 std::vector<float> ropeFrequencies(double theta, int headDim);

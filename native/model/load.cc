@@ -7,7 +7,7 @@
 namespace foretoken {
 namespace {
 
-constexpr std::array<const Architecture*, 1> kArchitectures = {&kLlama};
+constexpr std::array kArchitectures = {&kLlama, &kMistral, &kQwen2, &kQwen3};
 
 }  // namespace
 
@@ -24,14 +24,13 @@ const Architecture& architectureOf(const ModelSource& source) {
 
 Naming namingOf(const ModelSource& source) { return source.gguf ? Naming::gguf : Naming::huggingFace; }
 
-Naming namingOf(const TensorFile& update, const Architecture& architecture, const ModelConfig& config) {
-  const WeightNeeds needs = architecture.needs(config, Naming::gguf);
+Naming namingOf(const TensorFile& update, const WeightNeeds& ofGguf) {
   if (update.tensors().empty()) throw Error("NO_TENSORS", "the update has no tensors");
   const std::string& first = update.tensors().front().name;
   const auto isFirst = [&](const std::string& name) { return name == first; };
-  bool found = std::any_of(needs.ignored.begin(), needs.ignored.end(), isFirst);
-  for (const VectorNeed& need : needs.vectors) found |= isFirst(need.source);
-  for (const MatrixNeed& need : needs.matrices)
+  bool found = std::any_of(ofGguf.ignored.begin(), ofGguf.ignored.end(), isFirst);
+  for (const VectorNeed& need : ofGguf.vectors) found |= isFirst(need.source);
+  for (const MatrixNeed& need : ofGguf.matrices)
     for (const TensorNeed& tensor : need.sources) found |= isFirst(tensor.name);
   return found ? Naming::gguf : Naming::huggingFace;
 }

@@ -17,9 +17,12 @@ struct ModelConfig {
   int layers, width, heads, kvHeads, headDim, ffn, vocabulary, contextLength;
   float normEps;
   std::vector<float> ropeFrequency;  ///< [headDim / 2], Llama 3 scaling already applied
-  bool ropeInterleaved;              ///< layout of the file's q and k rows
+  bool ropeInterleaved = false;      ///< layout of the file's q and k rows
+  bool ggufInterleaved = false;      ///< that of GGUF files of this architecture
   bool tiedHead;
-  bool gelu = false;  ///< what gates MLPs, in its tanh form, instead of SiLU
+  bool qkvBias = false;    ///< queries, keys and values have a bias
+  bool headNorms = false;  ///< each head of queries and keys is normalised
+  bool gelu = false;       ///< what gates MLPs, in its tanh form, instead of SiLU
 };
 
 /// How far loading has come; `done` and `total` count weights, both 0 with a mere message. Called from the loading

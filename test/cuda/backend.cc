@@ -235,7 +235,7 @@ void testCopiesOfTheGone() {
 
 int main() {
   forEachSchedule(longRun() ? 2 : 1, [] {
-    for (const char* name : {"tied-f16.gguf", "llama3-bf16.gguf"}) {
+    for (const char* name : {"tied-f16.gguf", "llama3-bf16.gguf", "qwen2", "qwen3.gguf"}) {
       testGolden(name, KvFormat::bf16);
       testGolden(name, KvFormat::fp8);
     }

@@ -6,6 +6,7 @@
 #include "cuda/gemm/pack.h"
 #include "cuda/step/compact.cuh"
 #include "cuda/step/embed.cuh"
+#include "cuda/step/heads.cuh"
 #include "cuda/step/norm.cuh"
 #include "cuda/step/pass_words.h"
 #include "cuda/step/rows.cuh"
@@ -66,6 +67,40 @@ void testNormalise(int width, bool norm, bool ofLogitRows, WeightCode code) {
     for (int k = 0; k < width; ++k) largest = std::max(largest, std::abs(exact(k)));
     for (int k = 0; k < out.groups() * kGroupCols; ++k)
       CHECK(std::abs(prepared(out, i, k, code) - exact(k)) <= std::abs(exact(k)) * 0x1.01p-11 + largest * 0x1p-37);
+  }
+}
+
+void testHeads(int headDim, bool bias, bool norms) {
+  std::mt19937 random(headDim);
+  const int rows = 3, launched = 4, heads = 5, kvHeads = 2, all = heads + 2 * kvHeads;
+  const std::vector<int32_t> pass = passOf({3, 1, 4}, {});
+  const std::vector<float> x = normalFloats(random, static_cast<size_t>(launched) * all * headDim, 3),
+                           added = normalFloats(random, static_cast<size_t>(all) * headDim),
+                           weights = normalFloats(random, 2 * headDim);
+  HeadsArgs args{pass.data(), nullptr, heads, kvHeads, headDim, nullptr, nullptr, nullptr, nullptr, nullptr, 1e-5f};
+  if (bias) {
+    args.queryBias = added.data(), args.keyBias = added.data() + heads * headDim;
+    args.valueBias = added.data() + (heads + kvHeads) * headDim;
+  }
+  if (norms) args.queryNorm = weights.data(), args.keyNorm = weights.data() + headDim;
+  std::vector<float> got = x;
+  args.qkv = got.data();
+  launch(adjustHeads, dim3(launched, ceilDiv(all, kHeadWarps)), dim3(kHeadWarps * kWarp), 0, nullptr, args);
+  for (int i = 0; i < launched * all; ++i) {
+    const int row = i / all, head = i % all;
+    const bool normed = norms && head < heads + kvHeads;
+    const float* const weight = weights.data() + (head < heads ? 0 : headDim);
+    double squares = 0;
+    std::vector<double> exact(headDim);
+    for (int d = 0; d < headDim; ++d) {
+      exact[d] = x[i * headDim + d] + (bias ? static_cast<double>(added[head * headDim + d]) : 0.0);
+      squares += exact[d] * exact[d];
+    }
+    const double factor = 1 / std::sqrt(squares / headDim + 1e-5);
+    for (int d = 0; d < headDim; ++d) {
+      const double wanted = row >= rows ? x[i * headDim + d] : normed ? exact[d] * factor * weight[d] : exact[d];
+      CHECK(std::abs(got[i * headDim + d] - wanted) <= 1e-6 * std::abs(wanted) + (row < rows ? 1e-6 : 0));
+    }
   }
 }
 
@@ -301,6 +336,9 @@ int main() {
       testEmbed(format, 21, 70);
       testEmbed(format, 150, 300);
     }
+    for (const int headDim : {32, 80, 128})
+      for (const bool bias : {false, true}) testHeads(headDim, bias, true);
+    testHeads(48, true, false);
     testAddListed();
     testKeep();
     testSpread();

@@ -126,6 +126,7 @@ class FakeBackend : public Backend {
   void logits(const Pass&, const Matrix&, const Tensor&, const float*, float, Tensor&) override {
     throw std::logic_error("unused");
   }
+  void adjustHeads(const Pass&, int, const HeadRules&, Tensor&) override { throw std::logic_error("unused"); }
   void attention(const Pass&, int, int, const Rope&, Tensor&, Tensor&) override { throw std::logic_error("unused"); }
   void project(const Pass&, const Tensor&, const KeyProjection&) override { throw std::logic_error("unused"); }
   void keep(const Pass&, const Tensor&, int32_t) override { throw std::logic_error("unused"); }

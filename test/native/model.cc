@@ -9,6 +9,7 @@
 #include "check.h"
 #include "common/error.h"
 #include "format/gguf.h"
+#include "model/architecture.h"
 #include "model/config.h"
 #include "model/content_hash.h"
 #include "model/packed_cache.h"
@@ -177,6 +178,13 @@ void jsonThatLies(Backend& backend) {
   };
   check("\"llama\"", "\"llama\"", "");
   check("\"llama\"", "\"gpt_oss\"", "UNSUPPORTED_ARCHITECTURE");
+  check("\"llama\"", "\"mistral\"", "");
+  check("\"llama\"", "\"mistral\", \"sliding_window\": null", "");
+  check("\"llama\"", "\"mistral\", \"sliding_window\": 512", "");
+  check("\"llama\"", "\"mistral\", \"sliding_window\": 511", "UNSUPPORTED_ARCHITECTURE");
+  check("\"llama\"", "\"qwen2\"", "MISSING_TENSOR");
+  check("\"llama\"", "\"qwen2\", \"sliding_window\": 511", "MISSING_TENSOR");
+  check("\"llama\"", "\"qwen3\", \"sliding_window\": 511, \"use_sliding_window\": true", "UNSUPPORTED_ARCHITECTURE");
   check("\"hidden_act\": \"silu\"", "\"hidden_act\": \"gelu\"", "UNSUPPORTED_ARCHITECTURE");
   check("\"hidden_act\": \"silu\"", "\"hidden_act\": \"gelu_pytorch_tanh\"", "");
   check("\"rope_type\": \"llama3\"", "\"rope_type\": \"yarn\"", "UNSUPPORTED_ARCHITECTURE");
@@ -191,7 +199,7 @@ void jsonThatLies(Backend& backend) {
 }
 
 void configurations() {
-  const ModelConfig gguf = readGgufConfig(*GgufFile::open(fixture("models/llama3-bf16.gguf")), "llama");
+  const ModelConfig gguf = kLlama.configure(ModelSource::open(fixture("models/llama3-bf16.gguf")));
   const ModelConfig json = readJsonConfig(JsonDocument::open(fixture("models/llama3-bf16/config.json")));
   CHECK(gguf.ropeInterleaved && !json.ropeInterleaved);
   CHECK(gguf.headDim == 32 && json.headDim == 32 && gguf.heads == 4 && json.kvHeads == 2);

@@ -129,6 +129,7 @@ int main() {
     model("mixed-blocks.gguf", "auto", isa, {2, 3, 4});
     for (const char* weights : kConverted) model("mixed-blocks.gguf", weights, isa, {2});
     for (const char* weights : {"auto", "fp8"}) model("llama3-bf16", weights, isa, {3});
+    for (const char* name : {"qwen2", "qwen3.gguf"}) model(name, "auto", isa, {3});
   }
   return finish("model_bits");
 }

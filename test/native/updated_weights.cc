@@ -130,17 +130,22 @@ void isKnownByWhatCame() {
 }
 
 /// Names and the order of rotary rows are translated: what computes in another order gives the same but for rounding.
+void takesNamesOf(const std::string& own, const std::string& other) {
+  LoadedModel loaded(own, "f32"), fresh(other, "f32");
+  const auto before = loaded.feed(kText, 8), expected = fresh.feed(kText, 8);
+  loaded.model = updated(*loaded.model, *openTensors(other));
+  const auto after = loaded.feed(kText, 8);
+  for (size_t i = 0; i < after.size(); ++i) {
+    CHECK(largestDifference(after[i], expected[i]) < 1e-3f * largest(expected[i]));
+    CHECK(largestDifference(before[i], expected[i]) > 1e-2f * largest(expected[i]));
+  }
+}
+
 void takesEitherNames() {
-  const std::string folder = fixture("models/llama3-bf16"), file = folder + ".gguf";
-  for (const auto& [own, other] : {std::pair(folder, file), std::pair(file, folder)}) {
-    LoadedModel loaded(own, "f32"), fresh(other, "f32");
-    const auto before = loaded.feed(kText, 8), expected = fresh.feed(kText, 8);
-    loaded.model = updated(*loaded.model, *openTensors(other));
-    const auto after = loaded.feed(kText, 8);
-    for (size_t i = 0; i < after.size(); ++i) {
-      CHECK(largestDifference(after[i], expected[i]) < 1e-3f * largest(expected[i]));
-      CHECK(largestDifference(before[i], expected[i]) > 1e-2f * largest(expected[i]));
-    }
+  for (const char* name : {"llama3-bf16", "qwen2", "qwen3"}) {
+    const std::string folder = fixture(std::string("models/") + name);
+    takesNamesOf(folder, folder + ".gguf");
+    takesNamesOf(folder + ".gguf", folder);
   }
 }
 
@@ -211,6 +216,7 @@ int main() {
   for (const char* weights : {"f32", "f16", "bf16", "fp8", "nvfp4", "mxfp4"}) {
     equalsAFreshLoad("tied-f16", weights);
     equalsAFreshLoad("llama3-bf16", weights);
+    equalsAFreshLoad("qwen2", weights);
   }
   takesEitherNames();
   isKnownByWhatCame();
