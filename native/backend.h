@@ -45,6 +45,7 @@ struct MatrixSource {
   FileType type;
   const void* data;
   int64_t rows, cols;
+  const float* rowScale = nullptr;  ///< of e4m3: what the numbers of each row are multiplied by; null = nothing
 };
 
 /// Rotary embedding: angle(position, i) = position * frequency[i], i < headDim / 2. The pair of i is
@@ -159,7 +160,8 @@ class Backend {
   /// Bytes `pack` writes for this shape; independent of the machine's instruction set.
   virtual size_t packedBytes(Format, int64_t rows, int64_t cols) const = 0;
   /// Converts `sources` (stacked by rows; `interleave` takes one row of each in turn) into packed form at `out`
-  /// (64-byte aligned). Runs on all threads. Integer-block formats accept only their own file type.
+  /// (64-byte aligned). Runs on all threads. Integer-block formats accept only their own file type; fp8 keeps codes and
+  /// scales of e4m3 that has any.
   virtual void pack(Format, std::span<const MatrixSource> sources, bool interleave, uint8_t* out) = 0;
   /// Wraps packed bytes (which must stay valid and 64-byte aligned). Other backends of its kind may multiply by it
   /// where they have made a matrix of at least as many columns.

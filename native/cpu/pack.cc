@@ -18,6 +18,12 @@ namespace {
 struct SourceRow {
   FileType type;
   const uint8_t* data;
+  const float* scale;  ///< null = none
+
+  void expand(float* out, int64_t cols) const {
+    dequantize(type, data, out, cols);
+    for (int64_t k = 0; scale && k < cols; ++k) out[k] *= *scale;
+  }
 };
 
 class Sources {
@@ -47,7 +53,8 @@ class Sources {
   static SourceRow rowOf(const MatrixSource& source, int64_t index) {
     const BlockShape shape = blockShape(source.type);
     const int64_t bytes = source.cols / shape.elements * shape.bytes;
-    return {source.type, static_cast<const uint8_t*>(source.data) + index * bytes};
+    const auto* const data = static_cast<const uint8_t*>(source.data) + index * bytes;
+    return {source.type, data, source.rowScale ? source.rowScale + index : nullptr};
   }
 
   std::span<const MatrixSource> sources_;
@@ -74,7 +81,8 @@ class RowPacker {
       case Format::q4_1: return packQ4<BlockQ4_1>(source.data, lane, panel);
       default: break;
     }
-    dequantize(source.type, source.data, values_.data(), layout_.cols);
+    if (format_ == Format::fp8 && source.scale) return packFp8(source.data, *source.scale, lane, panel);
+    source.expand(values_.data(), layout_.cols);
     switch (format_) {
       case Format::f32: return packFloats(lane, panel);
       case Format::f16:
@@ -83,7 +91,7 @@ class RowPacker {
       case Format::bf16:
         roundRowBf16(values_.data(), layout_.cols, halves_.data());
         return packHalves(lane, panel, halfOfBf16);
-      case Format::fp8: return packFp8(lane, panel);
+      case Format::fp8: return quantizeFp8(lane, panel);
       case Format::nvfp4: return packNvfp4(lane, panel);
       default: return packMxfp4(lane, panel);
     }
@@ -128,9 +136,13 @@ class RowPacker {
       std::memcpy(block(panel, k / kBlockCols) + place(lane, k % kBlockCols) * 2, &halves_[k], 2);
   }
 
-  void packFp8(int lane, uint8_t* panel) {
+  void quantizeFp8(int lane, uint8_t* panel) {
     const float scale = quantizeRowFp8(values_.data(), layout_.cols, codes_.data());
-    for (int64_t k = 0; k < layout_.cols; ++k) block(panel, k / kBlockCols)[byteOf8(lane, k % kBlockCols)] = codes_[k];
+    packFp8(codes_.data(), scale, lane, panel);
+  }
+
+  void packFp8(const uint8_t* codes, float scale, int lane, uint8_t* panel) {
+    for (int64_t k = 0; k < layout_.cols; ++k) block(panel, k / kBlockCols)[byteOf8(lane, k % kBlockCols)] = codes[k];
     std::memcpy(block(panel, layout_.blocks) + lane * sizeof(float), &scale, sizeof(scale));
   }
 
@@ -167,8 +179,7 @@ float globalOf(ThreadPool& threads, const Sources& sources) {
   threads.run(sources.rows(), [&](int64_t first, int64_t last, int thread) {
     std::vector<float> values(sources.cols());
     for (int64_t r = first; r < last; ++r) {
-      const SourceRow row = sources.row(r);
-      dequantize(row.type, row.data, values.data(), sources.cols());
+      sources.row(r).expand(values.data(), sources.cols());
       amax[thread] = std::max(amax[thread], maxMagnitude(values.data(), sources.cols()));
     }
   });

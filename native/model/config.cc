@@ -233,6 +233,18 @@ void readJsonRope(const JsonKeys& keys, ModelConfig& config) {
   }
 }
 
+/// Of checkpoints that are quantised only those in e4m3 are read, with scales of one number, of rows or of blocks of
+/// 128.
+void requireFp8(const JsonKeys& how) {
+  const std::string method = how.string("quant_method", "");
+  const std::string format = method == "compressed-tensors" ? " " + how.string("format", "") : "";
+  if (method != "fp8" && method != "fbgemm_fp8" && method + format != "compressed-tensors float-quantized")
+    unsupported("a checkpoint quantised by '" + method + format + "'", how.file());
+  if (const Json* block = how.find("weight_block_size"))
+    for (const Json& side : block->array())
+      if (side.integer() != 128) unsupported("fp8 with scales of other blocks than 128 x 128", how.file());
+}
+
 }  // namespace
 
 std::vector<float> ropeFrequencies(double theta, int headDim) {
@@ -275,7 +287,10 @@ ModelConfig readJsonConfig(const JsonDocument& document) {
   readJsonShape(keys, config);
   config.normEps = static_cast<float>(positive(keys.number("rms_norm_eps"), 1));
   config.tiedHead = document.root().booleanOr("tie_word_embeddings", false);
-  if (keys.find("quantization_config")) unsupported("a checkpoint quantised by another library", document.file());
+  if (const Json* how = keys.find("quantization_config")) {
+    requireFp8(JsonKeys(*how, document.file()));
+    config.fp8Scales = true;
+  }
   readJsonRope(keys, config);
   return config;
 }

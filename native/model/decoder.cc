@@ -176,6 +176,9 @@ WeightNeeds decoderNeeds(const ModelConfig& config, Naming naming) {
   // Frequencies are in the configuration already; some tied checkpoints store the head a second time.
   needs.ignored = {"rope_freqs.weight", "rotary_emb.inv_freq"};
   if (config.tiedHead && naming == Naming::huggingFace) needs.ignored.push_back(head);
+  // Those of weights are found beside them; inputs, keys and values have scales of their own here.
+  needs.fp8Scales = config.fp8Scales && naming == Naming::huggingFace;
+  if (needs.fp8Scales) needs.ignored.insert(needs.ignored.end(), {"_scale", "_scale_inv"});
   return needs;
 }
 

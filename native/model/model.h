@@ -21,6 +21,7 @@ struct ModelConfig {
   bool ggufInterleaved = false;      ///< that of GGUF files of this architecture
   bool tiedHead;
   bool qkvBias = false;    ///< queries, keys and values have a bias
+  bool fp8Scales = false;  ///< matrices in e4m3 have scales beside them
   bool headNorms = false;  ///< each head of queries and keys is normalised
   bool gelu = false;       ///< what gates MLPs, in its tanh form, instead of SiLU
 };

@@ -9,6 +9,7 @@
 #include "model/packed_cache.h"
 #include "model/parallel.h"
 #include "model/requantize.h"
+#include "model/scaled_fp8.h"
 #include "model/shared_weights.h"
 
 namespace foretoken {
@@ -21,6 +22,7 @@ constexpr int64_t kConversionPiece = 1 << 16;  // weights that one thread conver
 struct PlannedMatrix {
   const MatrixNeed* need;
   std::vector<const TensorInfo*> sources;
+  std::vector<Fp8Scales> scales;  ///< of each source
   Format format;
   FileType sourceType;  ///< what the sources are converted to before packing, where the format is a block type
   size_t offset, bytes;
@@ -82,13 +84,27 @@ Format formatOf(FileType type) {
   throw Error("INTERNAL", "no format for file type " + std::string(name(type)));
 }
 
+void addSource(PlannedMatrix& matrix, const TensorFile& file, const TensorInfo& info, bool fp8Scales) {
+  matrix.sources.push_back(&info);
+  matrix.scales.push_back(fp8Scales && info.type == FileType::e4m3 ? Fp8Scales(file, info) : Fp8Scales());
+}
+
+/// The type in which a source keeps its bits as far as it can. No format has e4m3 with scales of blocks: q8_0's steps
+/// are finer above a sixteenth of the largest weight of 32.
+FileType keptType(const PlannedMatrix& matrix, size_t i) {
+  const bool wholeBlocks = matrix.need->cols % blockShape(FileType::q8_0).elements == 0;
+  return matrix.scales[i].any() && wholeBlocks ? FileType::q8_0 : computedType(matrix.sources[i]->type);
+}
+
 /// "auto" keeps the file's bits; any other choice converts every matrix. With fp8 those that are sensitive become q8_0,
 /// half a bit a weight more (docs/formats.md has what that brings).
 void chooseFormat(const std::string& weights, PlannedMatrix& matrix) {
   if (weights == "auto") {
-    matrix.sourceType = computedType(matrix.sources[0]->type);
-    for (const TensorInfo* info : matrix.sources)
-      matrix.sourceType = widerType(matrix.sourceType, computedType(info->type));
+    matrix.sourceType = FileType::e4m3, matrix.format = Format::fp8;
+    if (std::all_of(matrix.scales.begin(), matrix.scales.end(), [](const Fp8Scales& s) { return s.byRow(); })) return;
+    matrix.sourceType = keptType(matrix, 0);
+    for (size_t i = 1; i < matrix.sources.size(); ++i)
+      matrix.sourceType = widerType(matrix.sourceType, keptType(matrix, i));
     matrix.format = formatOf(matrix.sourceType);
     return;
   }
@@ -106,9 +122,9 @@ std::vector<PlannedMatrix> plan(const ModelSource& source, const WeightNeeds& ne
   std::vector<PlannedMatrix> planned;
   size_t offset = 0;
   for (const MatrixNeed& need : needs.matrices) {
-    PlannedMatrix matrix{&need, {}, Format::f32, FileType::f32, offset, 0};
+    PlannedMatrix matrix{&need, {}, {}, Format::f32, FileType::f32, offset, 0};
     for (const TensorNeed& tensor : need.sources)
-      matrix.sources.push_back(&checkedTensor(source, tensor.name, {tensor.rows, need.cols}));
+      addSource(matrix, *source.tensors, checkedTensor(source, tensor.name, {tensor.rows, need.cols}), needs.fp8Scales);
     chooseFormat(weights, matrix);
     matrix.bytes = backend.packedBytes(matrix.format, need.rows(), need.cols);
     offset += (matrix.bytes + kAlignment - 1) / kAlignment * kAlignment;
@@ -118,8 +134,8 @@ std::vector<PlannedMatrix> plan(const ModelSource& source, const WeightNeeds& ne
 }
 
 /// A matrix as an update gives it, to be packed in `format`; without sources if it is not in the update.
-PlannedMatrix planUpdate(const TensorFile& update, const MatrixNeed& need, Format format) {
-  PlannedMatrix matrix{&need, {}, format, fileTypeOf(format), 0, 0};
+PlannedMatrix planUpdate(const TensorFile& update, const MatrixNeed& need, bool fp8Scales, Format format) {
+  PlannedMatrix matrix{&need, {}, {}, format, fileTypeOf(format), 0, 0};
   std::string present, missing;
   for (const TensorNeed& tensor : need.sources) {
     const TensorInfo* info = update.find(tensor.name);
@@ -127,7 +143,7 @@ PlannedMatrix planUpdate(const TensorFile& update, const MatrixNeed& need, Forma
     names += (names.empty() ? "" : ", ") + tensor.name;
     if (!info) continue;
     requireShape(*info, {tensor.rows, need.cols});
-    matrix.sources.push_back(info);
+    addSource(matrix, update, *info, fp8Scales);
   }
   if (!present.empty() && !missing.empty())
     throw Error("INCOMPLETE_MATRIX", "the update has " + present + " without " + missing +
@@ -154,13 +170,14 @@ void validate(const TensorInfo& info) {
 }
 
 /// The tensor in the block type `type`, in `out`.
-void convert(const TensorInfo& info, FileType type, std::vector<uint8_t>& out) {
-  const BlockShape from = blockShape(info.type), to = blockShape(type);
-  const int64_t count = info.elements();
+void convert(const MatrixSource& source, FileType type, std::vector<uint8_t>& out) {
+  const BlockShape from = blockShape(source.type), to = blockShape(type);
+  const int64_t count = source.rows * source.cols;
+  const auto* const data = static_cast<const uint8_t*>(source.data);
   out.resize(count / to.elements * to.bytes);
   parallelFor((count + kConversionPiece - 1) / kConversionPiece, [&](size_t i) {
     const int64_t first = static_cast<int64_t>(i) * kConversionPiece;
-    convertBlocks(info.type, info.data + first / from.elements * from.bytes, type,
+    convertBlocks(source.type, data + first / from.elements * from.bytes, type,
                   out.data() + first / to.elements * to.bytes, std::min(kConversionPiece, count - first));
   });
 }
@@ -180,6 +197,7 @@ std::vector<uint8_t> reordered(const TensorNeed& need, const uint8_t* rows, size
 /// Packs one matrix; what it needs beside its own place is at most one matrix in the file's or a block type.
 void packMatrix(const PlannedMatrix& matrix, Backend& backend, uint8_t* out) {
   std::vector<std::vector<uint8_t>> converted(matrix.sources.size());
+  std::vector<std::vector<float>> scaled(matrix.sources.size());
   std::vector<MatrixSource> sources;
   const bool blocks = matrix.format >= Format::q8_0;
   for (size_t i = 0; i < matrix.sources.size(); ++i) {
@@ -187,8 +205,16 @@ void packMatrix(const PlannedMatrix& matrix, Backend& backend, uint8_t* out) {
     const TensorNeed& need = matrix.need->sources[i];
     validate(info);
     MatrixSource source{info.type, info.data, info.rows(), info.cols()};
-    if (blocks && info.type != matrix.sourceType) {
-      convert(info, matrix.sourceType, converted[i]);
+    const Fp8Scales& scales = matrix.scales[i];
+    if (scales.byRow() && matrix.format == Format::fp8 && need.order == RowOrder::kept) {
+      scaled[i] = scales.rows(source.rows);
+      source.rowScale = scaled[i].data();
+    } else if (scales.any()) {
+      scaled[i] = scales.expand(info);
+      source.type = FileType::f32, source.data = scaled[i].data();
+    }
+    if (blocks && source.type != matrix.sourceType) {
+      convert(source, matrix.sourceType, converted[i]);
       source.type = matrix.sourceType, source.data = converted[i].data();
     }
     if (need.order != RowOrder::kept) {
@@ -206,9 +232,11 @@ void packMatrix(const PlannedMatrix& matrix, Backend& backend, uint8_t* out) {
 std::string conversions(const std::vector<PlannedMatrix>& planned) {
   std::vector<std::string> seen;
   for (const PlannedMatrix& matrix : planned)
-    for (const TensorInfo* info : matrix.sources) {
-      const std::string line = std::string(name(info->type)) + " as " + std::string(name(matrix.format));
-      const bool same = computedType(info->type) == info->type && formatOf(info->type) == matrix.format;
+    for (size_t i = 0; i < matrix.sources.size(); ++i) {
+      const FileType type = matrix.sources[i]->type;
+      const std::string line = std::string(name(type)) + " as " + std::string(name(matrix.format));
+      const bool same = matrix.scales[i].byRow() ? matrix.format == Format::fp8
+                                                 : computedType(type) == type && formatOf(type) == matrix.format;
       if (!same && std::find(seen.begin(), seen.end(), line) == seen.end()) seen.push_back(line);
     }
   std::string text;
@@ -326,7 +354,7 @@ Weights Weights::updated(const TensorFile& update, const WeightNeeds& needs, Bac
     const Format format = old.matrix->format();
     uint8_t* out = memory.data() + old.offset;
     next.matrices_[need.name] = {backend.matrix(format, need.rows(), need.cols, out), old.offset, old.bytes};
-    PlannedMatrix matrix = planUpdate(update, need, format);
+    PlannedMatrix matrix = planUpdate(update, need, needs.fp8Scales, format);
     if (matrix.sources.empty()) {
       std::memcpy(out, memory_->data() + old.offset, old.bytes);
     } else {

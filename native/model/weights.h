@@ -52,6 +52,8 @@ struct WeightNeeds {
   /// Tensors that may be there and are not needed (by exact name or by ending). Any other is an error: a bias that
   /// is passed over would give another model than the file's.
   std::vector<std::string> ignored;
+  /// Matrices in e4m3 have scales beside them (scaled_fp8.h).
+  bool fp8Scales = false;
 };
 
 class Weights {

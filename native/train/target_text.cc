@@ -6,6 +6,7 @@
 
 #include "common/error.h"
 #include "model/architecture.h"
+#include "model/scaled_fp8.h"
 #include "quant/float_codecs.h"
 
 namespace foretoken::train {
@@ -23,6 +24,11 @@ Floats readMatrix(const ModelSource& source, const WeightNeeds& needs, const std
       const TensorInfo* tensor = source.tensors->find(part.name);
       const size_t at = values.size();
       values.resize(at + tensor->elements());
+      if (needs.fp8Scales && tensor->type == FileType::e4m3) {
+        const std::vector<float> weights = Fp8Scales(*source.tensors, *tensor).expand(*tensor);
+        std::copy(weights.begin(), weights.end(), values.begin() + static_cast<ptrdiff_t>(at));
+        continue;
+      }
       dequantize(tensor->type, tensor->data, values.data() + at, tensor->elements());
     }
   }

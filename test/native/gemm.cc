@@ -245,6 +245,32 @@ void testStackedSources() {
   }
 }
 
+/// e4m3 with a scale for each row stays as it is in fp8, however little of its range a row uses.
+void testScaledSources() {
+  std::mt19937 random(7);
+  ThreadPool threads(3);
+  const int64_t cols = 100, rows = 20;
+  std::vector<uint8_t> codes(rows * cols);
+  std::vector<float> scales(rows);
+  for (uint8_t& code : codes) code = static_cast<uint8_t>(random() % 0x40 | random() % 2 << 7);
+  for (float& scale : scales) scale = std::uniform_real_distribution<float>(1e-4f, 3.0f)(random);
+  const MatrixSource source{FileType::e4m3, codes.data(), rows, cols, scales.data()};
+  for (const Format format : {Format::f32, Format::bf16, Format::fp8}) {
+    Bytes packed(Layout(format, rows, cols).bytes());
+    packMatrix(threads, format, {&source, 1}, false, packed.data());
+    std::vector<float> got(cols);
+    bool equal = true;
+    for (int64_t r = 0; r < rows; ++r) {
+      unpackRow(format, rows, cols, packed.data(), r, got.data());
+      for (int64_t k = 0; k < cols; ++k) {
+        const float weight = e4m3ToFloat(codes[r * cols + k]) * scales[r];
+        equal = equal && got[k] == (format == Format::bf16 ? bf16ToFloat(floatToBf16(weight)) : weight);
+      }
+    }
+    CHECK(equal);
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -257,5 +283,6 @@ int main() {
   testEpilogues();
   testNorm();
   testStackedSources();
+  testScaledSources();
   return finish("gemm");
 }

@@ -12,7 +12,8 @@ namespace {
 
 const char* const kModels[] = {
     "tied-f32",          "tied-f16",      "llama3-bf16", "tied-f32.gguf", "tied-f16.gguf", "llama3-bf16.gguf",
-    "mixed-blocks.gguf", "k-quants.gguf", "qwen2",       "qwen2.gguf",    "qwen3",         "qwen3.gguf"};
+    "mixed-blocks.gguf", "k-quants.gguf", "qwen2",       "qwen2.gguf",    "qwen3",         "qwen3.gguf",
+    "fp8-rows",          "fp8-blocks"};
 
 /// Over all golden positions of a model: the largest differences as shares of the position's largest logit, sorted, and
 /// the root mean square of all differences as a share of that of all logits.

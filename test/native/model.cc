@@ -198,6 +198,32 @@ void jsonThatLies(Backend& backend) {
   check("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1", "UNSUPPORTED_ARCHITECTURE");
 }
 
+/// Checkpoints in fp8: codes without their scales, or with others than are known, would be another model.
+void scalesThatLie(Backend& backend) {
+  const TemporaryFolder folder;
+  const std::string copy = folder.path() + "/model";
+  const auto check = [&](const std::string& name, const std::string& file, const std::string& from,
+                         const std::string& to, const std::string& code) {
+    std::filesystem::remove_all(copy);
+    std::filesystem::copy(fixture("models/" + name), copy);
+    const std::string bytes = replaced(readFile(copy + "/" + file), from, to);
+    CHECK(!bytes.empty());
+    writeFile(copy + "/" + file, bytes);
+    const std::string got = loadError(backend, copy);
+    if (got != code) std::printf("%s of %s gave '%s'\n", to.c_str(), name.c_str(), got.c_str());
+    CHECK(got == code);
+  };
+  const std::string config = "config.json", weights = "model.safetensors";
+  check("fp8-rows", config, "\"compressed\"", "\"compressed\"", "");
+  check("fp8-rows", config, "\"float-quantized\"", "\"pack-quantized\"", "UNSUPPORTED_ARCHITECTURE");
+  check("fp8-rows", config, "\"quantization_config\"", "\"quantised\"", "UNSUPPORTED_ARCHITECTURE");
+  check("fp8-blocks", config, "\"fp8\"", "\"awq\"", "UNSUPPORTED_ARCHITECTURE");
+  check("fp8-blocks", config, "   128,\n", "   64,\n", "UNSUPPORTED_ARCHITECTURE");
+  check("fp8-rows", weights, "q_proj.weight_scale", "q_proj.weighs_scale", "MISSING_TENSOR");
+  check("fp8-blocks", weights, "q_proj.weight_scale_inv", "q_proj.weighs_scale_inv", "MISSING_TENSOR");
+  check("fp8-blocks", weights, "\"shape\":[2,2]", "\"shape\":[4,1]", "WRONG_TENSOR_SHAPE");
+}
+
 void configurations() {
   const ModelConfig gguf = kLlama.configure(ModelSource::open(fixture("models/llama3-bf16.gguf")));
   const ModelConfig json = readJsonConfig(JsonDocument::open(fixture("models/llama3-bf16/config.json")));
@@ -371,6 +397,7 @@ int main() {
   ggufScaling(*backend);
   nanWeight(*backend);
   jsonThatLies(*backend);
+  scalesThatLie(*backend);
   conversions();
   hashes();
   cacheFile();
