@@ -85,7 +85,7 @@ class RecallDrafter final : public Drafter {
  private:
   void praise(std::span<const int32_t> tokens);
   void search(std::span<const int32_t> context, const int8_t* query);
-  Voter voterOf(const Neighbour& neighbour) const;
+  Voter voterOf(const Neighbour& neighbour, std::span<const int32_t> context) const;
   VoteTree::Range ask(std::span<const int32_t> context, std::span<const DraftNode> nodes);
 
   TextSources sources_;

@@ -128,7 +128,8 @@ void TextSegment::lookup(std::span<const int32_t> context, int order, int limit,
     int length = 0;
     while (length < reach && tokens_[last - length] == tail[-length]) ++length;
     if (length < atLeast || length >= below) continue;
-    out.room[out.count++] = {&tokens_[at], tokens_.data() + size_, static_cast<float>(length)};
+    const auto weight = static_cast<float>(length);
+    out.room[out.count++] = {&tokens_[at], tokens_.data() + size_, weight, Origin::elsewhere, length};
     --limit;
   }
 }

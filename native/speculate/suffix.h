@@ -20,7 +20,10 @@ namespace foretoken {
 struct TextSources {
   const TextSegment* own;  ///< grows with the sequence: its owner appends
   std::array<const TextSource*, 3> shared{};
+  int32_t promptLength = 0;  ///< tokens of `own` that are the request's prompt
 
+  /// Whose text a place of `own` is in.
+  Origin originOf(int32_t place) const { return place < promptLength ? Origin::prompt : Origin::answer; }
   /// Adds voters that go on where `context` ends, longest matches first, weighed by the length of their match.
   void lookup(std::span<const int32_t> context, int most, Voters& out) const;
   /// The same with the context as it would be if the path to the last of `nodes` came true.

@@ -11,17 +11,21 @@ constexpr float kLeastWeight = 0.02f;
 constexpr float kLeastShare = 0.005f, kMostShare = 0.995f;
 constexpr float kLeastChance = 0.002f, kMostChance = 0.998f;
 constexpr int32_t kDeep = 8;  ///< deeper ones are alike
+constexpr int kLetters = 8;   ///< matches up to here count in the weights
 }  // namespace
 
 float VoteFit::chance(const Vote& vote) const {
-  const float part = std::clamp(vote.weight / vote.all, kLeastShare, kMostShare);
-  const float s = std::log(part / (1 - part)), t = std::log(std::max(vote.all, kLeastWeight));
+  const float part = std::clamp(vote.weights.all / vote.total.all, kLeastShare, kMostShare);
+  const float s = std::log(part / (1 - part)), t = std::log(std::max(vote.total.all, kLeastWeight));
   const float v = std::log(static_cast<float>(vote.voters)), h = std::log(std::max(vote.loudest, kLeastWeight));
   float odds = constant + share * s + total * t + voters * v + loudest * h;
   odds += s * (shareTotal * t + shareVoters * v + shareLoudest * h);
   odds += depth * static_cast<float>(std::min(vote.depth, kDeep));
   if (vote.voters == 1) odds += single + singleTotal * t;
-  if (vote.echoes > 0) odds += echo + echoShare * vote.echoes / vote.weight;
+  if (const float echoes = vote.weights.share(Origin::echo); echoes > 0) odds += echo + echoShare * echoes;
+  odds += prompt * vote.weights.share(Origin::prompt) + answer * vote.weights.share(Origin::answer);
+  odds += copied * std::max(0.0f, std::log(static_cast<float>(1 + vote.match) / (1 + kLetters)));
+  odds += allPrompt * vote.total.share(Origin::prompt) + allAnswer * vote.total.share(Origin::answer);
   return std::clamp(1 / (1 + std::exp(-odds)), kLeastChance, kMostChance);
 }
 
@@ -36,12 +40,12 @@ VoteTree::Range VoteTree::commit(const Voters& voters) {
 
 void VoteTree::branch(int32_t parent, int32_t depth, float survival, Range voters) {
   voters.end = dropExhausted(voters);
-  float total = rules_.prior;
-  for (int32_t i = voters.begin; i < voters.end; ++i) total += pool_[i].weight;
+  VoteWeights total{rules_.prior};
+  for (int32_t i = voters.begin; i < voters.end; ++i) total.add(pool_[i]);
   const int groups = group(voters);
   const int branches = std::min(groups, kBranches);
   std::partial_sort(groups_.begin(), groups_.begin() + branches, groups_.begin() + groups,
-                    [](const Group& a, const Group& b) { return a.weight > b.weight; });
+                    [](const Group& a, const Group& b) { return a.weights.all > b.weights.all; });
   const VoteFit& fit = depth == 1 ? rules_.first : rules_.deeper;
   std::array<float, kBranches> chances;
   float sum = 0;
@@ -49,8 +53,8 @@ void VoteTree::branch(int32_t parent, int32_t depth, float survival, Range voter
     const Group& voted = groups_[g];
     sum += chances[g] =
         !rules_.fitted
-            ? voted.weight / total
-            : fit.chance({voted.weight, total, voted.end - voted.begin, voted.heaviest, voted.echoes, depth});
+            ? voted.weights.all / total.all
+            : fit.chance({voted.weights, total, voted.end - voted.begin, voted.heaviest, voted.match, depth});
   }
   for (int g = 0; g < branches && candidateCount_ < static_cast<int>(candidates_.size()); ++g) {
     const float confidence = chances[g] / std::max(sum, 1.0f);
@@ -80,15 +84,17 @@ int VoteTree::group(Range voters) {
   for (int32_t first = voters.begin; first < voters.end && count < static_cast<int>(groups_.size());) {
     const int32_t token = *pool_[first].next;
     int32_t last = first;
-    float weight = 0, heaviest = 0, echoes = 0;
+    VoteWeights weights;
+    float heaviest = 0;
+    int match = 0;
     for (int32_t i = first; i < voters.end; ++i) {
       if (*pool_[i].next != token) continue;
-      weight += pool_[i].weight;
+      weights.add(pool_[i]);
       heaviest = std::max(heaviest, pool_[i].weight);
-      if (pool_[i].isEcho) echoes += pool_[i].weight;
+      match = std::max(match, pool_[i].match);
       std::swap(pool_[last++], pool_[i]);
     }
-    groups_[count++] = {first, last, weight, heaviest, echoes};
+    groups_[count++] = {first, last, weights, heaviest, match};
     first = last;
   }
   return count;

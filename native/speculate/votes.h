@@ -11,12 +11,17 @@ namespace foretoken {
 
 constexpr int32_t kBorder = -1;  ///< ends a document; never a token
 
+/// Whose text a place is in: the sequence's own prompt or answer, or elsewhere; an echo is what the target said behind
+/// another token (echoes.h).
+enum class Origin : uint8_t { elsewhere, prompt, answer, echo };
+
 /// One earlier place that was like the present one.
 struct Voter {
   const int32_t* next;  ///< the token it saw next
   const int32_t* end;   ///< end of the text known there
   float weight;
-  bool isEcho = false;  ///< the target's own answer behind another token (echoes.h)
+  Origin origin = Origin::elsewhere;
+  int match = 0;  ///< tokens up to there that are those of the present one, as far as they were compared
 };
 
 /// Voters are collected here, over several texts; nothing is added beyond the span.
@@ -26,12 +31,25 @@ struct Voters {
   bool full() const { return count == static_cast<int>(room.size()); }
 };
 
+/// Weights of voters, together and by whose text they are in.
+struct VoteWeights {
+  float all = 0;
+  std::array<float, 4> of{};  ///< by Origin
+  void add(const Voter& voter) {
+    all += voter.weight;
+    of[static_cast<size_t>(voter.origin)] += voter.weight;
+  }
+  /// Of all, those of an origin.
+  float share(Origin origin) const { return of[static_cast<size_t>(origin)] / all; }
+};
+
 /// Who voted for a token, and who voted at all.
 struct Vote {
-  float weight, all;  ///< of its voters; of everybody's, "something else" included
+  VoteWeights weights;  ///< of its voters
+  VoteWeights total;    ///< of everybody's, "something else" included
   int voters;
   float loudest;  ///< the heaviest of its voters
-  float echoes;   ///< weight of those that are echoes
+  int match;      ///< the longest of its voters'
   int32_t depth;  ///< 1 = a first token
 };
 
@@ -46,6 +64,9 @@ struct VoteFit {
   float single, singleTotal;                    ///< where a single one votes for it; that by all weights
   float depth;                                  ///< tokens above, no logarithm
   float echo = 0, echoShare = 0;                ///< where an echo votes for it; that by their share of its weight
+  float prompt = 0, answer = 0;                 ///< by the share of its weight that the sequence's own text gives …
+  float allPrompt = 0, allAnswer = 0;           ///< … and by the share of all weights
+  float copied = 0;                             ///< by how often longer than kLetters the longest match is
   float chance(const Vote& vote) const;
 };
 
@@ -104,7 +125,9 @@ class VoteTree {
   };
   struct Group {
     int32_t begin, end;
-    float weight, heaviest, echoes;
+    VoteWeights weights;
+    float heaviest;
+    int match;
   };
   int32_t dropExhausted(Range voters);
   int group(Range voters);

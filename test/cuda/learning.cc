@@ -93,9 +93,10 @@ void testMemory(KvFormat kv) {
   const int64_t first = turn({DrafterId::recall});
   CHECK(engine.cached == 0);
   const int64_t second = turn({DrafterId::recall});
-  CHECK(second > first + kTokens && engine.cached > 0);  // from what the first ones left, keys and pages
-  CHECK(turn({DrafterId::suffix}) > first + kTokens);
-  CHECK(turn({DrafterId::blend}) > first + kTokens);
+  const int64_t much = first + kTokens / 2;
+  CHECK(second > much && engine.cached > 0);  // from what the first ones left, keys and pages
+  CHECK(turn({DrafterId::suffix}) > much);
+  CHECK(turn({DrafterId::blend}) > much);
   CHECK(turn({DrafterId::recall, false}) == first);
   // Another tenant sees nothing of it, and leaves nothing to this one.
   CHECK(turn({DrafterId::recall, true, "b"}) == first && engine.cached == 0);

@@ -30,7 +30,7 @@ Request request(int32_t n, int force, int32_t vocabulary) {
   for (int32_t i = 0; i < 40; ++i) r.prompt.push_back((i % 9 + 11 * n) % vocabulary);
   r.prediction = r.prompt;
   r.tenant = n % 2 == 0 ? "a" : "b";
-  r.maxTokens = 150;
+  r.maxTokens = 400;
   r.temperature = n % 3 == 0 ? 0.0f : 0.9f;
   r.topK = n % 3 == 2 ? 20 : 0;
   r.repetitionPenalty = n % 3 == 1 ? 1.1f : 1.0f;

@@ -11,6 +11,7 @@
 #include "speculate/dot.h"
 #include "speculate/library.h"
 #include "speculate/memory.h"
+#include "speculate/recall_score.h"
 
 namespace foretoken {
 namespace {
@@ -238,6 +239,28 @@ void theOwnTextCountsMore() {
   CHECK(drafter.draft({tokens, 0, 1}, nodes) == 2 && nodes[0].token == 20 && nodes[1].token == 30);
 }
 
+/// Beyond the letters that weights know of, a longer match still makes surer.
+void longMatchesAreTrustedMore() {
+  Random random{std::mt19937(10)};
+  const Key state = random.key();
+  float last = 0;
+  for (const int length : {kSameTokens, 16, 32}) {
+    TextSegment now(64, KeyForm::whole), other(64, KeyForm::whole);
+    append(now, 98, state), append(other, 99, state);
+    for (int i = 0; i < length; ++i) append(now, 100 + i, state), append(other, 100 + i, state);
+    for (const int32_t token : {7, 20, kBorder}) append(other, token, random.key());
+    append(now, 7, Key{});
+    Shelf shelf;
+    shelf.list = {&other};
+    RecallDrafter drafter(&now);
+    drafter.share(&shelf, nullptr);
+    std::array<DraftNode, 1> nodes;
+    const std::vector<int32_t> tokens(now.data(), now.data() + now.size());
+    CHECK(drafter.draft({tokens, 0, 1}, nodes) == 1 && nodes[0].token == 20 && nodes[0].confidence > last);
+    last = nodes[0].confidence;
+  }
+}
+
 /// Laid out side by side, a text is found as it is along its chains: the same places, scores and order.
 void findsTheSameInAFrozenText() {
   Random random{std::mt19937(13)};
@@ -448,6 +471,7 @@ int main() {
   knowsNothingWithoutKeys();
   knownTwiceVotesOnce();
   theOwnTextCountsMore();
+  longMatchesAreTrustedMore();
   findsTheSameInAFrozenText();
   scansTheLatestFirst();
   tenantsDoNotCrowdOutWhatShips();

@@ -178,6 +178,28 @@ void tenantsAndSessionsAreApart() {
   CHECK(library.bytes() == 0);
 }
 
+/// The same match is trusted more in the sequence's own text than elsewhere; places of its prompt are told from its
+/// answer.
+void ownTextIsTrustedMore() {
+  const std::vector<int32_t> text = {1, 2, 3, 7, 50}, context = {1, 2, 3};
+  const auto confidence = [&](bool isOwn, int32_t promptLength) {
+    TextLibrary library(64 << 20, 16 << 20, /*keys=*/false);
+    const auto shelf = library.shelf("", "");
+    if (!isOwn) library.add(*shelf, text, {});
+    std::vector<int32_t> tokens = isOwn ? text : std::vector<int32_t>{60, 61, 62, 63, 50};
+    tokens.insert(tokens.end(), context.begin(), context.end());
+    const TextSegment own = segmentOf(tokens);
+    SuffixDrafter drafter(&own);
+    drafter.share(nullptr, shelf.get());
+    std::array<DraftNode, 1> nodes;
+    CHECK(drafter.draft({tokens, promptLength, 1}, nodes) == 1 && nodes[0].token == 7);
+    return nodes[0].confidence;
+  };
+  const float elsewhere = confidence(false, 0), prompt = confidence(true, 5), answer = confidence(true, 0);
+  CHECK(prompt > elsewhere && answer > elsewhere && prompt != answer);
+  CHECK(confidence(true, 4) == prompt && confidence(true, 3) == answer);
+}
+
 std::vector<int32_t> manyTokens(int round) {
   std::vector<int32_t> document(5000);
   for (size_t i = 0; i < document.size(); ++i) document[i] = static_cast<int32_t>((i * 31 + round * 7919) % 5000);
@@ -341,6 +363,7 @@ int main() {
   votersAreVerified();
   fullSegmentsStopGrowing();
   tenantsAndSessionsAreApart();
+  ownTextIsTrustedMore();
   libraryKeepsItsBudgets();
   whatGivesWayWaits();
   whatRunningRequestsPushOutIsKnown();
