@@ -194,7 +194,8 @@ std::vector<uint8_t> reordered(const TensorNeed& need, const uint8_t* rows, size
   return out;
 }
 
-/// Packs one matrix; what it needs beside its own place is at most one matrix in the file's or a block type.
+/// Packs one matrix; what it needs beside its own place is at most one matrix in the file's or a block type, and one in
+/// fp32 where e4m3 has scales that the format does not keep.
 void packMatrix(const PlannedMatrix& matrix, Backend& backend, uint8_t* out) {
   std::vector<std::vector<uint8_t>> converted(matrix.sources.size());
   std::vector<std::vector<float>> scaled(matrix.sources.size());

@@ -66,7 +66,7 @@ struct VoteFit {
   float echo = 0, echoShare = 0;                ///< where an echo votes for it; that by their share of its weight
   float prompt = 0, answer = 0;                 ///< by the share of its weight that the sequence's own text gives …
   float allPrompt = 0, allAnswer = 0;           ///< … and by the share of all weights
-  float copied = 0;                             ///< by how often longer than kLetters the longest match is
+  float copied = 0;                             ///< by the logarithm of the longest match over nine tokens, none below
   float chance(const Vote& vote) const;
 };
 
