@@ -1,7 +1,6 @@
 #include "model/scaled_fp8.h"
 
 #include <algorithm>
-#include <cmath>
 #include <string>
 
 #include "common/error.h"

@@ -13,7 +13,7 @@ class Fp8Scales {
   /// None: the numbers of a tensor are what it stands for.
   Fp8Scales() = default;
   /// Those of `codes`, a matrix in e4m3, in the same file. Throws MISSING_TENSOR, FormatError (WRONG_TENSOR_SHAPE,
-  /// NAN_SCALE).
+  /// what validateScales finds).
   Fp8Scales(const TensorFile&, const TensorInfo& codes);
 
   bool any() const { return !values_.empty(); }
