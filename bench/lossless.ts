@@ -1,7 +1,7 @@
 import type { ModelSource } from '../lib/engine/model-source';
 import type { ChatMessage } from '../lib/index';
 import { Drafter } from '../lib/native';
-import { shippedSpeculators } from '../lib/speculators/memory';
+import { shippedSpeculators } from '../lib/speculators/folders';
 import { Bar } from './common/bar';
 import { specBench, stream } from './common/data';
 import type { BenchOptions } from './common/options';
@@ -86,7 +86,7 @@ export async function lossless(
   for (const [turn, weights] of formats.entries()) {
     const load = { weights, threads: options.threads, maxSequences: mostSequences };
     const plain = await NativeRunner.load(model, { ...load, speculation: false });
-    const withHead = { heads: shippedSpeculators(), learn: true, runAhead };
+    const withHead = { heads: [shippedSpeculators()], learn: true, runAhead };
     const drafting = await NativeRunner.load(model, { ...load, speculation: true, ...withHead });
     const learnsFrom = prompts.map(({ tokens }) => tokens).filter(({ length }) => length <= longPrompt);
     const versions = drafting.engine.stats().headBytes > 0 ? await HeadVersions.start(drafting, learnsFrom) : undefined;

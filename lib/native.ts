@@ -46,9 +46,9 @@ export interface NativeLoadOptions {
   cacheFolder: string;
   /** Tokens a sequence may run ahead of what JavaScript has consumed before it is paused (back-pressure). */
   runAhead: number;
-  /** Path of a draft head; '' = the one in the folder `heads` that is named after the model, if there is one ('' = none). */
+  /** Path of a draft head; '' = the one named after the model in the first of the folders `heads` that has one, if any has. */
   head: string;
-  heads: string;
+  heads: string[];
   /** Hash of the tokenizer, which heads are bound to. */
   tokenizer: string;
   /** Whether the head learns, for each tenant a head of its own; see {@link NativeEngine.watchLearning}. */

@@ -46,7 +46,7 @@ interface Running extends Run {
 }
 
 const defaults: NativeLoadOptions = {
-  ...{ head: '', heads: '', tokenizer: '', learn: false },
+  ...{ head: '', heads: [], tokenizer: '', learn: false },
   weights: 'auto',
   backend: 'cpu',
   threads: 0,

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Drafter, type NativeJudged } from '../../lib/native';
-import { shippedSpeculators } from '../../lib/speculators/memory';
+import { shippedSpeculators } from '../../lib/speculators/folders';
 import { forced, type NativeRunner } from '../common/runner';
 
 /** Texts after which the head has moved as far as a candidate. */

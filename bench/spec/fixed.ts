@@ -21,7 +21,7 @@ export class FixedLookahead {
     const { weights, threads } = options;
     const load = { weights: weights[0], threads, cacheFolder: source.cacheFolder, speculation: true };
     const runner = await NativeRunner.load(source.path, load);
-    await loadMemory(runner.engine, true);
+    await loadMemory(runner.engine, true, source.cacheFolder);
     return new FixedLookahead(source, runner);
   }
 

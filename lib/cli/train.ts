@@ -1,16 +1,19 @@
 import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
+import { cacheFolder } from '../models/cache';
+import { ownSpeculators } from '../speculators/folders';
 import { readPrompts, readTexts } from '../speculators/prompts';
 import { trainStatic } from '../speculators/train-static';
+import type { HeadReport } from '../speculators/train-head';
 import type { StaticReport } from '../speculators/train-static';
 import { runCommand } from './run';
 import { ProgressDisplay } from './terminal';
 
 interface TrainFlags {
   model: string;
-  prompts: string[];
+  prompts?: string[];
   texts: string[];
-  out: string;
+  out?: string;
   from?: string;
   threads?: number;
   parallel: number;
@@ -20,6 +23,7 @@ interface TrainFlags {
   epochs: number;
   rows: number;
   minutes?: number;
+  head: boolean;
   json?: boolean;
 }
 
@@ -28,8 +32,11 @@ export function addTrainCommand(program: Command): void {
   train
     .command('static')
     .description('what a model drafts from before any traffic: a memory of what it answers to prompts, and a head')
-    .requiredOption('--prompts <path...>', 'files (.jsonl, .txt, .md) or folders of prompts, for the model to answer')
-    .requiredOption('--out <folder>', 'where memory, head and report go, as files named after the model')
+    .option('--prompts <path...>', 'files (.jsonl, .txt, .md) or folders of prompts to answer; default: it asks itself')
+    .option(
+      '--out <folder>',
+      "where memory, head and report go; default: the cache folder, where engines find the model's",
+    )
     .option('--texts <path...>', 'files or folders of texts, or of tokens, that the head learns from as well', [])
     .option('--model <ref>', "'default', a path, or a Hugging Face repository", 'default')
     .option('--threads <n>', 'compute threads; default: physical cores', count)
@@ -41,25 +48,27 @@ export function addTrainCommand(program: Command): void {
     .option('--epochs <n>', 'passes over answers and texts', count, 1)
     .option('--rows <n>', 'positions of a step of training', count, 2048)
     .option('--minutes <n>', 'stop training after so many minutes, to go on another time', count)
+    .option('--no-head', 'the memory alone: minutes instead of an hour')
     .option('--json', 'print the report as one line of JSON')
     .addHelpText(
       'after',
       `
 Examples:
+  foretoken train static --model model.gguf --no-head
   foretoken train static --model model.gguf --prompts questions.jsonl --texts handbook.md --out speculators
 
-It ends with the command that drafts from both. The texts of prompts are kept while a run is under way, so that it can go on after an interruption, and not longer.`,
+What lies in the cache folder is drafted from whenever the model is loaded; a memory at once, a head where it is asked for. The texts of prompts are kept while a run is under way, so that it can go on after an interruption, and not longer.`,
     )
     .action((flags: TrainFlags) => runCommand((signal) => run(flags, signal)));
 }
 
 async function run(flags: TrainFlags, signal: AbortSignal): Promise<void> {
-  const prompts = await readPrompts(flags.prompts);
+  const prompts = flags.prompts && (await readPrompts(flags.prompts));
   const texts = await readTexts(flags.texts);
   const display = new ProgressDisplay();
   try {
-    const report = await trainStatic(flags.model, prompts, flags.out, {
-      ...{ texts, from: flags.from, threads: flags.threads, parallel: flags.parallel },
+    const report = await trainStatic(flags.model, prompts, flags.out ?? ownSpeculators(cacheFolder()), {
+      ...{ texts, head: flags.head, from: flags.from, threads: flags.threads, parallel: flags.parallel },
       ...{ answerTokens: flags.answerTokens, memoryTokens: flags.memoryTokens, draftTokens: flags.draftTokens },
       ...{ epochs: flags.epochs, rowsPerStep: flags.rows },
       maxSeconds: flags.minutes === undefined ? undefined : flags.minutes * 60,
@@ -69,7 +78,7 @@ async function run(flags: TrainFlags, signal: AbortSignal): Promise<void> {
       signal,
     });
     display.stop();
-    process.stdout.write(flags.json ? `${JSON.stringify(report)}\n` : describe(report, flags.model));
+    process.stdout.write(flags.json ? `${JSON.stringify(report)}\n` : describe(report, flags));
   } finally {
     display.stop();
   }
@@ -80,16 +89,21 @@ function noteOf(kl: number, acceptanceLength: number | undefined): string {
   return `loss ${kl.toFixed(2)}${length}`;
 }
 
-function describe({ memory, head }: StaticReport, model: string): string {
-  const length = head.evaluations.at(-1)?.acceptanceLength.toFixed(2) ?? 'unknown';
-  const found = head.heldBack > 0 ? `acceptance length ${length} on held-back texts` : 'too few texts to hold any back';
-  return (
-    `${memory.path}: ${memory.tokens} tokens; ${memory.loops} answers that ran in circles were cut short\n` +
-    `${head.path ?? 'head, to be continued'}: step ${head.step} of ${head.steps}, ${found}\n` +
-    (head.path === undefined
-      ? ''
-      : `${shell('foretoken', 'chat', '--model', model, '--memory', memory.path, '--head-file', head.path)}\n`)
-  );
+function describe({ memory, head }: StaticReport, { model, out }: TrainFlags): string {
+  const loops = `${memory.loops} answers that ran in circles were cut short`;
+  const lines = [`${memory.path}: ${memory.tokens} tokens; ${loops}`];
+  if (head) lines.push(describeHead(head));
+  const memories = out === undefined ? [] : ['--memory', memory.path];
+  const heads = head?.path === undefined ? [] : out === undefined ? ['--head'] : ['--head-file', head.path];
+  const isDone = !head || head.path !== undefined;
+  if (isDone) lines.push(shell('foretoken', 'chat', '--model', model, ...memories, ...heads));
+  return `${lines.join('\n')}\n`;
+}
+
+function describeHead({ path, step, steps, heldBack, evaluations }: HeadReport): string {
+  const length = evaluations.at(-1)?.acceptanceLength.toFixed(2) ?? 'unknown';
+  const found = heldBack > 0 ? `acceptance length ${length} on held-back texts` : 'too few texts to hold any back';
+  return `${path ?? 'head, to be continued'}: step ${step} of ${steps}, ${found}`;
 }
 
 /** A command as a shell takes it. */

@@ -139,7 +139,7 @@ export class Engine {
     const checked = checkLoadOptions(options);
     const binding = loadBinding();
     const source = await openModel(ref, checked, binding);
-    const head = await headOptions(checked.head, source.metadata);
+    const head = await headOptions(checked.head, source.cacheFolder, source.metadata);
     let engine: Engine | undefined;
     const loop = new DecodeLoop(() => engine!.#native);
     const native = await callNative(() =>
@@ -154,7 +154,7 @@ export class Engine {
     );
     try {
       checked.logger(`weights: ${native.info().weightsDescription}`);
-      if (checked.native.speculation) await loadMemory(native, checked.memory);
+      if (checked.native.speculation) await loadMemory(native, checked.memory, source.cacheFolder);
       const controller = checked.native.speculation
         ? await startController(native, source.cacheFolder, clock, checked.onEvent)
         : undefined;

@@ -62,13 +62,13 @@ export interface LoadOptions {
   indexBytes?: number;
   /**
    * Text that every request may draft from, of no tenant: the file of an {@link Engine.exportMemory} or of `foretoken train static`;
-   * `true` takes the one that ships for the model, if there is one. Defaults to `true`.
+   * `true` takes the one that it made for the model in the cache folder, or else the one that ships, if there is any. Defaults to `true`.
    */
   memory?: string | boolean;
   /**
    * Draft head: a small network, trained for the model, that drafts where remembered text knows nothing. The path of a file that
-   * `foretoken train static` wrote; `true` takes the one that ships for the model, if there is one. Its drafts cost a tenth of a pass: it
-   * pays where passes of several rows are cheap. Defaults to `learnHead`.
+   * `foretoken train static` wrote; `true` takes the one that it made in the cache folder, or else the one that ships for the model, if there is any. Its drafts
+   * cost a tenth of a pass: it pays where passes of several rows are cheap. Defaults to `learnHead`.
    */
   head?: string | boolean;
   /**

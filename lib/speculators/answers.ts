@@ -1,7 +1,8 @@
 import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Engine } from '../engine/engine';
 import { ForetokenError } from '../error';
+import { memoryPath } from './memory';
+import { selfQuestions } from './questions';
 
 /** How {@link answerPrompts} works. */
 export interface AnswerOptions {
@@ -36,28 +37,31 @@ const loopGram = 16;
  * with the keys of its hidden states. No text of a prompt is kept there.
  *
  * @param engine Loaded with `memory: false` and a large `indexBytes`.
+ * @param prompts Undefined: those that the target asks itself.
  * @param out The folder that the file goes to, named after the model.
- * @throws ForetokenError ABORTED, WRITE_FAILED, NOTHING_LEARNED
+ * @throws ForetokenError ABORTED, WRITE_FAILED, NOTHING_LEARNED, NO_PROMPTS
  */
 export async function answerPrompts(
   engine: Engine,
-  prompts: readonly string[],
+  prompts: readonly string[] | undefined,
   out: string,
   options: AnswerOptions = {},
 ): Promise<WrittenAnswers> {
   const { parallel = 16, answerTokens = 144, memoryTokens = 200_000, onAnswer, signal } = options;
   const answers: (Answer | undefined)[] = [];
-  const left = prompts.entries();
+  const ask = prompts === undefined ? await selfQuestions(engine) : (index: number) => prompts[index];
+  let next = 0;
   let written = 0;
   const work = async (): Promise<void> => {
-    for (const [index, prompt] of left) {
-      if (written >= memoryTokens) return;
-      answers[index] = await answer(engine, prompt, answerTokens, signal);
-      onAnswer?.((written += answers[index].tokens.length));
+    while (written < memoryTokens && next < (prompts?.length ?? Infinity)) {
+      const index = next++;
+      answers[index] = await answer(engine, await ask(index, signal), answerTokens, signal);
+      written += Math.max(1, answers[index].tokens.length); // 1: a model that says nothing comes to an end, too
+      onAnswer?.(written);
     }
   };
   await Promise.all(Array.from({ length: parallel }, work));
-  const path = join(out, `${engine.model.sourceHash}.memory.safetensors`);
+  const path = memoryPath(out, engine.model.sourceHash);
   const tokens = await engine.exportMemory(path, tenant);
   if (tokens === 0) {
     await rm(path);

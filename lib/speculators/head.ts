@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { tokenizerHash } from '../models/metadata';
 import type { ModelMetadata } from '../models/metadata';
 import type { NativeLoadOptions } from '../native';
-import { shippedSpeculators } from './memory';
+import { speculatorFolders } from './folders';
 
 /** How a head's file ends that was made for a model; before it stands the hash of the model's source. */
 const ending = '.head.safetensors';
@@ -11,15 +11,19 @@ const ending = '.head.safetensors';
 /**
  * Which draft head an engine shall load.
  *
- * @param choice A path; true = the shipped one if there is one; false = none.
+ * @param choice A path; true = the one made for the model, or else the one that ships, if there is any; false = none.
+ * @param cacheFolder Where one that was made lies.
  */
 export async function headOptions(
   choice: string | boolean,
+  cacheFolder: string,
   metadata: ModelMetadata,
 ): Promise<Pick<NativeLoadOptions, 'head' | 'heads' | 'tokenizer'>> {
   const path = typeof choice === 'string' ? resolve(choice) : '';
-  const folder = shippedSpeculators();
-  const names = choice === true ? await readdir(folder).catch(() => []) : [];
-  const shipped = names.some((name) => name.endsWith(ending)) ? folder : '';
-  return { head: path, heads: shipped, tokenizer: path || shipped ? tokenizerHash(metadata) : '' };
+  const heads: string[] = [];
+  for (const folder of choice === true ? speculatorFolders(cacheFolder) : []) {
+    const names = await readdir(folder).catch(() => []);
+    if (names.some((name) => name.endsWith(ending))) heads.push(folder);
+  }
+  return { head: path, heads, tokenizer: path || heads.length > 0 ? tokenizerHash(metadata) : '' };
 }

@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { packageRoot } from '../binding';
 import { ForetokenError, callNative, writing } from '../error';
 import { packedKeyBytes } from '../native';
 import type { NativeEngine } from '../native';
 import { replaceFile } from '../replace-file';
+import { speculatorFolders } from './folders';
 
 /** Remembered text: tokens (-1 ends a document) and {@link packedKeyBytes} of key for each. */
 export interface Memory {
@@ -20,26 +20,23 @@ const mostTokens = 8 * 32768;
 /** No header of ours comes near this. */
 const longestHeader = 1 << 16;
 
-/** The folder of what ships for models. */
-export function shippedSpeculators(): string {
-  return join(packageRoot(), 'speculators');
-}
-
-/** Where the static memory that ships for a model would be; a model is known by the hash of its source. */
-export function shippedMemory(sourceHash: string): string {
-  return join(shippedSpeculators(), `${sourceHash}.memory.safetensors`);
+/** The static memory of a model in a folder of such: a model is known by the hash of its source. */
+export function memoryPath(folder: string, sourceHash: string): string {
+  return join(folder, `${sourceHash}.memory.safetensors`);
 }
 
 /**
  * Gives an engine its static memory.
  *
- * @param choice A path; true = the shipped one if there is one; false = none.
+ * @param choice A path; true = the one made for the model, or else the one that ships, if there is any; false = none.
+ * @param cacheFolder Where one that was made lies.
  * @throws ForetokenError MEMORY_INVALID, MEMORY_MISMATCH, OUT_OF_MEMORY
  */
-export async function loadMemory(native: NativeEngine, choice: string | boolean): Promise<void> {
+export async function loadMemory(native: NativeEngine, choice: string | boolean, cacheFolder: string): Promise<void> {
   const { sourceHash } = native.info();
-  const path = typeof choice === 'string' ? choice : shippedMemory(sourceHash);
-  if (choice === false || (choice === true && !existsSync(path))) return;
+  const lying = speculatorFolders(cacheFolder).map((folder) => memoryPath(folder, sourceHash));
+  const path = typeof choice === 'string' ? choice : choice && lying.find((each) => existsSync(each));
+  if (!path) return;
   const { tokens, keys } = await readMemory(path, sourceHash);
   try {
     await callNative(() => native.setStaticMemory(tokens, keys));

@@ -6,6 +6,7 @@ import { ForetokenError, writing } from '../error';
 import { makeTemporaryFolder } from '../models/cache';
 import { withLock } from '../models/lock';
 import { replaceByCopy } from '../replace-file';
+import { ownSpeculators } from './folders';
 import { emptyManifest, liveVersion, manifestPath, readManifest, writeManifest } from './manifest';
 import type { Evidence, HeadVersion, Manifest } from './manifest';
 import { joinMemories, readMemory, writeMemory } from './memory';
@@ -44,7 +45,7 @@ export class SpeculatorStore {
     cache: string,
     readonly model: string,
   ) {
-    this.#folder = join(storeFolder(cache), model);
+    this.#folder = join(ownSpeculators(cache), model);
   }
 
   /** All tenants of whom something is kept, by name. */
@@ -245,11 +246,7 @@ async function stampOf(path: string): Promise<string> {
 
 /** Models of whom something is kept, by the hash of their source. */
 export async function storedModels(cache: string): Promise<string[]> {
-  return (await subfolders(storeFolder(cache))).sort();
-}
-
-function storeFolder(cache: string): string {
-  return join(cache, 'speculators');
+  return (await subfolders(ownSpeculators(cache))).sort();
 }
 
 function requireVersion({ tenant, versions }: Manifest, version: number): HeadVersion {

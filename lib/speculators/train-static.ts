@@ -17,13 +17,15 @@ import type { HeadReport, HeadText, TrainHeadOptions } from './train-head';
 export interface TrainStaticOptions extends TrainHeadOptions, Omit<AnswerOptions, 'onAnswer'> {
   /** Given texts that the head learns from beside the target's own answers. */
   texts?: readonly HeadText[];
+  /** Whether a head is trained, too. Defaults to `true`. */
+  head?: boolean;
 }
 
 /** What became of it. */
 export interface StaticReport {
   /** The static memory, of the answers that the target wrote. */
   memory: Omit<WrittenAnswers, 'texts'>;
-  head: HeadReport;
+  head?: HeadReport;
 }
 
 /**
@@ -32,16 +34,24 @@ export interface StaticReport {
  * it is called again with the same arguments: answers that were begun are written anew, training goes on from its checkpoint.
  *
  * @param ref The model, as in `Engine.load`.
+ * @param prompts Undefined: those that the model asks itself.
  * @param out The folder for both, named after the model. While a run is under way the answers lie there too.
- * @throws ForetokenError ABORTED, CHECKPOINT_MISMATCH, NOTHING_LEARNED, NOTHING_TO_LEARN, WRITE_FAILED, and what loading a model throws
+ * @throws ForetokenError ABORTED, CHECKPOINT_MISMATCH, NOTHING_LEARNED, NOTHING_TO_LEARN, NO_PROMPTS, WRITE_FAILED, and what loading a model throws
  */
 export async function trainStatic(
   ref: string,
-  prompts: readonly string[],
+  prompts: readonly string[] | undefined,
   out: string,
   options: TrainStaticOptions = {},
 ): Promise<StaticReport> {
-  const { texts = [], parallel, answerTokens = 144, memoryTokens = 200_000, ...training } = options;
+  const {
+    texts = [],
+    head: wanted = true,
+    parallel,
+    answerTokens = 144,
+    memoryTokens = 200_000,
+    ...training
+  } = options;
   await writing(out, mkdir(out, { recursive: true }));
   const kept = join(out, `${await sourceHashOf(ref, training)}.answers.json`);
   const run = runOf(prompts, { answerTokens, memoryTokens, weights: training.weights ?? 'auto' });
@@ -50,13 +60,17 @@ export async function trainStatic(
     await writing(kept, replaceFile(kept, [JSON.stringify({ run, answers })]));
   }
   const { texts: own, ...memory } = await readKept(kept, run);
+  if (!wanted) {
+    await rm(kept);
+    return { memory };
+  }
   const head = await trainHead(ref, [...own, ...texts], out, training);
   if (head.path !== undefined) await rm(kept);
   return { memory, head };
 }
 
 /** What answers depend on, in short. */
-function runOf(prompts: readonly string[], options: Record<string, string | number>): string {
+function runOf(prompts: readonly string[] | undefined, options: Record<string, string | number>): string {
   return createHash('sha256').update(JSON.stringify({ prompts, options })).digest('hex');
 }
 
@@ -79,9 +93,9 @@ async function readKept(path: string, run: string): Promise<WrittenAnswers> {
 
 async function write(
   ref: string,
-  prompts: readonly string[],
+  prompts: readonly string[] | undefined,
   out: string,
-  options: Omit<TrainStaticOptions, 'texts'> & { answerTokens: number; memoryTokens: number },
+  options: Omit<TrainStaticOptions, 'texts' | 'head'> & { answerTokens: number; memoryTokens: number },
 ): Promise<WrittenAnswers> {
   const { threads, isa, weights, cacheFolder, onProgress, signal, ...rest } = options;
   const { parallel = 16, answerTokens, memoryTokens } = rest;

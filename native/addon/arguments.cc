@@ -116,6 +116,19 @@ std::vector<int64_t> Fields::integers(const char* name) const {
   return result;
 }
 
+std::vector<std::string> Fields::strings(const char* name) const {
+  const Napi::Value value = get(name);
+  if (!value.IsArray()) wrong(name, "an array");
+  const auto list = value.As<Napi::Array>();
+  std::vector<std::string> result;
+  for (uint32_t i = 0; i < list.Length(); ++i) {
+    const Napi::Value text = list[i];
+    if (!text.IsString()) wrong(name, "an array of strings");
+    result.push_back(text.As<Napi::String>());
+  }
+  return result;
+}
+
 std::span<const uint8_t> Fields::view(const char* name) const {
   const Napi::Value value = get(name);
   if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array)

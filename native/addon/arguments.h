@@ -30,6 +30,7 @@ class Fields {
   std::vector<uint8_t> bytes(const char* name) const;
   /// An array of whole numbers.
   std::vector<int64_t> integers(const char* name) const;
+  std::vector<std::string> strings(const char* name) const;
   /// A Uint8Array without a copy: valid until JavaScript runs again.
   std::span<const uint8_t> view(const char* name) const;
   /// False where the field is absent or undefined.

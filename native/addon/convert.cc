@@ -65,7 +65,7 @@ LoadOptions loadOptions(const Fields& fields) {
                     fields.string("isa")};
   result.cacheFolder = fields.string("cacheFolder");
   result.head = fields.string("head");
-  result.heads = fields.string("heads");
+  result.heads = fields.strings("heads");
   result.tokenizer = fields.string("tokenizer");
   result.learn = fields.boolean("learn");
   result.engine.contextLength = static_cast<int32_t>(fields.integer("contextLength", 0, 1 << 26));

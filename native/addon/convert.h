@@ -11,8 +11,9 @@ namespace foretoken::addon {
 struct LoadOptions {
   std::string weights, cacheFolder;
   BackendChoice backend;
-  std::string head, heads, tokenizer;  ///< as in NativeLoadOptions
-  bool learn;                          ///< heads learn
+  std::string head, tokenizer;     ///< as in NativeLoadOptions
+  std::vector<std::string> heads;  ///< folders of heads
+  bool learn;                      ///< heads learn
   EngineOptions engine;
 };
 

@@ -229,9 +229,9 @@ class LoadWork final : public PromiseWork {
   /// The head that was asked for, or the one that lies ready for this model, if there is one; and who makes it learn.
   void findHead(const Model& target, Backend& backend) {
     std::string path = options_.head;
-    if (path.empty() && !options_.heads.empty()) {
-      path = options_.heads + "/" + target.sourceHash() + ".head.safetensors";
-      if (!std::filesystem::exists(path)) return;
+    for (const std::string& folder : options_.heads) {
+      const std::string lying = folder + "/" + target.sourceHash() + ".head.safetensors";
+      if (path.empty() && std::filesystem::exists(lying)) path = lying;
     }
     if (path.empty()) return;
     train::LoadedHead head = train::loadHead(path, {target.sourceHash(), options_.tokenizer, {}});

@@ -139,16 +139,16 @@ test('static training answers prompts, learns from answers and texts, and goes o
     ...{ draftTokens: 64, slots: 3, rank: 4, rowsPerStep: 256 },
   };
   const first = await trainStatic(path, asked, out, { ...options, maxSeconds: 0 });
-  expect(first.head.path).toBeUndefined();
+  expect(first.head!.path).toBeUndefined();
   const begun = readFileSync(first.memory.path);
-  const { model } = first.head;
+  const { model } = first.head!;
   const others = trainStatic(path, asked.slice(1), out, options);
   await expect(others).rejects.toMatchObject({ code: 'CHECKPOINT_MISMATCH', file: join(out, `${model}.answers.json`) });
   const shorter = trainStatic(path, asked, out, { ...options, answerTokens: 16 });
   await expect(shorter).rejects.toMatchObject({ code: 'CHECKPOINT_MISMATCH' });
   const last = await trainStatic(path, asked, out, options);
-  expect(last.head).toMatchObject({ step: last.head.steps, heldBack: 1 });
-  expect(last.head.texts).toBeGreaterThan(asked.length - 1); // answers, and pieces of the text
+  expect(last.head).toMatchObject({ step: last.head!.steps, heldBack: 1 });
+  expect(last.head!.texts).toBeGreaterThan(asked.length - 1); // answers, and pieces of the text
   expect(readFileSync(last.memory.path).equals(begun)).toBe(true);
   expect((await readMemory(last.memory.path, sourceHash)).tokens.length).toBe(last.memory.tokens);
   const made = ['head.json', 'head.safetensors', 'head.svg', 'memory.safetensors'].map((kind) => `${model}.${kind}`);
@@ -173,14 +173,14 @@ test("a model is never trained on another one's answers", async () => {
   const first = await trainStatic(path, prompts, out, options);
   const second = await trainStatic(other, prompts, out, options);
   expect(second.memory.path).not.toBe(first.memory.path);
-  const answers = [first, second].map(({ head }) => `${head.model}.answers.json`);
+  const answers = [first, second].map(({ head }) => `${head!.model}.answers.json`);
   expect(readdirSync(out)).toEqual(expect.arrayContaining(answers));
 });
 
 test('where memory is lacking that is said, not that the file is spoilt', async () => {
   const lacking = Object.assign(new Error('no memory left'), { code: 'OUT_OF_MEMORY' });
   const native = { info: () => ({ sourceHash }), setStaticMemory: () => Promise.reject(lacking) };
-  const error: unknown = await loadMemory(native as never, file).catch((reason: unknown) => reason);
+  const error: unknown = await loadMemory(native as never, file, cache).catch((reason: unknown) => reason);
   expect(error).toBeInstanceOf(ForetokenError);
   expect(error).toMatchObject({ code: 'OUT_OF_MEMORY' });
 });

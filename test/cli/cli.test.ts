@@ -181,6 +181,20 @@ test('static training ends with the command that drafts from what it made', asyn
   expect(await train('--from', words.at(-1)!, '--json')).toMatchObject({ status: 0 });
 });
 
+test('without prompts and folder a model asks itself, and engines find what it made', async () => {
+  const home = { FORETOKEN_HOME: join(folder, 'found') };
+  const small = ['--answer-tokens', '16', '--memory-tokens', '120', '--parallel', '2', '--threads', '2', '--no-head'];
+  const trained = await run(['train', 'static', '--model', tiny, ...small], '', home);
+  expect(trained).toMatchObject({ status: 0 });
+  const [made, command] = trained.stdout.trimEnd().split('\n');
+  expect(made).toContain(join(folder, 'found', 'speculators'));
+  expect(command).toBe(`foretoken chat --model ${tiny}`);
+  const stats = async (...flags: string[]): Promise<string> =>
+    (await run([...command.split(' ').slice(1), '-n', '8', ...flags], '/stats\n/exit\n', home)).stdout;
+  expect(await stats()).toMatch(/"staticMemoryBytes": [1-9]/);
+  expect(await stats('--no-memory')).toMatch(/"staticMemoryBytes": 0/);
+});
+
 test('chat answers line by line; every answer ends with how fast it came', async () => {
   const { status, stdout, stderr } = await run(['chat', ...model, '-n', '40'], 'Hello\nAnd again\n/stats\n/exit\n');
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
