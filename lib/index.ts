@@ -17,6 +17,7 @@ export type {
   SpeculationReport,
   Timings,
   TokenLogprob,
+  WeightsUsed,
   Usage,
 } from './decode/result';
 export { GenerateStream } from './decode/stream';

@@ -220,9 +220,10 @@ export interface NativeRecorded {
 export const roundFields = 10;
 /**
  * round, sequence, tokenOffset, tokenCount, draftOffset, draftCount, accepted, drafter; then 1 + the index of the others' promise where
- * the head was asked (0 = it was not); then how many of the verified nodes the plan expected to be accepted, in millionths.
+ * the head was asked (0 = it was not); then how many of the verified nodes the plan expected to be accepted, in millionths; then the
+ * version of the weights that drew the tokens.
  */
-export const stepFields = 10;
+export const stepFields = 11;
 /**
  * The step whose tokens decide it, of the same sequence; the index of the others' promise when the head was asked; and the plan with its
  * draft less the plan without it: millionths of a token promised, tokens that the text says, nanoseconds of the pass (but for the head's own).

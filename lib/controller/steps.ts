@@ -11,6 +11,8 @@ export interface StepRecord {
   asked: number;
   /** How many of the verified nodes the plan expected to be accepted. */
   expected: number;
+  /** Version of the weights that drew the tokens. */
+  weights: number;
 }
 
 /** The row that begins at `at`: by index, for a view and its iterator cost more than all that is done with the row. */
@@ -25,5 +27,6 @@ export function readStep(steps: Int32Array, at: number): StepRecord {
     drafter: steps[at + 7],
     asked: steps[at + 8],
     expected: steps[at + 9] * 1e-6,
+    weights: steps[at + 10],
   };
 }

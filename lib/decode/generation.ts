@@ -5,7 +5,7 @@ import { atCallSite } from './call-site';
 import type { CallSite } from './call-site';
 import { RecordingBuilder } from './recording';
 import type { RecordedDraft } from './recording';
-import type { Chunk, FinishReason, GenerateResult, TokenLogprob, Usage } from './result';
+import type { Chunk, FinishReason, GenerateResult, TokenLogprob, Usage, WeightsUsed } from './result';
 import type { Step } from './step';
 import { StopMatcher } from './stop';
 import { Traces } from './traces';
@@ -69,6 +69,7 @@ export class Generation {
   #whole = '';
   readonly #tokens: number[] = [];
   readonly #logprobs: TokenLogprob[] = [];
+  readonly #weights: WeightsUsed[] = [];
   readonly #traces: Traces | undefined;
   readonly #recording: RecordingBuilder | undefined;
   /** Text and tokens before these have been taken. */
@@ -136,6 +137,7 @@ export class Generation {
   accept(step: Step): void {
     if (!this.running || step.tokens.length === 0) return;
     const before = this.#tokens.length;
+    if (step.weights !== this.#weights.at(-1)?.version) this.#weights.push({ version: step.weights, from: before });
     for (let i = 0; i < step.tokens.length && this.#reason === undefined; ++i) this.#acceptToken(step, i);
     this.#count(step, before);
     if (this.#reason !== undefined) this.#control.finish(this.#tokens.length);
@@ -321,6 +323,7 @@ export class Generation {
         decodeSeconds,
         tokensPerSecond: decodeSeconds > 0 ? (count - this.#firstCount) / decodeSeconds : 0,
       },
+      weights: this.#weights.slice(),
       speculation: {
         rounds: this.#decodeRounds,
         acceptanceLength: this.#decodeRounds > 0 ? (count - this.#firstCount) / this.#decodeRounds : 1,

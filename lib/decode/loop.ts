@@ -106,17 +106,15 @@ export class DecodeLoop {
     const { steps, tokens, draftConfidence, draftOutcome, logprobs } = outcomes;
     let logprobOffset = 0;
     for (let i = 0; i < steps.length; i += stepFields) {
-      const { round, sequence, tokenOffset, tokenCount, draftOffset, draftCount, drafter, expected } = readStep(
-        steps,
-        i,
-      );
+      const { round, sequence, tokenOffset, tokenCount, draftOffset, draftCount, drafter, expected, weights } =
+        readStep(steps, i);
       const generation = this.#running.get(sequence);
       // A request that was aborted is forgotten here, but what it asked for still shapes the crossing.
       const alternatives = this.#logprobs.get(sequence) ?? -1;
       const logprobCount = alternatives < 0 ? 0 : tokenCount * (1 + 2 * alternatives);
       generation?.accept({
         tokens: tokens.subarray(tokenOffset, tokenOffset + tokenCount),
-        ...{ drafter, expected },
+        ...{ drafter, expected, weights },
         draftConfidence: draftCount > 0 ? draftConfidence.subarray(draftOffset, draftOffset + draftCount) : noNumbers,
         draftOutcome: draftCount > 0 ? draftOutcome.subarray(draftOffset, draftOffset + draftCount) : noNodes,
         logprobs: logprobCount > 0 ? logprobs.subarray(logprobOffset, logprobOffset + logprobCount) : noNumbers,

@@ -34,6 +34,14 @@ export interface Timings {
   tokensPerSecond: number;
 }
 
+/** Weights that drew tokens of an answer. */
+export interface WeightsUsed {
+  /** As {@link WeightUpdate} counts them: 0 = as loaded. */
+  version: number;
+  /** They drew the answer's tokens from this one on, counted from 0. */
+  from: number;
+}
+
 /** How speculation went for one request. */
 export interface SpeculationReport {
   /** Passes of the model after the first token. */
@@ -99,6 +107,11 @@ export interface GenerateResult {
   usage: Usage;
   timings: Timings;
   speculation: SpeculationReport;
+  /**
+   * The weights that drew the tokens: one entry, or more where `updateWeights` with `'restart'` came between; none without tokens. With
+   * `logprobs`, what a learner needs to correct for tokens that an older policy drew.
+   */
+  weights: WeightsUsed[];
   /** One entry per token of `tokens`; there if the request asked for `logprobs`. */
   logprobs?: TokenLogprob[];
   /** Every pass; there if the request asked to `explain`. */

@@ -9,6 +9,8 @@ export interface Step {
   draftOutcome: Int32Array;
   /** 1 + 2 n numbers per token; empty if the request asked for none. */
   logprobs: Float32Array;
+  /** Version of the weights that drew the tokens. */
+  weights: number;
   /** Seconds of the round. */
   seconds: number;
 }

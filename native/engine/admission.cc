@@ -37,7 +37,10 @@ void EngineCore::admit() {
     }
     waiting_.erase(next);
     if (!begin(sequence)) continue;
-    if (!sequence.model) sequence.model = versions_.back();
+    if (!sequence.model) {
+      sequence.model = versions_.back();
+      sequence.weights = counters_.weightsVersion;
+    }
     sequence.state = Sequence::State::prefilling;
     insertByAge(active_, sequence);
   }

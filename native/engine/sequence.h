@@ -88,6 +88,7 @@ class Sequence {
   HeadProgress headKnown;              ///< of `table`
   TextTrust trust;                     ///< outlives preemption and new weights, as what the policy table has seen does
   std::shared_ptr<Model> model;        ///< the weights it is computed with; null until its first admission
+  int32_t weights = 0;                 ///< their version
   int64_t tenant = 0;                  ///< the engine's number of the tenant
   Tenant* owner = nullptr;             ///< what the engine has of the learner
   int32_t cachedPromptTokens = -1;     ///< found in the prefix cache at the first admission

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadBinding } from '../../lib/binding';
 import { Engine } from '../../lib';
-import type { WeightTensor } from '../../lib';
+import type { GenerateResult, WeightTensor } from '../../lib';
 import { writeTinyModel } from '../../lib/models/tiny-model';
 import { prompts, tinyModel } from './tiny';
 
@@ -57,14 +57,14 @@ async function heldAtLast(engine: Engine): Promise<number> {
 }
 
 /** Starts a request of `length` tokens and waits for its first chunk. */
-async function begun(engine: Engine, length: number): Promise<{ head: number[]; rest: () => Promise<number[]> }> {
+async function begun(engine: Engine, length: number): Promise<{ head: number[]; rest: () => Promise<GenerateResult> }> {
   const stream = engine.stream(prompts[1], { maxTokens: length, ignoreEos: true });
   const iterator = stream[Symbol.asyncIterator]();
   const first = await iterator.next();
   const head = first.done ? [] : first.value.tokens;
-  const rest = async (): Promise<number[]> => {
+  const rest = async (): Promise<GenerateResult> => {
     for (let next = await iterator.next(); !next.done; next = await iterator.next());
-    return (await stream.result).tokens;
+    return stream.result;
   };
   return { head, rest };
 }
@@ -76,7 +76,7 @@ test('a request that has begun finishes on the old weights, which are then let g
   await engine.updateWeights(other, { inFlight: 'finish' });
   expect(engine.stats()).toMatchObject({ weightsVersion: 1, weightsHeld: 2 });
   expect((await engine.generate(prompts[1], request)).tokens).not.toEqual(expected.tokens.slice(0, 40));
-  expect(await rest()).toEqual(expected.tokens);
+  expect(await rest()).toMatchObject({ tokens: expected.tokens, weights: [{ version: 0, from: 0 }] });
   expect(await heldAtLast(engine)).toBe(1);
 });
 
@@ -86,11 +86,16 @@ test('a request that restarts goes on as the new weights go on from its text so 
   const { rest } = await begun(engine, 200);
   await engine.updateWeights(other, { inFlight: 'restart' });
   expect(engine.stats().weightsHeld).toBe(1);
-  const tokens = await rest();
+  const { tokens, weights } = await rest();
   expect(tokens).toHaveLength(200);
-  const kept = tokens.findIndex((token, i) => token !== old.tokens[i]);
   // How far the old weights got depends on the rounds' lengths; back-pressure holds them short of the end.
+  const kept = weights[1].from;
   expect(kept).toBeGreaterThan(0);
+  expect(weights).toEqual([
+    { version: 0, from: 0 },
+    { version: 1, from: kept },
+  ]);
+  expect(tokens.slice(0, kept)).toEqual(old.tokens.slice(0, kept));
   const continued = [...engine.tokenize(prompts[1], { addBos: true }), ...tokens.slice(0, kept)];
   const rest2 = await engine.generate(continued, { maxTokens: 200 - kept, ignoreEos: true });
   expect(tokens.slice(kept)).toEqual(rest2.tokens);

@@ -14,6 +14,8 @@ export interface ScriptStep {
   /** Of the drafted tokens to be accepted, by the plan. */
   expected?: number;
   logprobs?: number[];
+  /** Version of the weights. */
+  weights?: number;
 }
 
 /** Packs rounds and steps as the engine thread sends them. */
@@ -30,7 +32,8 @@ export function outcomes(
     const drafts = step.drafts ?? [];
     const accepted = drafts.filter((draft) => draft[2] === 1).length;
     const row = [step.round ?? 0, step.sequence, tokens.length, step.tokens.length, outcome.length, drafts.length];
-    table.set([...row, accepted, step.drafter ?? 0, 0, 1e6 * (step.expected ?? 0)], i * stepFields);
+    const more = [accepted, step.drafter ?? 0, 0, 1e6 * (step.expected ?? 0), step.weights ?? 0];
+    table.set([...row, ...more], i * stepFields);
     tokens.push(...step.tokens);
     for (const [depth, sure, became, chance] of drafts) {
       confidence.push(sure);
