@@ -213,6 +213,13 @@ class Backend {
   virtual void sample(const Tensor& logits, int vocabulary, std::span<const SampleRow> rows,
                       std::span<SampleResult> out) = 0;
 
+  // --- work of the CPU's between passes ---
+  /// Calls job(first, last) for ranges that cover [0, items) once, at the same time where the backend computes on
+  /// threads of the CPU, and returns when all have. The job must not throw.
+  virtual void spread(int64_t items, const std::function<void(int64_t first, int64_t last)>& job) {
+    if (items > 0) job(0, items);
+  }
+
   // --- time ----------------------------------------------------------------------------------------------------------
   // A backend may be done with an operation later than when the call returns.
   /// Waits until all that was asked for is done: for whoever wants to know how long it took.

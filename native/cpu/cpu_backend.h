@@ -48,6 +48,10 @@ class CpuBackend final : public Backend {
   void logits(const Pass&, const Matrix&, const Tensor& in, const float* norm, float eps, Tensor& out) override;
   void addRows(const Tensor& in, std::span<const int32_t> row, Tensor& out, int64_t first) override;
 
+  void spread(int64_t items, const std::function<void(int64_t, int64_t)>& job) override {
+    threads_.run(items, [&](int64_t first, int64_t last, int) { job(first, last); });
+  }
+
   // Defined in attention's, kv's and sample's files.
   size_t memoryLeft() const override;
   void allocateKv(const KvShape&) override;

@@ -19,8 +19,12 @@ inline void pause() {
 /// Looks without a pause between them, a microsecond or two: most waits are shorter, and a pause is as long as it takes
 /// what has been written to come here.
 constexpr int kEagerSpins = 1000;
-/// Some hundred microseconds: the serial parts of a pass and what comes between two passes take less.
-constexpr int kSpins = 4000;
+/// Chunks take less: who has begun one and takes longer may be waiting for a core.
+constexpr std::chrono::microseconds kChunkPatience{100};
+/// The serial parts of a pass and what comes between two passes, drafts for instance, take less: who slept then would
+/// come late to the next pass, by the tenth of a millisecond that it takes to wake up.
+constexpr std::chrono::microseconds kLoopPatience{500};
+constexpr int kSpinsALook = 64;  ///< at the clock
 /// Taking a chunk costs some ten nanoseconds; the chunks of a matrix product on one row take a microsecond and more.
 constexpr int64_t kChunksPerThread = 8;
 constexpr uint32_t kStop = ~uint32_t{0};  ///< an empty share that no loop leaves behind
@@ -31,8 +35,7 @@ constexpr uint32_t endOf(uint32_t range) { return range >> 16; }
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads)
-    : threads_(threads), spins_(threads > allowedCpus() ? 0 : kSpins), shares_(new Share[threads]) {
+ThreadPool::ThreadPool(int threads) : threads_(threads), spins_(threads <= allowedCpus()), shares_(new Share[threads]) {
   workers_.reserve(threads_);
   try {
     for (int thread = 1; thread < threads_; ++thread)
@@ -53,16 +56,22 @@ void ThreadPool::stop() {
   for (auto& worker : workers_) worker.join();
 }
 
-/// Waits until `met` is true of `value`.
+/// Waits until `met` is true of `value`: awake for as long as patience lasts, then asleep.
 template <class Condition>
-uint32_t ThreadPool::await(const std::atomic<uint32_t>& value, Condition&& met) const {
+uint32_t ThreadPool::await(const std::atomic<uint32_t>& value, std::chrono::microseconds patience,
+                           Condition&& met) const {
+  std::chrono::steady_clock::time_point begin;
+  bool isPatient = spins_;
   for (int i = 0;; ++i) {
     const uint32_t now = value.load(std::memory_order_acquire);
     if (met(now)) return now;
-    if (i >= spins_)
+    if (!isPatient) {
       value.wait(now, std::memory_order_acquire);
-    else if (i >= kEagerSpins)
+    } else if (i >= kEagerSpins) {
       pause();
+      if (i == kEagerSpins) begin = std::chrono::steady_clock::now();
+      if (i % kSpinsALook == 0) isPatient = std::chrono::steady_clock::now() - begin < patience;
+    }
   }
 }
 
@@ -83,13 +92,13 @@ void ThreadPool::dispatch(int64_t items, const void* job, Entry entry) {
   int own = 0;
   for (int i = 0; i < threads_; ++i) own += takeAll(0, i);
   const uint32_t others = static_cast<uint32_t>(chunks - own);
-  await(finished_, [&](uint32_t finished) { return finished == others; });
+  await(finished_, kChunkPatience, [&](uint32_t finished) { return finished == others; });
 }
 
 void ThreadPool::work(int thread) {
   for (;;) {
     const auto called = [](uint32_t left) { return firstOf(left) < endOf(left) || left == kStop; };
-    if (await(shares_[thread].left, called) == kStop) return;
+    if (await(shares_[thread].left, kLoopPatience, called) == kStop) return;
     for (int i = 0; i < threads_; ++i) {
       const int done = takeAll(thread, i);
       if (done == 0) continue;

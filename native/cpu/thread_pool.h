@@ -4,11 +4,13 @@
 // cut into chunks, a few per thread; a thread takes its own share front to back, then chunks off the back of others'
 // shares. Whoever is not running when a loop starts is not waited for: the rest does its share, and it finds nothing
 // left when it comes. Only a chunk that somebody has begun is waited for. Who waits spins for a moment, longer than any
-// gap inside a pass, and then sleeps: sleepers leave the core to whoever holds things up, and get it back first.
+// gap inside a pass or between two, and then sleeps: sleepers leave the core to whoever holds things up, and get it
+// back first.
 //
 // Who computes what never changes a bit: a job gives one output element to one call.
 #pragma once
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <thread>
@@ -58,10 +60,10 @@ class ThreadPool {
   int takeAll(int thread, int after);
   static int take(Share& share, bool own);
   template <class Condition>
-  uint32_t await(const std::atomic<uint32_t>& value, Condition&& met) const;
+  uint32_t await(const std::atomic<uint32_t>& value, std::chrono::microseconds patience, Condition&& met) const;
 
   int threads_;
-  int spins_;  ///< how often to look before going to sleep; 0 when there are more threads than CPUs
+  bool spins_;  ///< for a moment before going to sleep; not where there are more threads than CPUs
   std::unique_ptr<Share[]> shares_;
   alignas(128) std::atomic<uint32_t> finished_{0};  ///< chunks that threads other than the caller have done
   std::vector<std::thread> workers_;

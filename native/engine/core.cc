@@ -48,7 +48,6 @@ EngineCore::EngineCore(Backend& backend, std::shared_ptr<Model> model, const Eng
       library_(options_.indexBytes, options_.tenantIndexBytes, /*keys=*/true, options_.keepsDropped),
       recordersBeliefs_(everybodyDraftsInVain()),
       planner_(options_.maxSequences * kMaxDraftNodes),
-      blender_(kMaxDraftNodes),
       pass_(std::max(options_.maxRows, options_.maxSequences + kMaxDraftRows), options_.maxSequences,
             kMaxDraftRows * kMaxDraftNodes),
       paths_(static_cast<size_t>(options_.maxSequences + kMaxDraftRows) * kMaxDraftNodes),
@@ -59,6 +58,7 @@ EngineCore::EngineCore(Backend& backend, std::shared_ptr<Model> model, const Eng
                       budget_.scratchPages + budget_.sequencePages, options_.sideBytes, options_.kvFormat});
   active_.reserve(options_.maxSequences);
   entries_.reserve(options_.maxSequences);
+  askers_.reserve(options_.maxSequences);
   planEntries_.reserve(options_.maxSequences);
   sampleRows_.reserve(results_.size());
   copyFrom_.reserve(kMaxDraftRows);
@@ -74,7 +74,6 @@ EngineCore::EngineCore(Backend& backend, std::shared_ptr<Model> model, const Eng
     capture_.keptOffset = kHeadFeatures;
     if (options_.textSink) capture_.keptLayers.push_back(config.layers);
     commonHead_ = options_.head;
-    askers_.reserve(options_.maxSequences);
   }
   if (options_.captureSink == nullptr) return;
   captured_.resize(options_.captureLayers.size() * static_cast<size_t>(options_.maxRows) * config.width);

@@ -158,6 +158,7 @@ class EngineCore {
   struct Entry {
     Sequence* sequence;
     std::array<Draft, kDraftersAsked> drafts;  ///< drafts[best] is the one that may go into the pass
+    Blender blender{kMaxDraftNodes};
     int best;
     Planner::Promise promise;  ///< of drafts[best]
     int32_t asked;             ///< as in StepRecord
@@ -208,7 +209,8 @@ class EngineCore {
   void breakOff(Sequence& sequence, const std::exception& error);
   void collect();
   bool draft();
-  bool askDrafters(Entry& entry);
+  bool looksUp(const Entry& entry) const;
+  void askDrafters(Entry& entry);
   bool mayDraft(const Entry& entry, DrafterId which) const;
   void draftWith(Entry& entry, Draft& draft, DrafterId which);
   void blendDrafts(Entry& entry);
@@ -262,7 +264,6 @@ class EngineCore {
   Beliefs commonBeliefs_;           ///< of all tenants that have none of their own
   const Beliefs recordersBeliefs_;  ///< where a sequence records: everybody drafts, nothing is worth a row
   Planner planner_;
-  Blender blender_;
   PassBuilder pass_;
   Outcomes* out_ = nullptr;
   bool backPressure_ = true;

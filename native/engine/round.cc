@@ -75,36 +75,44 @@ void EngineCore::collect() {
 
 /// False: nobody was asked, but for what callers expect, which costs nothing to look up.
 bool EngineCore::draft() {
-  bool asked = false;
+  askers_.clear();
   for (Entry* entry : entries_) {
     for (Draft& draft : entry->drafts) draft.count = 0;
     entry->best = 0;
     entry->asked = 0;
     Sequence& sequence = *entry->sequence;
     sequence.trust.fade();
-    if (sequence.drafts() && sequence.draftDepth() >= 1) asked |= askDrafters(*entry);
+    if (!sequence.drafts() || sequence.draftDepth() < 1) continue;
+    if (looksUp(*entry))
+      askers_.push_back(entry);
+    else
+      askDrafters(*entry);
   }
+  // Sequences have drafters of their own, and those only read and praise what they share: in which order changes no
+  // bit.
+  backend_.spread(static_cast<int64_t>(askers_.size()), [this](int64_t first, int64_t last) {
+    for (int64_t a = first; a < last; ++a) askDrafters(*askers_[a]);
+  });
+  const bool asked = !askers_.empty();
   for (Entry* entry : entries_) chooseDraft(*entry);
   headSeconds_ = headContext_ = 0;
   if (head_) askHead();
   return asked || headSeconds_ > 0;
 }
 
-/// All but the head, which is asked for all sequences together; as draft().
-bool EngineCore::askDrafters(Entry& entry) {
+/// Whether a drafter is asked that looks for something in text.
+bool EngineCore::looksUp(const Entry& entry) const {
+  return entry.sequence->request.force >= 0 || mayDraft(entry, DrafterId::suffix) || mayDraft(entry, DrafterId::recall);
+}
+
+/// All but the head, which is asked for all sequences together.
+void EngineCore::askDrafters(Entry& entry) {
   const auto forced = static_cast<DrafterId>(entry.sequence->request.force);
-  if (entry.sequence->request.force >= 0 && forced != DrafterId::blend) {
-    draftWith(entry, entry.drafts[0], forced);
-    return true;
-  }
-  bool asked = false;
-  for (size_t i = 0; i < kBlend; ++i) {
-    if (!mayDraft(entry, kAsked[i])) continue;
-    draftWith(entry, entry.drafts[i], kAsked[i]);
-    asked |= kAsked[i] != DrafterId::prediction;
-  }
+  if (entry.sequence->request.force >= 0 && forced != DrafterId::blend)
+    return draftWith(entry, entry.drafts[0], forced);
+  for (size_t i = 0; i < kBlend; ++i)
+    if (mayDraft(entry, kAsked[i])) draftWith(entry, entry.drafts[i], kAsked[i]);
   if (mayDraft(entry, DrafterId::blend)) blendDrafts(entry);
-  return asked;
 }
 
 /// Whether the table and the request leave a drafter the choice to draft; a forced blend has those whose drafts it is
@@ -122,7 +130,7 @@ void EngineCore::blendDrafts(Entry& entry) {
   };
   draft.drafter = DrafterId::blend;
   draft.count =
-      blender_.blend(nodesOf(kRecall), nodesOf(kSuffix), std::span(draft.nodes).first(nodesFor(*entry.sequence)));
+      entry.blender.blend(nodesOf(kRecall), nodesOf(kSuffix), std::span(draft.nodes).first(nodesFor(*entry.sequence)));
 }
 
 void EngineCore::draftWith(Entry& entry, Draft& draft, DrafterId which) {

@@ -88,6 +88,7 @@ class TimedBackend : public Backend {
               std::span<SampleResult> out) override {
     timed("sample", nullptr, [&] { inner_->sample(logits, vocabulary, rows, out); });
   }
+  void spread(int64_t items, const std::function<void(int64_t, int64_t)>& job) override { inner_->spread(items, job); }
   void settle() override { inner_->settle(); }
   double waited() const override { return inner_->waited(); }
 

@@ -14,7 +14,7 @@
 
 namespace foretoken {
 
-/// Remembers nothing from one draft to the next: one serves all sequences of an engine.
+/// Remembers nothing from one draft to the next: one serves all who blend one after the other.
 class Blender {
  public:
   /// Room for two drafts of at most `mostNodes` nodes each; blend() allocates nothing.

@@ -7,6 +7,7 @@
 // latest first. Oldest text is forgotten by the segment (see library.h).
 #pragma once
 #include <array>
+#include <atomic>
 #include <bit>
 #include <cstdint>
 #include <span>
@@ -74,8 +75,13 @@ class TextSegment {
   size_t bytes() const;
 
   /// Counts that the text behind a place went on as the target did: what decides whether it outlives its segment. Kept
-  /// by those who read, hence const; up to 255. Only where hasKeys().
-  void praise(int32_t place) const { praise_[place] += praise_[place] < 255; }
+  /// by those who read, hence const, several at a time perhaps; up to 255. Only where hasKeys().
+  void praise(int32_t place) const {
+    const std::atomic_ref<uint8_t> count(praise_[place]);
+    uint8_t seen = count.load(std::memory_order_relaxed);
+    while (seen < 255 && !count.compare_exchange_weak(seen, seen + 1, std::memory_order_relaxed)) {
+    }
+  }
   int praiseOf(int32_t place) const { return praise_[place]; }
 
   /// Adds voters whose longest match with the end of `context` is at least kSuffixOrders[order] long and shorter than
