@@ -105,7 +105,9 @@ void EngineCore::takePrefilled(const PrefillPart& part) {
   const auto offset = static_cast<int32_t>(out_->tokens.size());
   emit(sequence, results_[part.logitRow]);
   sequence.state = Sequence::State::decoding;
-  out_->steps.push_back({round, sequence.id, offset, 1, static_cast<int32_t>(out_->draftOutcome.size()), 0, 0, 0});
+  StepRecord step{round, sequence.id, offset, 1, static_cast<int32_t>(out_->draftOutcome.size()), 0, 0, 0};
+  step.weights = sequence.weights;
+  out_->steps.push_back(step);
   endIfComplete(sequence);
 }
 

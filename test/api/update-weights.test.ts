@@ -75,7 +75,9 @@ test('a request that has begun finishes on the old weights, which are then let g
   const { rest } = await begun(engine, 200);
   await engine.updateWeights(other, { inFlight: 'finish' });
   expect(engine.stats()).toMatchObject({ weightsVersion: 1, weightsHeld: 2 });
-  expect((await engine.generate(prompts[1], request)).tokens).not.toEqual(expected.tokens.slice(0, 40));
+  const renewed = await engine.generate(prompts[1], request);
+  expect(renewed.tokens).not.toEqual(expected.tokens.slice(0, 40));
+  expect(renewed.weights).toEqual([{ version: 1, from: 0 }]);
   expect(await rest()).toMatchObject({ tokens: expected.tokens, weights: [{ version: 0, from: 0 }] });
   expect(await heldAtLast(engine)).toBe(1);
 });
