@@ -39,8 +39,9 @@ void foretoken_cuda_describe(int32_t index, foretoken_cuda_device* device, foret
 /* y[i] += a * x[i] for i < count, host arrays in and out, computed on device `index`. */
 void foretoken_cuda_axpy(int32_t index, float a, const float* x, float* y, size_t count, foretoken_cuda_status* status);
 
-/* A foretoken::Backend (native/backend.h) on device `index`, with so many threads of the host to pack weights; null
- * where that fails. Whoever asks deletes it. An object of C++ crosses here: addon and library are built together. */
+/* A foretoken::Backend (native/backend.h) on device `index`, with so many threads of the host to pack weights and
+ * look drafts up; null where that fails. Whoever asks deletes it. An object of C++ crosses here: addon and library are
+ * built together. */
 void* foretoken_cuda_create_backend(int32_t index, int32_t threads, foretoken_cuda_status* status);
 
 /* The same of a foretoken::learn::RowSteps (native/learn/row_steps.h), which works beside that backend. */

@@ -60,6 +60,21 @@ struct HeadRules {
   const float *queryBias = nullptr, *keyBias = nullptr, *valueBias = nullptr;  ///< [heads of a kind * headDim], added
   const float *queryNorm = nullptr, *keyNorm = nullptr;  ///< [headDim]: each head then becomes its RMSNorm with `eps`
   float eps = 0;
+  bool operator==(const HeadRules&) const = default;
+
+  /// What concerns one head, counted queries, keys, values.
+  struct OfHead {
+    const float *bias, *norm;
+  };
+  constexpr OfHead of(int head, int heads, int kvHeads, int headDim) const {
+    const int keys = heads + kvHeads;
+    const auto behind = [=](const float* biases, int first) {
+      return biases ? biases + (head - first) * headDim : nullptr;
+    };
+    if (head < heads) return {behind(queryBias, 0), queryNorm};
+    if (head < keys) return {behind(keyBias, heads), keyNorm};
+    return {behind(valueBias, keys), nullptr};
+  }
 };
 
 /// What keys and values are kept in. fp8: e4m3, with a power of two for each position, head and of K and V.
@@ -214,8 +229,8 @@ class Backend {
                       std::span<SampleResult> out) = 0;
 
   // --- work of the CPU's between passes ---
-  /// Calls job(first, last) for ranges that cover [0, items) once, at the same time where the backend computes on
-  /// threads of the CPU, and returns when all have. The job must not throw.
+  /// Calls job(first, last) for ranges that cover [0, items) once, at the same time where the backend has threads of
+  /// the CPU, and returns when all have. The job must not throw.
   virtual void spread(int64_t items, const std::function<void(int64_t first, int64_t last)>& job) {
     if (items > 0) job(0, items);
   }
@@ -240,7 +255,7 @@ std::span<const char* const> availableIsas();
 
 struct CudaOptions {
   int device = 0;
-  int threads = 1;  ///< of the host, that pack weights
+  int threads = 1;  ///< of the host, that pack weights and look drafts up
 };
 /// The backend of libforetoken_cuda.so. Throws CUDA_UNAVAILABLE without library, driver or device, CUDA_ERROR where the
 /// device fails.

@@ -81,6 +81,11 @@ std::unique_ptr<Matrix> CudaBackend::matrix(Format format, int64_t rows, int64_t
 /// or never.
 bool CudaBackend::hasLargeProduct(const Matrix& w) const { return unit_ != MatrixUnit::none && isFp8(own(w).skinny()); }
 
+void CudaBackend::spread(int64_t items, const std::function<void(int64_t, int64_t)>& job) {
+  threads_.run(ceilDiv(items, kItemsEach),
+               [&](int64_t first, int64_t last, int) { job(first * kItemsEach, std::min(last * kItemsEach, items)); });
+}
+
 // --- memory ----------------------------------------------------------------------------------------------------------
 
 /// Nothing but logits is that wide: a model with more tokens than can be drawn from is refused when it is loaded.
@@ -387,12 +392,12 @@ void CudaBackend::logits(const Pass& pass, const Matrix& w, const Tensor& in, co
 
 void CudaBackend::adjustHeads(const Pass& pass, int heads, const HeadRules& rules, Tensor& qkv) {
   begin(pass);
-  const int dim = kv_.headDim;
+  const int dim = kv_.headDim, keys = kv_.kvHeads * dim;
   const auto copied = [&](const float* values, int count) { return values ? onDevice(values, count) : nullptr; };
-  note(HeadsOp{{passWords(), own(qkv).data(), heads, kv_.kvHeads, dim, copied(rules.queryBias, heads * dim),
-                copied(rules.keyBias, kv_.kvHeads * dim), copied(rules.valueBias, kv_.kvHeads * dim),
-                copied(rules.queryNorm, dim), copied(rules.keyNorm, dim), rules.eps},
-               stepped(pass.rows)});
+  const HeadRules there{copied(rules.queryBias, heads * dim), copied(rules.keyBias, keys),
+                        copied(rules.valueBias, keys),        copied(rules.queryNorm, dim),
+                        copied(rules.keyNorm, dim),           rules.eps};
+  note(HeadsOp{{passWords(), own(qkv).data(), heads, kv_.kvHeads, dim, there}, stepped(pass.rows)});
 }
 
 template <class Codec>

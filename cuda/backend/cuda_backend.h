@@ -25,7 +25,7 @@ namespace foretoken::cuda {
 
 struct BackendOptions {
   int device = 0;
-  int threads = 1;  ///< of the host, that pack weights
+  int threads = 1;  ///< of the host, that pack weights and look drafts up
 };
 
 class CudaBackend final : public Backend {
@@ -56,6 +56,7 @@ class CudaBackend final : public Backend {
   void writeKeys(const Pass&, int layer, const Rope&, Tensor& kv) override;
   void addRows(const Tensor& in, std::span<const int32_t> row, Tensor& out, int64_t first) override;
   void sample(const Tensor& logits, int vocabulary, std::span<const SampleRow>, std::span<SampleResult> out) override;
+  void spread(int64_t items, const std::function<void(int64_t, int64_t)>& job) override;
   void settle() override { finish(); }
   double waited() const override { return waited_; }
 
@@ -105,6 +106,9 @@ class CudaBackend final : public Backend {
   static constexpr int kBlocksEach = 2;
   static constexpr size_t kMostPartialBytes = 64 << 20;
   static constexpr size_t kFewestCopies = 64;
+  /// Items of the host's work between passes that one of its threads takes on: passes are long, so that it sleeps
+  /// before, and to wake up takes as long as looking up a draft.
+  static constexpr int64_t kItemsEach = 4;
 
   const BackendOptions options_;
   const int multiprocessors_;

@@ -17,20 +17,8 @@ struct HeadsArgs {
   const int32_t* pass;
   float* qkv;  ///< [rows][(heads + 2 kvHeads) * headDim]
   int heads, kvHeads, headDim;
-  const float *queryBias, *keyBias, *valueBias, *queryNorm, *keyNorm;  ///< as in HeadRules
-  float eps;
+  HeadRules rules;  ///< on the device
   bool operator==(const HeadsArgs&) const = default;
-};
-
-/// What concerns one head.
-struct HeadAdjustment {
-  const float *bias, *norm;
-  __device__ HeadAdjustment(const HeadsArgs& a, int head) {
-    const int keys = a.heads + a.kvHeads, first = head < a.heads ? 0 : head < keys ? a.heads : keys;
-    const float* const all = head < a.heads ? a.queryBias : head < keys ? a.keyBias : a.valueBias;
-    bias = all ? all + (head - first) * a.headDim : nullptr;
-    norm = head < a.heads ? a.queryNorm : head < keys ? a.keyNorm : nullptr;
-  }
 };
 
 /// Grid: (row, head / kHeadWarps), heads counted queries, keys, values.
@@ -38,16 +26,16 @@ static __global__ void __launch_bounds__(kHeadWarps* kWarp) adjustHeads(HeadsArg
   const int row = blockIdx.x, lane = threadIdx.x % kWarp, all = a.heads + 2 * a.kvHeads;
   const int head = static_cast<int>(blockIdx.y * kHeadWarps + threadIdx.x / kWarp);
   if (row >= PassView(a.pass).rows() || head >= all) return;
-  const HeadAdjustment adjustment(a, head);
+  const auto [bias, norm] = a.rules.of(head, a.heads, a.kvHeads, a.headDim);
   float* const x = a.qkv + (static_cast<size_t>(row) * all + head) * a.headDim;
   float sum = 0;
   for (int d = lane; d < a.headDim; d += kWarp) {
-    if (adjustment.bias) x[d] += adjustment.bias[d];
+    if (bias) x[d] += bias[d];
     sum = fmaf(x[d], x[d], sum);
   }
-  if (!adjustment.norm) return;
-  const float factor = 1.0f / sqrtf(warpReduce(sum, Sum{}) / static_cast<float>(a.headDim) + a.eps);
-  for (int d = lane; d < a.headDim; d += kWarp) x[d] = x[d] * factor * adjustment.norm[d];
+  if (!norm) return;
+  const float factor = 1.0f / sqrtf(warpReduce(sum, Sum{}) / static_cast<float>(a.headDim) + a.rules.eps);
+  for (int d = lane; d < a.headDim; d += kWarp) x[d] = x[d] * factor * norm[d];
 }
 
 }  // namespace foretoken::cuda

@@ -45,19 +45,12 @@ uint8_t* CpuBackend::side(int32_t slot) { return attention_->pool->side(slot); }
 
 void CpuBackend::adjustHeads(const Pass& pass, int heads, const HeadRules& rules, Tensor& qkv) {
   const KvShape& shape = attention_->pool->shape();
-  const int dim = shape.headDim, keys = heads + shape.kvHeads, all = keys + shape.kvHeads;
+  const int dim = shape.headDim, all = heads + 2 * shape.kvHeads;
   const Kernels& own = kernels(isa_);
   const auto share = [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const auto head = static_cast<int>(i % all);
-      const bool isQuery = head < heads, isKey = !isQuery && head < keys;
-      const float* const bias = isQuery ? rules.queryBias : isKey ? rules.keyBias : rules.valueBias;
-      const int first = isQuery ? 0 : isKey ? heads : keys;
-      own.adjustHead(static_cast<CpuTensor&>(qkv).data() + i * dim, dim, bias ? bias + (head - first) * dim : nullptr,
-                     isQuery ? rules.queryNorm
-                     : isKey ? rules.keyNorm
-                             : nullptr,
-                     rules.eps);
+      const auto [bias, norm] = rules.of(static_cast<int>(i % all), heads, shape.kvHeads, dim);
+      own.adjustHead(static_cast<CpuTensor&>(qkv).data() + i * dim, dim, bias, norm, rules.eps);
     }
   };
   const int64_t count = static_cast<int64_t>(pass.rows) * all;

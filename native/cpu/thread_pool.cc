@@ -77,20 +77,21 @@ uint32_t ThreadPool::await(const std::atomic<uint32_t>& value, std::chrono::micr
 
 void ThreadPool::dispatch(int64_t items, const void* job, Entry entry) {
   const int chunks = static_cast<int>(std::min(items, kChunksPerThread * threads_));
+  const int takers = std::min(chunks, threads_);  // a thread without a chunk is not woken up
   finished_.store(0, std::memory_order_relaxed);
   // The caller's own share first: a worker that finds its share must find all that it may help with.
-  for (int thread = 0; thread < threads_; ++thread) {
+  for (int thread = 0; thread < takers; ++thread) {
     Share& share = shares_[thread];
     share.chunks = chunks, share.items = items, share.job = job, share.entry = entry;
-    share.left.store(range(int64_t{chunks} * thread / threads_, int64_t{chunks} * (thread + 1) / threads_),
+    share.left.store(range(int64_t{chunks} * thread / takers, int64_t{chunks} * (thread + 1) / takers),
                      std::memory_order_release);
   }
   // Other cores hold these lines: one wait until they have let go of all of them.
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  for (int thread = 1; thread < threads_; ++thread)
+  for (int thread = 1; thread < takers; ++thread)
     shares_[thread].left.notify_one();  // a load and nothing more unless its thread sleeps
   int own = 0;
-  for (int i = 0; i < threads_; ++i) own += takeAll(0, i);
+  for (int i = 0; i < takers; ++i) own += takeAll(0, i);
   const uint32_t others = static_cast<uint32_t>(chunks - own);
   await(finished_, kChunkPatience, [&](uint32_t finished) { return finished == others; });
 }

@@ -105,9 +105,15 @@ void EngineCore::takePrefilled(const PrefillPart& part) {
   const auto offset = static_cast<int32_t>(out_->tokens.size());
   emit(sequence, results_[part.logitRow]);
   sequence.state = Sequence::State::decoding;
-  StepRecord step{round, sequence.id, offset, 1, static_cast<int32_t>(out_->draftOutcome.size()), 0, 0, 0};
-  step.weights = sequence.weights;
-  out_->steps.push_back(step);
+  out_->steps.push_back({.round = round,
+                         .sequence = sequence.id,
+                         .tokenOffset = offset,
+                         .tokenCount = 1,
+                         .draftOffset = static_cast<int32_t>(out_->draftOutcome.size()),
+                         .draftCount = 0,
+                         .accepted = 0,
+                         .drafter = 0,
+                         .weights = sequence.weights});
   endIfComplete(sequence);
 }
 

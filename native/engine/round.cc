@@ -414,9 +414,17 @@ void EngineCore::recordStep(Entry& entry, int32_t tokenOffset) {
   if (sequence.recorder) reportRecorded(sequence, /*ended=*/false);
   const auto count = static_cast<int32_t>(out_->draftOutcome.size()) - draftOffset;
   const auto drafter = static_cast<int32_t>(verified.nodes > 0 ? entry.chosen().drafter : DrafterId::none);
-  out_->steps.push_back({static_cast<int32_t>(out_->rounds.size()) - 1, sequence.id, tokenOffset, emittedCount,
-                         draftOffset, count, verified.accepted, drafter, entry.asked, verified.expectedMillionths(),
-                         sequence.weights});
+  out_->steps.push_back({.round = static_cast<int32_t>(out_->rounds.size()) - 1,
+                         .sequence = sequence.id,
+                         .tokenOffset = tokenOffset,
+                         .tokenCount = emittedCount,
+                         .draftOffset = draftOffset,
+                         .draftCount = count,
+                         .accepted = verified.accepted,
+                         .drafter = drafter,
+                         .asked = entry.asked,
+                         .expected = verified.expectedMillionths(),
+                         .weights = sequence.weights});
 }
 
 /// What came of the drafts of a sequence that records, as far as its text decides it.

@@ -1,5 +1,6 @@
 // The whole CUDA backend through the executor, below the model and the engine that run on any backend: logits against
 // the exact ones, a row's bits whatever it is computed with, and speculation that changes no token.
+#include <algorithm>
 #include <random>
 
 #include "engine/timed_backend.h"
@@ -231,9 +232,26 @@ void testCopiesOfTheGone() {
   CHECK(std::abs(backend.read(*out, 1)[0] - kWidth) < 0.5f);
 }
 
+// --- work of the host
+// -------------------------------------------------------------------------------------------------
+
+/// Work of the host between passes: every item once, on its threads, plain integers for a sanitizer to watch.
+void testSpread() {
+  CudaBackend backend({0, 3});
+  for (const int64_t items : {0, 1, 4, 5, 32, 33, 1000}) {
+    std::vector<int> done(items, 0);
+    for (int loop = 0; loop < 20; ++loop)
+      backend.spread(items, [&](int64_t first, int64_t last) {
+        for (int64_t i = first; i < last; ++i) ++done[i];
+      });
+    CHECK(std::count(done.begin(), done.end(), 20) == items);
+  }
+}
+
 }  // namespace
 
 int main() {
+  testSpread();
   forEachSchedule(longRun() ? 2 : 1, [] {
     for (const char* name : {"tied-f16.gguf", "llama3-bf16.gguf", "qwen2", "qwen3.gguf"}) {
       testGolden(name, KvFormat::bf16);

@@ -77,12 +77,13 @@ void testHeads(int headDim, bool bias, bool norms) {
   const std::vector<float> x = normalFloats(random, static_cast<size_t>(launched) * all * headDim, 3),
                            added = normalFloats(random, static_cast<size_t>(all) * headDim),
                            weights = normalFloats(random, 2 * headDim);
-  HeadsArgs args{pass.data(), nullptr, heads, kvHeads, headDim, nullptr, nullptr, nullptr, nullptr, nullptr, 1e-5f};
+  HeadsArgs args{pass.data(), nullptr, heads, kvHeads, headDim, {.eps = 1e-5f}};
+  HeadRules& rules = args.rules;
   if (bias) {
-    args.queryBias = added.data(), args.keyBias = added.data() + heads * headDim;
-    args.valueBias = added.data() + (heads + kvHeads) * headDim;
+    rules.queryBias = added.data(), rules.keyBias = added.data() + heads * headDim;
+    rules.valueBias = added.data() + (heads + kvHeads) * headDim;
   }
-  if (norms) args.queryNorm = weights.data(), args.keyNorm = weights.data() + headDim;
+  if (norms) rules.queryNorm = weights.data(), rules.keyNorm = weights.data() + headDim;
   std::vector<float> got = x;
   args.qkv = got.data();
   launch(adjustHeads, dim3(launched, ceilDiv(all, kHeadWarps)), dim3(kHeadWarps * kWarp), 0, nullptr, args);

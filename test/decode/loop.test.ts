@@ -71,6 +71,25 @@ test('streams text as it is asked for and reports the whole at the end', async (
   expect(engine.told).toEqual(['consumed 1 2', 'consumed 1 5', 'finish 1 6']);
 });
 
+test('a result says from which token on which weights drew, whatever lies behind its end', async () => {
+  const { loop, generation } = begin({ stop: ['END'] });
+  loop.onOutcomes(
+    outcomes([
+      { sequence: 1, tokens: codes('ab'), weights: 3 },
+      { sequence: 1, tokens: [], weights: 4 },
+    ]),
+  );
+  loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes('c'), weights: 3 }]));
+  loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes('dE'), weights: 5 }]));
+  loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes('NDx'), weights: 6 }]));
+  loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes('y'), weights: 7 }], { finished: [1, 2, 0] }));
+  expect((await generation.result).weights).toEqual([
+    { version: 3, from: 0 },
+    { version: 5, from: 3 },
+    { version: 6, from: 5 },
+  ]);
+});
+
 test('tokens count as consumed only when the consumer takes them, or at once when nobody streams', async () => {
   const streamed = begin();
   streamed.loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes('abc') }]));

@@ -33,10 +33,12 @@ void testEveryItemOnce(int size) {
         ++calls[thread];
         for (int64_t i = first; i < last; ++i) ++done[i];
       });
-    int wrong = 0, total = 0;
+    int wrong = 0, total = 0, needless = 0;
     for (const int count : done) wrong += count != loops;
     for (const int count : calls) total += count;
+    for (int64_t thread = items; thread < size; ++thread) needless += calls[thread];
     CHECK(wrong == 0);
+    CHECK(needless == 0);  // nobody is woken up for whom there is nothing
     CHECK(total <= loops * std::min<int64_t>(items, 8 * size));
   }
 }
