@@ -13,6 +13,7 @@ interface Ceiling {
   readGBs: number;
   int8GMACs: number;
   bf16GMACs: number;
+  meetingNs: number;
 }
 
 /** One repeat: the ceilings and what ran between them. */
@@ -53,6 +54,7 @@ export async function decode(options: BenchOptions, model: string): Promise<Repo
   report.summary['readGBs'] = median(ceilings.map((ceiling) => ceiling.readGBs));
   report.summary['peak.int8GMACs'] = median(ceilings.map((ceiling) => ceiling.int8GMACs));
   report.summary['peak.bf16GMACs'] = median(ceilings.map((ceiling) => ceiling.bf16GMACs));
+  report.summary['meetingNs'] = median(ceilings.map((ceiling) => ceiling.meetingNs));
   show(report);
   return report;
 }
@@ -92,7 +94,10 @@ async function takeSample(runner: NativeRunner, seed: number, tokens: number): P
   runner.engine.forget({});
   const mean = (key: keyof Ceiling) => (before[key] + between[key] + after[key]) / 3;
   return {
-    ceiling: { readGBs: mean('readGBs'), int8GMACs: mean('int8GMACs'), bf16GMACs: mean('bf16GMACs') },
+    ceiling: {
+      ...{ readGBs: mean('readGBs'), int8GMACs: mean('int8GMACs'), bf16GMACs: mean('bf16GMACs') },
+      meetingNs: mean('meetingNs'),
+    },
     tokenSeconds: run.seconds / (run.tokens.length - run.firstTokens),
     pass: passSeconds,
     prefillSeconds: prefill.ttft,
@@ -207,7 +212,7 @@ function show(report: Report): void {
   const { summary } = report;
   say(
     `\nread ${summary['readGBs'].toFixed(1)} GB/s, int8 ${summary['peak.int8GMACs'].toFixed(0)} GMAC/s, ` +
-      `bf16 ${summary['peak.bf16GMACs'].toFixed(0)} GMAC/s, TTFT with speculation ${summary['ttftRatio'].toFixed(3)}x`,
+      `bf16 ${summary['peak.bf16GMACs'].toFixed(0)} GMAC/s, all threads meet in ${(summary['meetingNs'] / 1000).toFixed(2)} µs, TTFT with speculation ${summary['ttftRatio'].toFixed(3)}x`,
   );
   const columns = ['tokS', 'bandwidthShare', 'stepOk', 'rows8', 'roof8', 'pass8', 'rows16', 'roof16', 'pass16'];
   const all = [...columns, 'prefillTokS', 'prefillShare'];

@@ -477,6 +477,8 @@ export interface NativeProbe {
   readGBs: number;
   int8GMACs: number;
   bf16GMACs: number;
+  /** For all threads to meet. */
+  meetingNs: number;
   /** Those really used. */
   threads: number;
   isa: string;

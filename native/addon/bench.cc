@@ -13,7 +13,7 @@ namespace foretoken::addon {
 namespace {
 
 struct Rates {
-  double readGBs, int8GMACs, bf16GMACs;
+  double readGBs, int8GMACs, bf16GMACs, meetingNs;
   int threads;
   Isa isa;
 };
@@ -29,7 +29,7 @@ Rates probeRates(int threads, const std::string& isa) {
   const Isa path = selectIsa(isa);
   ThreadPool pool(threadsOr(threads));
   Probe probe(pool, path);
-  return {probe.readGBs(), probe.int8GMACs(), probe.bf16GMACs(), pool.size(), path};
+  return {probe.readGBs(), probe.int8GMACs(), probe.bf16GMACs(), probe.meetingNs(), pool.size(), path};
 }
 
 Napi::Value ratesToJs(Napi::Env env, const Rates& rates) {
@@ -37,6 +37,7 @@ Napi::Value ratesToJs(Napi::Env env, const Rates& rates) {
   result.Set("readGBs", rates.readGBs);
   result.Set("int8GMACs", rates.int8GMACs);
   result.Set("bf16GMACs", rates.bf16GMACs);
+  result.Set("meetingNs", rates.meetingNs);
   result.Set("threads", rates.threads);
   result.Set("isa", name(rates.isa));
   return result;

@@ -1,8 +1,11 @@
 #include "cpu/probe.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <thread>
+#include <vector>
 
 namespace foretoken {
 namespace {
@@ -39,6 +42,25 @@ double Probe::peak(int64_t (*run)(int64_t), int64_t& rounds) {
     if (seconds >= kPeakSeconds / 2) return macs / seconds * 1e-9;
     rounds *= 2;
   }
+}
+
+double Probe::meetingNs() {
+  constexpr int kMeetings = 1001, kPatience = 100000;
+  const int size = threads_.size();
+  if (size == 1) return 0;
+  std::vector<double> seconds(kMeetings);
+  for (double& each : seconds) {
+    std::atomic<int> here{0};
+    const auto start = Clock::now();
+    threads_.run(size, [&](int64_t, int64_t, int) {
+      ++here;
+      for (int looks = 0; here.load() < size; ++looks)
+        if (looks > kPatience) std::this_thread::yield();
+    });
+    each = since(start);
+  }
+  std::nth_element(seconds.begin(), seconds.begin() + kMeetings / 2, seconds.end());
+  return seconds[kMeetings / 2] * 1e9;
 }
 
 double Probe::int8GMACs() { return peak(kernels_.peakInt8, int8Rounds_); }

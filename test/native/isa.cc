@@ -54,7 +54,7 @@ void testProbes() {
   for (const char* path : availableIsas()) {
     const Isa isa = selectIsa(path);
     Probe probe(threads, isa);
-    CHECK(probe.readGBs() > 0 && probe.int8GMACs() > 0 && probe.bf16GMACs() > 0);
+    CHECK(probe.readGBs() > 0 && probe.int8GMACs() > 0 && probe.bf16GMACs() > 0 && probe.meetingNs() > 0);
     KernelBench bench(threads, isa, Format::nvfp4, 96, 64, 3, 10000);
     CHECK(bench.seconds() > 0 && bench.macs() == 96.0 * 64 * 3 && bench.bytes() == 96.0 * 36 + 4);
   }
