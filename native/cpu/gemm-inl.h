@@ -214,7 +214,7 @@ inline void integerTile(const Product& p, const uint8_t* weights, int64_t first,
   const size_t stride = p.layout.blockBytes;
   for (int64_t b = first; b < last; ++b) {
     const uint8_t* block = afresh(weights + b * stride);
-    integerBlock<Vector, Codec, T>(Codec{block}, Ahead(block, row == 0), rows + b * kGroupRows, acc);
+    integerBlock<Vector, Codec, T>(Codec{block}, Ahead(block, T, row == 0), rows + b * kGroupRows, acc);
   }
 #pragma GCC unroll kUnroll
   for (int t = 0; t < T; ++t)
@@ -319,7 +319,7 @@ void floatFused(const Product& p, int64_t panel, int row) {
         for (auto& sum : line) sum = Vector::broadcast(0.0f);
     const uint8_t* block = weights;
     for (int64_t b = 0; b < p.layout.blocks; ++b, block += p.layout.blockBytes) {
-      const Ahead ahead(block);
+      const Ahead ahead(block, T);
       for (int q = 0; q < kBlockCols / 4; ++q) {
         prefetchPiece(ahead, static_cast<int>(p.layout.blockBytes / 64), q);
 #pragma GCC unroll kUnroll
@@ -391,7 +391,7 @@ void floatPanel(const Product& p, int64_t panel, uint8_t* scratch) {
     const int64_t blocks = p.layout.blocks - first < kSlabBlocks ? p.layout.blocks - first : kSlabBlocks;
     for (int64_t q = 0; q < blocks * kBlockCols / 4; ++q) {
       const uint8_t* block = weights + (first + q / 8) * p.layout.blockBytes;
-      prefetchPiece(Ahead(block), static_cast<int>(p.layout.blockBytes / 64), static_cast<int>(q % 8));
+      prefetchPiece(Ahead(block, p.count), static_cast<int>(p.layout.blockBytes / 64), static_cast<int>(q % 8));
 #pragma GCC unroll kUnroll
       for (int c = 0; c < kChains; ++c)
         for (int n = 0; n < Vector::kVectors; ++n)

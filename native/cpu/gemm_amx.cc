@@ -126,10 +126,10 @@ struct Slab {
     for (int panel = 0; panel < P; ++panel) {
       const uint8_t* const from = block(panel, b);
       if constexpr (Blocks::kExpanded)
-        Blocks::expand(from, Ahead(from), room(panel, b));
+        Blocks::expand(from, Ahead(from, kTileRows), room(panel, b));
       else
         for (int piece = 0; piece < kPieces; ++piece)
-          prefetchPiece(Ahead(from), static_cast<int>(blockBytes / 64), piece);
+          prefetchPiece(Ahead(from, kTileRows), static_cast<int>(blockBytes / 64), piece);
     }
   }
 };

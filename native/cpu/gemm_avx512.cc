@@ -218,7 +218,7 @@ void pairTile(const Product& p, int64_t panel, int row) {
     acc[t][0] = acc[t][1] = _mm512_setzero_ps();
   }
   for (int64_t b = 0; b < p.layout.blocks; ++b, block += p.layout.blockBytes) {
-    const Ahead ahead(block, row == 0);
+    const Ahead ahead(block, T, row == 0);
     for (int q = 0; q < kBlockCols / 4; ++q) {
       prefetchPiece(ahead, Codec::kLines, q);
       __m512i w[2];

@@ -83,7 +83,7 @@ void halfTile(const Product& p, int64_t panel, int row) {
     acc[t] = _mm512_set1_ps(0.0f);
   }
   for (int64_t b = 0; b < p.layout.blocks; ++b, block += p.layout.blockBytes) {
-    const Ahead ahead(block, row == 0);
+    const Ahead ahead(block, T, row == 0);
     __m512h even[T], odd[T];
 #pragma GCC unroll 8
     for (int q = 0; q < kBlockCols / 4; ++q) {

@@ -20,8 +20,8 @@ class Probe {
   double int8GMACs();
   /// The same for what bf16 and fp8 weights run on (AVX2: fp32 fused multiply-add; AVX-512: vdpbf16ps).
   double bf16GMACs();
-  /// Nanoseconds that all threads take to meet in a loop and to leave it, the median of many: some 150 where cores
-  /// share a cache, several times that where they don't. 0 for a single thread.
+  /// Nanoseconds that all threads take to meet in a loop and to leave it, the median of many: 200 where two cores share
+  /// a cache, 700 where they don't (Zen 4). 0 for a single thread.
   double meetingNs();
 
  private:

@@ -7,14 +7,15 @@
 namespace foretoken {
 namespace {
 
-/// What follows a block, as two requests see it: for the second-level cache, and soon after for the first, where loads
-/// would otherwise wait for the slots that hold what is on its way from memory.
+/// What follows a block that some rows are multiplied by, as two requests see it: for the second-level cache, and later
+/// for the first, where loads would otherwise wait for the slots that hold what is on its way from memory. One or two
+/// rows go through blocks as fast as memory gives them: what they ask for early only makes the queue longer.
 struct Ahead {
-  static constexpr size_t kFar = 8192, kSoon = 1024;
+  static constexpr size_t kFar = 8192, kFarOfFewRows = 4096, kSoon = 2048;
   const uint8_t *far, *soon;
 
-  explicit Ahead(const uint8_t* block, bool asks = true)
-      : far(block + (asks ? kFar : 0)), soon(block + (asks ? kSoon : 0)) {}
+  Ahead(const uint8_t* block, int rows, bool asks = true)
+      : far(block + (asks ? rows <= 2 ? kFarOfFewRows : kFar : 0)), soon(block + (asks ? kSoon : 0)) {}
 };
 
 /// Asks piece by piece, between the products of a block: asked for together, lines wait for slots, and all that is

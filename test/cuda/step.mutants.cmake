@@ -7,11 +7,11 @@ mutant(step kept-from-next cuda/step/rows.cuh [[const auto* const from = reinter
   [[const auto* const from = reinterpret_cast<const uint16_t*>(sides.at(pass.at(pass.header().slot)[row]) + offset) + 1;]])
 mutant(step mean-of-a-warp cuda/step/norm.cuh [[sqrtf(blockReduce(sum, scratch, kNormThreads / kWarp, Sum{})]]
   [[sqrtf(warpReduce(sum, Sum{})]])
-mutant(step bias-of-first-key cuda/step/heads.cuh [[all + (head - first) * a.headDim]] [[all + head % 2 * a.headDim]])
-mutant(step values-normalised cuda/step/heads.cuh [[head < keys ? a.keyNorm : nullptr;]] [[a.keyNorm;]])
-mutant(step mean-before-bias cuda/step/heads.cuh [[    if (adjustment.bias) x[d] += adjustment.bias[d];
+mutant(step query-taken-for-key cuda/step/heads.cuh [[rules.of(head, a.heads,]] [[rules.of(head, a.heads - 1,]])
+mutant(step values-normalised cuda/step/heads.cuh [[a.heads, a.kvHeads, a.headDim)]] [[a.heads, 2 * a.kvHeads, a.headDim)]])
+mutant(step mean-before-bias cuda/step/heads.cuh [[    if (bias) x[d] += bias[d];
     sum = fmaf(x[d], x[d], sum);]] [[    sum = fmaf(x[d], x[d], sum);
-    if (adjustment.bias) x[d] += adjustment.bias[d];]])
+    if (bias) x[d] += bias[d];]])
 mutant(step scale-of-other-half cuda/gemm/element.cuh [[p.g * 32 + p.t / 2 * 16 + p.group * 2 + p.half]]
   [[p.g * 32 + p.t / 2 * 16 + p.group * 2]])
 mutant(step scale-of-a-lane cuda/gemm/quantize.cuh [[  largest = warpReduce(largest, Max{});
