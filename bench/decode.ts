@@ -2,19 +2,12 @@ import { join } from 'node:path';
 import { loadBinding } from '../lib/binding';
 import { cacheFolder } from '../lib/models/cache';
 import type { NativeModelInfo } from '../lib/native';
+import { ceilingLine, type Ceiling } from './common/ceiling';
 import type { BenchOptions } from './common/options';
 import { progress, progressDone, say, table, type Report } from './common/report';
 import { NativeRunner } from './common/runner';
 import { median, random, randomTokens } from './common/stats';
 import { writeRandomModel } from './random-model';
-
-/** Speeds of the machine itself, measured right beside each timing because they move within minutes. */
-interface Ceiling {
-  readGBs: number;
-  int8GMACs: number;
-  bf16GMACs: number;
-  meetingNs: number;
-}
 
 /** One repeat: the ceilings and what ran between them. */
 interface Sample {
@@ -51,11 +44,12 @@ export async function decode(options: BenchOptions, model: string): Promise<Repo
     for (const weights of options.weights) await measureFormat(report, ceilings, '1b.', big, weights, options);
     report.summary['1b.ttftRatio'] = await ttftRatio(big, options);
   }
-  report.summary['readGBs'] = median(ceilings.map((ceiling) => ceiling.readGBs));
-  report.summary['peak.int8GMACs'] = median(ceilings.map((ceiling) => ceiling.int8GMACs));
-  report.summary['peak.bf16GMACs'] = median(ceilings.map((ceiling) => ceiling.bf16GMACs));
-  report.summary['meetingNs'] = median(ceilings.map((ceiling) => ceiling.meetingNs));
-  show(report);
+  const ceiling = ceilingOf((key) => median(ceilings.map((each) => each[key])));
+  report.summary['readGBs'] = ceiling.readGBs;
+  report.summary['peak.int8GMACs'] = ceiling.int8GMACs;
+  report.summary['peak.bf16GMACs'] = ceiling.bf16GMACs;
+  report.summary['meetingNs'] = ceiling.meetingNs;
+  show(report, ceiling);
   return report;
 }
 
@@ -92,16 +86,17 @@ async function takeSample(runner: NativeRunner, seed: number, tokens: number): P
   const prefill = await runner.run({ prompt: long, maxTokens: 1 });
   const after = await loadBinding().probe(threads, isa);
   runner.engine.forget({});
-  const mean = (key: keyof Ceiling) => (before[key] + between[key] + after[key]) / 3;
   return {
-    ceiling: {
-      ...{ readGBs: mean('readGBs'), int8GMACs: mean('int8GMACs'), bf16GMACs: mean('bf16GMACs') },
-      meetingNs: mean('meetingNs'),
-    },
+    ceiling: ceilingOf((key) => (before[key] + between[key] + after[key]) / 3),
     tokenSeconds: run.seconds / (run.tokens.length - run.firstTokens),
     pass: passSeconds,
     prefillSeconds: prefill.ttft,
   };
+}
+
+function ceilingOf(of: (key: keyof Ceiling) => number): Ceiling {
+  const [readGBs, int8GMACs, bf16GMACs, meetingNs] = [of('readGBs'), of('int8GMACs'), of('bf16GMACs'), of('meetingNs')];
+  return { readGBs, int8GMACs, bf16GMACs, meetingNs };
 }
 
 function summarise(report: Report, prefix: string, weights: string, info: NativeModelInfo, samples: Sample[]): void {
@@ -208,12 +203,9 @@ async function profileOperations(report: Report, format: string, runner: NativeR
   }
 }
 
-function show(report: Report): void {
+function show(report: Report, ceiling: Ceiling): void {
   const { summary } = report;
-  say(
-    `\nread ${summary['readGBs'].toFixed(1)} GB/s, int8 ${summary['peak.int8GMACs'].toFixed(0)} GMAC/s, ` +
-      `bf16 ${summary['peak.bf16GMACs'].toFixed(0)} GMAC/s, all threads meet in ${(summary['meetingNs'] / 1000).toFixed(2)} µs, TTFT with speculation ${summary['ttftRatio'].toFixed(3)}x`,
-  );
+  say(`\n${ceilingLine(ceiling)}, TTFT with speculation ${summary['ttftRatio'].toFixed(3)}x`);
   const columns = ['tokS', 'bandwidthShare', 'stepOk', 'rows8', 'roof8', 'pass8', 'rows16', 'roof16', 'pass16'];
   const all = [...columns, 'prefillTokS', 'prefillShare'];
   const formats = report.rows.filter((row) => 'passSeconds' in row).map((row) => row['format'] as string);

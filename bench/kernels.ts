@@ -1,4 +1,5 @@
 import { loadBinding } from '../lib/binding';
+import { ceilingLine } from './common/ceiling';
 import type { BenchOptions } from './common/options';
 import { progress, progressDone, say, table, type Report } from './common/report';
 import { median } from './common/stats';
@@ -70,7 +71,5 @@ async function measure(
 
 /** One line about the machine, for the head of the table. */
 export async function machineLine(threads: number): Promise<void> {
-  const { readGBs, int8GMACs, bf16GMACs, meetingNs } = await loadBinding().probe(threads, '');
-  const rates = `int8 ${int8GMACs.toFixed(0)} GMAC/s, bf16 ${bf16GMACs.toFixed(0)} GMAC/s`;
-  say(`read ${readGBs.toFixed(1)} GB/s, ${rates}, all threads meet in ${(meetingNs / 1000).toFixed(2)} µs`);
+  say(ceilingLine(await loadBinding().probe(threads, '')));
 }

@@ -232,8 +232,7 @@ void testCopiesOfTheGone() {
   CHECK(std::abs(backend.read(*out, 1)[0] - kWidth) < 0.5f);
 }
 
-// --- work of the host
-// -------------------------------------------------------------------------------------------------
+// --- work of the host ------------------------------------------------------------------------------------------------
 
 /// Work of the host between passes: every item once, on its threads, plain integers for a sanitizer to watch.
 void testSpread() {
