@@ -493,7 +493,7 @@ export interface CudaDevice {
   memory: number;
 }
 
-/** What `cudaInfo` found out by opening libforetoken_cuda.so and running a kernel on every device. */
+/** What `cudaInfo` found out by opening libforetoken_cuda.so; it leaves the devices alone. */
 export interface CudaInfo {
   /** Path of the library that was opened. */
   library: string;

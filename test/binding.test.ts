@@ -19,7 +19,7 @@ describe('packageRoot', () => {
 });
 
 describe('cudaInfo', () => {
-  it('runs a kernel on every device, or says with a code why there is none', () => {
+  it('lists the devices, or says with a code why there are none', () => {
     let info;
     try {
       info = loadBinding().cudaInfo();

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "common/error.h"
+#include "common/memory.h"
 #include "cuda/backend/cuda_matrix.h"
 #include "cuda/backend/operations.cuh"
 #include "cuda/step/compact.cuh"
@@ -140,9 +141,14 @@ void CudaBackend::allocateKv(const KvShape& shape) {
   const double all = static_cast<double>(headBytes_) * shape.kvHeads * shape.layers * shape.pages;
   if (shape.pages > std::numeric_limits<int32_t>::max() / kPageSize || all > 1e15)
     throw Error("OUT_OF_MEMORY", "a KV pool of " + std::to_string(shape.pages) + " pages cannot be addressed");
+  const size_t sideBytes = static_cast<size_t>(shape.pages) * kPageSize * shape.sideBytes;
+  if (sideBytes > availableMemory())  // pinned it would be gone at once
+    throw Error("OUT_OF_MEMORY", "drafters of backend 'cuda' keep " + std::to_string(sideBytes >> 20) +
+                                     " MiB of its KV slots in the host's memory, which has " +
+                                     std::to_string(availableMemory() >> 20) + " left; give a smaller kvBytes");
   useDevice(options_.device);
   pool_ = DeviceMemory(headBytes_ * shape.kvHeads * shape.layers * shape.pages);
-  sides_ = PinnedMemory(static_cast<size_t>(shape.pages) * kPageSize * shape.sideBytes);
+  sides_ = PinnedMemory(sideBytes);
   kv_ = shape;
   stream_.clear(pool_.data(), pool_.size());
 }
@@ -480,7 +486,8 @@ void CudaBackend::sample(const Tensor& logits, int vocabulary, std::span<const S
   issue();
   orDrop([&] {
     passed_.record(stream_);
-    sampler_.ask(own(logits).data(), logits.width(), vocabulary, rows, stream_);
+    // Products write their rows without gaps, whatever their tensor has room for: logits of a head have room for more.
+    sampler_.ask(own(logits).data(), vocabulary, vocabulary, rows, stream_);
     drawn_.record(stream_);
     stream_.synchronise();
   });

@@ -104,7 +104,7 @@ class CudaBackend final : public Backend {
 
   /// Blocks that a multiprocessor should have to work on, and what partial results may take for that.
   static constexpr int kBlocksEach = 2;
-  static constexpr size_t kMostPartialBytes = 64 << 20;
+  static constexpr size_t kMostPartialBytes = 256 << 20;
   static constexpr size_t kFewestCopies = 64;
   /// Items of the host's work between passes that one of its threads takes on: passes are long, so that it sleeps
   /// before, and to wake up takes as long as looking up a draft.

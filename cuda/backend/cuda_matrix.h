@@ -40,6 +40,7 @@ class TileRepacker {
         one_{all_.format, kTileRows, cols},
         codes_(kTileRows * cols * (all_.format == SkinnyFormat::f16Rows ? 2 : 1)),
         scales_(kTileRows * panels_.paddedCols() / 16),
+        row_(all_.format == SkinnyFormat::f16Rows ? cols : 0),
         tile_(one_.bytes()) {}
 
   /// Writes what belongs to a tile to its places in `out`, all of the matrix.
@@ -88,14 +89,13 @@ class TileRepacker {
   }
 
   void takeHalves(int64_t tile, int lane) {
-    std::vector<float> row(all_.cols);
-    unpackRow(format_, all_.rows, all_.cols, packed_, tile * kTileRows + lane, row.data());
+    unpackRow(format_, all_.rows, all_.cols, packed_, tile * kTileRows + lane, row_.data());
     float largest = 0;
-    for (const float x : row) largest = std::max(largest, std::fabs(x));
+    for (const float x : row_) largest = std::max(largest, std::fabs(x));
     const float factor = largest > 0 ? std::exp2(static_cast<float>(std::ilogb(largest) - 13)) : 1.0f;
     factors_[lane] = factor;
     for (int64_t k = 0; k < all_.cols; ++k) {
-      const uint16_t half = floatToF16(row[k] / factor);
+      const uint16_t half = floatToF16(row_[k] / factor);
       std::memcpy(&codes_[(lane * all_.cols + k) * sizeof half], &half, sizeof half);
     }
   }
@@ -107,6 +107,7 @@ class TileRepacker {
   const Layout panels_;
   const SkinnyLayout all_, one_;
   std::vector<uint8_t> codes_, scales_;
+  std::vector<float> row_;
   float factors_[kTileRows] = {};
   std::vector<uint8_t> tile_;
 };
@@ -117,9 +118,10 @@ class CudaMatrix final : public Matrix {
       : Matrix(format, rows, cols) {
     const SkinnyLayout layout{skinnyFormat(format), rows, cols};
     std::vector<uint8_t> bytes(layout.bytes());
-    threads.run(layout.tiles(), [&](int64_t first, int64_t last, int) {
-      TileRepacker repacker(format, rows, cols, packed);
-      for (int64_t tile = first; tile < last; ++tile) repacker.run(tile, bytes.data());
+    std::vector<TileRepacker> repackers;  // made here: threads must not run out of memory
+    for (int t = 0; t < threads.size(); ++t) repackers.emplace_back(format, rows, cols, packed);
+    threads.run(layout.tiles(), [&](int64_t first, int64_t last, int thread) {
+      for (int64_t tile = first; tile < last; ++tile) repackers[thread].run(tile, bytes.data());
     });
     memory_ = DeviceMemory(bytes.size());
     copyToDevice(memory_.data(), bytes.data(), bytes.size());

@@ -73,7 +73,8 @@ void require(const foretoken_cuda_status& status, const std::string& during) {
 }
 
 /// Runs axpy on a device over a length that fills no block evenly and compares every element.
-void checkKernel(const CudaLibrary& library, int index) {
+void checkKernel(const CudaLibrary& library, int index, const foretoken_cuda_device& device) {
+  constexpr int32_t kNoKernelImage = 209;  // cudaErrorNoKernelImageForDevice
   constexpr size_t kCount = 1000;
   std::vector<float> x(kCount), y(kCount);
   for (size_t i = 0; i < kCount; ++i) {
@@ -82,6 +83,11 @@ void checkKernel(const CudaLibrary& library, int index) {
   }
   foretoken_cuda_status status{};
   library.axpy(index, 0.5f, x.data(), y.data(), kCount, &status);
+  if (status.code == kNoKernelImage)
+    unavailable(std::string(device.name) + " has compute capability " + std::to_string(device.capability_major) + "." +
+                std::to_string(device.capability_minor) +
+                ", and there are kernels for Hopper (9.0) and Blackwell "
+                "(10.x) only");
   const std::string during = "running a kernel on device " + std::to_string(index);
   require(status, during);
   for (size_t i = 0; i < kCount; ++i) {
@@ -116,11 +122,16 @@ CudaInfo cudaInfo() {
     foretoken_cuda_device device{};
     library.describe(index, &device, &status);
     require(status, "describing device " + std::to_string(index));
-    checkKernel(library, index);
     info.devices.push_back(device);
   }
-  hasComputed = true;
   return info;
+}
+
+void requireCuda(int device) {
+  const CudaInfo info = cudaInfo();
+  if (device >= static_cast<int>(info.devices.size())) unavailable("there is no device " + std::to_string(device));
+  checkKernel(CudaLibrary::open(), device, info.devices[device]);
+  hasComputed = true;
 }
 
 }  // namespace foretoken

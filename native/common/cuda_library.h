@@ -24,7 +24,7 @@ struct CudaLibrary {
   static const CudaLibrary& open();
 };
 
-/// What a machine offers, found out by running a kernel on every device.
+/// What a machine offers.
 struct CudaInfo {
   std::string library;
   int runtimeVersion;
@@ -32,8 +32,11 @@ struct CudaInfo {
   std::vector<foretoken_cuda_device> devices;
 };
 
-/// Throws Error CUDA_UNAVAILABLE without library, driver or device; CUDA_ERROR where a device fails or computes
-/// wrongly.
+/// Throws Error CUDA_UNAVAILABLE without library, driver or device. Leaves the devices alone: others may have them.
 CudaInfo cudaInfo();
+
+/// Runs a kernel on a device. Throws Error CUDA_UNAVAILABLE where there is none, or none that kernels were built for;
+/// CUDA_ERROR where it fails or computes wrongly.
+void requireCuda(int device);
 
 }  // namespace foretoken

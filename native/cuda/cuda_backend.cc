@@ -19,7 +19,7 @@ std::unique_ptr<T> fromLibrary(const char* what, const Create& create) {
 }  // namespace
 
 std::unique_ptr<Backend> createCudaBackend(const CudaOptions& options) {
-  cudaInfo();  // throws where there is no device, or none that computes as it should
+  requireCuda(options.device);
   return fromLibrary<Backend>("a backend", [&](const CudaLibrary& library, foretoken_cuda_status* status) {
     return library.createBackend(options.device, options.threads, status);
   });
@@ -28,7 +28,7 @@ std::unique_ptr<Backend> createCudaBackend(const CudaOptions& options) {
 namespace learn {
 
 StepTakers cudaStepTakers(int device) {
-  cudaInfo();
+  requireCuda(device);
   StepTakers takers;
   takers.rows = fromLibrary<RowSteps>("a learner of rows", [&](const auto& library, foretoken_cuda_status* status) {
     return library.createRowSteps(device, status);

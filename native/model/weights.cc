@@ -352,12 +352,9 @@ Weights Weights::updated(const TensorFile& update, const WeightNeeds& needs, Bac
   std::vector<PlannedMatrix> changed;
   for (const MatrixNeed& need : needs.matrices) {
     const Packed& old = matrices_.find(need.name)->second;
-    const Format format = old.matrix->format();
-    uint8_t* out = memory.data() + old.offset;
-    next.matrices_[need.name] = {backend.matrix(format, need.rows(), need.cols, out), old.offset, old.bytes};
-    PlannedMatrix matrix = planUpdate(update, need, needs.fp8Scales, format);
+    PlannedMatrix matrix = planUpdate(update, need, needs.fp8Scales, old.matrix->format());
     if (matrix.sources.empty()) {
-      std::memcpy(out, memory_->data() + old.offset, old.bytes);
+      std::memcpy(memory.data() + old.offset, memory_->data() + old.offset, old.bytes);
     } else {
       matrix.offset = old.offset;
       changed.push_back(std::move(matrix));
@@ -367,6 +364,12 @@ Weights Weights::updated(const TensorFile& update, const WeightNeeds& needs, Bac
   for (const VectorNeed& need : needs.vectors)
     if (const TensorInfo* info = update.find(need.source)) next.vectors_[need.name] = readVector(*info, need);
   packAll(changed, backend, memory.data(), nullptr);
+  for (const MatrixNeed& need : needs.matrices) {  // a backend may take a copy of its own: all has to be there
+    const Packed& old = matrices_.find(need.name)->second;
+    const uint8_t* const bytes = memory.data() + old.offset;
+    next.matrices_[need.name] = {backend.matrix(old.matrix->format(), need.rows(), need.cols, bytes), old.offset,
+                                 old.bytes};
+  }
   next.memory_ = std::make_shared<const Memory>(std::move(memory));
   next.bytesPerStep_ = bytesPerStep_, next.description_ = description_;
   next.sourceHash_ = hashAfter(sourceHash_, update);

@@ -208,6 +208,36 @@ void testVocabulary() {
   CHECK(codeOf([&] { backend->sample(*logits, cuda::kMostTokens + 1, {&row, 1}, {&result, 1}); }) == "INTERNAL_ERROR");
 }
 
+/// Logits of a head have room for more tokens than it has: every row is drawn from its own all the same.
+void testRoomInLogits() {
+  constexpr int kWidth = 32, kTokens = 48, kRows = 3;
+  std::mt19937 random(5);
+  const auto own = cudaBackend();
+  Backend& backend = *own;
+  MatrixSet set;
+  set.add(Format::bf16, kTokens, kWidth, normalFloats(random, kTokens * kWidth, 1));
+  set.pack(backend);
+  const auto in = backend.tensor(kRows, kWidth);
+  backend.write(*in, normalFloats(random, kRows * kWidth, 1).data(), kRows);
+  const std::vector<int32_t> all{0, 1, 2};
+  Pass pass;
+  pass.rows = pass.logitRows = kRows;
+  pass.logitRow = all.data();
+  const auto drawn = [&](int room) {
+    const auto logits = backend.tensor(kRows, room);
+    backend.logits(pass, set[0], *in, nullptr, 0, *logits);
+    std::vector<SampleRow> rows(kRows);
+    for (const int32_t r : all) rows[r].logitRow = r, rows[r].logprobs = 0;
+    std::vector<SampleResult> results(kRows);
+    backend.sample(*logits, kTokens, rows, results);
+    std::vector<std::pair<int32_t, float>> tokens;
+    for (const SampleResult& result : results) tokens.emplace_back(result.token, result.logprob);
+    return tokens;
+  };
+  const auto tight = drawn(kTokens);
+  CHECK(tight == drawn(kTokens + 1024) && tight[0] != tight[1] && tight[1] != tight[2]);
+}
+
 /// Norms that a head brings are on the device as long as it is used, and not much longer.
 void testCopiesOfTheGone() {
   constexpr int kWidth = 32, kHeads = 200, kRounds = 30;
@@ -265,6 +295,7 @@ int main() {
     testSpeculation(&head);
     testTimes();
     testCopiesOfTheGone();
+    testRoomInLogits();
     testVocabulary();
   });
   return finish("backend");

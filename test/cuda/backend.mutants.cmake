@@ -6,3 +6,6 @@ mutant(backend pass-not-uploaded cuda/backend/cuda_backend.cu [[    orDrop([&] {
   }]])
 mutant(backend graph-of-other-arguments cuda/backend/tape.cuh
   [[return table_ == other.table_ && table_->equal(arguments_, other.arguments_);]] [[return table_ == other.table_;]])
+# Room that a head's logits don't fill.
+mutant(backend logits-by-their-room cuda/backend/cuda_backend.cu
+  [[sampler_.ask(own(logits).data(), vocabulary, vocabulary,]] [[sampler_.ask(own(logits).data(), logits.width(), vocabulary,]])
