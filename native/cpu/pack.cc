@@ -176,11 +176,12 @@ class RowPacker {
 /// nvfp4's factor for all sources together.
 float globalOf(ThreadPool& threads, const Sources& sources) {
   std::vector<float> amax(threads.size(), 0.0f);
+  std::vector<std::vector<float>> values(threads.size(), std::vector<float>(sources.cols()));
   threads.run(sources.rows(), [&](int64_t first, int64_t last, int thread) {
-    std::vector<float> values(sources.cols());
+    float* const row = values[thread].data();
     for (int64_t r = first; r < last; ++r) {
-      sources.row(r).expand(values.data(), sources.cols());
-      amax[thread] = std::max(amax[thread], maxMagnitude(values.data(), sources.cols()));
+      sources.row(r).expand(row, sources.cols());
+      amax[thread] = std::max(amax[thread], maxMagnitude(row, sources.cols()));
     }
   });
   return nvfp4Global(*std::max_element(amax.begin(), amax.end()));

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "common/error.h"
 #include "engine/core.h"
@@ -66,9 +67,10 @@ bool EngineCore::stepAside() {
   return true;
 }
 
-/// At the first admission: makes what the sequence works with. False: there is no memory for it, it has ended.
+/// Where it has been laid aside, or has yet to begin: makes what the sequence works with. False: there is no memory for
+/// it, it has ended.
 bool EngineCore::begin(Sequence& sequence) {
-  if (sequence.hasBegun()) return true;
+  if (sequence.isReady()) return true;
   try {
     sequence.begin();
     const auto bytes = static_cast<int64_t>(sequence.indexBytes());
@@ -148,15 +150,24 @@ bool EngineCore::reclaim(Sequence& wanting) {
 }
 
 /// Gives up the pages of a sequence; it will be computed again, to the same bits, when there is room, but for what the
-/// prefix cache still has by then.
+/// prefix cache still has by then. One that waits for its reader may wait for ever, and so may all that come after it.
 void EngineCore::preempt(Sequence& sequence) {
   share(sequence, sequence.computed);
+  if (tooFarAhead(sequence)) {
+    sequence.layAside();
+    release(sequence);
+  }
   sequence.table.clear(pool_);
   sequence.computed = 0;
   sequence.state = Sequence::State::waiting;
   std::erase(active_, &sequence);
   insertByAge(waiting_, sequence);
   admissible_ = true;
+}
+
+/// Its drafters' memory is no longer its learner's.
+void EngineCore::release(Sequence& sequence) {
+  library_.charge(sequence.learner(), -std::exchange(sequence.charged, 0));
 }
 
 /// Only what a sequence recorded takes memory to tell; where there is none it has not ended.
@@ -202,7 +213,7 @@ void EngineCore::settle(Sequence& sequence, int32_t keep) {
     // No memory, or a lost device that has its features: nobody is worse off for what is not remembered.
   }
   sequence.table.clear(pool_);
-  library_.charge(sequence.learner(), -sequence.charged);
+  release(sequence);
   admissible_ = true;
   sequences_.erase(sequence.id);
 }
@@ -225,9 +236,10 @@ void EngineCore::teach(const Sequence& sequence, int32_t kept) {
   options_.textSink->ended(std::move(text));
 }
 
-/// Shelves the text, with the keys of what was computed, for later sequences.
+/// Shelves the text, with the keys of what was computed, for later sequences. Where no token has come, or its keys are
+/// laid aside, it has nothing that could be found.
 void EngineCore::remember(Sequence& sequence, std::span<const int32_t> kept) {
-  if (sequence.request.learn == Learn::nothing) return;
+  if (sequence.request.learn == Learn::nothing || sequence.emitted() == 0 || !sequence.text()) return;
   teach(sequence, static_cast<int32_t>(kept.size()));
   const size_t first = sequence.request.learn == Learn::answer ? sequence.promptLength : 0;
   const auto document = kept.subspan(std::min(first, kept.size()));

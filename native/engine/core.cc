@@ -229,11 +229,12 @@ void EngineCore::updateWeights(std::shared_ptr<Model> model, bool restart, std::
   dropOldWeights();
 }
 
-bool EngineCore::step() {
+bool EngineCore::step(const std::function<void()>& read) {
   if (options_.textSink) options_.textSink->busy(busy());
   dropOldWeights();
   admit();
   bool worked = prefill();
+  if (worked && read) read();
   for (const auto& weights : versions_) worked |= decode(*weights);
   return worked;
 }

@@ -130,8 +130,9 @@ class EngineCore {
   void runPasses(int rows, int context, int repeats);
   Score score(const std::vector<int32_t>& tokens);
 
-  /// Admits, runs at most one prefill pass and one decode round. False: nothing can run until something is called.
-  bool step();
+  /// Admits, runs at most one prefill pass and one decode round; `read` is called between the two. False: nothing can
+  /// run until something is called.
+  bool step(const std::function<void()>& read = {});
   /// No sequence will run any more (some may wait to be acknowledged).
   bool drained() const { return active_.empty() && waiting_.empty(); }
   EngineCounters counters() const;
@@ -183,6 +184,7 @@ class EngineCore {
   bool ensureRoom(Sequence& sequence, int32_t positions);
   bool reclaim(Sequence& wanting);
   void preempt(Sequence& sequence);
+  void release(Sequence& sequence);
   void end(Sequence& sequence, FinishReason reason);
   void tellFailure(Sequence& sequence, const std::exception& error);
   void fail(Sequence& sequence, const std::exception& error);

@@ -14,6 +14,9 @@ namespace {
 /// for being woken than for the rounds. Policy looks at what came a little more often than that, at most.
 constexpr std::chrono::milliseconds kTogether{11};
 
+/// How old the counters may be while rounds are decoded: to make them walks over all tenants.
+constexpr std::chrono::milliseconds kCounted{100};
+
 }  // namespace
 
 Engine::Engine(std::unique_ptr<Backend> backend, std::shared_ptr<Model> model, const EngineOptions& options,
@@ -115,7 +118,12 @@ void Engine::profileOperations(TimedBackend& backend, int rows, int context, int
   ask<std::vector<OperationTime>>(
       [this, &backend, rows, context, repeats] {
         backend.start();
-        core_.runPasses(rows, context, repeats);
+        try {
+          core_.runPasses(rows, context, repeats);
+        } catch (...) {
+          backend.stop();
+          throw;
+        }
         return backend.stop();
       },
       std::move(reply));
@@ -221,10 +229,11 @@ void Engine::post(Commands& made) {
 }
 
 void Engine::run() {
+  const std::function<void()> read = [this] { publish(); };  // first tokens don't wait for a round
   for (;;) {
     runCommands();
     if (stop_) return;
-    const bool worked = core_.step();
+    const bool worked = core_.step(read);
     if (!worked || isDue()) publish();
     if (worked) continue;
     publishCounters();
@@ -236,7 +245,6 @@ void Engine::run() {
 
 void Engine::runCommands() {
   if (!hasCommands_.load()) return;
-  publishCounters();
   {
     const std::lock_guard lock(mutex_);
     running_.swap(commands_);
@@ -244,6 +252,7 @@ void Engine::runCommands() {
   }
   for (auto& command : running_) command();
   running_.clear();
+  publishCounters();
 }
 
 /// Sleeps until there is a command, or a batch to hand out what is left with.
@@ -266,13 +275,14 @@ bool Engine::isDue() const {
   return core_.isRead() || current_->isUrgent() || std::chrono::steady_clock::now() - delivered_ >= kTogether;
 }
 
-/// Hands the batch out if there is another to write to.
+/// Hands the batch out if there is another to write to. Who hears of a sequence's end may count at once.
 void Engine::publish() {
   if (current_->empty()) return;
   Outcomes* next = freeBatch();
   if (next == nullptr) return;
-  current_->lent.store(true);
   delivered_ = std::chrono::steady_clock::now();
+  if (current_->isUrgent() || delivered_ - counted_ >= kCounted) publishCounters();
+  current_->lent.store(true);
   sink_->deliver(current_);
   next->clear();
   current_ = next;
@@ -281,6 +291,7 @@ void Engine::publish() {
 
 /// Counts before it locks: that walks over all tenants.
 void Engine::publishCounters() {
+  counted_ = std::chrono::steady_clock::now();
   const EngineCounters counters = core_.counters();
   const std::lock_guard lock(mutex_);
   published_ = counters;

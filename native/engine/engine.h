@@ -120,6 +120,7 @@ class Engine {
   std::array<Outcomes, kBatches> batches_;
   Outcomes* current_ = &batches_[0];
   std::chrono::steady_clock::time_point delivered_;  ///< the latest batch
+  std::chrono::steady_clock::time_point counted_;    ///< the latest counters
   bool closing_ = false;
   std::function<void()> done_;
 

@@ -17,10 +17,18 @@ Sequence::Sequence(int32_t id, Request r, int32_t contextLength, int32_t vocabul
       predicted_(std::min(request.prediction.size(), static_cast<size_t>(contextLength))) {}
 
 void Sequence::begin() {
-  tokens.reserve(limit);
-  table = PageTable(limit);
+  if (!begun_) {
+    tokens.reserve(limit);
+    table = PageTable(limit);
+  }
   if (drafts_) makeDrafters();
   begun_ = true;
+}
+
+void Sequence::layAside() {
+  suffix_.reset(), recall_.reset(), prediction_.reset(), adversarial_.reset();
+  own_.reset(), echoes_.reset(), open_.reset(), asks_.reset();
+  indexed_ = 0;
 }
 
 void Sequence::makeDrafters() {
@@ -29,7 +37,7 @@ void Sequence::makeDrafters() {
   echoes_ = std::make_unique<Echoes>(std::clamp(kEchoesPerToken * (limit - promptLength), 1, kEchoes));
   open_ = std::make_unique<OpenDrafts>(depth, kDraftersAsked * kMaxDraftNodes);
   asks_ = std::make_unique<OpenAsks>(depth, 2 * kMaxDraftNodes);
-  if (request.record) recorder = std::make_unique<Recorder>(request.maxLookahead);
+  if (request.record && !recorder) recorder = std::make_unique<Recorder>(request.maxLookahead);
   suffix_ = std::make_unique<SuffixDrafter>(own_.get());
   recall_ = std::make_unique<RecallDrafter>(own_.get(), echoes_.get());
   if (predicted_ > 0)

@@ -49,15 +49,19 @@ class Sequence {
   bool isForHeadAlone() const { return request.drafters == 1u << static_cast<int>(DrafterId::head); }
   const std::string& learner() const { return request.learner.empty() ? request.tenant : request.learner; }
 
-  /// Allocates everything the sequence will ever need: what waits has its request and no more. Where memory is lacking
-  /// it throws, and the sequence cannot be used.
+  /// Allocates everything the sequence will ever need: what waits to begin has its request and no more. Where memory is
+  /// lacking it throws, and the sequence cannot be used.
   void begin();
+  /// Drops what drafters have of it until it begins again: it may wait long, and many others in its place meanwhile.
+  void layAside();
   /// Names what the drafters look through beside its own text: what the session and the tenant remember and the static
   /// memory (each may be null). Before begin().
   void attach(std::shared_ptr<TextShelf> sessionShelf, std::shared_ptr<TextShelf> tenantShelf,
               std::shared_ptr<const StaticMemory> staticMemory);
   bool drafts() const { return drafts_; }
   bool hasBegun() const { return begun_; }
+  /// Whether it has all that it needs to run.
+  bool isReady() const { return begun_ && (own_ || !drafts_); }
   /// The drafter of an id, or null if this sequence has none; its index has caught up with `tokens`.
   Drafter* drafter(DrafterId which);
   /// Takes the key of a computed position; its drafters may use it from the next draft on.

@@ -151,3 +151,20 @@ test('says what was loaded, and what the controller thinks', () => {
   expect(fast.explain()).toMatch(/A pass of one row costs [\d.]+ ms/);
   expect(plain.explain()).toMatch(/disabled/);
 });
+
+test('counts follow while requests run: what waits, and what has been decoded', async () => {
+  const engine = await load({ maxSequences: 1, speculation: false });
+  const ask = (prompt: string): Promise<unknown> => engine.generate(prompt, { maxTokens: 200, ignoreEos: true });
+  let ended = 0;
+  const asked = prompts.map((prompt) => ask(prompt).then(() => (ended += 1)));
+  const seen = new Set<number>();
+  while (ended < prompts.length) {
+    const { active, waiting } = engine.stats();
+    if (active === 1) seen.add(waiting);
+    await new Promise(setImmediate);
+  }
+  await Promise.all(asked);
+  expect([...seen].sort()).toEqual(expect.arrayContaining([1, 2, 3, 4]));
+  const { active, waiting, tokens } = engine.stats();
+  expect({ active, waiting, tokens }).toEqual({ active: 0, waiting: 0, tokens: 200 * prompts.length });
+});

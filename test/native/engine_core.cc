@@ -207,6 +207,46 @@ void givesThePlacesOfStalledReadersToOthers() {
   CHECK(bench.model->corrupt == 0 && bench.core.drained());
 }
 
+/// A first token can go out before the round that follows.
+void tellsFirstTokensBeforeTheRound() {
+  Bench bench;
+  const int32_t id = bench.submit(request(1, 20));
+  int told = 0;
+  const bool worked = bench.core.step([&] {
+    ++told;
+    CHECK(bench.out.steps.size() == 1 && bench.out.steps[0].sequence == id && bench.out.steps[0].tokenCount == 1);
+  });
+  CHECK(worked && told == 1 && bench.out.steps.size() == 2);
+  CHECK(bench.core.step([&] { ++told; }) && told == 1);
+}
+
+/// However many readers stall, what drafters have of their texts is that of those in places.
+void stalledReadersTakeNoMemory() {
+  EngineOptions options = smallOptions();
+  options.maxSequences = 2;
+  options.runAhead = 30;
+  Bench bench(options);
+  const auto indexed = [&](int32_t stalled) {
+    while (stalled-- > 0) bench.submit(request(0, 120));
+    bench.run();
+    return bench.core.counters().indexBytes;
+  };
+  const int64_t two = indexed(2);
+  CHECK(two > 0 && indexed(20) == two);
+}
+
+/// Who goes before anything was computed leaves nothing.
+void remembersNoPromptsThatWereNotComputed() {
+  EngineOptions options = smallOptions();
+  options.maxSequences = 1;
+  Bench bench(options);
+  bench.submit(request(0, 100));
+  bench.step();
+  const int64_t one = bench.core.counters().indexBytes;
+  for (int n = 1; n < 9; ++n) bench.core.finish(bench.submit(request(n, 100)), 0);
+  CHECK(one > 0 && bench.core.counters().indexBytes == one);
+}
+
 /// The same of pages: a stalled reader's text holds nearly all of them.
 void givesThePagesOfStalledReadersToOthers() {
   EngineOptions options = smallOptions();
@@ -1008,6 +1048,9 @@ int main() {
   refusesBadRequests();
   pausesUntilConsumed();
   givesThePlacesOfStalledReadersToOthers();
+  tellsFirstTokensBeforeTheRound();
+  stalledReadersTakeNoMemory();
+  remembersNoPromptsThatWereNotComputed();
   givesThePagesOfStalledReadersToOthers();
   readsPromptsInLargePassesBesideStalledReaders();
   letsSlowReadersTakeTurns();
