@@ -111,7 +111,7 @@ async function addBatch(report: Report, arms: Arms, size: number, turns: number,
   report.rows.push({
     ...{ sequences: size, plainTokS: (size * newTokens) / plainSeconds },
     ...{ ratioToPlain: atOnceRatio.median, ratioRange: atOnceRatio.range },
-    tpotRatio: median(loads.map(({ plain, fast }) => rate(fast.answers) / rate(plain.answers))),
+    tpotRatio: median(loads.map(({ plain, fast }) => rate(plain.answers) / rate(fast.answers))),
     acceptanceLength: tau(later.flatMap(({ fast }) => fast.answers)),
     ...{ poissonToPlain: poisson.median, poissonRange: poisson.range },
   });

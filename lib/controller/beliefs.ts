@@ -25,13 +25,13 @@ export class Beliefs {
   /** Whether the engine asks drafters, as far as its rounds have shown: of a rest, and of its end, it hears some rounds late. */
   #isAsked = true;
   readonly #allowed: Uint8Array;
-  /** Who may draft during a rest: what a caller expects costs nothing to look up. */
+  /** Who may draft during a rest: what a caller expects costs nothing to look up, and whether the head pays is decided for itself. */
   readonly #atRest = new Uint8Array(drafterCount);
 
   /** @param allowed Who may draft. */
   constructor(allowed: Uint8Array) {
     this.#allowed = allowed;
-    this.#atRest[Drafter.prediction] = allowed[Drafter.prediction];
+    for (const drafter of [Drafter.prediction, Drafter.head]) this.#atRest[drafter] = allowed[drafter];
   }
 
   /** Forgets whether the head's drafts are worth asking for: they are another head's from now on. */

@@ -32,8 +32,8 @@ export interface ControllerOptions {
 export interface RowOwner {
   tenant: string;
   /**
-   * How tokens are drawn; `'other'`: by rules of the request's own, so that what is right here says nothing about other requests, but its
-   * time is the tenant's as well. Undefined: nothing may be learned from it, or it's not drafted for.
+   * How tokens are drawn; `'other'`: by rules of the request's own, or it is not to be learned from, so that what is right here says
+   * nothing about other requests, but its time is the tenant's as well. Undefined: it's not drafted for.
    */
   kind: RowKind | 'other' | undefined;
 }
@@ -316,7 +316,7 @@ export class Controller {
   }
 
   /** Keeps what a round brought against plain decoding and against its promise, and what it teaches of prices. */
-  #account(times: RoundTimes, { drafter, drafted, emitted, expected, heads, isChosen }: RoundSum): void {
+  #account(times: RoundTimes, { drafter, drafted, emitted, expected, asked, heads, isChosen }: RoundSum): void {
     const { rows, sequences, contextTokens } = times;
     const price = this.#cost.roundSeconds(rows, contextTokens);
     const seconds = times.draftSeconds + times.passSeconds + times.sampleSeconds + times.otherSeconds;
@@ -326,7 +326,7 @@ export class Controller {
     if (isChosen) this.#ledger.add({ drafter, sequences, drafted, emitted, expected, seconds, plainSeconds });
     if (!this.#measured) return;
     const { draftSeconds } = this.#cost;
-    const promised = price + sequences * draftSeconds[Drafter.blend] + heads * draftSeconds[Drafter.head];
+    const promised = price + asked * draftSeconds[Drafter.blend] + heads * draftSeconds[Drafter.head];
     if (isChosen) this.#calibration.addRound(expected / sequences, emitted / sequences, promised, seconds);
     this.#cost.observe(times, drafter);
     if (heads > 0) this.#cost.observeHead(times, heads);

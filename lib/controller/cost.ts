@@ -119,11 +119,6 @@ export class CostModel {
     return this.#draft;
   }
 
-  /** Rounds measured at this width so far. */
-  measured(rows: number): number {
-    return this.#seen[rows - 1] ?? 0;
-  }
-
   /** Takes a round without prefill. Seconds that are not positive and finite are ignored. */
   observe(round: RoundTimes, drafter: Drafter = Drafter.none): void {
     const { rows, contextTokens } = round;

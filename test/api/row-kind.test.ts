@@ -20,8 +20,9 @@ test('penalties and biases are rules of their own', () => {
   expect(kind({ temperature: 1, logitBias: { 3: 1 } })).toBe('other');
 });
 
-test('nothing is said of requests that teach nothing or are not drafted for', () => {
-  expect(kind({ temperature: 0, learn: false })).toBeUndefined();
+test('of requests that teach nothing only the time counts, of those that are not drafted for nothing', () => {
+  expect(kind({ temperature: 0, learn: false })).toBe('other');
   expect(kind({ temperature: 0, speculation: { enabled: false } })).toBeUndefined();
+  expect(kind({ temperature: 0, learn: false, speculation: { enabled: false } })).toBeUndefined();
   expect(kind({ temperature: 0, learn: 'answer' })).toBe('greedy');
 });
