@@ -55,7 +55,8 @@ export class Rest {
    * @param tokens How many they are.
    */
   observe(saved: number, spent: number, plain: number, tokens: number): void {
-    const counted = Math.min(spent, plain); // one interruption by other work is no reason
+    // One interruption by other work is no reason; drafters that take longer than a pass, as tiny models' do, are found out by and by.
+    const counted = Math.min(spent, Math.max(plain, 2 * this.#price));
     if (this.#inRest) {
       if (spent > 0) this.#price += (counted - this.#price) / trial;
       this.#isCheap = this.#price <= negligible * (plain / tokens);

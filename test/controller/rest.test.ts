@@ -30,6 +30,19 @@ test('short rounds that still ask when the engine has not heard of the rest coun
   expect(lost / 400_000).toBeLessThan(0.012);
 });
 
+test('trials of drafters that take several passes are as rare as they are dear', () => {
+  const rest = new Rest();
+  let lost = 0;
+  for (let i = 0; i < 400_000; ++i) {
+    if (rest.resting) rest.observe(0, 0, 1, 1);
+    else {
+      lost += 5;
+      rest.observe(0, 5, 1, 1);
+    }
+  }
+  expect(lost / 400_000).toBeLessThan(0.006);
+});
+
 test('rounds in which nobody was asked yet, when a rest is over, are no part of the trial', () => {
   const rest = new Rest();
   let asked = 0;
