@@ -1,5 +1,12 @@
-/** All counts are of sequences' rounds: one that eight sequences share counts eight times. So many make a trial. */
-const trial = 64;
+/** All counts are of sequences' rounds: one that eight sequences share counts eight times. */
+
+/**
+ * Rounds of plain decoding whose time drafters may lose in all before they rest, and how many of those that they have saved count against
+ * it. What a draft saves varies much from round to round: with fewer, drafters that take 5 % and save 25 % rest half of the time (for an
+ * account that is looked at in every round see Page, Continuous inspection schemes, 1954).
+ */
+const patience = 8;
+const credit = 36;
 /** How long a rest is at least: the first one, the longest, and how much longer the next one is. */
 const firstRest = 256;
 const longestRest = 4096;
@@ -9,17 +16,21 @@ const longer = 4;
  * model's on a CPU they take half of that alone, and more from two sequences at a time on.
  */
 const negligible = 0.03;
+/** Rounds over which means are taken. */
+const memory = 64;
 /** What trials may lose of plain decoding's time, and how often it is halved where one after the other finds nothing. */
 const affordable = 0.01;
 const mostHalvings = 3;
 /** Rounds that still ask when a rest has begun count as part of the trial, but make it no more than so many times as dear. */
-const mostLate = 16;
+const mostLate = 64;
 
 /**
  * Whether asking drafters pays at all. Where a pass is so short that their answers take longer than they save, as with tiny models,
  * nobody is asked for a while, and for much longer whenever a trial finds that nothing has changed.
  */
 export class Rest {
+  /** Seconds that drafters have saved more than they took, of late. */
+  #balance = 0;
   #left = 0;
   /** Seconds that the last trial has lost and the rest has not made up for. */
   #owed = 0;
@@ -27,14 +38,14 @@ export class Rest {
   /** Seconds of one draft, and whether they are next to nothing beside the latest round. */
   #price = 0;
   #isCheap = false;
+  /** Seconds of plain decoding a token. */
+  #usual = 0;
+  #asked = 0;
+  #rounds = 0;
   #length = firstRest;
   /** Trials in a row that did not pay. */
   #failed = 0;
   #affordable = affordable;
-  #rounds = 0;
-  #saved = 0;
-  #spent = 0;
-  #plain = 0;
 
   /** Whether drafters are left alone now: not while so little is decoded at once that their answers take next to none of its time. */
   get resting(): boolean {
@@ -57,37 +68,38 @@ export class Rest {
   observe(saved: number, spent: number, plain: number, tokens: number): void {
     // One interruption by other work is no reason; drafters that take longer than a pass, as tiny models' do, are found out by and by.
     const counted = Math.min(spent, Math.max(plain, 2 * this.#price));
-    if (this.#inRest) {
-      if (spent > 0) this.#price += (counted - this.#price) / trial;
-      this.#isCheap = this.#price <= negligible * (plain / tokens);
-      // The engine goes by the table it has: many short rounds still ask before it hears of the rest.
-      const lost = spent > negligible * plain ? counted - saved : 0;
-      this.#owed = Math.min(this.#mostOwed, this.#owed + lost - this.#affordable * plain);
-      this.#left -= 1;
-      return;
-    }
-    if (spent === 0) return; // nor has it heard yet that the rest is over
-    this.#saved += saved;
-    this.#spent += counted;
-    this.#plain += plain;
-    this.#rounds += 1;
-    if (this.#rounds === trial) this.#judge();
+    this.#usual += (plain / tokens - this.#usual) / Math.min(memory, (this.#rounds += 1));
+    if (spent > 0) this.#price += (counted - this.#price) / Math.min(memory, (this.#asked += 1));
+    this.#isCheap = this.#price <= negligible * (plain / tokens);
+    if (this.#inRest) this.#recover(saved, counted, plain);
+    else if (spent > 0) this.#try(saved - counted); // else it has not heard yet that the rest is over
   }
 
-  #judge(): void {
-    this.#owed = 0;
-    if (this.#spent <= negligible * this.#plain || this.#spent <= this.#saved) {
+  /** The engine goes by the table it has: many short rounds still ask before it hears of the rest. */
+  #recover(saved: number, spent: number, plain: number): void {
+    const lost = spent > negligible * plain ? spent - saved : 0;
+    this.#owed = Math.min(this.#mostOwed, this.#owed + lost - this.#affordable * plain);
+    this.#left -= 1;
+  }
+
+  #try(gained: number): void {
+    const most = credit * this.#usual;
+    this.#balance = Math.min(most, this.#balance + gained);
+    if (this.#isCheap) this.#balance = Math.max(0, this.#balance);
+    if (this.#balance === most) {
       this.#length = firstRest;
       this.#failed = 0;
-    } else {
-      this.#affordable = affordable / 2 ** Math.min(this.#failed++, mostHalvings);
-      this.#left = this.#length;
-      this.#owed = this.#spent - this.#saved;
-      this.#mostOwed = mostLate * this.#owed;
-      this.#price = this.#spent / trial;
-      this.#isCheap = false;
-      this.#length = Math.min(longestRest, longer * this.#length);
+    } else if (this.#balance < -patience * this.#usual) {
+      this.#begin();
     }
-    this.#rounds = this.#saved = this.#spent = this.#plain = 0;
+  }
+
+  #begin(): void {
+    this.#affordable = affordable / 2 ** Math.min(this.#failed++, mostHalvings);
+    this.#left = this.#length;
+    this.#owed = -this.#balance;
+    this.#mostOwed = mostLate * this.#owed;
+    this.#length = Math.min(longestRest, longer * this.#length);
+    this.#balance = 0;
   }
 }

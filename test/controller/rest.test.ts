@@ -1,3 +1,4 @@
+import { random } from '../../bench/common/stats';
 import { Rest } from '../../lib/controller/rest';
 
 /** How many of so many rounds were drafted for. */
@@ -70,11 +71,39 @@ test('a trial that pays ends the rests', () => {
 test('what a trial may come to cost is limited, whatever is said to have been drafted after it', () => {
   const owing = (late: number): number => {
     const rest = new Rest();
-    for (let i = 0; i < 64 + late; ++i) rest.observe(0.1, 1, 1, 1);
+    while (!rest.resting) rest.observe(0.1, 1, 1, 1);
+    for (let i = 0; i < late; ++i) rest.observe(0.1, 1, 1, 1);
     let rounds = 0;
     for (; rest.resting; ++rounds) rest.observe(0, 0, 1, 1);
     return rounds;
   };
   expect(owing(400)).toBeGreaterThan(5 * owing(0));
-  expect(owing(100_000)).toBeLessThan(17 * owing(0));
+  expect(owing(100_000)).toBeLessThan(65 * owing(0));
+});
+
+/** Drafts come in bursts: answers of a hundred rounds, easy or hard ones, and luck in each round. */
+function gained(easy: number, hard: number, spent: number): number {
+  const next = random(3);
+  const rest = new Rest();
+  const rounds = 200_000;
+  let gain = 0;
+  let chance = 0;
+  for (let i = 0; i < rounds; ++i) {
+    if (i % 100 === 0) chance = next() < 0.7 ? easy : hard;
+    if (rest.resting) {
+      rest.observe(0, 0, 1, 1);
+      continue;
+    }
+    const accepted = next() < chance ? 1 + Math.floor(2 * next()) : 0;
+    const saved = accepted > 0 ? accepted - 0.3 : next() < 0.15 ? -0.4 : 0;
+    gain += saved - spent;
+    rest.observe(saved, spent, 1 + accepted, 1 + accepted);
+  }
+  return gain / rounds;
+}
+
+test('luck and hard answers do not put drafters to rest that pay on the whole', () => {
+  const always = 0.7 * (0.25 * 1.2 - 0.75 * 0.15 * 0.4) + 0.3 * (0.03 * 1.2 - 0.97 * 0.15 * 0.4) - 0.08;
+  expect(gained(0.25, 0.03, 0.08)).toBeGreaterThan(0.8 * always);
+  expect(gained(0.03, 0.03, 0.08)).toBeGreaterThan(-0.003);
 });
