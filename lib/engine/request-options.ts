@@ -73,10 +73,11 @@ export interface RequestOptions {
   learn?: boolean | 'answer';
   /** Aborts the request: it then fails with code ABORTED. */
   signal?: AbortSignal;
+  /** Who drafts for this request, and how far. The text is the same whatever is said here. Defaults to `{}`. */
   speculation?: {
-    /** Whether this request may be drafted for. The text is the same either way. Defaults to `true`. */
+    /** Whether this request may be drafted for. Defaults to `true`. */
     enabled?: boolean;
-    /** Longest draft, at most 48. Defaults to `32`. */
+    /** Tokens of the longest draft, at most 48. Defaults to `32`. */
     maxLookahead?: number;
     /** Who drafts. Defaults to `'auto'`. */
     speculator?: Speculator;
