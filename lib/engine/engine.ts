@@ -9,7 +9,7 @@ import { DecodeLoop } from '../decode/loop';
 import type { Generation } from '../decode/generation';
 import type { GenerateResult } from '../decode/result';
 import { GenerateStream } from '../decode/stream';
-import { ForetokenError, abortedError, callNative } from '../error';
+import { ForetokenError, abortedError, callNative, throwIfAborted } from '../error';
 import { Chat } from '../models/chat';
 import type { ChatMessage } from '../models/chat-template';
 import { TextStream } from '../models/text-stream';
@@ -137,9 +137,12 @@ export class Engine {
   static async load(ref = 'default', options?: LoadOptions, clock?: LogicalClock): Promise<Engine> {
     if (typeof ref !== 'string' || ref === '') throw invalidOption('ref', 'a string that is not empty', ref);
     const checked = checkLoadOptions(options);
+    const { signal } = checked;
+    throwIfAborted(signal);
     const binding = loadBinding();
     const source = await openModel(ref, checked, binding);
     const head = await headOptions(checked.head, source.cacheFolder, source.metadata);
+    throwIfAborted(signal);
     let engine: Engine | undefined;
     const loop = new DecodeLoop(() => engine!.#native);
     const native = await callNative(() =>
@@ -153,12 +156,14 @@ export class Engine {
       ),
     );
     try {
+      throwIfAborted(signal);
       checked.logger(`weights: ${native.info().weightsDescription}`);
       if (checked.native.speculation) await loadMemory(native, checked.memory, source.cacheFolder);
+      throwIfAborted(signal);
       const controller = checked.native.speculation
         ? await startController(native, source.cacheFolder, clock, checked.onEvent)
         : undefined;
-      if (checked.signal?.aborted) throw abortedError(checked.signal);
+      throwIfAborted(signal);
       engine = new Engine(native, source, loop, controller, checked);
       return engine;
     } catch (error) {

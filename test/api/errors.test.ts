@@ -1,6 +1,7 @@
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { Engine, ForetokenError } from '../../lib';
+import type { LoadProgress } from '../../lib';
 import { loadBinding } from '../../lib/binding';
 import { asNobody } from '../support/read-only';
 import { tinyModel } from './tiny';
@@ -183,6 +184,20 @@ test('loading that is aborted ends with ABORTED, wherever it was', async () => {
   const aborted = { code: 'ABORTED', cause: { message: 'enough' } };
   await expect(load({ signal })).rejects.toMatchObject(aborted);
   await expect(Engine.load('hf:nobody/nothing', { signal })).rejects.toMatchObject(aborted);
+});
+
+test('loading that was aborted before it began, or while the model was looked for, loads nothing', async () => {
+  const cacheFolder = `${path}.unused`;
+  const stages: string[] = [];
+  const options = { weights: 'bf16', cacheFolder, onProgress: ({ stage }: LoadProgress) => stages.push(stage) } as const;
+  const aborted = { code: 'ABORTED' };
+  await expect(Engine.load('./no/such/file.gguf', { signal: AbortSignal.abort() })).rejects.toMatchObject(aborted);
+  await expect(load({ ...options, signal: AbortSignal.abort() })).rejects.toMatchObject(aborted);
+  const abort = new AbortController();
+  const loading = load({ ...options, signal: abort.signal });
+  abort.abort();
+  await expect(loading).rejects.toMatchObject(aborted);
+  expect([stages, existsSync(cacheFolder)]).toEqual([[], false]);
 });
 
 test('a closed engine says so, whatever it is asked; its sessions can be closed after it', async () => {
