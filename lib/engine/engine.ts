@@ -29,10 +29,10 @@ import type { ModelSource } from './model-source';
 import { checkLearned } from './names';
 import type { Learned } from './names';
 import { loadProfile } from './prices';
-import { checkTemplateOptions, checkTokens, checkRequestOptions } from './request-options';
-import type { ChatOptions, CheckedRequestOptions, Prompt, RequestOptions } from './request-options';
+import { checkChatOptions, checkTemplateOptions, checkTokens, checkRequestOptions } from './request-options';
+import type { ChatOptions, CheckedRequestOptions, Prompt, RequestOptions, TemplateOptions } from './request-options';
 import { kindOf } from './row-kind';
-import { Session } from './session';
+import { Session, checkSessionOptions } from './session';
 import type { SessionOptions } from './session';
 import { TenantLedger } from './stats';
 import type { EngineStats } from './stats';
@@ -229,7 +229,7 @@ export class Engine {
    * @throws ForetokenError INVALID_OPTION
    */
   session(options?: SessionOptions): Session {
-    return new Session(this, options);
+    return new Session(this, checkSessionOptions(options, this.#tokenizer.size));
   }
 
   /**
@@ -253,10 +253,7 @@ export class Engine {
    *
    * @throws ForetokenError INVALID_OPTION, INVALID_MESSAGES, NO_CHAT_TEMPLATE, TEMPLATE_ERROR
    */
-  async tokenizeChat(
-    messages: readonly ChatMessage[],
-    options?: Pick<ChatOptions, 'tools' | 'variables'>,
-  ): Promise<number[]> {
+  async tokenizeChat(messages: readonly ChatMessage[], options?: TemplateOptions): Promise<number[]> {
     const read = new OptionReader(options, 'options of tokenizeChat');
     const checked = checkTemplateOptions(read.raw('tools'), read.raw('variables'));
     read.finish();
@@ -407,7 +404,8 @@ export class Engine {
   }
 
   #startPrompt(prompt: Prompt, options: RequestOptions | undefined, site: CallSite): GenerateStream {
-    const checked = this.#check(options);
+    this.#requireOpen();
+    const checked = checkRequestOptions(options, this.#tokenizer.size);
     if (typeof prompt !== 'string' && !Array.isArray(prompt) && !(prompt instanceof Int32Array)) {
       throw invalidOption('prompt', 'a string or an array of token ids', prompt);
     }
@@ -415,24 +413,18 @@ export class Engine {
   }
 
   #startChat(messages: readonly ChatMessage[], options: ChatOptions | undefined, site: CallSite): GenerateStream {
-    const { tools, variables, ...request } = options ?? {};
-    const checked = this.#check(request);
-    const seen = checkTemplateOptions(tools, variables);
-    return this.#start(checked, site, true, () => this.#encodeChat(messages, seen, checked.signal));
+    this.#requireOpen();
+    const { request, template } = checkChatOptions(options, this.#tokenizer.size);
+    return this.#start(request, site, true, () => this.#encodeChat(messages, template, request.signal));
   }
 
   async #encodeChat(
     messages: readonly ChatMessage[],
-    options: Pick<ChatOptions, 'tools' | 'variables'>,
+    options: TemplateOptions,
     signal: AbortSignal | undefined,
   ): Promise<ArrayLike<number>> {
     this.#chat ??= new Chat(this.#source.metadata, this.#tokenizer);
     return this.#chat.encode(messages, options, signal);
-  }
-
-  #check(options: RequestOptions | undefined): CheckedRequestOptions {
-    this.#requireOpen();
-    return checkRequestOptions(options, this.#tokenizer.size);
   }
 
   async #encodePrompt(prompt: Prompt, signal: AbortSignal | undefined): Promise<ArrayLike<number>> {

@@ -91,8 +91,11 @@ export interface RequestOptions {
   explain?: boolean;
 }
 
+/** What of a chat's options templates may look at. */
+export type TemplateOptions = Pick<RenderOptions, 'tools' | 'variables'>;
+
 /** Options of a chat: those of a request, and what templates may look at. */
-export interface ChatOptions extends RequestOptions, Pick<RenderOptions, 'tools' | 'variables'> {}
+export interface ChatOptions extends RequestOptions, TemplateOptions {}
 
 /** Checked options of one request. */
 export interface CheckedRequestOptions extends Required<
@@ -224,8 +227,17 @@ function readSpeculator(read: OptionReader): { drafters: number; learned: boolea
   return { drafters: 1 << Drafter[value], learned: true };
 }
 
+/** Checks options of a chat, with what its template may look at beside the messages. Throws INVALID_OPTION. */
+export function checkChatOptions(
+  options: ChatOptions | undefined,
+  vocabulary: number,
+): { request: CheckedRequestOptions; template: TemplateOptions } {
+  const { tools, variables, ...request } = options ?? {};
+  return { request: checkRequestOptions(request, vocabulary), template: checkTemplateOptions(tools, variables) };
+}
+
 /** What a template may look at, beside the messages. Throws INVALID_OPTION. */
-export function checkTemplateOptions(tools: unknown, variables: unknown): Pick<RenderOptions, 'tools' | 'variables'> {
+export function checkTemplateOptions(tools: unknown, variables: unknown): TemplateOptions {
   if (tools !== undefined && tools !== null && !Array.isArray(tools)) throw invalidOption('tools', 'an array', tools);
   if (variables !== undefined && (typeof variables !== 'object' || Array.isArray(variables)))
     throw invalidOption('variables', 'an object', variables);
