@@ -482,12 +482,13 @@ export class Engine {
     learner: string,
   ): Promise<Generation> {
     await this.#learning?.open(learner);
-    const stopTokens = [...options.stopTokens, ...(options.ignoreEos ? [] : this.#tokenizer.eosIds)];
+    const named = options.stop.flatMap((text) => this.#tokenizer.controlToken(text) ?? []);
+    const stopTokens = [...options.stopTokens, ...named, ...(options.ignoreEos ? [] : this.#tokenizer.eosIds)];
     const request = toNative(options, prompt, Int32Array.from(prediction), Int32Array.from(new Set(stopTokens)));
     if (this.#controller) sendPolicies(this.#controller, this.#native); // it begins with all that is known by now
     this.#groups.join(options.tenant, learner);
     const start = answers || prompt.every((token) => this.#tokenizer.isSpecial(token));
-    const text = new TextStream(this.#tokenizer, { start });
+    const text = new TextStream(this.#tokenizer, { start, special: options.special });
     const generation = this.#loop.start(
       request,
       {

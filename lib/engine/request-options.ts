@@ -39,12 +39,20 @@ export interface RequestOptions {
    * whatever else is running. Defaults to a random one.
    */
   seed?: number | bigint;
-  /** Ends the answer before the first of these strings. At most 16. Defaults to none. */
+  /**
+   * Ends the answer before the first of these strings. At most 16. One that is a control token's text, such as `<|im_end|>`, means that
+   * token, too. Defaults to none.
+   */
   stop?: string | string[];
   /** Ends the answer at one of these tokens, besides the model's own end-of-text tokens. Defaults to none. */
   stopTokens?: number[];
   /** Whether the model's own end-of-text tokens do not end the answer. Defaults to `false`. */
   ignoreEos?: boolean;
+  /**
+   * Whether control tokens are part of the text, as `detokenize` writes them with `special`: `[TOOL_CALLS]`, `<|python_tag|>` and the like
+   * say what follows them. One that ends the answer never is. Defaults to `false`.
+   */
+  special?: boolean;
   /**
    * Log-probabilities of generated tokens, with this many alternatives each (0..20), under the model's own distribution: temperature,
    * filters, penalties and biases don't count. They are of the weights that drew the token: with `updateWeights` and `'restart'` an answer
@@ -139,6 +147,7 @@ export function checkRequestOptions(options: RequestOptions | undefined, vocabul
     stop: readStop(read),
     stopTokens: readStopTokens(read, vocabulary),
     ignoreEos: read.boolean('ignoreEos', false),
+    special: read.boolean('special', false),
     logprobs: read.integer('logprobs', -1, 0, 20),
     prediction: read.string('prediction', ''),
     tenant: readTenant(read),

@@ -43,6 +43,8 @@ export class Tokenizer implements TokenTexts {
   private readonly added: AddedTokens;
   private readonly addedAfterNormalizing: AddedTokens;
   private readonly special: ReadonlySet<number>;
+  /** Control tokens by their text. */
+  private readonly controlIds: ReadonlyMap<string, number>;
 
   /**
    * @param metadata Its tokenizer, BOS and EOS.
@@ -59,7 +61,9 @@ export class Tokenizer implements TokenTexts {
     this.bpe = new Bpe(definition.bpe);
     this.added = new AddedTokens(definition.added);
     this.addedAfterNormalizing = new AddedTokens(definition.addedAfterNormalizing);
-    this.special = new Set(this.controlTokens().map((token) => token.id));
+    const controls = this.controlTokens().map((token) => token.id);
+    this.special = new Set(controls);
+    this.controlIds = new Map(controls.map((id) => [this.decode([id], { special: true, start: false }), id]));
   }
 
   /** The tokens of a text. Long texts block the event loop; see {@link encodeAsync}. */
@@ -102,6 +106,11 @@ export class Tokenizer implements TokenTexts {
   /** Whether a token is a control token, which structures prompts and is no part of a text. */
   isSpecial(id: number): boolean {
     return this.special.has(id);
+  }
+
+  /** The control token that has this text; undefined where none has. */
+  controlToken(text: string): number | undefined {
+    return this.controlIds.get(text);
   }
 
   /** The control tokens with their text. */

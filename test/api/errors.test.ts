@@ -30,6 +30,7 @@ const wrong: [object, string][] = [
   [{ stop: [''] }, 'Expected strings that are not empty for stop'],
   [{ stop: 5 }, 'stop'],
   [{ stopTokens: [-1] }, 'stopTokens'],
+  [{ special: 'yes' }, 'Expected a boolean for special'],
   [{ logitBias: { x: 1 } }, 'logitBias'],
   [{ logitBias: { 3: 'high' } }, 'Expected a number for logitBias[3]'],
   [{ logprobs: 21 }, 'Expected an integer 0..20 for logprobs'],

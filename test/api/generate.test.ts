@@ -112,6 +112,18 @@ test('a stop token ends the text and is the last token', async () => {
   expect(whole.text.startsWith(cut.text.replace(/\ufffd$/, ''))).toBe(true);
 });
 
+test('control tokens are part of the text where asked for, and end it where they are a stop string', async () => {
+  const [control] = fast.tokenize('<|im_start|>', { special: true });
+  const request = { maxTokens: 3, ignoreEos: true, logitBias: { [control]: 1000 } };
+  expect(await fast.generate('x', request)).toMatchObject({ text: '', tokens: [control, control, control] });
+  const { text } = await fast.generate('x', { ...request, special: true });
+  expect(text).toBe('<|im_start|>'.repeat(3));
+  for (const special of [false, true]) {
+    const cut = await fast.generate('x', { ...request, special, stop: ['never', '<|im_start|>'] });
+    expect(cut).toMatchObject({ text: '', tokens: [control], finishReason: 'stop' });
+  }
+});
+
 test('logprobs are those of the model: one entry per token, best alternatives first', async () => {
   const request = { maxTokens: 24, ignoreEos: true, logprobs: 5 };
   const { tokens, logprobs } = await fast.generate(prompts[0], request);
