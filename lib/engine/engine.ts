@@ -273,6 +273,17 @@ export class Engine {
   }
 
   /**
+   * The bytes that a token stands for, of a special token those of its text: a token may be a part of a character, and its text alone not
+   * what it adds to one. Empty for ids that stand for nothing, with which models may round up their vocabulary.
+   *
+   * @throws ForetokenError INVALID_OPTION
+   */
+  tokenBytes(id: number): Uint8Array {
+    if (!Number.isInteger(id) || id < 0) throw invalidOption('id', 'a token id', id);
+    return this.#tokenizer.tokenBytes(id).slice();
+  }
+
+  /**
    * What the engine has done and holds.
    *
    * @throws ForetokenError ENGINE_CLOSED

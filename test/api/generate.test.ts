@@ -158,6 +158,18 @@ test('tokens as a prompt give what their text gives, and detokenize to it', asyn
   expect((await fast.generate(tokens, request)).tokens).toEqual((await fast.generate(prompts[4], request)).tokens);
 });
 
+test('the bytes of tokens are those of their text, however it is cut up', () => {
+  const tokens = fast.tokenize(prompts[4] + '<|im_end|>', { special: true });
+  const bytes = tokens.map((token) => fast.tokenBytes(token));
+  expect(Buffer.concat(bytes).toString()).toBe(prompts[4] + '<|im_end|>');
+  expect(Buffer.from(bytes.at(-1)!).toString()).toBe('<|im_end|>');
+  bytes[0].fill(0); // a copy
+  expect(fast.tokenBytes(tokens[0])).not.toEqual(bytes[0]);
+  expect(fast.tokenBytes(1e6)).toEqual(new Uint8Array());
+  for (const id of [-1, 1.5, '1', undefined])
+    expect(() => fast.tokenBytes(id as number)).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
+});
+
 test('says what was loaded, and what the controller thinks', () => {
   expect(fast.model).toMatchObject({ architecture: 'llama', threads: 2, chat: true });
   expect(fast.explain()).toMatch(/A pass of one row costs [\d.]+ ms/);
