@@ -9,11 +9,11 @@ import { DecodeLoop } from '../decode/loop';
 import type { Generation } from '../decode/generation';
 import type { GenerateResult } from '../decode/result';
 import { GenerateStream } from '../decode/stream';
-import { ForetokenError, abortedError, callNative, throwIfAborted } from '../error';
+import { ForetokenError, callNative, throwIfAborted } from '../error';
 import { Chat } from '../models/chat';
 import type { ChatMessage } from '../models/chat-template';
 import { TextStream } from '../models/text-stream';
-import type { Tokenizer } from '../models/tokenizer';
+import type { EncodeOptions, Tokenizer } from '../models/tokenizer';
 import type { NativeEngine, NativeModelInfo, NativeOutcomes, NativeRequest, NativeWeightUpdate } from '../native';
 import { headOptions } from '../speculators/head';
 import { Learning } from '../speculators/learning';
@@ -81,6 +81,8 @@ export class Engine {
   readonly #native: NativeEngine;
   readonly #loop: DecodeLoop;
   readonly #source: ModelSource;
+  /** Tokens of prompt and answer together. */
+  readonly #contextLength: number;
   readonly #tenants = new TenantLedger();
   readonly #groups = new Groups();
   readonly #learners: Learners;
@@ -111,7 +113,9 @@ export class Engine {
       keep: async (learner) => this.#learning?.keep(learner),
       drop: (learner) => this.#drop(learner),
     });
-    this.#store = new SpeculatorStore(source.cacheFolder, native.info().sourceHash);
+    const { contextLength, sourceHash } = native.info();
+    this.#contextLength = contextLength;
+    this.#store = new SpeculatorStore(source.cacheFolder, sourceHash);
     const heads = learn && native.stats().headBytes > 0;
     if (!controller || !(heads || keepLearned)) return;
     this.#learning = new Learning(native, {
@@ -257,7 +261,7 @@ export class Engine {
     const read = new OptionReader(options, 'options of tokenizeChat');
     const checked = checkTemplateOptions(read.raw('tools'), read.raw('variables'));
     read.finish();
-    return Array.from(await this.#encodeChat(messages, checked, undefined));
+    return this.#encodeChat(messages, checked, undefined);
   }
 
   /**
@@ -426,21 +430,37 @@ export class Engine {
   #startChat(messages: readonly ChatMessage[], options: ChatOptions | undefined, site: CallSite): GenerateStream {
     this.#requireOpen();
     const { request, template } = checkChatOptions(options, this.#tokenizer.size);
-    return this.#start(request, site, true, () => this.#encodeChat(messages, template, request.signal));
+    const encoding = { ...template, most: this.#contextLength };
+    return this.#start(request, site, true, async () =>
+      this.#withRoom(await this.#encodeChat(messages, encoding, request.signal)),
+    );
   }
 
   async #encodeChat(
     messages: readonly ChatMessage[],
-    options: TemplateOptions,
+    options: TemplateOptions & Pick<EncodeOptions, 'most'>,
     signal: AbortSignal | undefined,
-  ): Promise<ArrayLike<number>> {
+  ): Promise<number[]> {
     this.#chat ??= new Chat(this.#source.metadata, this.#tokenizer);
     return this.#chat.encode(messages, options, signal);
   }
 
   async #encodePrompt(prompt: Prompt, signal: AbortSignal | undefined): Promise<ArrayLike<number>> {
     if (typeof prompt !== 'string') return checkTokens(prompt, this.#tokenizer.size);
-    return this.#tokenizer.encodeAsync(prompt, { addBos: this.#tokenizer.addBos }, signal);
+    const options = { addBos: this.#tokenizer.addBos, most: this.#contextLength };
+    return this.#withRoom(await this.#tokenizer.encodeAsync(prompt, options, signal));
+  }
+
+  /** The tokens of a prompt's text, which was encoded up to the end of the context. Throws CONTEXT_EXCEEDED. */
+  #withRoom(tokens: number[]): number[] {
+    const { length } = tokens;
+    if (length < this.#contextLength) return tokens;
+    const held = `the engine's context holds ${this.#contextLength} with at least one to generate`;
+    throw new ForetokenError('CONTEXT_EXCEEDED', `the prompt has ${length} tokens or more, ${held}`);
+  }
+
+  async #encodePrediction({ prediction, signal }: CheckedRequestOptions): Promise<ArrayLike<number>> {
+    return prediction === '' ? [] : this.#tokenizer.encodeAsync(prediction, { most: this.#contextLength }, signal);
   }
 
   /** `answers`: what comes is a text of its own; otherwise it goes on where the prompt's text ends. */
@@ -451,8 +471,7 @@ export class Engine {
     encode: () => Promise<ArrayLike<number>>,
   ): GenerateStream {
     const generation = this.#begin(options, site, answers, encode).catch((error: unknown) => {
-      const foreign = options.signal?.aborted && !(error instanceof ForetokenError);
-      throw atCallSite(foreign ? abortedError(options.signal!) : error, site);
+      throw atCallSite(error, site);
     });
     const begun = (): void => void this.#beginning.delete(generation);
     this.#beginning.add(generation);
@@ -469,7 +488,7 @@ export class Engine {
     const prompt = Int32Array.from(await encode());
     if (prompt.length === 0)
       throw new ForetokenError('INVALID_PROMPT', 'The prompt has no tokens; give it at least one');
-    const prediction = await this.#tokenizer.encodeAsync(options.prediction, {}, options.signal);
+    const prediction = await this.#encodePrediction(options);
     const learner = learnerOf(options.tenant, options.group);
     const names = new Set([options.tenant, learner]);
     const entered = await Promise.all(Array.from(names, (each) => this.#learners.enter(each)));

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { Engine, ForetokenError } from '../../lib';
 import type { LoadProgress } from '../../lib';
 import { loadBinding } from '../../lib/binding';
+import { Bpe } from '../../lib/models/bpe';
 import { asNobody } from '../support/read-only';
 import { tinyModel } from './tiny';
 
@@ -172,6 +173,19 @@ test('a prompt that does not fit, or has no tokens, is refused with the stack of
   await expect(engine.generate([1e9])).rejects.toMatchObject({ code: 'INVALID_PROMPT' });
 });
 
+test('text that does not fit is encoded no further than the context goes', async () => {
+  const text = 'word '.repeat(100_000);
+  const tooLong = { code: 'CONTEXT_EXCEEDED', message: expect.stringContaining('has 128 tokens or more') as string };
+  const encode = jest.spyOn(Bpe.prototype, 'encode');
+  await expect(engine.generate(text)).rejects.toMatchObject(tooLong);
+  await expect(engine.chat([{ role: 'user', content: text }])).rejects.toMatchObject(tooLong);
+  expect((await engine.generate('x', { prediction: text, maxTokens: 2, ignoreEos: true })).tokens).toHaveLength(2);
+  expect(encode.mock.calls.length).toBeLessThan(1000);
+  encode.mockRestore();
+  const counted = await engine.tokenizeChat([{ role: 'user', content: 'word '.repeat(200) }]);
+  expect(counted.length).toBeGreaterThan(200);
+});
+
 test('what the border finds wrong at load has a code and a class too', async () => {
   for (const options of [{ kvBytes: 2 ** 50 }, { indexBytes: 2 ** 50 }]) {
     const error: unknown = await load(options).catch((reason: unknown) => reason);
@@ -190,7 +204,11 @@ test('loading that is aborted ends with ABORTED, wherever it was', async () => {
 test('loading that was aborted before it began, or while the model was looked for, loads nothing', async () => {
   const cacheFolder = `${path}.unused`;
   const stages: string[] = [];
-  const options = { weights: 'bf16', cacheFolder, onProgress: ({ stage }: LoadProgress) => stages.push(stage) } as const;
+  const options = {
+    weights: 'bf16',
+    cacheFolder,
+    onProgress: ({ stage }: LoadProgress) => stages.push(stage),
+  } as const;
   const aborted = { code: 'ABORTED' };
   await expect(Engine.load('./no/such/file.gguf', { signal: AbortSignal.abort() })).rejects.toMatchObject(aborted);
   await expect(load({ ...options, signal: AbortSignal.abort() })).rejects.toMatchObject(aborted);
