@@ -241,7 +241,7 @@ export function checkChatOptions(
   options: ChatOptions | undefined,
   vocabulary: number,
 ): { request: CheckedRequestOptions; template: TemplateOptions } {
-  const { tools, variables, ...request } = options ?? {};
+  const { tools, variables, ...request } = new OptionReader(options, 'options').given() as ChatOptions;
   return { request: checkRequestOptions(request, vocabulary), template: checkTemplateOptions(tools, variables) };
 }
 

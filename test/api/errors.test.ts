@@ -256,6 +256,10 @@ test('options of other kinds than objects are refused, wherever they are taken',
   const wrong = null as unknown as undefined;
   const session = engine.session();
   await expect(session.prompt('x', wrong)).rejects.toMatchObject({ code: 'INVALID_OPTION' });
+  for (const options of [wrong, [] as object, 'abc' as never])
+    await expect(engine.chat([{ role: 'user', content: 'x' }], options)).rejects.toMatchObject({
+      code: 'INVALID_OPTION',
+    });
   await expect(engine.tokenizeChat([{ role: 'user', content: 'x' }], wrong)).rejects.toMatchObject({
     code: 'INVALID_OPTION',
   });
