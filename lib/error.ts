@@ -93,3 +93,8 @@ export async function writing<T>(path: string, work: Promise<T>): Promise<T> {
 export function abortedError(signal: AbortSignal): ForetokenError {
   return new ForetokenError('ABORTED', 'The request was aborted by its signal.', { cause: signal.reason as unknown });
 }
+
+/** Throws ABORTED where a signal has ended what would go on here. */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw abortedError(signal);
+}

@@ -1,7 +1,7 @@
 export { Engine } from './engine/engine';
 export type { ModelInfo } from './engine/engine';
 export type { LoadOptions, LoadProgress, WeightFormat } from './engine/load-options';
-export type { ChatOptions, Speculator, Prompt, RequestOptions } from './engine/request-options';
+export type { ChatOptions, Speculator, Prompt, RequestOptions, TemplateOptions } from './engine/request-options';
 export { Session } from './engine/session';
 export type { SessionOptions, TurnOptions } from './engine/session';
 export type { Learned } from './engine/names';

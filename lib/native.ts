@@ -318,16 +318,24 @@ export interface NativeStats {
 
 /** What a model is, and what computes it. */
 export interface NativeModelInfo {
+  /** As the model's file names it: 'llama', 'qwen2', ... */
   architecture: string;
   layers: number;
+  /** Numbers of a token's hidden state. */
   width: number;
+  /** Heads of attention, those of keys and values, and the numbers of each. */
   heads: number;
   kvHeads: number;
   headDim: number;
+  /** Inner width of a layer's feed-forward part. */
   ffn: number;
+  /** Tokens that the model tells apart: ids run from 0 to below this. */
   vocabulary: number;
+  /** Tokens that a sequence may hold, prompt and answer together. */
   contextLength: number;
+  /** Formats of the weights, for people. */
   weightsDescription: string;
+  /** Bytes of the weights in memory. */
   weightBytes: number;
   /** Names the weights: made of all bytes of the source, and of those of every update since. */
   sourceHash: string;
@@ -337,6 +345,7 @@ export interface NativeModelInfo {
   isa: string;
   /** What keys and values are kept in: 'bf16' or 'fp8'. */
   kvFormat: string;
+  /** Threads that compute. */
   threads: number;
 }
 

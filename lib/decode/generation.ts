@@ -162,11 +162,7 @@ export class Generation {
     this.#account(this.#usage(cachedPromptTokens));
     if (this.#ended) return;
     this.#ended = true;
-    if (this.#reason === undefined) {
-      this.#endText();
-      this.#reason = this.#stops.matched === undefined ? reason : 'stop';
-      this.#control.finish(this.#tokens.length);
-    }
+    if (this.#reason === undefined) this.#endAs(reason);
     this.#settle.resolve(this.#makeResult(cachedPromptTokens));
     this.#finishWaiter();
   }
@@ -189,10 +185,7 @@ export class Generation {
 
   /** The consumer wants no more: the engine drops the sequence, `result` has what came so far. */
   cancel(): void {
-    if (this.#reason === undefined) {
-      this.#reason = 'cancelled';
-      this.#control.finish(this.#tokens.length);
-    }
+    if (this.running) this.#endAs('cancelled');
   }
 
   /** From now on nobody holds the sequence back: every token counts as consumed when it arrives. */
@@ -228,6 +221,12 @@ export class Generation {
     }
     this.#whole += this.#stops.push(this.#text.push(token));
     if (this.#stops.matched !== undefined) this.#reason = 'stop';
+  }
+
+  #endAs(reason: FinishReason): void {
+    this.#endText();
+    this.#reason = this.#stops.matched === undefined ? reason : 'stop';
+    this.#control.finish(this.#tokens.length);
   }
 
   /** Nothing follows: what waited for more bytes or for the rest of a stop string is text. */

@@ -1,6 +1,6 @@
 import type { RowOwner } from '../controller/controller';
 import { readStep } from '../controller/steps';
-import { ForetokenError, abortedError, callNative } from '../error';
+import { ForetokenError, abortedError, callNative, throwIfAborted } from '../error';
 import { FinishReason as NativeFinish, roundFields, stepFields } from '../native';
 import type { NativeEngine, NativeOutcomes, NativeRecorded, NativeRequest } from '../native';
 import type { CallSite } from './call-site';
@@ -63,7 +63,7 @@ export class DecodeLoop {
     site: CallSite,
     signal?: AbortSignal,
   ): Generation {
-    if (signal?.aborted) throw abortedError(signal);
+    throwIfAborted(signal);
     const engine = this.#engine();
     const sequence = callNative(() => engine.submit(native));
     const control = {

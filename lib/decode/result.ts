@@ -4,6 +4,7 @@ export type FinishReason = 'stop' | 'length' | 'cancelled';
 /** Log-probability of one generated token under the model's own distribution (temperature 1, nothing filtered). */
 export interface TokenLogprob {
   token: number;
+  /** Natural logarithm of its probability. */
   logprob: number;
   /** The most likely tokens at this position, best first; as many as `logprobs` asked for. */
   top: { token: number; logprob: number }[];
@@ -50,6 +51,7 @@ export interface SpeculationReport {
   acceptanceLength: number;
   /** Passes in which something was drafted. */
   draftedRounds: number;
+  /** Tokens that were drafted and checked, and those of them that became part of the answer. */
   draftedTokens: number;
   acceptedTokens: number;
 }

@@ -9,11 +9,11 @@ import { DecodeLoop } from '../decode/loop';
 import type { Generation } from '../decode/generation';
 import type { GenerateResult } from '../decode/result';
 import { GenerateStream } from '../decode/stream';
-import { ForetokenError, abortedError, callNative } from '../error';
+import { ForetokenError, callNative, throwIfAborted } from '../error';
 import { Chat } from '../models/chat';
 import type { ChatMessage } from '../models/chat-template';
 import { TextStream } from '../models/text-stream';
-import type { Tokenizer } from '../models/tokenizer';
+import type { EncodeOptions, Tokenizer } from '../models/tokenizer';
 import type { NativeEngine, NativeModelInfo, NativeOutcomes, NativeRequest, NativeWeightUpdate } from '../native';
 import { headOptions } from '../speculators/head';
 import { Learning } from '../speculators/learning';
@@ -29,10 +29,10 @@ import type { ModelSource } from './model-source';
 import { checkLearned } from './names';
 import type { Learned } from './names';
 import { loadProfile } from './prices';
-import { checkTemplateOptions, checkTokens, checkRequestOptions } from './request-options';
-import type { ChatOptions, CheckedRequestOptions, Prompt, RequestOptions } from './request-options';
+import { checkChatOptions, checkTemplateOptions, checkTokens, checkRequestOptions } from './request-options';
+import type { ChatOptions, CheckedRequestOptions, Prompt, RequestOptions, TemplateOptions } from './request-options';
 import { kindOf } from './row-kind';
-import { Session } from './session';
+import { Session, checkSessionOptions } from './session';
 import type { SessionOptions } from './session';
 import { TenantLedger } from './stats';
 import type { EngineStats } from './stats';
@@ -81,6 +81,8 @@ export class Engine {
   readonly #native: NativeEngine;
   readonly #loop: DecodeLoop;
   readonly #source: ModelSource;
+  /** Tokens of prompt and answer together. */
+  readonly #contextLength: number;
   readonly #tenants = new TenantLedger();
   readonly #groups = new Groups();
   readonly #learners: Learners;
@@ -111,7 +113,9 @@ export class Engine {
       keep: async (learner) => this.#learning?.keep(learner),
       drop: (learner) => this.#drop(learner),
     });
-    this.#store = new SpeculatorStore(source.cacheFolder, native.info().sourceHash);
+    const { contextLength, sourceHash } = native.info();
+    this.#contextLength = contextLength;
+    this.#store = new SpeculatorStore(source.cacheFolder, sourceHash);
     const heads = learn && native.stats().headBytes > 0;
     if (!controller || !(heads || keepLearned)) return;
     this.#learning = new Learning(native, {
@@ -137,9 +141,12 @@ export class Engine {
   static async load(ref = 'default', options?: LoadOptions, clock?: LogicalClock): Promise<Engine> {
     if (typeof ref !== 'string' || ref === '') throw invalidOption('ref', 'a string that is not empty', ref);
     const checked = checkLoadOptions(options);
+    const { signal } = checked;
+    throwIfAborted(signal);
     const binding = loadBinding();
     const source = await openModel(ref, checked, binding);
     const head = await headOptions(checked.head, source.cacheFolder, source.metadata);
+    throwIfAborted(signal);
     let engine: Engine | undefined;
     const loop = new DecodeLoop(() => engine!.#native);
     const native = await callNative(() =>
@@ -153,12 +160,14 @@ export class Engine {
       ),
     );
     try {
+      throwIfAborted(signal);
       checked.logger(`weights: ${native.info().weightsDescription}`);
       if (checked.native.speculation) await loadMemory(native, checked.memory, source.cacheFolder);
+      throwIfAborted(signal);
       const controller = checked.native.speculation
         ? await startController(native, source.cacheFolder, clock, checked.onEvent)
         : undefined;
-      if (checked.signal?.aborted) throw abortedError(checked.signal);
+      throwIfAborted(signal);
       engine = new Engine(native, source, loop, controller, checked);
       return engine;
     } catch (error) {
@@ -224,7 +233,7 @@ export class Engine {
    * @throws ForetokenError INVALID_OPTION
    */
   session(options?: SessionOptions): Session {
-    return new Session(this, options);
+    return new Session(this, checkSessionOptions(options, this.#tokenizer.size));
   }
 
   /**
@@ -248,14 +257,11 @@ export class Engine {
    *
    * @throws ForetokenError INVALID_OPTION, INVALID_MESSAGES, NO_CHAT_TEMPLATE, TEMPLATE_ERROR
    */
-  async tokenizeChat(
-    messages: readonly ChatMessage[],
-    options?: Pick<ChatOptions, 'tools' | 'variables'>,
-  ): Promise<number[]> {
+  async tokenizeChat(messages: readonly ChatMessage[], options?: TemplateOptions): Promise<number[]> {
     const read = new OptionReader(options, 'options of tokenizeChat');
     const checked = checkTemplateOptions(read.raw('tools'), read.raw('variables'));
     read.finish();
-    return Array.from(await this.#encodeChat(messages, checked, undefined));
+    return this.#encodeChat(messages, checked, undefined);
   }
 
   /**
@@ -268,6 +274,17 @@ export class Engine {
     const special = read.boolean('special', false);
     read.finish();
     return this.#tokenizer.decode(checkTokens(tokens, this.#tokenizer.size), { special });
+  }
+
+  /**
+   * The bytes that a token stands for, of a special token those of its text: a token may be a part of a character, and its text alone not
+   * what it adds to one. Empty for ids that stand for nothing, with which models may round up their vocabulary.
+   *
+   * @throws ForetokenError INVALID_OPTION
+   */
+  tokenBytes(id: number): Uint8Array {
+    if (!Number.isInteger(id) || id < 0) throw invalidOption('id', 'a token id', id);
+    return this.#tokenizer.tokenBytes(id).slice();
   }
 
   /**
@@ -402,7 +419,8 @@ export class Engine {
   }
 
   #startPrompt(prompt: Prompt, options: RequestOptions | undefined, site: CallSite): GenerateStream {
-    const checked = this.#check(options);
+    this.#requireOpen();
+    const checked = checkRequestOptions(options, this.#tokenizer.size);
     if (typeof prompt !== 'string' && !Array.isArray(prompt) && !(prompt instanceof Int32Array)) {
       throw invalidOption('prompt', 'a string or an array of token ids', prompt);
     }
@@ -410,29 +428,39 @@ export class Engine {
   }
 
   #startChat(messages: readonly ChatMessage[], options: ChatOptions | undefined, site: CallSite): GenerateStream {
-    const { tools, variables, ...request } = options ?? {};
-    const checked = this.#check(request);
-    const seen = checkTemplateOptions(tools, variables);
-    return this.#start(checked, site, true, () => this.#encodeChat(messages, seen, checked.signal));
+    this.#requireOpen();
+    const { request, template } = checkChatOptions(options, this.#tokenizer.size);
+    const encoding = { ...template, most: this.#contextLength };
+    return this.#start(request, site, true, async () =>
+      this.#withRoom(await this.#encodeChat(messages, encoding, request.signal)),
+    );
   }
 
   async #encodeChat(
     messages: readonly ChatMessage[],
-    options: Pick<ChatOptions, 'tools' | 'variables'>,
+    options: TemplateOptions & Pick<EncodeOptions, 'most'>,
     signal: AbortSignal | undefined,
-  ): Promise<ArrayLike<number>> {
+  ): Promise<number[]> {
     this.#chat ??= new Chat(this.#source.metadata, this.#tokenizer);
     return this.#chat.encode(messages, options, signal);
   }
 
-  #check(options: RequestOptions | undefined): CheckedRequestOptions {
-    this.#requireOpen();
-    return checkRequestOptions(options, this.#tokenizer.size);
-  }
-
   async #encodePrompt(prompt: Prompt, signal: AbortSignal | undefined): Promise<ArrayLike<number>> {
     if (typeof prompt !== 'string') return checkTokens(prompt, this.#tokenizer.size);
-    return this.#tokenizer.encodeAsync(prompt, { addBos: this.#tokenizer.addBos }, signal);
+    const options = { addBos: this.#tokenizer.addBos, most: this.#contextLength };
+    return this.#withRoom(await this.#tokenizer.encodeAsync(prompt, options, signal));
+  }
+
+  /** The tokens of a prompt's text, which was encoded up to the end of the context. Throws CONTEXT_EXCEEDED. */
+  #withRoom(tokens: number[]): number[] {
+    const { length } = tokens;
+    if (length < this.#contextLength) return tokens;
+    const held = `the engine's context holds ${this.#contextLength} with at least one to generate`;
+    throw new ForetokenError('CONTEXT_EXCEEDED', `the prompt has ${length} tokens or more, ${held}`);
+  }
+
+  async #encodePrediction({ prediction, signal }: CheckedRequestOptions): Promise<ArrayLike<number>> {
+    return prediction === '' ? [] : this.#tokenizer.encodeAsync(prediction, { most: this.#contextLength }, signal);
   }
 
   /** `answers`: what comes is a text of its own; otherwise it goes on where the prompt's text ends. */
@@ -443,8 +471,7 @@ export class Engine {
     encode: () => Promise<ArrayLike<number>>,
   ): GenerateStream {
     const generation = this.#begin(options, site, answers, encode).catch((error: unknown) => {
-      const foreign = options.signal?.aborted && !(error instanceof ForetokenError);
-      throw atCallSite(foreign ? abortedError(options.signal!) : error, site);
+      throw atCallSite(error, site);
     });
     const begun = (): void => void this.#beginning.delete(generation);
     this.#beginning.add(generation);
@@ -461,7 +488,7 @@ export class Engine {
     const prompt = Int32Array.from(await encode());
     if (prompt.length === 0)
       throw new ForetokenError('INVALID_PROMPT', 'The prompt has no tokens; give it at least one');
-    const prediction = await this.#tokenizer.encodeAsync(options.prediction, {}, options.signal);
+    const prediction = await this.#encodePrediction(options);
     const learner = learnerOf(options.tenant, options.group);
     const names = new Set([options.tenant, learner]);
     const entered = await Promise.all(Array.from(names, (each) => this.#learners.enter(each)));
@@ -485,12 +512,13 @@ export class Engine {
     learner: string,
   ): Promise<Generation> {
     await this.#learning?.open(learner);
-    const stopTokens = [...options.stopTokens, ...(options.ignoreEos ? [] : this.#tokenizer.eosIds)];
+    const named = options.stop.flatMap((text) => this.#tokenizer.controlToken(text) ?? []);
+    const stopTokens = [...options.stopTokens, ...named, ...(options.ignoreEos ? [] : this.#tokenizer.eosIds)];
     const request = toNative(options, prompt, Int32Array.from(prediction), Int32Array.from(new Set(stopTokens)));
     if (this.#controller) sendPolicies(this.#controller, this.#native); // it begins with all that is known by now
     this.#groups.join(options.tenant, learner);
     const start = answers || prompt.every((token) => this.#tokenizer.isSpecial(token));
-    const text = new TextStream(this.#tokenizer, { start });
+    const text = new TextStream(this.#tokenizer, { start, special: options.special });
     const generation = this.#loop.start(
       request,
       {

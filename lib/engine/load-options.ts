@@ -94,7 +94,10 @@ export interface LoadOptions {
   cacheFolder?: string;
   /** Called while loading, for progress bars. */
   onProgress?: (progress: LoadProgress) => void;
-  /** Aborts loading. */
+  /**
+   * Aborts loading: at once while files are fetched, otherwise before its next step. Native code that reads and packs weights, or measures
+   * passes, is not interrupted: loading then ends behind it, and holds nothing.
+   */
   signal?: AbortSignal;
   /** Receives lines for people, such as a format that had to be converted. Silent by default. */
   logger?: (line: string) => void;

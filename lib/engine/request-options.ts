@@ -39,12 +39,20 @@ export interface RequestOptions {
    * whatever else is running. Defaults to a random one.
    */
   seed?: number | bigint;
-  /** Ends the answer before the first of these strings. At most 16. Defaults to none. */
+  /**
+   * Ends the answer before the first of these strings. At most 16. One that is a control token's text, such as `<|im_end|>`, means that
+   * token, too. Defaults to none.
+   */
   stop?: string | string[];
   /** Ends the answer at one of these tokens, besides the model's own end-of-text tokens. Defaults to none. */
   stopTokens?: number[];
   /** Whether the model's own end-of-text tokens do not end the answer. Defaults to `false`. */
   ignoreEos?: boolean;
+  /**
+   * Whether control tokens are part of the text, as `detokenize` writes them with `special`: `[TOOL_CALLS]`, `<|python_tag|>` and the like
+   * say what follows them. One that ends the answer never is. Defaults to `false`.
+   */
+  special?: boolean;
   /**
    * Log-probabilities of generated tokens, with this many alternatives each (0..20), under the model's own distribution: temperature,
    * filters, penalties and biases don't count. They are of the weights that drew the token: with `updateWeights` and `'restart'` an answer
@@ -73,10 +81,11 @@ export interface RequestOptions {
   learn?: boolean | 'answer';
   /** Aborts the request: it then fails with code ABORTED. */
   signal?: AbortSignal;
+  /** Who drafts for this request, and how far. The text is the same whatever is said here. Defaults to `{}`. */
   speculation?: {
-    /** Whether this request may be drafted for. The text is the same either way. Defaults to `true`. */
+    /** Whether this request may be drafted for. Defaults to `true`. */
     enabled?: boolean;
-    /** Longest draft, at most 48. Defaults to `32`. */
+    /** Tokens of the longest draft, at most 48. Defaults to `32`. */
     maxLookahead?: number;
     /** Who drafts. Defaults to `'auto'`. */
     speculator?: Speculator;
@@ -90,8 +99,11 @@ export interface RequestOptions {
   explain?: boolean;
 }
 
+/** What of a chat's options templates may look at. */
+export type TemplateOptions = Pick<RenderOptions, 'tools' | 'variables'>;
+
 /** Options of a chat: those of a request, and what templates may look at. */
-export interface ChatOptions extends RequestOptions, Pick<RenderOptions, 'tools' | 'variables'> {}
+export interface ChatOptions extends RequestOptions, TemplateOptions {}
 
 /** Checked options of one request. */
 export interface CheckedRequestOptions extends Required<
@@ -135,6 +147,7 @@ export function checkRequestOptions(options: RequestOptions | undefined, vocabul
     stop: readStop(read),
     stopTokens: readStopTokens(read, vocabulary),
     ignoreEos: read.boolean('ignoreEos', false),
+    special: read.boolean('special', false),
     logprobs: read.integer('logprobs', -1, 0, 20),
     prediction: read.string('prediction', ''),
     tenant: readTenant(read),
@@ -223,8 +236,17 @@ function readSpeculator(read: OptionReader): { drafters: number; learned: boolea
   return { drafters: 1 << Drafter[value], learned: true };
 }
 
+/** Checks options of a chat, with what its template may look at beside the messages. Throws INVALID_OPTION. */
+export function checkChatOptions(
+  options: ChatOptions | undefined,
+  vocabulary: number,
+): { request: CheckedRequestOptions; template: TemplateOptions } {
+  const { tools, variables, ...request } = new OptionReader(options, 'options').given() as ChatOptions;
+  return { request: checkRequestOptions(request, vocabulary), template: checkTemplateOptions(tools, variables) };
+}
+
 /** What a template may look at, beside the messages. Throws INVALID_OPTION. */
-export function checkTemplateOptions(tools: unknown, variables: unknown): Pick<RenderOptions, 'tools' | 'variables'> {
+export function checkTemplateOptions(tools: unknown, variables: unknown): TemplateOptions {
   if (tools !== undefined && tools !== null && !Array.isArray(tools)) throw invalidOption('tools', 'an array', tools);
   if (variables !== undefined && (typeof variables !== 'object' || Array.isArray(variables)))
     throw invalidOption('variables', 'an object', variables);

@@ -4,6 +4,7 @@ import type { GenerateStream } from '../decode/stream';
 import { ForetokenError } from '../error';
 import type { ChatMessage } from '../models/chat-template';
 import { readName } from './names';
+import { checkChatOptions } from './request-options';
 import type { ChatOptions } from './request-options';
 import { OptionReader, invalidOption } from './validate';
 
@@ -17,13 +18,37 @@ export interface SessionOptions extends Omit<ChatOptions, 'session' | 'signal' |
   messages?: readonly ChatMessage[];
 }
 
+/** Checked options of a session. */
+export interface CheckedSessionOptions {
+  id: string;
+  messages: ChatMessage[];
+  /** What its requests are given. */
+  defaults: Omit<SessionOptions, 'id' | 'system' | 'messages'>;
+}
+
+/**
+ * Checks options of a session, those of its requests too, and fills in its own defaults. Throws INVALID_OPTION.
+ *
+ * @param vocabulary Token ids are below this.
+ */
+export function checkSessionOptions(options: SessionOptions | undefined, vocabulary: number): CheckedSessionOptions {
+  const read = new OptionReader(options, 'options of a session');
+  const { id = randomUUID(), system, messages = [], ...defaults } = options ?? {};
+  if (readName(read, 'id', id) === '') throw invalidOption('id', 'a name', id);
+  const first = { role: 'system', content: read.string('system', '') };
+  if (!Array.isArray(messages)) throw invalidOption('messages', 'an array', messages);
+  read.absent('session', 'signal', 'prediction');
+  checkChatOptions(defaults, vocabulary);
+  return { id, messages: [...(system === undefined ? [] : [first]), ...(messages as ChatMessage[])], defaults };
+}
+
 /** What a session asks of its engine. */
 interface Answerer {
   chatStream(messages: readonly ChatMessage[], options: ChatOptions): GenerateStream;
   forget(what: { tenant?: string; group?: string; session?: string }): Promise<void>;
 }
 
-/** What a single turn may change. */
+/** What a single turn may change: whose the session is stays. */
 export type TurnOptions = Omit<ChatOptions, 'session' | 'tenant' | 'group'>;
 
 /**
@@ -40,22 +65,17 @@ export class Session {
   /** Name under which the session's text is learned from. */
   readonly id: string;
   readonly #engine: Answerer;
-  readonly #defaults: Omit<SessionOptions, 'id' | 'system' | 'messages'>;
-  readonly #messages: ChatMessage[] = [];
+  readonly #defaults: CheckedSessionOptions['defaults'];
+  readonly #messages: ChatMessage[];
   #busy = false;
   #closed = false;
 
   /** Made by `engine.session`. */
-  constructor(engine: Answerer, options: SessionOptions = {}) {
-    const read = new OptionReader(options, 'options of a session');
-    const { id = randomUUID(), system, messages = [], ...defaults } = options;
-    this.id = readName(read, 'id', id);
-    if (this.id === '') throw invalidOption('id', 'a name', this.id);
-    if (!Array.isArray(messages)) throw invalidOption('messages', 'an array', messages);
+  constructor(engine: Answerer, { id, messages, defaults }: CheckedSessionOptions) {
+    this.id = id;
     this.#engine = engine;
+    this.#messages = messages;
     this.#defaults = defaults;
-    if (system !== undefined) this.#messages.push({ role: 'system', content: read.string('system', '') });
-    this.#messages.push(...(messages as readonly ChatMessage[]));
   }
 
   /** The conversation so far. */
@@ -77,9 +97,10 @@ export class Session {
     if (this.#closed) throw new ForetokenError('SESSION_CLOSED', 'The session is closed.');
     if (this.#busy) throw new ForetokenError('SESSION_BUSY', 'The session is answering; wait for that answer first.');
     const said: ChatMessage = { role: 'user', content: text };
+    const read = new OptionReader(options, 'options of a turn');
+    read.absent('tenant', 'group', 'session');
     // What a turn leaves out is the session's.
-    const given = new OptionReader(options, 'options of a turn').given();
-    const all = { ...this.#defaults, ...given, session: this.id };
+    const all = { ...this.#defaults, ...read.given(), session: this.id };
     const stream = this.#engine.chatStream([...this.#messages, said], all);
     this.#busy = true;
     stream.ended.then(

@@ -4,10 +4,13 @@ import type { NativeStats } from '../native';
 /** What a tenant's requests have used since the engine was loaded, those that have ended, whichever way. */
 export interface TenantStats {
   requests: number;
+  /** Tokens of prompts, and those of them whose keys and values were still in the cache. */
   promptTokens: number;
   cachedPromptTokens: number;
+  /** Generated tokens, stop tokens included, and those of them that had been drafted. */
   completionTokens: number;
   acceptedDraftTokens: number;
+  /** Drafted tokens that the model did not choose. */
   rejectedDraftTokens: number;
 }
 

@@ -89,6 +89,11 @@ export class OptionReader {
     throw this.#wrong(name, 'a function');
   }
 
+  /** Throws where one of these says something: others may say it, but not who gives these options. */
+  absent(...names: string[]): void {
+    for (const name of names) if (this.raw(name) !== undefined) throw this.#wrong(name, 'nothing');
+  }
+
   /** Throws for a name that was never asked for: a misspelt option is not an option that is silently off. */
   finish(): void {
     for (const name of Object.keys(this.#options)) {

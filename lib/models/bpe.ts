@@ -38,6 +38,8 @@ export class Bpe {
   private readonly ranks = new Map<number, number>();
   private readonly results: number[] = [];
   private readonly size: number;
+  /** No token is made of more symbols. */
+  private readonly longest: number;
   private readonly byteIds: number[];
   private readonly cache = new Map<string, readonly number[]>();
   private readonly encoder = new TextEncoder();
@@ -48,12 +50,18 @@ export class Bpe {
     let largest = 0;
     for (const id of this.vocabulary.values()) largest = Math.max(largest, id);
     this.size = largest + 1;
+    this.longest = 0;
+    for (const text of this.vocabulary.keys()) this.longest = Math.max(this.longest, text.length);
     for (const [left, right] of options.merges) this.addMerge(left, right);
     this.byteIds = Array.from({ length: 256 }, (_, byte) => this.idOfByte(byte));
   }
 
-  /** Appends the ids of one piece to `out`. Yields now and then while at work on a long piece. */
-  *encode(piece: string, out: number[]): Generator<void, void> {
+  /**
+   * Appends the ids of one piece to `out`. Yields now and then while at work on a long piece.
+   *
+   * @param most Of a long piece, no more is encoded than surely fills `out` up to so many ids. Defaults to all.
+   */
+  *encode(piece: string, out: number[], most = Infinity): Generator<void, void> {
     const cached = this.cache.get(piece);
     if (cached) {
       for (const id of cached) out.push(id);
@@ -67,9 +75,11 @@ export class Bpe {
         return;
       }
     }
-    const ids = yield* this.merge(yield* this.symbols(piece));
+    const isShort = piece.length <= CACHED_LENGTH;
+    const enough = isShort ? Infinity : (most - out.length) * this.longest;
+    const ids = yield* this.merge(yield* this.symbols(piece, enough));
     for (const id of ids) out.push(id);
-    if (piece.length > CACHED_LENGTH) return;
+    if (!isShort) return;
     if (this.cache.size >= CACHE_CAPACITY) this.cache.clear();
     this.cache.set(piece, ids);
   }
@@ -91,8 +101,8 @@ export class Bpe {
     return this.vocabulary.get(text) ?? -1;
   }
 
-  /** The ids that merging starts from: one per byte or character. */
-  private *symbols(piece: string): Generator<void, number[]> {
+  /** The ids that merging starts from: one per byte or character, until there are enough. */
+  private *symbols(piece: string, enough: number): Generator<void, number[]> {
     const ids: number[] = [];
     let afterUnknown = false;
     const push = (id: number | undefined): void => {
@@ -106,6 +116,7 @@ export class Bpe {
     if (this.options.byteLevel) {
       let count = 0;
       for (const byte of this.encoder.encode(piece)) {
+        if (ids.length >= enough) break;
         push(this.byteIds[byte]);
         if (++count % SYMBOLS_PER_STEP === 0) yield;
       }
@@ -113,6 +124,7 @@ export class Bpe {
     }
     let count = 0;
     for (const character of piece) {
+      if (ids.length >= enough) break;
       if (++count % SYMBOLS_PER_STEP === 0) yield;
       const id = this.vocabulary.get(character);
       const bytes = id === undefined && this.options.byteFallback ? this.encoder.encode(character) : [];

@@ -2,7 +2,7 @@ import { ForetokenError } from '../error';
 import { AddedTokens, type AddedToken } from './added-tokens';
 import { ChatTemplate, type ChatMessage, type RenderOptions } from './chat-template';
 import type { ModelMetadata } from './metadata';
-import type { Tokenizer } from './tokenizer';
+import type { EncodeOptions, Tokenizer } from './tokenizer';
 
 /** A conversation as a prompt. */
 export interface RenderedChat {
@@ -74,13 +74,17 @@ export class Chat {
    * The tokens of a conversation, ready to be answered.
    *
    * @param messages The conversation.
-   * @param options See `RenderOptions`.
+   * @param options See `RenderOptions`, and `EncodeOptions` for `most`.
    * @param signal Ends the work early.
-   * @throws ForetokenError `INVALID_MESSAGES` if they are not messages, `TEMPLATE_ERROR` if the template fails.
+   * @throws ForetokenError `INVALID_MESSAGES` if they are not messages, `TEMPLATE_ERROR` if the template fails, `ABORTED`.
    */
-  async encode(messages: readonly ChatMessage[], options: RenderOptions = {}, signal?: AbortSignal): Promise<number[]> {
+  async encode(
+    messages: readonly ChatMessage[],
+    { most, ...options }: RenderOptions & Pick<EncodeOptions, 'most'> = {},
+    signal?: AbortSignal,
+  ): Promise<number[]> {
     const { text, mark } = this.render(messages, options);
-    return this.tokenizer.encodeAsync(text, { special: true, mark }, signal);
+    return this.tokenizer.encodeAsync(text, { special: true, mark, most }, signal);
   }
 
   /** The prompt of a conversation and the mark in it; {@link encode} is what is usually wanted. */

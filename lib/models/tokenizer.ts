@@ -1,7 +1,7 @@
-import { setImmediate as turn } from 'node:timers/promises';
 import { AddedTokens, type AddedToken } from './added-tokens';
 import { Bpe } from './bpe';
 import type { ModelMetadata } from './metadata';
+import { inSlices } from './slices';
 import { TextStream } from './text-stream';
 import type { DecodeOptions, TokenTexts } from './text-stream';
 import type { TokenizerDefinition } from './tokenizer-definition';
@@ -22,11 +22,12 @@ export interface EncodeOptions {
    * what must not be read as a control token. Defaults to none. See `Chat`.
    */
   mark?: string;
+  /** Encoding ends with this many tokens: what follows is left out and not even looked at. Defaults to all. */
+  most?: number;
 }
 
-/** Pieces encoded between two looks at the clock, and how long work may go on before others get their turn. */
+/** Pieces encoded between two looks at the clock. */
 const PIECES_PER_STEP = 64;
-const SLICE_MS = 12;
 
 /** Turns text into a model's tokens and back. */
 export class Tokenizer implements TokenTexts {
@@ -43,6 +44,8 @@ export class Tokenizer implements TokenTexts {
   private readonly added: AddedTokens;
   private readonly addedAfterNormalizing: AddedTokens;
   private readonly special: ReadonlySet<number>;
+  /** Control tokens by their text. */
+  private readonly controlIds: ReadonlyMap<string, number>;
 
   /**
    * @param metadata Its tokenizer, BOS and EOS.
@@ -59,7 +62,9 @@ export class Tokenizer implements TokenTexts {
     this.bpe = new Bpe(definition.bpe);
     this.added = new AddedTokens(definition.added);
     this.addedAfterNormalizing = new AddedTokens(definition.addedAfterNormalizing);
-    this.special = new Set(this.controlTokens().map((token) => token.id));
+    const controls = this.controlTokens().map((token) => token.id);
+    this.special = new Set(controls);
+    this.controlIds = new Map(controls.map((id) => [this.decode([id], { special: true, start: false }), id]));
   }
 
   /** The tokens of a text. Long texts block the event loop; see {@link encodeAsync}. */
@@ -73,18 +78,12 @@ export class Tokenizer implements TokenTexts {
   /**
    * The same tokens as {@link encode} gives, with pauses in which other work gets its turn.
    *
-   * @param signal Ends the work early, with its reason as the error.
+   * @param signal Ends the work early.
+   * @throws ForetokenError `ABORTED`
    */
   async encodeAsync(text: string, options: EncodeOptions = {}, signal?: AbortSignal): Promise<number[]> {
     const ids: number[] = [];
-    const steps = this.encodeSteps(text, options, ids);
-    let since = performance.now();
-    while (!steps.next().done) {
-      if (performance.now() - since < SLICE_MS) continue;
-      await turn();
-      signal?.throwIfAborted();
-      since = performance.now();
-    }
+    await inSlices(this.encodeSteps(text, options, ids), signal);
     return ids;
   }
 
@@ -102,6 +101,11 @@ export class Tokenizer implements TokenTexts {
   /** Whether a token is a control token, which structures prompts and is no part of a text. */
   isSpecial(id: number): boolean {
     return this.special.has(id);
+  }
+
+  /** The control token that has this text; undefined where none has. */
+  controlToken(text: string): number | undefined {
+    return this.controlIds.get(text);
   }
 
   /** The control tokens with their text. */
@@ -127,25 +131,34 @@ export class Tokenizer implements TokenTexts {
 
   /** Encodes into `out`, stopping now and then. */
   private *encodeSteps(text: string, options: EncodeOptions, out: number[]): Generator<void, void> {
+    const { most = Infinity } = options;
+    const steps = this.encodeSections(text, options, out);
+    while (out.length < most && !steps.next().done) yield;
+    out.length = Math.min(out.length, most);
+  }
+
+  private *encodeSections(text: string, options: EncodeOptions, out: number[]): Generator<void, void> {
     if (options.addBos && this.bosId !== undefined) out.push(this.bosId);
     let section = 0;
     for (const part of this.added.split(text, options.special ?? false, options.mark)) {
       if (typeof part !== 'string') out.push(part.id);
       else yield* this.encodeSection(part, section, options, out);
       section++;
+      yield;
     }
   }
 
   private *encodeSection(text: string, section: number, options: EncodeOptions, out: number[]): Generator<void, void> {
-    const { special = false, mark } = options;
+    const { special = false, mark, most } = options;
     let count = 0;
     for (const part of this.addedAfterNormalizing.split(this.normalize(text), special, mark)) {
       if (typeof part !== 'string') {
         out.push(part.id);
+        yield;
         continue;
       }
       for (const piece of this.pieces(mark ? part.replaceAll(mark, '') : part, section, 0)) {
-        yield* this.bpe.encode(piece, out);
+        yield* this.bpe.encode(piece, out, most);
         if (++count % PIECES_PER_STEP === 0) yield;
       }
     }

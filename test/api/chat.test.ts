@@ -85,6 +85,13 @@ test.each<[unknown, string]>([
   [{ id: 5 }, 'id'],
   [{ system: 5 }, 'system'],
   [{ messages: 'abc' }, 'Expected an array for messages'],
+  [{ temperature: '1' }, 'Expected a number 0..100 for temperature'],
+  [{ tenant: '' }, 'tenant'],
+  [{ tools: 'search' }, 'Expected an array for tools'],
+  [{ maxtokens: 5 }, 'Unknown option maxtokens'],
+  [{ session: 'mine' }, 'Expected nothing for session'],
+  [{ signal: AbortSignal.abort() }, 'Expected nothing for signal'],
+  [{ prediction: 'yes' }, 'Expected nothing for prediction'],
 ])('a session that cannot begin is refused: %j', (options, message) => {
   expect(() => engine.session(options as object)).toThrow(
     expect.objectContaining({ code: 'INVALID_OPTION', message: expect.stringContaining(message) as string }),
@@ -95,6 +102,14 @@ test('an option of a turn that is undefined is the one of its session', async ()
   const session = engine.session({ ...short, temperature: 1, seed: 3 });
   const { tokens } = await session.prompt('Hello', { maxTokens: undefined, ignoreEos: undefined });
   expect(tokens).toHaveLength(short.maxTokens);
+});
+
+test.each(['tenant', 'group', 'session'])('a turn can not say another %s than its session', async (name) => {
+  const session = engine.session(short);
+  const wrong = { code: 'INVALID_OPTION', message: expect.stringContaining(`Expected nothing for ${name}`) as string };
+  expect(() => session.stream('Hello', { [name]: 'other' })).toThrow(expect.objectContaining(wrong));
+  expect(session.messages).toHaveLength(0);
+  expect((await session.prompt('Hello', { [name]: undefined })).tokens).toHaveLength(short.maxTokens);
 });
 
 test('messages that are none are refused', async () => {

@@ -1,7 +1,9 @@
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { Engine, ForetokenError } from '../../lib';
+import type { LoadProgress } from '../../lib';
 import { loadBinding } from '../../lib/binding';
+import { Bpe } from '../../lib/models/bpe';
 import { asNobody } from '../support/read-only';
 import { tinyModel } from './tiny';
 
@@ -29,6 +31,7 @@ const wrong: [object, string][] = [
   [{ stop: [''] }, 'Expected strings that are not empty for stop'],
   [{ stop: 5 }, 'stop'],
   [{ stopTokens: [-1] }, 'stopTokens'],
+  [{ special: 'yes' }, 'Expected a boolean for special'],
   [{ logitBias: { x: 1 } }, 'logitBias'],
   [{ logitBias: { 3: 'high' } }, 'Expected a number for logitBias[3]'],
   [{ logprobs: 21 }, 'Expected an integer 0..20 for logprobs'],
@@ -170,6 +173,19 @@ test('a prompt that does not fit, or has no tokens, is refused with the stack of
   await expect(engine.generate([1e9])).rejects.toMatchObject({ code: 'INVALID_PROMPT' });
 });
 
+test('text that does not fit is encoded no further than the context goes', async () => {
+  const text = 'word '.repeat(100_000);
+  const tooLong = { code: 'CONTEXT_EXCEEDED', message: expect.stringContaining('has 128 tokens or more') as string };
+  const encode = jest.spyOn(Bpe.prototype, 'encode');
+  await expect(engine.generate(text)).rejects.toMatchObject(tooLong);
+  await expect(engine.chat([{ role: 'user', content: text }])).rejects.toMatchObject(tooLong);
+  expect((await engine.generate('x', { prediction: text, maxTokens: 2, ignoreEos: true })).tokens).toHaveLength(2);
+  expect(encode.mock.calls.length).toBeLessThan(1000);
+  encode.mockRestore();
+  const counted = await engine.tokenizeChat([{ role: 'user', content: 'word '.repeat(200) }]);
+  expect(counted.length).toBeGreaterThan(200);
+});
+
 test('what the border finds wrong at load has a code and a class too', async () => {
   for (const options of [{ kvBytes: 2 ** 50 }, { indexBytes: 2 ** 50 }]) {
     const error: unknown = await load(options).catch((reason: unknown) => reason);
@@ -183,6 +199,24 @@ test('loading that is aborted ends with ABORTED, wherever it was', async () => {
   const aborted = { code: 'ABORTED', cause: { message: 'enough' } };
   await expect(load({ signal })).rejects.toMatchObject(aborted);
   await expect(Engine.load('hf:nobody/nothing', { signal })).rejects.toMatchObject(aborted);
+});
+
+test('loading that was aborted before it began, or while the model was looked for, loads nothing', async () => {
+  const cacheFolder = `${path}.unused`;
+  const stages: string[] = [];
+  const options = {
+    weights: 'bf16',
+    cacheFolder,
+    onProgress: ({ stage }: LoadProgress) => stages.push(stage),
+  } as const;
+  const aborted = { code: 'ABORTED' };
+  await expect(Engine.load('./no/such/file.gguf', { signal: AbortSignal.abort() })).rejects.toMatchObject(aborted);
+  await expect(load({ ...options, signal: AbortSignal.abort() })).rejects.toMatchObject(aborted);
+  const abort = new AbortController();
+  const loading = load({ ...options, signal: abort.signal });
+  abort.abort();
+  await expect(loading).rejects.toMatchObject(aborted);
+  expect([stages, existsSync(cacheFolder)]).toEqual([[], false]);
 });
 
 test('a closed engine says so, whatever it is asked; its sessions can be closed after it', async () => {
@@ -222,6 +256,10 @@ test('options of other kinds than objects are refused, wherever they are taken',
   const wrong = null as unknown as undefined;
   const session = engine.session();
   await expect(session.prompt('x', wrong)).rejects.toMatchObject({ code: 'INVALID_OPTION' });
+  for (const options of [wrong, [] as object, 'abc' as never])
+    await expect(engine.chat([{ role: 'user', content: 'x' }], options)).rejects.toMatchObject({
+      code: 'INVALID_OPTION',
+    });
   await expect(engine.tokenizeChat([{ role: 'user', content: 'x' }], wrong)).rejects.toMatchObject({
     code: 'INVALID_OPTION',
   });

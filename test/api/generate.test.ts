@@ -112,6 +112,18 @@ test('a stop token ends the text and is the last token', async () => {
   expect(whole.text.startsWith(cut.text.replace(/\ufffd$/, ''))).toBe(true);
 });
 
+test('control tokens are part of the text where asked for, and end it where they are a stop string', async () => {
+  const [control] = fast.tokenize('<|im_start|>', { special: true });
+  const request = { maxTokens: 3, ignoreEos: true, logitBias: { [control]: 1000 } };
+  expect(await fast.generate('x', request)).toMatchObject({ text: '', tokens: [control, control, control] });
+  const { text } = await fast.generate('x', { ...request, special: true });
+  expect(text).toBe('<|im_start|>'.repeat(3));
+  for (const special of [false, true]) {
+    const cut = await fast.generate('x', { ...request, special, stop: ['never', '<|im_start|>'] });
+    expect(cut).toMatchObject({ text: '', tokens: [control], finishReason: 'stop' });
+  }
+});
+
 test('logprobs are those of the model: one entry per token, best alternatives first', async () => {
   const request = { maxTokens: 24, ignoreEos: true, logprobs: 5 };
   const { tokens, logprobs } = await fast.generate(prompts[0], request);
@@ -144,6 +156,18 @@ test('tokens as a prompt give what their text gives, and detokenize to it', asyn
   expect(fast.detokenize(fast.tokenize(prompts[4]))).toBe(prompts[4]);
   const request = { maxTokens: 16, ignoreEos: true };
   expect((await fast.generate(tokens, request)).tokens).toEqual((await fast.generate(prompts[4], request)).tokens);
+});
+
+test('the bytes of tokens are those of their text, however it is cut up', () => {
+  const tokens = fast.tokenize(prompts[4] + '<|im_end|>', { special: true });
+  const bytes = tokens.map((token) => fast.tokenBytes(token));
+  expect(Buffer.concat(bytes).toString()).toBe(prompts[4] + '<|im_end|>');
+  expect(Buffer.from(bytes.at(-1)!).toString()).toBe('<|im_end|>');
+  bytes[0].fill(0); // a copy
+  expect(fast.tokenBytes(tokens[0])).not.toEqual(bytes[0]);
+  expect(fast.tokenBytes(1e6)).toEqual(new Uint8Array());
+  for (const id of [-1, 1.5, '1', undefined])
+    expect(() => fast.tokenBytes(id as number)).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
 });
 
 test('says what was loaded, and what the controller thinks', () => {

@@ -188,6 +188,15 @@ test('leaving the loop cancels; the result has what came so far', async () => {
   expect(await stream.result).toMatchObject({ text: 'abc', finishReason: 'cancelled' });
 });
 
+test('leaving ends the text: what was held back because a stop string might have come is in the result', async () => {
+  const { loop, stream } = begin({ stop: ['END'] });
+  loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes('one EN') }]));
+  expect((await stream.next()).value).toMatchObject({ text: 'one ' });
+  await stream.return();
+  loop.onOutcomes(outcomes([], { finished: [1, 2, 0] }));
+  expect(await stream.result).toMatchObject({ text: 'one EN', tokens: codes('one EN'), finishReason: 'cancelled' });
+});
+
 test('reads that are asked for together are answered one after the other', async () => {
   const { loop, stream } = begin();
   const reads = [stream.next(), stream.next(), stream.next(), stream.next()];

@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import { Bpe } from '../../lib/models/bpe';
 import { metadataFromGguf } from '../../lib/models/metadata';
 import { TextStream } from '../../lib/models/text-stream';
 import { Tokenizer } from '../../lib/models/tokenizer';
@@ -127,9 +128,40 @@ describe.each(kinds)('a tiny tokenizer, %s', (_kind, golden) => {
 
 test('a long encoding can be cancelled', async () => {
   const tokenizer = fromGguf(tiny[0]);
-  const reason = new Error('enough');
-  const signal = AbortSignal.abort(reason);
-  await expect(tokenizer.encodeAsync('some words '.repeat(100_000), {}, signal)).rejects.toBe(reason);
+  const cause = new Error('enough');
+  const signal = AbortSignal.abort(cause);
+  const encoding = tokenizer.encodeAsync('some words '.repeat(100_000), {}, signal);
+  await expect(encoding).rejects.toMatchObject({ code: 'ABORTED', cause });
+});
+
+test.each(kinds)('of a text that is too long no more is encoded than asked for, %s', async (_kind, golden) => {
+  const tokenizer = fromGguf(golden);
+  const text = 'some words '.repeat(10_000);
+  const whole = tokenizer.encode(text);
+  const encode = jest.spyOn(Bpe.prototype, 'encode');
+  for (const most of [1, 7, 500]) {
+    encode.mockClear();
+    expect(await tokenizer.encodeAsync(text, { most })).toEqual(whole.slice(0, most));
+    expect(encode.mock.calls.length).toBeLessThan(most + 100);
+  }
+  encode.mockRestore();
+  expect(tokenizer.encode(text, { most: whole.length + 1 })).toEqual(whole);
+});
+
+test('of a long piece no more is looked at than surely gives as many tokens', () => {
+  const vocabulary = new Map([
+    ['a', 0],
+    ['aa', 1],
+  ]);
+  const bpe = new Bpe({ vocabulary, merges: [['a', 'a']] });
+  const encode = (length: number, most?: number): number[] => {
+    const ids: number[] = [];
+    for (const pause of bpe.encode('a'.repeat(length), ids, most)) void pause;
+    return ids;
+  };
+  expect(encode(100_000)).toHaveLength(50_000);
+  expect(encode(100_000, 10)).toEqual(encode(20));
+  expect(encode(30, 10)).toEqual(encode(30)); // short ones are remembered whole
 });
 
 test('BOS is added only where asked for', () => {
