@@ -297,6 +297,7 @@ export class Engine {
     const ledger = this.#controller?.ledger;
     return {
       ...native,
+      waiting: native.waiting + this.#beginning.size,
       acceptanceLength:
         ledger && ledger.total.sequenceRounds > 0 ? ledger.total.emitted / ledger.total.sequenceRounds : 1,
       speedup: ledger?.speedup ?? 1,

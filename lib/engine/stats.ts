@@ -16,6 +16,8 @@ export interface TenantStats {
 
 /** What an engine has done since it was loaded, and what it holds. */
 export interface EngineStats extends NativeStats {
+  /** Requests that wait for a place, or whose prompt is still being read. */
+  waiting: number;
   /** Mean tokens per pass of a sequence after its first token: 1 = plain decoding. */
   acceptanceLength: number;
   /** Plain decoding's seconds at measured prices, by the seconds taken; 1 with speculation disabled. */

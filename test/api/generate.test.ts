@@ -181,6 +181,7 @@ test('counts follow while requests run: what waits, and what has been decoded', 
   const ask = (prompt: string): Promise<unknown> => engine.generate(prompt, { maxTokens: 200, ignoreEos: true });
   let ended = 0;
   const asked = prompts.map((prompt) => ask(prompt).then(() => (ended += 1)));
+  expect(engine.stats()).toMatchObject({ active: 0, waiting: prompts.length });
   const seen = new Set<number>();
   while (ended < prompts.length) {
     const { active, waiting } = engine.stats();
