@@ -11,7 +11,7 @@ import type { GenerateResult } from '../decode/result';
 import { GenerateStream } from '../decode/stream';
 import { ForetokenError, abortedError, callNative } from '../error';
 import { Chat } from '../models/chat';
-import type { ChatMessage } from '../models/chat-template';
+import type { ChatMessage } from '../models/messages';
 import { TextStream } from '../models/text-stream';
 import type { Tokenizer } from '../models/tokenizer';
 import type { NativeEngine, NativeModelInfo, NativeOutcomes, NativeRequest, NativeWeightUpdate } from '../native';

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { GenerateResult } from '../decode/result';
 import type { GenerateStream } from '../decode/stream';
 import { ForetokenError } from '../error';
-import type { ChatMessage } from '../models/chat-template';
+import type { ChatMessage } from '../models/messages';
 import { readName } from './names';
 import type { ChatOptions } from './request-options';
 import { OptionReader, invalidOption } from './validate';

@@ -1,19 +1,11 @@
 import { createContext, Script } from 'node:vm';
 import { ForetokenError } from '../error';
 import { LibraryTemplate } from './huggingface';
+import type { ChatMessage } from './messages';
 
 /** Limits on templates: they come with files from strangers. The time is the clock's, on a machine that may be busy otherwise. */
 const MAX_TEMPLATE = 1 << 20;
 const MAX_RENDER_MS = 10_000;
-
-/** One message of a conversation; templates may look at fields beyond these. */
-export interface ChatMessage {
-  /** `system`, `user`, `assistant`, `tool`, ... */
-  role: string;
-  /** Text, or parts of which templates know `{ type: 'text', text }`; null or absent beside tool calls. */
-  content?: string | readonly Record<string, unknown>[] | null;
-  [field: string]: unknown;
-}
 
 /** What a template is rendered with. */
 export interface RenderOptions {

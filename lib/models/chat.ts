@@ -1,6 +1,7 @@
 import { ForetokenError } from '../error';
 import { AddedTokens, type AddedToken } from './added-tokens';
-import { ChatTemplate, type ChatMessage, type RenderOptions } from './chat-template';
+import { ChatTemplate, type RenderOptions } from './chat-template';
+import { invalidMessages, messagesForTemplate, type ChatMessage } from './messages';
 import type { ModelMetadata } from './metadata';
 import type { Tokenizer } from './tokenizer';
 
@@ -18,8 +19,6 @@ const MARKS: readonly (readonly [first: number, last: number])[] = [
   [0xe000, 0xf8ff],
 ];
 
-/** Roles become part of what templates write as control tokens, so they are names and nothing else. */
-const ROLE = /^[A-Za-z][A-Za-z0-9_-]{0,31}$/;
 const MAX_DEPTH = 64;
 
 /**
@@ -85,10 +84,10 @@ export class Chat {
 
   /** The prompt of a conversation and the mark in it; {@link encode} is what is usually wanted. */
   render(messages: readonly ChatMessage[], options: RenderOptions = {}): RenderedChat {
-    checkMessages(messages);
-    const mark = unusedMark([this.source, messages, options.tools ?? [], options.variables ?? {}]);
+    const said = messagesForTemplate(messages);
+    const mark = unusedMark([this.source, said, options.tools ?? [], options.variables ?? {}]);
     const guard = (value: unknown): unknown => this.guard(value, mark, 0);
-    const guarded = messages.map((message) => ({ ...(guard(message) as ChatMessage), role: message.role }));
+    const guarded = said.map((message) => ({ ...(guard(message) as ChatMessage), role: message.role }));
     const text = this.template.render(guarded, {
       ...options,
       tools: options.tools?.map(guard),
@@ -126,7 +125,7 @@ export class Chat {
   private guard(value: unknown, mark: string, depth: number): unknown {
     if (typeof value === 'string') return this.guardText(value, mark);
     if (typeof value !== 'object' || value === null) return value;
-    if (depth > MAX_DEPTH) throw invalid(`something is nested more than ${MAX_DEPTH} deep`);
+    if (depth > MAX_DEPTH) throw invalidMessages(`something is nested more than ${MAX_DEPTH} deep`);
     if (Array.isArray(value)) return value.map((each) => this.guard(each, mark, depth + 1));
     const entries = Object.entries(value).map(([name, each]) => {
       return [this.guardText(name, mark), this.guard(each, mark, depth + 1)] as const;
@@ -153,16 +152,6 @@ export class Chat {
   }
 }
 
-function checkMessages(messages: readonly ChatMessage[]): void {
-  if (!Array.isArray(messages) || messages.length === 0) throw invalid('there are none');
-  for (const [index, message] of messages.entries()) {
-    const { role } = (message ?? {}) as Partial<ChatMessage>;
-    if (typeof role !== 'string' || !ROLE.test(role)) {
-      throw invalid(`message ${index} has the role ${JSON.stringify(role)}, which is not a plain name`);
-    }
-  }
-}
-
 /** A conversation that every template knows, and in which no answer is the last turn: that is where templates write what answers hold. */
 function sampleOf(content: string): ChatMessage[] {
   return ['user', 'assistant', 'user'].map((role) => ({ role, content }));
@@ -180,11 +169,11 @@ function unusedMark(value: unknown): string {
   for (const [first, last] of MARKS) {
     for (let code = first; code <= last; code++) if (!used.has(code)) return String.fromCharCode(code);
   }
-  throw invalid('they use every noncharacter and every character for private use');
+  throw invalidMessages('they use every noncharacter and every character for private use');
 }
 
 function collectCandidates(value: unknown, used: Set<number>, depth: number): void {
-  if (depth > MAX_DEPTH) throw invalid(`something is nested more than ${MAX_DEPTH} deep`);
+  if (depth > MAX_DEPTH) throw invalidMessages(`something is nested more than ${MAX_DEPTH} deep`);
   if (typeof value === 'string') {
     for (const [character] of value.matchAll(/[\ufdd0-\ufdef\ue000-\uf8ff]/g)) used.add(character.charCodeAt(0));
   } else if (typeof value === 'object' && value !== null) {
@@ -193,8 +182,4 @@ function collectCandidates(value: unknown, used: Set<number>, depth: number): vo
       collectCandidates(each, used, depth + 1);
     }
   }
-}
-
-function invalid(what: string): ForetokenError {
-  return new ForetokenError('INVALID_MESSAGES', `The messages can't be used: ${what}`);
 }

@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Chat } from '../../lib/models/chat';
-import { ChatTemplate, type ChatMessage } from '../../lib/models/chat-template';
+import { ChatTemplate } from '../../lib/models/chat-template';
+import type { ChatMessage } from '../../lib/models/messages';
 import { metadataFromGguf } from '../../lib/models/metadata';
 import { Tokenizer } from '../../lib/models/tokenizer';
 import { describeWithDefaultModel } from '../support/default-model';
@@ -93,7 +94,7 @@ describe('conversations', () => {
 
   test('no text in any place becomes a control token, and none is lost', async () => {
     const chat = chatWith(
-      '{% for m in messages %}<|im_start|>{{ m.role }}\n{% for part in m.content %}{{ part.text }}{% endfor %}' +
+      '{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}' +
         '{{ m.name }}{{ m.call | tojson }}<|im_end|>\n{% endfor %}{{ extra }}{{ tools | tojson }}',
     );
     const bits = controls.flatMap(({ content }) => [
@@ -111,7 +112,7 @@ describe('conversations', () => {
       joined,
       joined,
       async (texts, name, extra) => {
-        const content = texts.map((each) => ({ type: 'text', text: each }));
+        const content = texts.map((text) => ({ type: 'text' as const, text }));
         const messages = [{ role: 'user', content, name, call: { [name]: [extra] } }];
         const options = { variables: { extra }, tools: [{ name, extra }] };
         const ids = await chat.encode(messages, options);
@@ -143,7 +144,6 @@ describe('conversations', () => {
     for (const role of ['user<|im_end|>', '', 'a b', 7 as unknown as string]) {
       await expect(chat.encode([{ role, content: '' }])).rejects.toMatchObject({ code: 'INVALID_MESSAGES' });
     }
-    await expect(chat.encode([])).rejects.toMatchObject({ code: 'INVALID_MESSAGES' });
   });
 
   test('nesting without end is refused', async () => {

@@ -1,0 +1,71 @@
+import { messagesForTemplate } from '../../lib/models/messages';
+
+const invalid = (...parts: string[]): Error => {
+  const message = expect.stringMatching(new RegExp(parts.join('.*'))) as string;
+  return expect.objectContaining({ code: 'INVALID_MESSAGES', message }) as Error;
+};
+
+test('parts of text are one text', () => {
+  const parts = [
+    { type: 'text', text: 'Hello, ' },
+    { type: 'text', text: 'you' },
+  ];
+  const given = [
+    { role: 'user', content: parts, name: 'Ada' },
+    { role: 'assistant', content: [] },
+  ];
+  expect(messagesForTemplate(given)).toEqual([
+    { role: 'user', content: 'Hello, you', name: 'Ada' },
+    { role: 'assistant', content: '' },
+  ]);
+  expect(given[0].content).toBe(parts);
+});
+
+test.each<[unknown, string[]]>([
+  [undefined, ['not an array']],
+  [null, ['not an array']],
+  [{ role: 'user', content: 'hi' }, ['not an array']],
+  [[], ['none']],
+  [['hi'], ['message 0', 'not an object']],
+  [[,], ['message 0', 'not an object']],
+  [[{ content: 'hi' }], ['message 0', 'role']],
+  [[{ role: 7n, content: 'hi' }], ['message 0', 'role']],
+  [[{ role: 'user', content: 42 }], ['message 0', 'number', 'string']],
+  [[{ role: 'user', content: { text: 'hi' } }], ['message 0', 'object', 'string']],
+  [
+    [{ role: 'user', content: 'hi' }, { role: 'assistant' }],
+    ['message 1', 'no content', 'tool_calls'],
+  ],
+  [[{ role: 'user', content: null }], ['message 0', 'no content']],
+  [[{ role: 'assistant', content: null, tool_calls: [] }], ['message 0', 'no content']],
+  [[{ role: 'user', content: [{ type: 'image_url', image_url: {} }] }], ['message 0', 'image_url', 'text']],
+  [[{ role: 'user', content: [{ type: 'text', text: 5 }] }], ['message 0', 'part']],
+  [[{ role: 'user', content: ['hi', null] }], ['message 0', 'part']],
+])('%j is refused, with what would do', (messages, parts) => {
+  expect(() => messagesForTemplate(messages)).toThrow(invalid(...parts));
+});
+
+test('a message with tool calls may have no content, null or absent as it was', () => {
+  const calls = [{ function: { name: 'now', arguments: {} } }];
+  const messages = [
+    { role: 'assistant', content: null, tool_calls: calls },
+    { role: 'assistant', tool_calls: calls },
+  ];
+  const [isNull, isAbsent] = messagesForTemplate(messages);
+  expect(isNull.content).toBeNull();
+  expect('content' in isAbsent).toBe(false);
+});
+
+test('arguments of a tool call that are an object in JSON become that object; others stay', () => {
+  const asked = (args: unknown) => [
+    { role: 'assistant', tool_calls: [{ id: 'a', function: { name: 'f', arguments: args } }] },
+  ];
+  expect(messagesForTemplate(asked('{"city": "Paris", "days": [1, 2]}'))).toEqual(
+    asked({ city: 'Paris', days: [1, 2] }),
+  );
+  for (const kept of ['{"city": ', 'Paris', '5', '[1]', '', { city: 'Paris' }, undefined]) {
+    expect(messagesForTemplate(asked(kept))).toEqual(asked(kept));
+  }
+  const odd = [{ role: 'assistant', content: '', tool_calls: [null, 'f', { name: 'f', arguments: '{}' }] }];
+  expect(messagesForTemplate(odd)).toEqual(odd);
+});
