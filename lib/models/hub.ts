@@ -7,6 +7,7 @@ import type { FetchOptions } from './default-model';
 import { download, type Digest } from './download';
 import { HubClient, type HubFile } from './hub-client';
 import { withLock } from './lock';
+import { TOOL_TEMPLATE } from './metadata';
 
 /** A model of a Hugging Face repository. */
 export interface HubRef {
@@ -36,6 +37,7 @@ const COMPANIONS = [
   'tokenizer_config.json',
   'generation_config.json',
   'chat_template.jinja',
+  TOOL_TEMPLATE,
 ];
 const INDEX = 'model.safetensors.index.json';
 const MAX_INDEX = 64 << 20;

@@ -110,3 +110,9 @@ test('text in parts is that text', async () => {
     await engine.tokenizeChat([{ role: 'user', content: 'one two' }]),
   );
 });
+
+test('tools that the template ignores are refused, with what helps', async () => {
+  const asked = engine.chat([{ role: 'user', content: 'x' }], { tools: [{ name: 'search' }] });
+  const helps = { code: 'TEMPLATE_ERROR', message: expect.stringContaining('system message') as string };
+  await expect(asked).rejects.toMatchObject(helps);
+});

@@ -26,6 +26,8 @@ interface ChatGolden {
 
 const golden = JSON.parse(readFileSync(join(__dirname, '../fixtures/chat-golden.json'), 'utf8')) as ChatGolden;
 
+const refused = (message: string) => ({ code: 'TEMPLATE_ERROR', message: expect.stringContaining(message) });
+
 describe('templates', () => {
   test.each(Object.keys(golden.templates))('"%s" gives the text of transformers', (name) => {
     const template = new ChatTemplate(golden.templates[name], { bos: golden.bos, eos: golden.eos });
@@ -37,7 +39,6 @@ describe('templates', () => {
   });
 
   const user = [{ role: 'user', content: 'hi' }];
-  const refused = (message: string) => ({ code: 'TEMPLATE_ERROR', message: expect.stringContaining(message) });
 
   test('what a template refuses is an error that says why', () => {
     const template = new ChatTemplate("{{ raise_exception('no users') }}");
@@ -53,6 +54,16 @@ describe('templates', () => {
     const loop = '{% for a in range(9999) %}{% for b in range(9999) %}{% set c = a * b %}{% endfor %}{% endfor %}';
     expect(() => new ChatTemplate(loop).render(user)).toThrow(expect.objectContaining(refused('ms')));
     expect(new ChatTemplate('{{ messages[0].content }}').render(user)).toBe('hi');
+  });
+
+  test('tools that a template writes nothing of are not lost in silence', () => {
+    const tools = [{ name: 'search' }];
+    expect(() => new ChatTemplate('{{ messages[0].content }}').render(user, { tools })).toThrow(
+      expect.objectContaining(refused('describe them in the system message')),
+    );
+    expect(new ChatTemplate('{{ messages[0].content }}').render(user, { tools: [] })).toBe('hi');
+    const needing = new ChatTemplate('{% for tool in tools %}{{ tool.name }}{% endfor %}');
+    expect(needing.render(user, { tools })).toBe('search');
   });
 
   test('a template knows the date and further variables', () => {
@@ -150,6 +161,20 @@ describe('conversations', () => {
     const loop: Record<string, unknown> = { role: 'user', content: '' };
     loop.self = loop;
     await expect(chatWith(chatml).encode([loop as ChatMessage])).rejects.toMatchObject({ code: 'INVALID_MESSAGES' });
+  });
+
+  test('a conversation with tools has the template for them, which is looked at when there are some', () => {
+    const tools = [{ name: 'search' }];
+    const messages = [{ role: 'user', content: 'a' }];
+    const chat = (toolTemplate: string): Chat =>
+      new Chat({ chatTemplate: chatml, toolTemplate, eosIds: [] }, tokenizer);
+    const withTools = chat('{{ tools | tojson }}{{ messages[0].content }}');
+    expect(withTools.render(messages, { tools }).text).toBe('[{"name": "search"}]a');
+    expect(withTools.render(messages, { tools: [] }).text).toBe(withTools.render(messages).text);
+    expect(withTools.render(messages).text).toMatch(/^<\|im_start\|>user\na/);
+    expect(chat('{% for %}').render(messages).text).toBe(withTools.render(messages).text);
+    expect(() => chat('{% for %}').render(messages, { tools })).toThrow(expect.objectContaining(refused('')));
+    expect(() => chatWith(chatml).render(messages, { tools })).toThrow(expect.objectContaining(refused('tools')));
   });
 
   test('a model without a template says so', () => {

@@ -247,9 +247,11 @@ test('lists the GGUF files to choose from', async () => {
 test('downloads a safetensors folder: what its index names and what goes with it', async () => {
   const index = { weight_map: { 'a.weight': 'model-1.safetensors', 'b.weight': 'model-2.safetensors' } };
   server.repositories.set('someone/folder', [
-    small('config.json', '{}'),
+    small('config.json', '{"model_type": "llama"}'),
     small('tokenizer.json', '{"model": {}}'),
-    small('generation_config.json', ''),
+    small('chat_template.jinja', ''),
+    small('additional_chat_templates/tool_use.jinja', '{{ tools }}'),
+    small('additional_chat_templates/rag.jinja', '{{ documents }}'),
     small('model.safetensors.index.json', JSON.stringify(index)),
     { path: 'model-1.safetensors', data: weights, lfs: true },
     { path: 'model-2.safetensors', data: weights.subarray(0, 1000), lfs: true },
@@ -260,14 +262,16 @@ test('downloads a safetensors folder: what its index names and what goes with it
   const model = await resolve('someone/folder');
   expect(model.kind).toBe('safetensors');
   expect(readdirSync(model.path).sort()).toEqual([
+    'additional_chat_templates',
+    'chat_template.jinja',
     'config.json',
-    'generation_config.json',
     'model-1.safetensors',
     'model-2.safetensors',
     'model.safetensors.index.json',
     'tokenizer.json',
   ]);
   expect(readFileSync(join(model.path, 'model-2.safetensors')).equals(weights.subarray(0, 1000))).toBe(true);
+  expect(readdirSync(join(model.path, 'additional_chat_templates'))).toEqual(['tool_use.jinja']);
 });
 
 describe('local models', () => {
