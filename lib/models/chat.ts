@@ -5,7 +5,7 @@ import { messagesForTemplate, type ChatMessage } from './messages';
 import type { ModelMetadata } from './metadata';
 import type { Tokenizer } from './tokenizer';
 
-type ChatMetadata = Pick<ModelMetadata, 'chatTemplate' | 'toolTemplate' | 'bosId' | 'eosIds'>;
+type ChatMetadata = Pick<ModelMetadata, 'chatTemplate' | 'toolTemplate' | 'templateTokens' | 'bosId' | 'eosIds'>;
 
 /** Turns conversations into tokens. Text from people can't become a control token: see {@link GuardedTemplate}. */
 export class Chat {
@@ -53,9 +53,10 @@ export class Chat {
   }
 
   private compile(source: string): GuardedTemplate {
-    const { bosId, eosIds } = this.metadata;
+    const { templateTokens, bosId, eosIds } = this.metadata;
     const textOf = (id: number | undefined): string =>
       id === undefined ? '' : this.tokenizer.decode([id], { special: true, start: false });
-    return new GuardedTemplate(source, { bos: textOf(bosId), eos: textOf(eosIds[0]) }, this.tokenizer);
+    const tokens = templateTokens ?? { bos: textOf(bosId), eos: textOf(eosIds[0]) };
+    return new GuardedTemplate(source, tokens, this.tokenizer);
   }
 }

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ForetokenError } from '../error';
+import type { TemplateTokens } from './chat-template';
 import { endsByName, isEndName } from './end-names';
 import type { GgufValue } from '../native';
 
@@ -37,6 +38,8 @@ export interface ModelMetadata {
   chatTemplate?: string;
   /** That of a conversation with tools, where it is another. */
   toolTemplate?: string;
+  /** What templates write as BOS and EOS. Undefined where the files have ids alone: `bosId` and the first of `eosIds`. */
+  templateTokens?: TemplateTokens;
   bosId?: number;
   /** Plain prompts start with the BOS token. */
   addBos: boolean;
@@ -111,6 +114,7 @@ export async function metadataFromFolder(folder: string): Promise<ModelMetadata>
     contextLength: numberOf(config.max_position_embeddings) ?? 0,
     tokenizer: { kind: 'json', json: tokenizer },
     ...(await templatesOf(folder, tokenizerConfig?.chat_template)),
+    templateTokens: tokenizerConfig && templateTokensOf(tokenizerConfig),
     bosId,
     addBos: tokenizerConfig?.add_bos_token === true || startsWithBos(recordOf(tokenizer.post_processor), bosId),
     eosIds: distinct([
@@ -138,6 +142,11 @@ async function templatesOf(
   const entries = arrayOf(configured ?? []).map(recordOf);
   const named = (wanted: string): string | undefined => textOf(entries.find(({ name }) => name === wanted)?.template);
   return { chatTemplate: named('default'), toolTemplate: named('tool_use') };
+}
+
+/** A token that tokenizer_config.json does not name is none, whatever ids the model's configuration has. */
+function templateTokensOf(tokenizerConfig: Record<string, unknown>): TemplateTokens {
+  return { bos: tokenText(tokenizerConfig.bos_token) ?? '', eos: tokenText(tokenizerConfig.eos_token) ?? '' };
 }
 
 /** The text of a token of tokenizer_config.json. */

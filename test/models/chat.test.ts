@@ -177,6 +177,15 @@ describe('conversations', () => {
     expect(() => chatWith(chatml).render(messages, { tools })).toThrow(expect.objectContaining(refused('tools')));
   });
 
+  test('BOS and EOS are what the model says of templates; where it says nothing, the tokens of its ids', () => {
+    const metadata = { chatTemplate: '{{ bos_token }}|{{ eos_token }}', bosId: 0, eosIds: [3, 1] };
+    const [message] = [{ role: 'user', content: '' }];
+    const textOf = (id: number): string => tokenizer.decode([id], { special: true });
+    expect(new Chat(metadata, tokenizer).render([message]).text).toBe(`${textOf(0)}|${textOf(3)}`);
+    const said = { ...metadata, templateTokens: { bos: '', eos: '</s>' } };
+    expect(new Chat(said, tokenizer).render([message]).text).toBe('|</s>');
+  });
+
   test('a model without a template says so', () => {
     expect(() => new Chat({ eosIds: [] }, tokenizer)).toThrow(expect.objectContaining({ code: 'NO_CHAT_TEMPLATE' }));
   });

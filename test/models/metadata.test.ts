@@ -128,6 +128,7 @@ describe('of a Hugging Face folder', () => {
   test('the least there can be', async () => {
     const metadata = await metadataFromFolder(write({ 'config.json': config, 'tokenizer.json': tokenizer }));
     expect(metadata).toMatchObject({ addBos: false, chatTemplate: undefined, toolTemplate: undefined });
+    expect(metadata.templateTokens).toBeUndefined();
     expect(metadata.eosIds).toEqual([1, 3]);
   });
 
@@ -137,6 +138,19 @@ describe('of a Hugging Face folder', () => {
     const metadata = await metadataFromFolder(write({ 'config.json': config, 'tokenizer.json': json }));
     expect(metadata.eosIds).toEqual([1, 3]);
     expect(new Tokenizer(metadata).controlTokens()).toEqual([expect.objectContaining({ content: '<|im_end|>' })]);
+  });
+
+  test('templates write the tokens of tokenizer_config.json, whatever ids other files have', async () => {
+    const files = {
+      'config.json': config,
+      'tokenizer.json': tokenizer,
+      'generation_config.json': { eos_token_id: [1, 2] },
+    };
+    const tokensWith = async (tokenizerConfig: object) =>
+      (await metadataFromFolder(write({ ...files, 'tokenizer_config.json': tokenizerConfig }))).templateTokens;
+    const given = await tokensWith({ bos_token: '<s>', eos_token: { content: '<|im_end|>' } });
+    expect(given).toEqual({ bos: '<s>', eos: '<|im_end|>' });
+    expect(await tokensWith({ bos_token: null, eos_token: '</s>' })).toEqual({ bos: '', eos: '</s>' });
   });
 
   test('the named templates of tokenizer_config.json: the default one, and that for tools', async () => {
