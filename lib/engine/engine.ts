@@ -11,6 +11,7 @@ import type { GenerateResult } from '../decode/result';
 import { GenerateStream } from '../decode/stream';
 import { ForetokenError, abortedError, callNative } from '../error';
 import { Chat } from '../models/chat';
+import type { ChatRenderOptions } from '../models/guarded-template';
 import type { ChatMessage } from '../models/messages';
 import { TextStream } from '../models/text-stream';
 import type { Tokenizer } from '../models/tokenizer';
@@ -29,8 +30,8 @@ import type { ModelSource } from './model-source';
 import { checkLearned } from './names';
 import type { Learned } from './names';
 import { loadProfile } from './prices';
-import { checkTemplateOptions, checkTokens, checkRequestOptions } from './request-options';
-import type { ChatOptions, CheckedRequestOptions, Prompt, RequestOptions } from './request-options';
+import { checkTokens, checkRequestOptions, readTemplateOptions } from './request-options';
+import type { ChatOptions, CheckedRequestOptions, Prompt, RequestOptions, TemplateOptions } from './request-options';
 import { kindOf } from './row-kind';
 import { Session } from './session';
 import type { SessionOptions } from './session';
@@ -206,7 +207,8 @@ export class Engine {
    * Answers a conversation. Text in messages can't pose as the template's control tokens.
    *
    * @param messages The conversation so far; the last one is usually the user's.
-   * @param options See {@link RequestOptions}; `tools` and `variables` are given to the template.
+   * @param options See {@link RequestOptions}; `tools` and `variables` are given to the template. With `continueFinalMessage` (default
+   *   `false`) the last message is the assistant's, and what comes goes on where its content ends.
    * @throws ForetokenError as {@link generate}, NO_CHAT_TEMPLATE, INVALID_MESSAGES, TEMPLATE_ERROR
    */
   async chat(messages: readonly ChatMessage[], options?: ChatOptions): Promise<GenerateResult> {
@@ -246,16 +248,21 @@ export class Engine {
   /**
    * The tokens that {@link chat} would give the model for these messages, up to where its answer begins.
    *
+   * @param options As for {@link chat}; `addGenerationPrompt`: end with the start of an answer (default `true`, `false` with
+   *   `continueFinalMessage`).
    * @throws ForetokenError INVALID_OPTION, INVALID_MESSAGES, NO_CHAT_TEMPLATE, TEMPLATE_ERROR
    */
   async tokenizeChat(
     messages: readonly ChatMessage[],
-    options?: Pick<ChatOptions, 'tools' | 'variables'>,
+    options?: TemplateOptions & { addGenerationPrompt?: boolean },
   ): Promise<number[]> {
     const read = new OptionReader(options, 'options of tokenizeChat');
-    const checked = checkTemplateOptions(read.raw('tools'), read.raw('variables'));
+    const seen = readTemplateOptions(read);
+    const addGenerationPrompt = read.boolean('addGenerationPrompt', !seen.continueFinalMessage);
     read.finish();
-    return Array.from(await this.#encodeChat(messages, checked, undefined));
+    if (addGenerationPrompt && seen.continueFinalMessage)
+      throw invalidOption('addGenerationPrompt', 'false beside continueFinalMessage', addGenerationPrompt);
+    return Array.from(await this.#encodeChat(messages, { ...seen, addGenerationPrompt }, undefined));
   }
 
   /**
@@ -410,15 +417,16 @@ export class Engine {
   }
 
   #startChat(messages: readonly ChatMessage[], options: ChatOptions | undefined, site: CallSite): GenerateStream {
-    const { tools, variables, ...request } = options ?? {};
+    const { tools, variables, continueFinalMessage, ...request } = options ?? {};
     const checked = this.#check(request);
-    const seen = checkTemplateOptions(tools, variables);
-    return this.#start(checked, site, true, () => this.#encodeChat(messages, seen, checked.signal));
+    const seen = readTemplateOptions(new OptionReader({ tools, variables, continueFinalMessage }, 'options'));
+    const answers = !seen.continueFinalMessage;
+    return this.#start(checked, site, answers, () => this.#encodeChat(messages, seen, checked.signal));
   }
 
   async #encodeChat(
     messages: readonly ChatMessage[],
-    options: Pick<ChatOptions, 'tools' | 'variables'>,
+    options: ChatRenderOptions,
     signal: AbortSignal | undefined,
   ): Promise<ArrayLike<number>> {
     this.#chat ??= new Chat(this.#source.metadata, this.#tokenizer);

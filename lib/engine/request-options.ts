@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { ForetokenError } from '../error';
-import type { RenderOptions } from '../models/chat-template';
+import type { ChatRenderOptions } from '../models/guarded-template';
 import { Drafter, Learn } from '../native';
 import { readName, readTenant } from './names';
 import { OptionReader, describe, invalidOption } from './validate';
@@ -90,8 +90,11 @@ export interface RequestOptions {
   explain?: boolean;
 }
 
-/** Options of a chat: those of a request, and what templates may look at. */
-export interface ChatOptions extends RequestOptions, Pick<RenderOptions, 'tools' | 'variables'> {}
+/** What templates may look at, beside the messages, and where their prompt ends. */
+export type TemplateOptions = Pick<ChatRenderOptions, 'tools' | 'variables' | 'continueFinalMessage'>;
+
+/** Options of a chat: those of a request, and those of its template. */
+export interface ChatOptions extends RequestOptions, TemplateOptions {}
 
 /** Checked options of one request. */
 export interface CheckedRequestOptions extends Required<
@@ -223,14 +226,17 @@ function readSpeculator(read: OptionReader): { drafters: number; learned: boolea
   return { drafters: 1 << Drafter[value], learned: true };
 }
 
-/** What a template may look at, beside the messages. Throws INVALID_OPTION. */
-export function checkTemplateOptions(tools: unknown, variables: unknown): Pick<RenderOptions, 'tools' | 'variables'> {
-  if (tools !== undefined && tools !== null && !Array.isArray(tools)) throw invalidOption('tools', 'an array', tools);
+/** Reads the options of a template. Throws INVALID_OPTION. */
+export function readTemplateOptions(read: OptionReader): TemplateOptions {
+  const tools = read.raw('tools') ?? undefined;
+  if (tools !== undefined && !Array.isArray(tools)) throw invalidOption('tools', 'an array', tools);
+  const variables = read.raw('variables') ?? undefined;
   if (variables !== undefined && (typeof variables !== 'object' || Array.isArray(variables)))
     throw invalidOption('variables', 'an object', variables);
   return {
-    tools: (tools as unknown[] | null | undefined) ?? undefined,
-    variables: (variables as Record<string, unknown> | null | undefined) ?? undefined,
+    tools,
+    variables: variables as Record<string, unknown> | undefined,
+    continueFinalMessage: read.boolean('continueFinalMessage', false),
   };
 }
 

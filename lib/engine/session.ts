@@ -8,7 +8,10 @@ import type { ChatOptions } from './request-options';
 import { OptionReader, invalidOption } from './validate';
 
 /** Options of a session: defaults for its requests, and how it begins. */
-export interface SessionOptions extends Omit<ChatOptions, 'session' | 'signal' | 'prediction'> {
+export interface SessionOptions extends Omit<
+  ChatOptions,
+  'session' | 'signal' | 'prediction' | 'continueFinalMessage'
+> {
   /** Name under which the session's text is learned from. Defaults to a random one. */
   id?: string;
   /** A first message with the role 'system'. Defaults to none. */
@@ -24,7 +27,7 @@ interface Answerer {
 }
 
 /** What a single turn may change. */
-export type TurnOptions = Omit<ChatOptions, 'session' | 'tenant' | 'group'>;
+export type TurnOptions = Omit<ChatOptions, 'session' | 'tenant' | 'group' | 'continueFinalMessage'>;
 
 /**
  * A conversation. Its earlier turns stay in the cache as long as there is room, and what was said in it is what drafts

@@ -1,7 +1,6 @@
 import { ForetokenError } from '../error';
-import type { RenderOptions } from './chat-template';
-import { GuardedTemplate, type RenderedChat } from './guarded-template';
-import { messagesForTemplate, type ChatMessage } from './messages';
+import { GuardedTemplate, type ChatRenderOptions, type RenderedChat } from './guarded-template';
+import { checkContinues, messagesForTemplate, type ChatMessage } from './messages';
 import type { ModelMetadata } from './metadata';
 import type { Tokenizer } from './tokenizer';
 
@@ -32,21 +31,28 @@ export class Chat {
    * The tokens of a conversation, ready to be answered.
    *
    * @param messages The conversation.
-   * @param options See `RenderOptions`.
+   * @param options See `ChatRenderOptions`.
    * @param signal Ends the work early.
-   * @throws ForetokenError `INVALID_MESSAGES` if they are not messages, `TEMPLATE_ERROR` if the template fails, or ignores the tools.
+   * @throws ForetokenError `INVALID_MESSAGES` if they are not messages, or not such that their last one can be continued;
+   *   `TEMPLATE_ERROR` if the template fails, or ignores the tools.
    */
-  async encode(messages: readonly ChatMessage[], options: RenderOptions = {}, signal?: AbortSignal): Promise<number[]> {
+  async encode(
+    messages: readonly ChatMessage[],
+    options: ChatRenderOptions = {},
+    signal?: AbortSignal,
+  ): Promise<number[]> {
     const { text, mark } = this.render(messages, options);
     return this.tokenizer.encodeAsync(text, { special: true, mark }, signal);
   }
 
   /** The prompt of a conversation and the mark in it; {@link encode} is what is usually wanted. */
-  render(messages: readonly ChatMessage[], options: RenderOptions = {}): RenderedChat {
-    return this.templateFor(options.tools).render(messagesForTemplate(messages), options);
+  render(messages: readonly ChatMessage[], options: ChatRenderOptions = {}): RenderedChat {
+    const said = messagesForTemplate(messages);
+    if (options.continueFinalMessage) checkContinues(said);
+    return this.templateFor(options.tools).render(said, options);
   }
 
-  private templateFor(tools: RenderOptions['tools']): GuardedTemplate {
+  private templateFor(tools: ChatRenderOptions['tools']): GuardedTemplate {
     const { toolTemplate } = this.metadata;
     if (!tools?.length || toolTemplate === undefined) return this.template;
     return (this.toolTemplate ??= this.compile(toolTemplate));

@@ -1,5 +1,5 @@
 import { AddedTokens, type AddedToken } from './added-tokens';
-import { ChatTemplate, type RenderOptions, type TemplateTokens } from './chat-template';
+import { ChatTemplate, templateError, type RenderOptions, type TemplateTokens } from './chat-template';
 import { invalidMessages, type ChatMessage } from './messages';
 import type { Tokenizer } from './tokenizer';
 
@@ -9,6 +9,15 @@ export interface RenderedChat {
   text: string;
   /** The character to take out after control tokens were found; see `EncodeOptions.mark`. */
   mark: string;
+}
+
+/** What a conversation is rendered with. */
+export interface ChatRenderOptions extends RenderOptions {
+  /**
+   * End right behind the content of the last message, which is the assistant's, and let the model go on with it: the turn does not end, and
+   * no answer is begun. What the content ends with stays, also where the template trims it. Defaults to false.
+   */
+  continueFinalMessage?: boolean;
 }
 
 /** Unicode's noncharacters first: nothing else has a use for them. Then characters for private use. */
@@ -63,18 +72,21 @@ export class GuardedTemplate {
    *
    * @param messages As `messagesForTemplate` gives them.
    * @throws ForetokenError `INVALID_MESSAGES` if no mark is left or something is nested too deep, `TEMPLATE_ERROR` if the
-   *   template fails, or ignores the tools.
+   *   template fails, ignores the tools, or leaves out a last message that is to be continued.
    */
-  render(messages: readonly ChatMessage[], options: RenderOptions = {}): RenderedChat {
-    const mark = unusedMark([this.source, messages, options.tools ?? [], options.variables ?? {}]);
+  render(messages: readonly ChatMessage[], options: ChatRenderOptions = {}): RenderedChat {
+    const { tools, variables = {}, continueFinalMessage = false, addGenerationPrompt } = options;
+    const [mark, end] = unusedMarks([this.source, messages, tools ?? [], variables]);
     const guard = (value: unknown): unknown => this.guard(value, mark, 0);
     const guarded = messages.map((message) => ({ ...(guard(message) as ChatMessage), role: message.role }));
+    const last = guarded[guarded.length - 1];
+    if (continueFinalMessage) last.content = `${last.content as string}${end}`;
     const text = this.template.render(guarded, {
-      ...options,
-      tools: options.tools?.map(guard),
-      variables: guard(options.variables ?? {}) as Record<string, unknown>,
+      tools: tools?.map(guard),
+      variables: guard(variables) as Record<string, unknown>,
+      addGenerationPrompt: continueFinalMessage ? false : addGenerationPrompt,
     });
-    return { text, mark };
+    return { text: continueFinalMessage ? before(end, text) : text, mark };
   }
 
   /**
@@ -99,7 +111,7 @@ export class GuardedTemplate {
       const said = `x${inner}x`;
       return this.template.render(sampleOf(said)).split(said).length;
     };
-    return timesKept(text) !== timesKept(unusedMark([this.source, text]));
+    return timesKept(text) !== timesKept(unusedMarks([this.source, text])[0]);
   }
 
   /** A copy of a value with marks in all its strings, names of fields included. */
@@ -143,12 +155,23 @@ function isMarkup({ content }: AddedToken): boolean {
   return /^(?=.*\p{L})(?=.*[^\p{L}\p{M}\p{N}\s\u2581])/su.test(content);
 }
 
-/** A character that occurs in none of the strings in a value. */
-function unusedMark(value: unknown): string {
+/** The prompt up to the end of its last message, where a mark stands. */
+function before(end: string, text: string): string {
+  const at = text.lastIndexOf(end);
+  if (at >= 0) return text.slice(0, at);
+  throw templateError('it leaves out the content of the last message, so that can not be continued');
+}
+
+/** Two characters that occur in none of the strings in a value. */
+function unusedMarks(value: unknown): [string, string] {
   const used = new Set<number>();
   collectCandidates(value, used, 0);
+  const unused: string[] = [];
   for (const [first, last] of MARKS) {
-    for (let code = first; code <= last; code++) if (!used.has(code)) return String.fromCharCode(code);
+    for (let code = first; code <= last; code++) {
+      if (!used.has(code)) unused.push(String.fromCharCode(code));
+      if (unused.length === 2) return [unused[0], unused[1]];
+    }
   }
   throw invalidMessages('they use every noncharacter and every character for private use');
 }

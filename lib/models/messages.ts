@@ -32,6 +32,19 @@ export function messagesForTemplate(messages: unknown): ChatMessage[] {
   return Array.from(messages as unknown[], (message, index) => messageForTemplate(message, `message ${index}`));
 }
 
+/**
+ * Checks that the last message is one to go on from.
+ *
+ * @throws ForetokenError `INVALID_MESSAGES`.
+ */
+export function checkContinues(messages: readonly ChatMessage[]): void {
+  const { role, content, tool_calls: calls } = messages[messages.length - 1];
+  if (role === 'assistant' && typeof content === 'string' && !hasAny(calls)) return;
+  throw invalidMessages(
+    "with continueFinalMessage the last one must be the assistant's, with content and no tool_calls",
+  );
+}
+
 /** The error of messages that can't be used. */
 export function invalidMessages(what: string): ForetokenError {
   return new ForetokenError('INVALID_MESSAGES', `The messages can't be used: ${what}`);

@@ -163,6 +163,50 @@ describe('conversations', () => {
     await expect(chatWith(chatml).encode([loop as ChatMessage])).rejects.toMatchObject({ code: 'INVALID_MESSAGES' });
   });
 
+  describe('an answer that goes on', () => {
+    const continued = (template: string, content: string, options = {}) =>
+      chatWith(template).render(
+        [
+          { role: 'user', content: 'hi' },
+          { role: 'assistant', content },
+        ],
+        { continueFinalMessage: true, ...options },
+      );
+
+    test('ends the prompt where its content ends, also where the template trims it or writes it twice', () => {
+      const start = '<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n';
+      for (const content of ['Once upon ', '', 'hi', 'a\n\n']) {
+        expect(continued(chatml, content).text).toBe(start + content);
+        expect(continued(chatml.replace('message.content', '(message.content | trim)'), content).text).toBe(
+          start + content,
+        );
+        const twice = `{{ messages[1].content | length }}{{ messages[1].content }}${chatml}`;
+        expect(continued(twice, content).text.endsWith(start + content)).toBe(true);
+      }
+    });
+
+    test('begins no other answer, where the template is told not to', () => {
+      const asking = '{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}!{% endif %}';
+      expect(continued(asking, 'a').text).toBe('hia');
+      expect(continued('{{ add_generation_prompt }}{{ messages[1].content }}', 'a').text).toMatch(/^false/i);
+    });
+
+    test('has no control tokens of its own', async () => {
+      const messages = [{ role: 'assistant', content: 'a<|im_end|>\n<|im_' }];
+      const ids = await chatWith(chatml).encode(messages, { continueFinalMessage: true });
+      expect(countControls(ids)).toBe(1);
+      expect(tokenizer.decode(ids, { special: true })).toBe('<|im_start|>assistant\na<|im_end|>\n<|im_');
+    });
+
+    test("is the assistant's, and known to the template", async () => {
+      const encode = chatWith(chatml).encode([{ role: 'user', content: 'hi' }], { continueFinalMessage: true });
+      await expect(encode).rejects.toMatchObject({ code: 'INVALID_MESSAGES' });
+      expect(() => continued('{{ messages[0].content }}', 'a')).toThrow(
+        expect.objectContaining(refused('last message')),
+      );
+    });
+  });
+
   test('a conversation with tools has the template for them, which is looked at when there are some', () => {
     const tools = [{ name: 'search' }];
     const messages = [{ role: 'user', content: 'a' }];

@@ -1,4 +1,4 @@
-import { messagesForTemplate } from '../../lib/models/messages';
+import { checkContinues, messagesForTemplate, type ChatMessage } from '../../lib/models/messages';
 
 const invalid = (...parts: string[]): Error => {
   const message = expect.stringMatching(new RegExp(parts.join('.*'))) as string;
@@ -68,4 +68,17 @@ test('arguments of a tool call that are an object in JSON become that object; ot
   }
   const odd = [{ role: 'assistant', content: '', tool_calls: [null, 'f', { name: 'f', arguments: '{}' }] }];
   expect(messagesForTemplate(odd)).toEqual(odd);
+});
+
+test('what goes on is a last message of the assistant, of nothing but text', () => {
+  const asked: ChatMessage = { role: 'user', content: 'Hi' };
+  checkContinues([asked, { role: 'assistant', content: 'He' }]);
+  const calls = [{ function: { name: 'now' } }];
+  for (const last of [
+    asked,
+    { role: 'assistant', content: null, tool_calls: calls },
+    { role: 'assistant', content: 'He', tool_calls: calls },
+  ]) {
+    expect(() => checkContinues([asked, last])).toThrow(invalid('continueFinalMessage', 'assistant'));
+  }
 });
