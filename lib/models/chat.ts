@@ -3,6 +3,7 @@ import { GuardedTemplate, type ChatRenderOptions, type RenderedChat } from './gu
 import { checkContinues, messagesForTemplate, type ChatMessage } from './messages';
 import type { ModelMetadata } from './metadata';
 import type { Tokenizer } from './tokenizer';
+import { withArguments } from './tool-calls';
 
 type ChatMetadata = Pick<ModelMetadata, 'chatTemplate' | 'toolTemplate' | 'templateTokens' | 'bosId' | 'eosIds'>;
 
@@ -49,7 +50,8 @@ export class Chat {
   render(messages: readonly ChatMessage[], options: ChatRenderOptions = {}): RenderedChat {
     const said = messagesForTemplate(messages);
     if (options.continueFinalMessage) checkContinues(said);
-    return this.templateFor(options.tools).render(said, options);
+    const template = this.templateFor(options.tools);
+    return template.render(withArguments(said, template), options);
   }
 
   private templateFor(tools: ChatRenderOptions['tools']): GuardedTemplate {

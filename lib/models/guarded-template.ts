@@ -2,6 +2,7 @@ import { AddedTokens, type AddedToken } from './added-tokens';
 import { ChatTemplate, templateError, type RenderOptions, type TemplateTokens } from './chat-template';
 import { invalidMessages, type ChatMessage } from './messages';
 import type { Tokenizer } from './tokenizer';
+import { argumentFormOf, type ArgumentForm } from './tool-calls';
 
 /** A conversation as a prompt. */
 export interface RenderedChat {
@@ -45,6 +46,7 @@ export class GuardedTemplate {
   /** What must not be read as a control token, in text as it is and in normalized text. */
   private readonly controls: AddedTokens;
   private readonly normalizedControls: AddedTokens | undefined;
+  private takesArguments: ArgumentForm | undefined;
 
   /**
    * @param source The template's text.
@@ -67,10 +69,15 @@ export class GuardedTemplate {
     this.normalizedControls = late.length > 0 ? new AddedTokens(late) : undefined;
   }
 
+  /** What it takes arguments of tool calls for. */
+  get argumentForm(): ArgumentForm {
+    return (this.takesArguments ??= argumentFormOf(this.template));
+  }
+
   /**
    * The prompt of a conversation and the mark in it.
    *
-   * @param messages As `messagesForTemplate` gives them.
+   * @param messages As `messagesForTemplate` and `withArguments` give them.
    * @throws ForetokenError `INVALID_MESSAGES` if no mark is left or something is nested too deep, `TEMPLATE_ERROR` if the
    *   template fails, ignores the tools, or leaves out a last message that is to be continued.
    */

@@ -20,8 +20,7 @@ export interface ChatMessage {
 const ROLE = /^[A-Za-z][A-Za-z0-9_-]{0,31}$/;
 
 /**
- * Messages in the shape that all templates know: text is one string, and arguments of tool calls are objects where they came as JSON.
- * Everything else is as it was.
+ * Messages in the shape that all templates know: text is one string. Everything else is as it was.
  *
  * @param messages What was given as messages.
  * @throws ForetokenError `INVALID_MESSAGES`, which says of the message at fault what would do.
@@ -45,6 +44,11 @@ export function checkContinues(messages: readonly ChatMessage[]): void {
   );
 }
 
+/** Whether a message has tool calls. */
+export function hasAny(calls: unknown): calls is unknown[] {
+  return Array.isArray(calls) && calls.length > 0;
+}
+
 /** The error of messages that can't be used. */
 export function invalidMessages(what: string): ForetokenError {
   return new ForetokenError('INVALID_MESSAGES', `The messages can't be used: ${what}`);
@@ -57,11 +61,10 @@ function messageForTemplate(given: unknown, where: string): ChatMessage {
   if (typeof message.role !== 'string' || !ROLE.test(message.role)) {
     throw invalidMessages(`${where} has the role ${inspect(message.role)}, which is not a plain name`);
   }
-  const calls = message.tool_calls;
   // Where there is no content it stays null or absent: templates tell that from an empty text.
   if ((message.content ?? undefined) !== undefined) message.content = textOf(message.content, where);
-  else if (!hasAny(calls)) throw invalidMessages(`${where} has no content, which only one with tool_calls may lack`);
-  if (hasAny(calls)) message.tool_calls = calls.map(withParsedArguments);
+  else if (!hasAny(message.tool_calls))
+    throw invalidMessages(`${where} has no content, which only one with tool_calls may lack`);
   return message;
 }
 
@@ -79,30 +82,4 @@ function textOfPart(part: unknown, where: string): string {
   throw invalidMessages(
     `${where} has a part of type ${inspect(type)}; only text can be read: give it parts ${TEXT_PART}`,
   );
-}
-
-function hasAny(calls: unknown): calls is unknown[] {
-  return Array.isArray(calls) && calls.length > 0;
-}
-
-/** Clients of OpenAI's interface send arguments as JSON; templates want what it says, and write it in their own way. */
-function withParsedArguments(call: unknown): unknown {
-  const called = recordOf(recordOf(call)?.function);
-  const parsed = recordOf(parsedJson(called?.arguments));
-  return parsed ? { ...(call as object), function: { ...called, arguments: parsed } } : call;
-}
-
-/** What a text says as JSON; undefined where it is none. */
-function parsedJson(text: unknown): unknown {
-  if (typeof text !== 'string') return undefined;
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
-function recordOf(value: unknown): Record<string, unknown> | undefined {
-  const isRecord = typeof value === 'object' && value !== null && !Array.isArray(value);
-  return isRecord ? (value as Record<string, unknown>) : undefined;
 }

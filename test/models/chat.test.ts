@@ -221,6 +221,16 @@ describe('conversations', () => {
     expect(() => chatWith(chatml).render(messages, { tools })).toThrow(expect.objectContaining(refused('tools')));
   });
 
+  test('arguments of tool calls are not lost, whether the template writes JSON or what it gets', () => {
+    const calls = [{ function: { name: 'f', arguments: '{"city": "Paris"}' } }];
+    const rendered = (written: string): string => {
+      const template = `{% for m in messages %}{% for c in m.tool_calls or [] %}${written}{% endfor %}{% endfor %}`;
+      return chatWith(template).render([{ role: 'assistant', tool_calls: calls }]).text;
+    };
+    expect(rendered('{{ c.function | tojson }}')).toBe('{"name": "f", "arguments": {"city": "Paris"}}');
+    expect(rendered("{{ 'json ' + c.function.arguments }}")).toBe('json {"city": "Paris"}');
+  });
+
   test('BOS and EOS are what the model says of templates; where it says nothing, the tokens of its ids', () => {
     const metadata = { chatTemplate: '{{ bos_token }}|{{ eos_token }}', bosId: 0, eosIds: [3, 1] };
     const [message] = [{ role: 'user', content: '' }];

@@ -56,20 +56,6 @@ test('a message with tool calls may have no content, null or absent as it was', 
   expect('content' in isAbsent).toBe(false);
 });
 
-test('arguments of a tool call that are an object in JSON become that object; others stay', () => {
-  const asked = (args: unknown) => [
-    { role: 'assistant', tool_calls: [{ id: 'a', function: { name: 'f', arguments: args } }] },
-  ];
-  expect(messagesForTemplate(asked('{"city": "Paris", "days": [1, 2]}'))).toEqual(
-    asked({ city: 'Paris', days: [1, 2] }),
-  );
-  for (const kept of ['{"city": ', 'Paris', '5', '[1]', '', { city: 'Paris' }, undefined]) {
-    expect(messagesForTemplate(asked(kept))).toEqual(asked(kept));
-  }
-  const odd = [{ role: 'assistant', content: '', tool_calls: [null, 'f', { name: 'f', arguments: '{}' }] }];
-  expect(messagesForTemplate(odd)).toEqual(odd);
-});
-
 test('what goes on is a last message of the assistant, of nothing but text', () => {
   const asked: ChatMessage = { role: 'user', content: 'Hi' };
   checkContinues([asked, { role: 'assistant', content: 'He' }]);
