@@ -38,14 +38,14 @@ export function messagesForTemplate(messages: unknown): ChatMessage[] {
  */
 export function checkContinues(messages: readonly ChatMessage[]): void {
   const { role, content, tool_calls: calls } = messages[messages.length - 1];
-  if (role === 'assistant' && typeof content === 'string' && !hasAny(calls)) return;
+  if (role === 'assistant' && typeof content === 'string' && !hasCalls(calls)) return;
   throw invalidMessages(
     "with continueFinalMessage the last one must be the assistant's, with content and no tool_calls",
   );
 }
 
-/** Whether a message has tool calls. */
-export function hasAny(calls: unknown): calls is unknown[] {
+/** Whether `tool_calls` of a message are some. */
+export function hasCalls(calls: unknown): calls is unknown[] {
   return Array.isArray(calls) && calls.length > 0;
 }
 
@@ -63,7 +63,7 @@ function messageForTemplate(given: unknown, where: string): ChatMessage {
   }
   // Where there is no content it stays null or absent: templates tell that from an empty text.
   if ((message.content ?? undefined) !== undefined) message.content = textOf(message.content, where);
-  else if (!hasAny(message.tool_calls))
+  else if (!hasCalls(message.tool_calls))
     throw invalidMessages(`${where} has no content, which only one with tool_calls may lack`);
   return message;
 }

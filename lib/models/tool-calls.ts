@@ -1,5 +1,5 @@
 import type { ChatTemplate } from './chat-template';
-import { hasAny, invalidMessages, type ChatMessage } from './messages';
+import { hasCalls, invalidMessages, type ChatMessage } from './messages';
 
 /** What a template takes arguments of tool calls for: an object, which it writes as JSON itself, or text that it writes as it is. */
 export type ArgumentForm = 'object' | 'text';
@@ -36,7 +36,7 @@ export function withArguments(
 ): readonly ChatMessage[] {
   return messages.map((message) => {
     const calls = message.tool_calls;
-    if (!hasAny(calls)) return message;
+    if (!hasCalls(calls)) return message;
     return { ...message, tool_calls: calls.map((call) => callWithArguments(call, template.argumentForm)) };
   });
 }
