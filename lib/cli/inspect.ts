@@ -52,6 +52,7 @@ interface Report {
   bytes: number;
   /** By type of tensor. */
   types: Record<string, { tensors: number; parameters: number; bytes: number }>;
+  /** `bos`: what a prompt begins with, if it begins with a token of that kind. */
   tokenizer: { kind: string; vocabulary: number; bos: string | undefined; endTokens: string[] };
   chatTemplate: string | undefined;
   tensors: TensorDescription[];
@@ -79,7 +80,7 @@ function describe(path: string, kind: string, metadata: ModelMetadata, tensors: 
     tokenizer: {
       kind: metadata.tokenizer.kind,
       vocabulary: tokenizer.size,
-      bos: metadata.bosId === undefined ? undefined : textOf(metadata.bosId),
+      bos: tokenizer.addBos ? textOf(tokenizer.bosId!) : undefined,
       endTokens: [...tokenizer.eosIds].map(textOf),
     },
     chatTemplate: metadata.chatTemplate,

@@ -7,7 +7,7 @@ const hints: Record<string, string> = {
   MODEL_UNAVAILABLE: 'Is there a network? Any GGUF file on disk works too: --model path/to/model.gguf',
   MODEL_NOT_FOUND: "Give a path that exists, 'default', or a Hugging Face repository such as org/name",
   MODEL_HASH_MISMATCH: 'Remove the file and pull it again; foretoken uses no file that differs from what it expects',
-  UNSUPPORTED_ARCHITECTURE: 'foretoken inspect says what a model is made of',
+  UNSUPPORTED_ARCHITECTURE: 'foretoken inspect says what a model on disk is made of',
   NO_CHAT_TEMPLATE: 'Use foretoken generate, without --system, for models that were not made for conversations',
   CONTEXT_EXCEEDED: 'Use a shorter prompt or a larger --context',
   HEAD_MISMATCH: 'A head belongs to the model that it was trained for; give that one with --model',

@@ -11,7 +11,8 @@ import type { GenerateResult } from '../decode/result';
 import { GenerateStream } from '../decode/stream';
 import { ForetokenError, callNative, throwIfAborted } from '../error';
 import { Chat } from '../models/chat';
-import type { ChatMessage } from '../models/chat-template';
+import type { ChatRenderOptions } from '../models/guarded-template';
+import type { ChatMessage } from '../models/messages';
 import { TextStream } from '../models/text-stream';
 import type { EncodeOptions, Tokenizer } from '../models/tokenizer';
 import type { NativeEngine, NativeModelInfo, NativeOutcomes, NativeRequest, NativeWeightUpdate } from '../native';
@@ -29,7 +30,7 @@ import type { ModelSource } from './model-source';
 import { checkLearned } from './names';
 import type { Learned } from './names';
 import { loadProfile } from './prices';
-import { checkChatOptions, checkTemplateOptions, checkTokens, checkRequestOptions } from './request-options';
+import { checkChatOptions, checkTokens, checkRequestOptions, readTemplateOptions } from './request-options';
 import type { ChatOptions, CheckedRequestOptions, Prompt, RequestOptions, TemplateOptions } from './request-options';
 import { kindOf } from './row-kind';
 import { Session, checkSessionOptions } from './session';
@@ -215,7 +216,8 @@ export class Engine {
    * Answers a conversation. Text in messages can't pose as the template's control tokens.
    *
    * @param messages The conversation so far; the last one is usually the user's.
-   * @param options See {@link RequestOptions}; `tools` and `variables` are given to the template.
+   * @param options See {@link RequestOptions}; `tools` and `variables` are given to the template. With `continueFinalMessage` (default
+   *   `false`) the last message is the assistant's, and what comes goes on where its content ends.
    * @throws ForetokenError as {@link generate}, NO_CHAT_TEMPLATE, INVALID_MESSAGES, TEMPLATE_ERROR
    */
   async chat(messages: readonly ChatMessage[], options?: ChatOptions): Promise<GenerateResult> {
@@ -255,13 +257,21 @@ export class Engine {
   /**
    * The tokens that {@link chat} would give the model for these messages, up to where its answer begins.
    *
+   * @param options As for {@link chat}; `addGenerationPrompt`: end with the start of an answer (default `true`, `false` with
+   *   `continueFinalMessage`).
    * @throws ForetokenError INVALID_OPTION, INVALID_MESSAGES, NO_CHAT_TEMPLATE, TEMPLATE_ERROR
    */
-  async tokenizeChat(messages: readonly ChatMessage[], options?: TemplateOptions): Promise<number[]> {
+  async tokenizeChat(
+    messages: readonly ChatMessage[],
+    options?: TemplateOptions & { addGenerationPrompt?: boolean },
+  ): Promise<number[]> {
     const read = new OptionReader(options, 'options of tokenizeChat');
-    const checked = checkTemplateOptions(read.raw('tools'), read.raw('variables'));
+    const seen = readTemplateOptions(read);
+    const addGenerationPrompt = read.boolean('addGenerationPrompt', !seen.continueFinalMessage);
     read.finish();
-    return this.#encodeChat(messages, checked, undefined);
+    if (addGenerationPrompt && seen.continueFinalMessage)
+      throw invalidOption('addGenerationPrompt', 'false beside continueFinalMessage', addGenerationPrompt);
+    return this.#encodeChat(messages, { ...seen, addGenerationPrompt }, undefined);
   }
 
   /**
@@ -432,14 +442,14 @@ export class Engine {
     this.#requireOpen();
     const { request, template } = checkChatOptions(options, this.#tokenizer.size);
     const encoding = { ...template, most: this.#contextLength };
-    return this.#start(request, site, true, async () =>
+    return this.#start(request, site, !template.continueFinalMessage, async () =>
       this.#withRoom(await this.#encodeChat(messages, encoding, request.signal)),
     );
   }
 
   async #encodeChat(
     messages: readonly ChatMessage[],
-    options: TemplateOptions & Pick<EncodeOptions, 'most'>,
+    options: ChatRenderOptions & Pick<EncodeOptions, 'most'>,
     signal: AbortSignal | undefined,
   ): Promise<number[]> {
     this.#chat ??= new Chat(this.#source.metadata, this.#tokenizer);

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { ForetokenError } from '../error';
-import type { RenderOptions } from '../models/chat-template';
+import type { ChatRenderOptions } from '../models/guarded-template';
 import { Drafter, Learn } from '../native';
 import { readName, readTenant } from './names';
 import { OptionReader, describe, invalidOption } from './validate';
@@ -99,10 +99,10 @@ export interface RequestOptions {
   explain?: boolean;
 }
 
-/** What of a chat's options templates may look at. */
-export type TemplateOptions = Pick<RenderOptions, 'tools' | 'variables'>;
+/** What templates may look at, beside the messages, and where their prompt ends. */
+export type TemplateOptions = Pick<ChatRenderOptions, 'tools' | 'variables' | 'continueFinalMessage'>;
 
-/** Options of a chat: those of a request, and what templates may look at. */
+/** Options of a chat: those of a request, and those of its template. */
 export interface ChatOptions extends RequestOptions, TemplateOptions {}
 
 /** Checked options of one request. */
@@ -236,23 +236,28 @@ function readSpeculator(read: OptionReader): { drafters: number; learned: boolea
   return { drafters: 1 << Drafter[value], learned: true };
 }
 
-/** Checks options of a chat, with what its template may look at beside the messages. Throws INVALID_OPTION. */
+/** Checks options of a chat, with those of its template. Throws INVALID_OPTION. */
 export function checkChatOptions(
   options: ChatOptions | undefined,
   vocabulary: number,
 ): { request: CheckedRequestOptions; template: TemplateOptions } {
-  const { tools, variables, ...request } = new OptionReader(options, 'options').given() as ChatOptions;
-  return { request: checkRequestOptions(request, vocabulary), template: checkTemplateOptions(tools, variables) };
+  const given = new OptionReader(options, 'options').given() as ChatOptions;
+  const { tools, variables, continueFinalMessage, ...request } = given;
+  const template = readTemplateOptions(new OptionReader({ tools, variables, continueFinalMessage }, 'options'));
+  return { request: checkRequestOptions(request, vocabulary), template };
 }
 
-/** What a template may look at, beside the messages. Throws INVALID_OPTION. */
-export function checkTemplateOptions(tools: unknown, variables: unknown): TemplateOptions {
-  if (tools !== undefined && tools !== null && !Array.isArray(tools)) throw invalidOption('tools', 'an array', tools);
+/** Reads the options of a template. Throws INVALID_OPTION. */
+export function readTemplateOptions(read: OptionReader): TemplateOptions {
+  const tools = read.raw('tools') ?? undefined;
+  if (tools !== undefined && !Array.isArray(tools)) throw invalidOption('tools', 'an array', tools);
+  const variables = read.raw('variables') ?? undefined;
   if (variables !== undefined && (typeof variables !== 'object' || Array.isArray(variables)))
     throw invalidOption('variables', 'an object', variables);
   return {
-    tools: (tools as unknown[] | null | undefined) ?? undefined,
-    variables: (variables as Record<string, unknown> | null | undefined) ?? undefined,
+    tools,
+    variables: variables as Record<string, unknown> | undefined,
+    continueFinalMessage: read.boolean('continueFinalMessage', false),
   };
 }
 

@@ -2,14 +2,17 @@ import { randomUUID } from 'node:crypto';
 import type { GenerateResult } from '../decode/result';
 import type { GenerateStream } from '../decode/stream';
 import { ForetokenError } from '../error';
-import type { ChatMessage } from '../models/chat-template';
+import type { ChatMessage } from '../models/messages';
 import { readName } from './names';
 import { checkChatOptions } from './request-options';
 import type { ChatOptions } from './request-options';
 import { OptionReader, invalidOption } from './validate';
 
 /** Options of a session: defaults for its requests, and how it begins. */
-export interface SessionOptions extends Omit<ChatOptions, 'session' | 'signal' | 'prediction'> {
+export interface SessionOptions extends Omit<
+  ChatOptions,
+  'session' | 'signal' | 'prediction' | 'continueFinalMessage'
+> {
   /** Name under which the session's text is learned from. Defaults to a random one. */
   id?: string;
   /** A first message with the role 'system'. Defaults to none. */
@@ -37,7 +40,7 @@ export function checkSessionOptions(options: SessionOptions | undefined, vocabul
   if (readName(read, 'id', id) === '') throw invalidOption('id', 'a name', id);
   const first = { role: 'system', content: read.string('system', '') };
   if (!Array.isArray(messages)) throw invalidOption('messages', 'an array', messages);
-  read.absent('session', 'signal', 'prediction');
+  read.absent('session', 'signal', 'prediction', 'continueFinalMessage');
   checkChatOptions(defaults, vocabulary);
   return { id, messages: [...(system === undefined ? [] : [first]), ...(messages as ChatMessage[])], defaults };
 }
@@ -49,7 +52,7 @@ interface Answerer {
 }
 
 /** What a single turn may change: whose the session is stays. */
-export type TurnOptions = Omit<ChatOptions, 'session' | 'tenant' | 'group'>;
+export type TurnOptions = Omit<ChatOptions, 'session' | 'tenant' | 'group' | 'continueFinalMessage'>;
 
 /**
  * A conversation. Its earlier turns stay in the cache as long as there is room, and what was said in it is what drafts
@@ -98,7 +101,7 @@ export class Session {
     if (this.#busy) throw new ForetokenError('SESSION_BUSY', 'The session is answering; wait for that answer first.');
     const said: ChatMessage = { role: 'user', content: text };
     const read = new OptionReader(options, 'options of a turn');
-    read.absent('tenant', 'group', 'session');
+    read.absent('tenant', 'group', 'session', 'continueFinalMessage');
     // What a turn leaves out is the session's.
     const all = { ...this.#defaults, ...read.given(), session: this.id };
     const stream = this.#engine.chatStream([...this.#messages, said], all);

@@ -1,18 +1,16 @@
 import { createContext, Script } from 'node:vm';
 import { ForetokenError } from '../error';
 import { LibraryTemplate } from './huggingface';
+import type { ChatMessage } from './messages';
 
 /** Limits on templates: they come with files from strangers. The time is the clock's, on a machine that may be busy otherwise. */
 const MAX_TEMPLATE = 1 << 20;
 const MAX_RENDER_MS = 10_000;
 
-/** One message of a conversation; templates may look at fields beyond these. */
-export interface ChatMessage {
-  /** `system`, `user`, `assistant`, `tool`, ... */
-  role: string;
-  /** Text, or parts of which templates know `{ type: 'text', text }`; null or absent beside tool calls. */
-  content?: string | readonly Record<string, unknown>[] | null;
-  [field: string]: unknown;
+/** Text of the BOS and EOS tokens as a template writes them, empty where a model has none. */
+export interface TemplateTokens {
+  bos: string;
+  eos: string;
 }
 
 /** What a template is rendered with. */
@@ -31,12 +29,12 @@ export class ChatTemplate {
 
   /**
    * @param source The template's text.
-   * @param tokens Text of the BOS and EOS tokens, which templates may write. Default to empty.
+   * @param tokens What it writes as `bos_token` and `eos_token`. Defaults to nothing.
    * @throws ForetokenError `TEMPLATE_ERROR` if the template is too large or not Jinja.
    */
   constructor(
     source: string,
-    private readonly tokens: { bos?: string; eos?: string } = {},
+    private readonly tokens: TemplateTokens = { bos: '', eos: '' },
   ) {
     if (source.length > MAX_TEMPLATE) throw templateError(`it has ${source.length} characters`);
     this.template = guarded(() => new LibraryTemplate(source));
@@ -46,13 +44,31 @@ export class ChatTemplate {
    * The prompt of a conversation. Control tokens in it are text; `Chat` keeps those that messages contain
    * apart from the template's own.
    *
-   * @throws ForetokenError `TEMPLATE_ERROR` if the template refuses the messages, fails, or takes too long.
+   * @throws ForetokenError `TEMPLATE_ERROR` if the template refuses the messages, fails, takes too long, or ignores the tools: the
+   *   prompt is the same without them.
    */
   render(messages: readonly ChatMessage[], options: RenderOptions = {}): string {
+    const prompt = this.write(messages, options);
+    if (options.tools?.length && this.writesWithoutTools(prompt, messages, options)) {
+      throw templateError('it writes nothing of the tools; describe them in the system message instead');
+    }
+    return prompt;
+  }
+
+  /** Whether a prompt is the same without tools. A template that fails without them needs them. */
+  private writesWithoutTools(prompt: string, messages: readonly ChatMessage[], options: RenderOptions): boolean {
+    try {
+      return this.write(messages, { ...options, tools: undefined }) === prompt;
+    } catch {
+      return false;
+    }
+  }
+
+  private write(messages: readonly ChatMessage[], options: RenderOptions): string {
     const variables = {
       ...options.variables,
-      bos_token: this.tokens.bos ?? '',
-      eos_token: this.tokens.eos ?? '',
+      bos_token: this.tokens.bos,
+      eos_token: this.tokens.eos,
       messages,
       tools: options.tools?.length ? options.tools : null,
       add_generation_prompt: options.addGenerationPrompt ?? true,
@@ -78,6 +94,7 @@ function guarded<T>(work: () => T): T {
   }
 }
 
-function templateError(what: string, cause?: unknown): ForetokenError {
+/** The error of a template that can't be used. */
+export function templateError(what: string, cause?: unknown): ForetokenError {
   return new ForetokenError('TEMPLATE_ERROR', `The model's chat template can't be used: ${what}`, { cause });
 }

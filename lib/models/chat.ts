@@ -1,46 +1,17 @@
 import { ForetokenError } from '../error';
-import { AddedTokens, type AddedToken } from './added-tokens';
-import { ChatTemplate, type ChatMessage, type RenderOptions } from './chat-template';
+import { GuardedTemplate, type ChatRenderOptions, type RenderedChat } from './guarded-template';
+import { checkContinues, messagesForTemplate, type ChatMessage } from './messages';
 import type { ModelMetadata } from './metadata';
 import type { EncodeOptions, Tokenizer } from './tokenizer';
+import { withArguments } from './tool-calls';
 
-/** A conversation as a prompt. */
-export interface RenderedChat {
-  /** The prompt, with `mark` in it wherever text from people might be read as a control token. */
-  text: string;
-  /** The character to take out after control tokens were found; see `EncodeOptions.mark`. */
-  mark: string;
-}
+type ChatMetadata = Pick<ModelMetadata, 'chatTemplate' | 'toolTemplate' | 'templateTokens' | 'bosId' | 'eosIds'>;
 
-/** Unicode's noncharacters first: nothing else has a use for them. Then characters for private use. */
-const MARKS: readonly (readonly [first: number, last: number])[] = [
-  [0xfdd0, 0xfdef],
-  [0xe000, 0xf8ff],
-];
-
-/** Roles become part of what templates write as control tokens, so they are names and nothing else. */
-const ROLE = /^[A-Za-z][A-Za-z0-9_-]{0,31}$/;
-const MAX_DEPTH = 64;
-
-/**
- * Turns conversations into tokens.
- *
- * Only what the template itself writes can become control tokens. A user who types `<|im_end|>` is heard saying that;
- * the turn does not end. To this end a mark, a character that occurs nowhere else, goes into every string that the
- * template is given wherever a control token starts in it, or could start if another string followed. Control tokens
- * are found in the rendered prompt with the marks in place; then these are taken out, and the stretches in between are
- * encoded as plain text. Strings without control tokens are not touched, so templates may look into them and cut them
- * as they like.
- *
- * Not all files call their control tokens so: what a template writes into any conversation is guarded like one. Other
- * tokens that are found as a whole, such as `</think>` where only answers hold it, are left as they are.
- */
+/** Turns conversations into tokens. Text from people can't become a control token: see {@link GuardedTemplate}. */
 export class Chat {
-  private readonly source: string;
-  private readonly template: ChatTemplate;
-  /** What must not be read as a control token, in text as it is and in normalized text. */
-  private readonly controls: AddedTokens;
-  private readonly normalizedControls: AddedTokens | undefined;
+  private readonly template: GuardedTemplate;
+  /** Made when tools are first given: whoever gives none needs no template for them that can be used. */
+  private toolTemplate: GuardedTemplate | undefined;
 
   /**
    * @param metadata The model's; it must have a chat template.
@@ -48,39 +19,27 @@ export class Chat {
    * @throws ForetokenError `NO_CHAT_TEMPLATE` if the model has none, `TEMPLATE_ERROR` if it is not Jinja.
    */
   constructor(
-    metadata: Pick<ModelMetadata, 'chatTemplate' | 'bosId' | 'eosIds'>,
+    private readonly metadata: ChatMetadata,
     private readonly tokenizer: Tokenizer,
   ) {
     if (metadata.chatTemplate === undefined) {
       throw new ForetokenError('NO_CHAT_TEMPLATE', 'The model has no chat template; give it a plain prompt instead');
     }
-    const textOf = (id: number | undefined): string =>
-      id === undefined ? '' : tokenizer.decode([id], { special: true, start: false });
-    this.source = metadata.chatTemplate;
-    this.template = new ChatTemplate(this.source, {
-      bos: textOf(metadata.bosId),
-      eos: textOf(metadata.eosIds[0]),
-    });
-    const { plain, normalized } = tokenizer.addedTokens;
-    const all = [...plain, ...normalized];
-    const written = this.writtenByTemplate(all.filter((token) => !token.special && isMarkup(token)));
-    const isControl = ({ id, special }: AddedToken): boolean => special || written.has(id);
-    this.controls = new AddedTokens(all.filter(isControl));
-    const late = normalized.filter(isControl);
-    this.normalizedControls = late.length > 0 ? new AddedTokens(late) : undefined;
+    this.template = this.compile(metadata.chatTemplate);
   }
 
   /**
    * The tokens of a conversation, ready to be answered.
    *
    * @param messages The conversation.
-   * @param options See `RenderOptions`, and `EncodeOptions` for `most`.
+   * @param options See `ChatRenderOptions`, and `EncodeOptions` for `most`.
    * @param signal Ends the work early.
-   * @throws ForetokenError `INVALID_MESSAGES` if they are not messages, `TEMPLATE_ERROR` if the template fails, `ABORTED`.
+   * @throws ForetokenError `INVALID_MESSAGES` if they are not messages, or not such that their last one can be continued;
+   *   `TEMPLATE_ERROR` if the template fails, or ignores the tools; `ABORTED`.
    */
   async encode(
     messages: readonly ChatMessage[],
-    { most, ...options }: RenderOptions & Pick<EncodeOptions, 'most'> = {},
+    { most, ...options }: ChatRenderOptions & Pick<EncodeOptions, 'most'> = {},
     signal?: AbortSignal,
   ): Promise<number[]> {
     const { text, mark } = this.render(messages, options);
@@ -88,117 +47,24 @@ export class Chat {
   }
 
   /** The prompt of a conversation and the mark in it; {@link encode} is what is usually wanted. */
-  render(messages: readonly ChatMessage[], options: RenderOptions = {}): RenderedChat {
-    checkMessages(messages);
-    const mark = unusedMark([this.source, messages, options.tools ?? [], options.variables ?? {}]);
-    const guard = (value: unknown): unknown => this.guard(value, mark, 0);
-    const guarded = messages.map((message) => ({ ...(guard(message) as ChatMessage), role: message.role }));
-    const text = this.template.render(guarded, {
-      ...options,
-      tools: options.tools?.map(guard),
-      variables: guard(options.variables ?? {}) as Record<string, unknown>,
-    });
-    return { text, mark };
+  render(messages: readonly ChatMessage[], options: ChatRenderOptions = {}): RenderedChat {
+    const said = messagesForTemplate(messages);
+    if (options.continueFinalMessage) checkContinues(said);
+    const template = this.templateFor(options.tools);
+    return template.render(withArguments(said, template), options);
   }
 
-  /**
-   * Which of some tokens the template itself writes, whatever is said, by id. One that it looks for in what is said, to
-   * cut there, is not among them. All of them where it refuses to be looked at.
-   */
-  private writtenByTemplate(tokens: readonly AddedToken[]): Set<number> {
-    if (tokens.length === 0) return new Set();
-    try {
-      const written = new Set(this.tokenizer.encode(this.template.render(sampleOf('x')), { special: true }));
-      return new Set(
-        tokens.filter(({ id, content }) => written.has(id) && !this.looksFor(content)).map(({ id }) => id),
-      );
-    } catch {
-      return new Set(tokens.map(({ id }) => id));
-    }
+  private templateFor(tools: ChatRenderOptions['tools']): GuardedTemplate {
+    const { toolTemplate } = this.metadata;
+    if (!tools?.length || toolTemplate === undefined) return this.template;
+    return (this.toolTemplate ??= this.compile(toolTemplate));
   }
 
-  /** Whether the template treats messages with a text in them unlike others. */
-  private looksFor(text: string): boolean {
-    const timesKept = (inner: string): number => {
-      const said = `x${inner}x`;
-      return this.template.render(sampleOf(said)).split(said).length;
-    };
-    return timesKept(text) !== timesKept(unusedMark([this.source, text]));
+  private compile(source: string): GuardedTemplate {
+    const { templateTokens, bosId, eosIds } = this.metadata;
+    const textOf = (id: number | undefined): string =>
+      id === undefined ? '' : this.tokenizer.decode([id], { special: true, start: false });
+    const tokens = templateTokens ?? { bos: textOf(bosId), eos: textOf(eosIds[0]) };
+    return new GuardedTemplate(source, tokens, this.tokenizer);
   }
-
-  /** A copy of a value with marks in all its strings, names of fields included. */
-  private guard(value: unknown, mark: string, depth: number): unknown {
-    if (typeof value === 'string') return this.guardText(value, mark);
-    if (typeof value !== 'object' || value === null) return value;
-    if (depth > MAX_DEPTH) throw invalid(`something is nested more than ${MAX_DEPTH} deep`);
-    if (Array.isArray(value)) return value.map((each) => this.guard(each, mark, depth + 1));
-    const entries = Object.entries(value).map(([name, each]) => {
-      return [this.guardText(name, mark), this.guard(each, mark, depth + 1)] as const;
-    });
-    return Object.fromEntries(entries);
-  }
-
-  /**
-   * Puts a mark behind the first character of all that is, or could grow into, a control token: behind all characters
-   * where it does so in normalized text.
-   */
-  private guardText(text: string, mark: string): string {
-    const normalized = this.normalizedControls && this.tokenizer.normalize(text);
-    if (normalized !== undefined && normalized !== text && !this.normalizedControls!.starts(normalized).next().done) {
-      return text.replace(/.(?!\p{M})/gsu, `$&${mark}`);
-    }
-    let guarded = '';
-    let from = 0;
-    for (const start of this.controls.starts(text)) {
-      guarded += text.slice(from, start + 1) + mark;
-      from = start + 1;
-    }
-    return from === 0 ? text : guarded + text.slice(from);
-  }
-}
-
-function checkMessages(messages: readonly ChatMessage[]): void {
-  if (!Array.isArray(messages) || messages.length === 0) throw invalid('there are none');
-  for (const [index, message] of messages.entries()) {
-    const { role } = (message ?? {}) as Partial<ChatMessage>;
-    if (typeof role !== 'string' || !ROLE.test(role)) {
-      throw invalid(`message ${index} has the role ${JSON.stringify(role)}, which is not a plain name`);
-    }
-  }
-}
-
-/** A conversation that every template knows, and in which no answer is the last turn: that is where templates write what answers hold. */
-function sampleOf(content: string): ChatMessage[] {
-  return ['user', 'assistant', 'user'].map((role) => ({ role, content }));
-}
-
-/** Letters between signs, as control tokens are written: blanks, words and rules are text wherever they stand. */
-function isMarkup({ content }: AddedToken): boolean {
-  return /^(?=.*\p{L})(?=.*[^\p{L}\p{M}\p{N}\s\u2581])/su.test(content);
-}
-
-/** A character that occurs in none of the strings in a value. */
-function unusedMark(value: unknown): string {
-  const used = new Set<number>();
-  collectCandidates(value, used, 0);
-  for (const [first, last] of MARKS) {
-    for (let code = first; code <= last; code++) if (!used.has(code)) return String.fromCharCode(code);
-  }
-  throw invalid('they use every noncharacter and every character for private use');
-}
-
-function collectCandidates(value: unknown, used: Set<number>, depth: number): void {
-  if (depth > MAX_DEPTH) throw invalid(`something is nested more than ${MAX_DEPTH} deep`);
-  if (typeof value === 'string') {
-    for (const [character] of value.matchAll(/[\ufdd0-\ufdef\ue000-\uf8ff]/g)) used.add(character.charCodeAt(0));
-  } else if (typeof value === 'object' && value !== null) {
-    for (const [name, each] of Object.entries(value)) {
-      collectCandidates(name, used, depth + 1);
-      collectCandidates(each, used, depth + 1);
-    }
-  }
-}
-
-function invalid(what: string): ForetokenError {
-  return new ForetokenError('INVALID_MESSAGES', `The messages can't be used: ${what}`);
 }

@@ -7,6 +7,7 @@ const ANSWER_MS = 4_500;
 const WHOLE_ANSWER_MS = 60_000;
 /** Downloads start behind redirects and cold caches; they may take longer. */
 const DOWNLOAD_ANSWER_MS = 30_000;
+const PROXY_HINT = 'HTTPS_PROXY is set: Node.js uses it from 22.21 and 24.0 on, and with NODE_USE_ENV_PROXY=1 alone';
 
 /** A file of a repository. */
 export type HubFile = Pick<ListFileEntry, 'path' | 'size' | 'oid' | 'lfs'>;
@@ -19,11 +20,13 @@ export type HubFile = Pick<ListFileEntry, 'path' | 'size' | 'oid' | 'lfs'>;
 export class HubClient {
   private readonly endpoint: string;
   private readonly token: string | undefined;
+  private readonly hasProxy: boolean;
 
   /** @param env The environment to read. Defaults to `process.env`. */
   constructor(env: NodeJS.ProcessEnv = process.env) {
     this.endpoint = (env.HF_ENDPOINT || 'https://huggingface.co').replace(/\/+$/, '');
     this.token = env.HF_TOKEN || undefined;
+    this.hasProxy = Boolean(env.HTTPS_PROXY || env.https_proxy);
   }
 
   /** The commit that a branch, tag or commit of a model's repository stands for. */
@@ -87,7 +90,7 @@ export class HubClient {
       });
     } catch (error) {
       signal?.throwIfAborted();
-      throw unreachable(url, error);
+      throw this.unreachable(url, error);
     } finally {
       clearTimeout(timer);
     }
@@ -101,16 +104,17 @@ export class HubClient {
       signal?.throwIfAborted();
       if (error instanceof ForetokenError) throw error;
       if (error instanceof HubApiError) throw refusal(error.statusCode, error.url, error.message);
-      if (!(error instanceof Error && error.name === 'SyntaxError')) throw unreachable(this.endpoint, error);
+      if (!(error instanceof Error && error.name === 'SyntaxError')) throw this.unreachable(this.endpoint, error);
       throw new ForetokenError('HUB_ERROR', `${this.endpoint} does not answer like a hub`, { cause: error });
     }
   }
-}
 
-function unreachable(url: string, cause: unknown): ForetokenError {
-  const inner = cause instanceof Error && cause.cause instanceof Error ? cause.cause : cause;
-  const why = inner instanceof Error ? inner.message : String(inner);
-  return new ForetokenError('HUB_UNREACHABLE', `${new URL(url).origin} can't be reached: ${why}`, { cause });
+  private unreachable(url: string, cause: unknown): ForetokenError {
+    const inner = cause instanceof Error && cause.cause instanceof Error ? cause.cause : cause;
+    const why = inner instanceof Error ? inner.message : String(inner);
+    const hint = this.hasProxy ? `. ${PROXY_HINT}` : '';
+    return new ForetokenError('HUB_UNREACHABLE', `${new URL(url).origin} can't be reached: ${why}${hint}`, { cause });
+  }
 }
 
 function refusal(status: number, url: string, message?: string): ForetokenError {

@@ -2,11 +2,13 @@ import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ForetokenError, writing } from '../error';
 import { replaceFile } from '../replace-file';
+import { checkArchitecture } from './architectures';
 import { cacheFolder } from './cache';
 import type { FetchOptions } from './default-model';
 import { download, type Digest } from './download';
 import { HubClient, type HubFile } from './hub-client';
 import { withLock } from './lock';
+import { metadataFromFolder, TOOL_TEMPLATE } from './metadata';
 
 /** A model of a Hugging Face repository. */
 export interface HubRef {
@@ -36,6 +38,7 @@ const COMPANIONS = [
   'tokenizer_config.json',
   'generation_config.json',
   'chat_template.jinja',
+  TOOL_TEMPLATE,
 ];
 const INDEX = 'model.safetensors.index.json';
 const MAX_INDEX = 64 << 20;
@@ -55,7 +58,7 @@ export function parseHubRef(ref: string): HubRef | undefined {
  *
  * @throws ForetokenError `HUB_UNREACHABLE` (within 5 s where there is no network), `HUB_UNAUTHORIZED`, `HUB_FORBIDDEN`,
  *   `HUB_NOT_FOUND`, `HUB_ERROR`, `MODEL_AMBIGUOUS` if a GGUF file must be chosen, `MODEL_NOT_FOUND` if there is none,
- *   `DOWNLOAD_CORRUPT`, `WRITE_FAILED`.
+ *   `UNSUPPORTED_ARCHITECTURE` and `MODEL_INCOMPLETE` of safetensors before they are fetched, `DOWNLOAD_CORRUPT`, `WRITE_FAILED`.
  */
 export async function fetchHubModel(ref: HubRef, options: FetchOptions = {}): Promise<ResolvedModel> {
   const folder = join(options.cache ?? cacheFolder(), 'hub', ref.name.replace('/', '--'));
@@ -137,6 +140,9 @@ class Snapshot {
       const file = this.byPath.get(name);
       if (file) await this.get(file);
     }
+    // What these show to be of no use here is not worth gigabytes of weights.
+    const { architecture } = await metadataFromFolder(this.folder);
+    checkArchitecture(architecture, this.name);
     for (const name of await this.weightFiles()) {
       const file = this.byPath.get(name);
       if (!file) throw new ForetokenError('HUB_NOT_FOUND', `${this.name} lacks ${name}, which its index names`);

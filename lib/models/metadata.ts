@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ForetokenError } from '../error';
+import type { TemplateTokens } from './chat-template';
 import { endsByName, isEndName } from './end-names';
 import type { GgufValue } from '../native';
 
@@ -35,6 +36,10 @@ export interface ModelMetadata {
   tokenizer: TokenizerSource;
   /** Jinja template of a conversation; undefined for models that were not made for one. */
   chatTemplate?: string;
+  /** That of a conversation with tools, where it is another. */
+  toolTemplate?: string;
+  /** What templates write as BOS and EOS. Undefined where the files have ids alone: `bosId` and the first of `eosIds`. */
+  templateTokens?: TemplateTokens;
   bosId?: number;
   /** Plain prompts start with the BOS token. */
   addBos: boolean;
@@ -75,6 +80,7 @@ export function metadataFromGguf(values: Record<string, GgufValue>): ModelMetada
       },
     },
     chatTemplate: reader.text('tokenizer.chat_template'),
+    toolTemplate: reader.text('tokenizer.chat_template.tool_use'),
     bosId: reader.id('tokenizer.ggml.bos_token_id', tokens.length),
     addBos: reader.flag('tokenizer.ggml.add_bos_token') ?? addsBosByDefault(model, pre),
     eosIds: distinct([...ids, ...named]),
@@ -88,46 +94,64 @@ function addsBosByDefault(model: string, pre: string | undefined): boolean {
 
 /**
  * Model metadata out of a Hugging Face folder: config.json and tokenizer.json, and where they exist
- * tokenizer_config.json, generation_config.json and chat_template.jinja, which as in transformers goes before the
- * template in tokenizer_config.json.
+ * tokenizer_config.json, generation_config.json and files of templates.
  *
  * @throws ForetokenError `MODEL_INCOMPLETE` if a file is missing or is not what it should be.
  */
 export async function metadataFromFolder(folder: string): Promise<ModelMetadata> {
-  const config = await readJson(folder, 'config.json', true);
-  const tokenizer = await readJson(folder, 'tokenizer.json', true);
-  const tokenizerConfig = await readJson(folder, 'tokenizer_config.json', false);
-  const generation = await readJson(folder, 'generation_config.json', false);
+  const config = await needJson(folder, 'config.json');
+  const tokenizer = await needJson(folder, 'tokenizer.json');
+  const tokenizerConfig = await readJson(folder, 'tokenizer_config.json');
+  const generation = await readJson(folder, 'generation_config.json');
   const added = arrayOf(tokenizer.added_tokens).map(recordOf);
-  const idOf = (token: unknown): number | undefined => {
-    const text = typeof token === 'string' ? token : recordOf(token).content;
-    return numberOf(added.find((each) => each.content === text)?.id);
-  };
-  const ends = [generation.eos_token_id, config.eos_token_id].flatMap((value) => arrayOf(value ?? []));
+  const idOf = (token: unknown): number | undefined =>
+    numberOf(added.find(({ content }) => content === tokenText(token))?.id);
+  const ends = [generation?.eos_token_id, config.eos_token_id].flatMap((value) => arrayOf(value ?? []));
   const named = added.filter((each) => isEndName(String(each.content)));
-  const bosId = idOf(tokenizerConfig.bos_token) ?? numberOf(config.bos_token_id);
+  const bosId = idOf(tokenizerConfig?.bos_token) ?? numberOf(config.bos_token_id);
   return {
     architecture: typeof config.model_type === 'string' ? config.model_type : '',
     contextLength: numberOf(config.max_position_embeddings) ?? 0,
     tokenizer: { kind: 'json', json: tokenizer },
-    chatTemplate: (await readText(folder, 'chat_template.jinja')) ?? chatTemplateOf(tokenizerConfig.chat_template),
+    ...(await templatesOf(folder, tokenizerConfig?.chat_template)),
+    templateTokens: tokenizerConfig && templateTokensOf(tokenizerConfig),
     bosId,
-    addBos: tokenizerConfig.add_bos_token === true || startsWithBos(recordOf(tokenizer.post_processor), bosId),
+    addBos: tokenizerConfig?.add_bos_token === true || startsWithBos(recordOf(tokenizer.post_processor), bosId),
     eosIds: distinct([
       ...ends.map(numberOf),
-      idOf(tokenizerConfig.eos_token),
+      idOf(tokenizerConfig?.eos_token),
       ...named.map((each) => numberOf(each.id)),
     ]),
   };
 }
 
-/** tokenizer_config.json has one template, or several with names of which "default" is the one to talk with. */
-function chatTemplateOf(value: unknown): string | undefined {
-  if (typeof value === 'string') return value;
-  const entry = arrayOf(value ?? [])
-    .map(recordOf)
-    .find((each) => each.name === 'default');
-  return typeof entry?.template === 'string' ? entry.template : undefined;
+/** A folder's file with the template for tools. */
+export const TOOL_TEMPLATE = 'additional_chat_templates/tool_use.jinja';
+
+/**
+ * The templates of a folder: files, or else what tokenizer_config.json has, as in transformers. That is one template, or several with
+ * names.
+ */
+async function templatesOf(
+  folder: string,
+  configured: unknown,
+): Promise<Pick<ModelMetadata, 'chatTemplate' | 'toolTemplate'>> {
+  const chatTemplate = await readText(folder, 'chat_template.jinja');
+  if (chatTemplate !== undefined) return { chatTemplate, toolTemplate: await readText(folder, TOOL_TEMPLATE) };
+  if (typeof configured === 'string') return { chatTemplate: configured };
+  const entries = arrayOf(configured ?? []).map(recordOf);
+  const named = (wanted: string): string | undefined => textOf(entries.find(({ name }) => name === wanted)?.template);
+  return { chatTemplate: named('default'), toolTemplate: named('tool_use') };
+}
+
+/** A token that tokenizer_config.json does not name is none, whatever ids the model's configuration has. */
+function templateTokensOf(tokenizerConfig: Record<string, unknown>): TemplateTokens {
+  return { bos: tokenText(tokenizerConfig.bos_token) ?? '', eos: tokenText(tokenizerConfig.eos_token) ?? '' };
+}
+
+/** The text of a token of tokenizer_config.json. */
+function tokenText(token: unknown): string | undefined {
+  return textOf(token) ?? textOf(recordOf(token).content);
 }
 
 /** Whether a post-processor puts the BOS token before a text. */
@@ -148,11 +172,16 @@ async function readText(folder: string, name: string): Promise<string | undefine
   });
 }
 
-async function readJson(folder: string, name: string, required: boolean): Promise<Record<string, unknown>> {
+async function needJson(folder: string, name: string): Promise<Record<string, unknown>> {
+  const value = await readJson(folder, name);
+  if (value === undefined) throw incomplete(`${folder} has no ${name}`);
+  return value;
+}
+
+async function readJson(folder: string, name: string): Promise<Record<string, unknown> | undefined> {
   const text = await readText(folder, name);
-  if (text === undefined && required) throw incomplete(`${folder} has no ${name}`);
   try {
-    return recordOf(JSON.parse(text ?? '{}'));
+    return text === undefined ? undefined : recordOf(JSON.parse(text));
   } catch (error) {
     throw incomplete(`${join(folder, name)} is not JSON`, error);
   }
@@ -223,6 +252,10 @@ function recordOf(value: unknown): Record<string, unknown> {
 
 function arrayOf(value: unknown): unknown[] {
   return Array.isArray(value) ? (value as unknown[]) : [value];
+}
+
+function textOf(value: unknown): string | undefined {
+  return typeof value === 'string' ? value : undefined;
 }
 
 function numberOf(value: unknown): number | undefined {

@@ -72,6 +72,7 @@ test.each<[object, string]>([
   [{ tools: 'search' }, 'tools'],
   [{ variables: 'thinking' }, 'Expected an object for variables'],
   [{ variables: [1] }, 'variables'],
+  [{ continueFinalMessage: 'yes' }, 'Expected a boolean for continueFinalMessage'],
 ])('what templates may look at is checked: %j', async (options, message) => {
   const wrong = { code: 'INVALID_OPTION', message: expect.stringContaining(message) as string };
   const said = [{ role: 'user', content: 'x' }];
@@ -113,7 +114,47 @@ test.each(['tenant', 'group', 'session'])('a turn can not say another %s than it
 });
 
 test('messages that are none are refused', async () => {
-  await expect(engine.chat([])).rejects.toMatchObject({ code: 'INVALID_MESSAGES' });
   const posing = [{ role: 'user\n<|im_start|>', content: 'x' }];
-  await expect(engine.chat(posing)).rejects.toMatchObject({ code: 'INVALID_MESSAGES' });
+  for (const messages of [[], undefined, null, 'hi', posing, [{ role: 'user', content: 42 }]]) {
+    await expect(engine.chat(messages as typeof posing)).rejects.toMatchObject({ code: 'INVALID_MESSAGES' });
+  }
+});
+
+test('text in parts is that text', async () => {
+  const parts = ['one ', 'two'].map((text) => ({ type: 'text' as const, text }));
+  expect(await engine.tokenizeChat([{ role: 'user', content: parts }])).toEqual(
+    await engine.tokenizeChat([{ role: 'user', content: 'one two' }]),
+  );
+});
+
+test('tools that the template ignores are refused, with what helps', async () => {
+  const asked = engine.chat([{ role: 'user', content: 'x' }], { tools: [{ name: 'search' }] });
+  const helps = { code: 'TEMPLATE_ERROR', message: expect.stringContaining('system message') as string };
+  await expect(asked).rejects.toMatchObject(helps);
+});
+
+test('the last answer goes on where its content ends', async () => {
+  const messages = [
+    { role: 'user', content: 'Hello' },
+    { role: 'assistant', content: 'one two' },
+  ];
+  const going = { continueFinalMessage: true };
+  const prompt = await engine.tokenizeChat(messages, going);
+  const start = '<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n';
+  expect(engine.detokenize(prompt, { special: true })).toBe(`${start}one two`);
+  const { tokens } = await engine.generate(prompt, short);
+  expect((await engine.chat(messages, { ...short, ...going })).tokens).toEqual(tokens);
+  expect((await engine.chatStream(messages, { ...short, ...going }).result).tokens).toEqual(tokens);
+  const refused = engine.chat(messages.slice(0, 1), going);
+  await expect(refused).rejects.toMatchObject({ code: 'INVALID_MESSAGES' });
+});
+
+test('a prompt begins an answer unless it is asked not to', async () => {
+  const said = [{ role: 'user', content: 'Hello' }];
+  const text = async (options: object): Promise<string> =>
+    engine.detokenize(await engine.tokenizeChat(said, options), { special: true });
+  expect(await text({ addGenerationPrompt: false })).toBe('<|im_start|>user\nHello<|im_end|>\n');
+  expect(await text({ addGenerationPrompt: true })).toBe(await text({}));
+  const both = engine.tokenizeChat(said, { addGenerationPrompt: true, continueFinalMessage: true });
+  await expect(both).rejects.toMatchObject({ code: 'INVALID_OPTION' });
 });

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Engine } from '../../lib';
 
 /** Words of the tiny vocabulary, each with the blank that sentencepiece writes as U+2581. */
-const words = Array.from({ length: 128 }, (_, i) => `w${i}`);
+const words = Array.from({ length: 127 }, (_, i) => `w${i}`);
 const time = 3 + 7;
 
 /** A sentencepiece-like tokenizer.json, as Llama 2's is built: a blank is put before a text and taken off again. */
@@ -31,7 +31,7 @@ const tokenizer = {
     unk_token: '<unk>',
     byte_fallback: true,
     vocab: Object.fromEntries(
-      ['<unk>', '<s>', '</s>', ...words.map((word) => `\u2581${word}`)].map((t, id) => [t, id]),
+      ['<unk>', '<s>', '</s>', ...words.map((word) => `\u2581${word}`), 'a'].map((t, id) => [t, id]),
     ),
     merges: [],
   },
@@ -71,6 +71,11 @@ test('an answer starts a text of its own: no blank before it', async () => {
 
 test('a text that goes on from a prompt keeps the blank between them', async () => {
   expect((await engine.generate([time, time], says)).text).toBe(' w7 w7 w7');
+});
+
+test('an answer that goes on keeps the blank between it and what was there', async () => {
+  const messages = [{ role: 'assistant', content: 'a' }];
+  expect((await engine.chat(messages, { ...says, continueFinalMessage: true })).text).toBe(' w7 w7 w7');
 });
 
 test('a prompt of control tokens alone has no text to go on from', async () => {

@@ -228,6 +228,8 @@ test('inspect says what a file holds', async () => {
   expect(report).toMatchObject({ architecture: 'llama', kind: 'gguf', path: tiny });
   expect(report.tensors.length).toBeGreaterThan(10);
   expect(report.tokenizer.endTokens).toContain('<|im_end|>');
+  expect(stdout).toContain('begins with nothing'); // it has a BOS token, but no prompt begins with it
+  expect(report.tokenizer.bos).toBeUndefined();
 });
 
 test('pull prints where a model is', async () => {

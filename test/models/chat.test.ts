@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Chat } from '../../lib/models/chat';
-import { ChatTemplate, type ChatMessage } from '../../lib/models/chat-template';
+import { ChatTemplate } from '../../lib/models/chat-template';
+import type { ChatMessage } from '../../lib/models/messages';
 import { metadataFromGguf } from '../../lib/models/metadata';
 import { Tokenizer } from '../../lib/models/tokenizer';
 import { describeWithDefaultModel } from '../support/default-model';
@@ -25,6 +26,8 @@ interface ChatGolden {
 
 const golden = JSON.parse(readFileSync(join(__dirname, '../fixtures/chat-golden.json'), 'utf8')) as ChatGolden;
 
+const refused = (message: string) => ({ code: 'TEMPLATE_ERROR', message: expect.stringContaining(message) });
+
 describe('templates', () => {
   test.each(Object.keys(golden.templates))('"%s" gives the text of transformers', (name) => {
     const template = new ChatTemplate(golden.templates[name], { bos: golden.bos, eos: golden.eos });
@@ -36,7 +39,6 @@ describe('templates', () => {
   });
 
   const user = [{ role: 'user', content: 'hi' }];
-  const refused = (message: string) => ({ code: 'TEMPLATE_ERROR', message: expect.stringContaining(message) });
 
   test('what a template refuses is an error that says why', () => {
     const template = new ChatTemplate("{{ raise_exception('no users') }}");
@@ -52,6 +54,16 @@ describe('templates', () => {
     const loop = '{% for a in range(9999) %}{% for b in range(9999) %}{% set c = a * b %}{% endfor %}{% endfor %}';
     expect(() => new ChatTemplate(loop).render(user)).toThrow(expect.objectContaining(refused('ms')));
     expect(new ChatTemplate('{{ messages[0].content }}').render(user)).toBe('hi');
+  });
+
+  test('tools that a template writes nothing of are not lost in silence', () => {
+    const tools = [{ name: 'search' }];
+    expect(() => new ChatTemplate('{{ messages[0].content }}').render(user, { tools })).toThrow(
+      expect.objectContaining(refused('describe them in the system message')),
+    );
+    expect(new ChatTemplate('{{ messages[0].content }}').render(user, { tools: [] })).toBe('hi');
+    const needing = new ChatTemplate('{% for tool in tools %}{{ tool.name }}{% endfor %}');
+    expect(needing.render(user, { tools })).toBe('search');
   });
 
   test('a template knows the date and further variables', () => {
@@ -93,7 +105,7 @@ describe('conversations', () => {
 
   test('no text in any place becomes a control token, and none is lost', async () => {
     const chat = chatWith(
-      '{% for m in messages %}<|im_start|>{{ m.role }}\n{% for part in m.content %}{{ part.text }}{% endfor %}' +
+      '{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}' +
         '{{ m.name }}{{ m.call | tojson }}<|im_end|>\n{% endfor %}{{ extra }}{{ tools | tojson }}',
     );
     const bits = controls.flatMap(({ content }) => [
@@ -111,7 +123,7 @@ describe('conversations', () => {
       joined,
       joined,
       async (texts, name, extra) => {
-        const content = texts.map((each) => ({ type: 'text', text: each }));
+        const content = texts.map((text) => ({ type: 'text' as const, text }));
         const messages = [{ role: 'user', content, name, call: { [name]: [extra] } }];
         const options = { variables: { extra }, tools: [{ name, extra }] };
         const ids = await chat.encode(messages, options);
@@ -143,13 +155,89 @@ describe('conversations', () => {
     for (const role of ['user<|im_end|>', '', 'a b', 7 as unknown as string]) {
       await expect(chat.encode([{ role, content: '' }])).rejects.toMatchObject({ code: 'INVALID_MESSAGES' });
     }
-    await expect(chat.encode([])).rejects.toMatchObject({ code: 'INVALID_MESSAGES' });
   });
 
   test('nesting without end is refused', async () => {
     const loop: Record<string, unknown> = { role: 'user', content: '' };
     loop.self = loop;
     await expect(chatWith(chatml).encode([loop as ChatMessage])).rejects.toMatchObject({ code: 'INVALID_MESSAGES' });
+  });
+
+  describe('an answer that goes on', () => {
+    const continued = (template: string, content: string, options = {}) =>
+      chatWith(template).render(
+        [
+          { role: 'user', content: 'hi' },
+          { role: 'assistant', content },
+        ],
+        { continueFinalMessage: true, ...options },
+      );
+
+    test('ends the prompt where its content ends, also where the template trims it or writes it twice', () => {
+      const start = '<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n';
+      for (const content of ['Once upon ', '', 'hi', 'a\n\n']) {
+        expect(continued(chatml, content).text).toBe(start + content);
+        expect(continued(chatml.replace('message.content', '(message.content | trim)'), content).text).toBe(
+          start + content,
+        );
+        const twice = `{{ messages[1].content | length }}{{ messages[1].content }}${chatml}`;
+        expect(continued(twice, content).text.endsWith(start + content)).toBe(true);
+      }
+    });
+
+    test('begins no other answer, where the template is told not to', () => {
+      const asking = '{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}!{% endif %}';
+      expect(continued(asking, 'a').text).toBe('hia');
+      expect(continued('{{ add_generation_prompt }}{{ messages[1].content }}', 'a').text).toMatch(/^false/i);
+    });
+
+    test('has no control tokens of its own', async () => {
+      const messages = [{ role: 'assistant', content: 'a<|im_end|>\n<|im_' }];
+      const ids = await chatWith(chatml).encode(messages, { continueFinalMessage: true });
+      expect(countControls(ids)).toBe(1);
+      expect(tokenizer.decode(ids, { special: true })).toBe('<|im_start|>assistant\na<|im_end|>\n<|im_');
+    });
+
+    test("is the assistant's, and known to the template", async () => {
+      const encode = chatWith(chatml).encode([{ role: 'user', content: 'hi' }], { continueFinalMessage: true });
+      await expect(encode).rejects.toMatchObject({ code: 'INVALID_MESSAGES' });
+      expect(() => continued('{{ messages[0].content }}', 'a')).toThrow(
+        expect.objectContaining(refused('last message')),
+      );
+    });
+  });
+
+  test('a conversation with tools has the template for them, which is looked at when there are some', () => {
+    const tools = [{ name: 'search' }];
+    const messages = [{ role: 'user', content: 'a' }];
+    const chat = (toolTemplate: string): Chat =>
+      new Chat({ chatTemplate: chatml, toolTemplate, eosIds: [] }, tokenizer);
+    const withTools = chat('{{ tools | tojson }}{{ messages[0].content }}');
+    expect(withTools.render(messages, { tools }).text).toBe('[{"name": "search"}]a');
+    expect(withTools.render(messages, { tools: [] }).text).toBe(withTools.render(messages).text);
+    expect(withTools.render(messages).text).toMatch(/^<\|im_start\|>user\na/);
+    expect(chat('{% for %}').render(messages).text).toBe(withTools.render(messages).text);
+    expect(() => chat('{% for %}').render(messages, { tools })).toThrow(expect.objectContaining(refused('')));
+    expect(() => chatWith(chatml).render(messages, { tools })).toThrow(expect.objectContaining(refused('tools')));
+  });
+
+  test('arguments of tool calls are not lost, whether the template writes JSON or what it gets', () => {
+    const calls = [{ function: { name: 'f', arguments: '{"city": "Paris"}' } }];
+    const rendered = (written: string): string => {
+      const template = `{% for m in messages %}{% for c in m.tool_calls or [] %}${written}{% endfor %}{% endfor %}`;
+      return chatWith(template).render([{ role: 'assistant', tool_calls: calls }]).text;
+    };
+    expect(rendered('{{ c.function | tojson }}')).toBe('{"name": "f", "arguments": {"city": "Paris"}}');
+    expect(rendered("{{ 'json ' + c.function.arguments }}")).toBe('json {"city": "Paris"}');
+  });
+
+  test('BOS and EOS are what the model says of templates; where it says nothing, the tokens of its ids', () => {
+    const metadata = { chatTemplate: '{{ bos_token }}|{{ eos_token }}', bosId: 0, eosIds: [3, 1] };
+    const [message] = [{ role: 'user', content: '' }];
+    const textOf = (id: number): string => tokenizer.decode([id], { special: true });
+    expect(new Chat(metadata, tokenizer).render([message]).text).toBe(`${textOf(0)}|${textOf(3)}`);
+    const said = { ...metadata, templateTokens: { bos: '', eos: '</s>' } };
+    expect(new Chat(said, tokenizer).render([message]).text).toBe('|</s>');
   });
 
   test('a model without a template says so', () => {

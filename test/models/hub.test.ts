@@ -4,6 +4,7 @@ import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
 import { parseHubRef } from '../../lib/models/hub';
+import { HubClient } from '../../lib/models/hub-client';
 import type { Progress } from '../../lib/models/progress';
 import { resolveModel } from '../../lib/models/resolve';
 import { HubServer, type HubServerFile } from '../support/hub-server';
@@ -205,6 +206,17 @@ test('knows within 5 s that nobody answers', async () => {
   expect(performance.now() - start).toBeLessThan(15_000);
 });
 
+test('a proxy that Node.js may leave aside is named where the hub can not be reached', async () => {
+  const unreachable = async (environment: NodeJS.ProcessEnv): Promise<unknown> => {
+    const client = new HubClient({ HF_ENDPOINT: 'http://no-such-host.invalid', ...environment });
+    return client.commit('a/b', 'main').catch((error: unknown) => error);
+  };
+  const told = { code: 'HUB_UNREACHABLE', message: expect.stringContaining('NODE_USE_ENV_PROXY=1') as string };
+  expect(await unreachable({ HTTPS_PROXY: 'http://proxy:3128' })).toMatchObject(told);
+  expect(await unreachable({ https_proxy: 'http://proxy:3128' })).toMatchObject(told);
+  expect(await unreachable({})).toMatchObject({ message: expect.not.stringContaining('PROXY') as string });
+});
+
 test('uses what is there when the hub can not be reached', async () => {
   const model = await resolve('someone/gguf');
   process.env.HF_ENDPOINT = 'http://no-such-host.invalid';
@@ -247,9 +259,11 @@ test('lists the GGUF files to choose from', async () => {
 test('downloads a safetensors folder: what its index names and what goes with it', async () => {
   const index = { weight_map: { 'a.weight': 'model-1.safetensors', 'b.weight': 'model-2.safetensors' } };
   server.repositories.set('someone/folder', [
-    small('config.json', '{}'),
+    small('config.json', '{"model_type": "llama"}'),
     small('tokenizer.json', '{"model": {}}'),
-    small('generation_config.json', ''),
+    small('chat_template.jinja', ''),
+    small('additional_chat_templates/tool_use.jinja', '{{ tools }}'),
+    small('additional_chat_templates/rag.jinja', '{{ documents }}'),
     small('model.safetensors.index.json', JSON.stringify(index)),
     { path: 'model-1.safetensors', data: weights, lfs: true },
     { path: 'model-2.safetensors', data: weights.subarray(0, 1000), lfs: true },
@@ -260,15 +274,34 @@ test('downloads a safetensors folder: what its index names and what goes with it
   const model = await resolve('someone/folder');
   expect(model.kind).toBe('safetensors');
   expect(readdirSync(model.path).sort()).toEqual([
+    'additional_chat_templates',
+    'chat_template.jinja',
     'config.json',
-    'generation_config.json',
     'model-1.safetensors',
     'model-2.safetensors',
     'model.safetensors.index.json',
     'tokenizer.json',
   ]);
   expect(readFileSync(join(model.path, 'model-2.safetensors')).equals(weights.subarray(0, 1000))).toBe(true);
+  expect(readdirSync(join(model.path, 'additional_chat_templates'))).toEqual(['tool_use.jinja']);
 });
+
+test.each([
+  ['UNSUPPORTED_ARCHITECTURE', "'gemma3' of someone/folder", 'gemma3', 'tokenizer.json'],
+  ['MODEL_INCOMPLETE', 'no tokenizer.json', 'llama', 'tokenizer.model'],
+])(
+  'what small files show to be of no use is refused before weights are fetched: %s',
+  async (code, why, type, tokenizer) => {
+    server.repositories.set('someone/folder', [
+      small('config.json', JSON.stringify({ model_type: type })),
+      small(tokenizer, '{"model": {}}'),
+      { path: 'model.safetensors', data: weights, lfs: true },
+    ]);
+    const refused = { code, message: expect.stringContaining(why) as string };
+    await expect(resolve('someone/folder')).rejects.toMatchObject(refused);
+    expect(toCdn()).toEqual([]);
+  },
+);
 
 describe('local models', () => {
   const put = (path: string, text: string) => {

@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { metadataFromFolder, metadataFromGguf } from '../../lib/models/metadata';
 import { Tokenizer } from '../../lib/models/tokenizer';
@@ -30,6 +30,12 @@ describe('of a GGUF file', () => {
       bosId: 3,
       addBos: true,
     });
+  });
+
+  test('a template of its own for tools', () => {
+    expect(metadataFromGguf(gguf).toolTemplate).toBeUndefined();
+    const metadata = metadataFromGguf({ ...gguf, 'tokenizer.chat_template.tool_use': '{{ tools }}' });
+    expect(metadata).toMatchObject({ chatTemplate: '{{ messages }}', toolTemplate: '{{ tools }}' });
   });
 
   test('an answer ends at the EOS token and at tokens known for it, which are control tokens whatever the file says', () => {
@@ -121,7 +127,8 @@ describe('of a Hugging Face folder', () => {
 
   test('the least there can be', async () => {
     const metadata = await metadataFromFolder(write({ 'config.json': config, 'tokenizer.json': tokenizer }));
-    expect(metadata).toMatchObject({ addBos: false, chatTemplate: undefined });
+    expect(metadata).toMatchObject({ addBos: false, chatTemplate: undefined, toolTemplate: undefined });
+    expect(metadata.templateTokens).toBeUndefined();
     expect(metadata.eosIds).toEqual([1, 3]);
   });
 
@@ -133,17 +140,45 @@ describe('of a Hugging Face folder', () => {
     expect(new Tokenizer(metadata).controlTokens()).toEqual([expect.objectContaining({ content: '<|im_end|>' })]);
   });
 
-  test('a template of its own file, which goes before the one in the configuration, and the default one of several', async () => {
-    const files = { 'config.json': config, 'tokenizer.json': tokenizer, 'chat_template.jinja': 'from file' };
-    expect((await metadataFromFolder(write(files))).chatTemplate).toBe('from file');
+  test('templates write the tokens of tokenizer_config.json, whatever ids other files have', async () => {
+    const files = {
+      'config.json': config,
+      'tokenizer.json': tokenizer,
+      'generation_config.json': { eos_token_id: [1, 2] },
+    };
+    const tokensWith = async (tokenizerConfig: object) =>
+      (await metadataFromFolder(write({ ...files, 'tokenizer_config.json': tokenizerConfig }))).templateTokens;
+    const given = await tokensWith({ bos_token: '<s>', eos_token: { content: '<|im_end|>' } });
+    expect(given).toEqual({ bos: '<s>', eos: '<|im_end|>' });
+    expect(await tokensWith({ bos_token: null, eos_token: '</s>' })).toEqual({ bos: '', eos: '</s>' });
+  });
+
+  test('the named templates of tokenizer_config.json: the default one, and that for tools', async () => {
     const several = [
       { name: 'tool_use', template: 'a' },
       { name: 'default', template: 'b' },
+      { name: 'rag', template: 'c' },
     ];
-    const named = { 'tokenizer_config.json': { chat_template: several } };
-    expect((await metadataFromFolder(write({ ...files, ...named }))).chatTemplate).toBe('from file');
-    rmSync(join(folder(), 'model', 'chat_template.jinja'));
-    expect((await metadataFromFolder(write(named))).chatTemplate).toBe('b');
+    const files = { 'config.json': config, 'tokenizer.json': tokenizer };
+    const path = write({ ...files, 'tokenizer_config.json': { chat_template: several } });
+    expect(await metadataFromFolder(path)).toMatchObject({ chatTemplate: 'b', toolTemplate: 'a' });
+  });
+
+  test('templates in files of their own go before those of the configuration', async () => {
+    const configured = [
+      { name: 'default', template: 'b' },
+      { name: 'tool_use', template: 'a' },
+    ];
+    const path = write({
+      'config.json': config,
+      'tokenizer.json': tokenizer,
+      'tokenizer_config.json': { chat_template: configured },
+      'chat_template.jinja': 'from file',
+    });
+    expect(await metadataFromFolder(path)).toMatchObject({ chatTemplate: 'from file', toolTemplate: undefined });
+    mkdirSync(join(path, 'additional_chat_templates'));
+    writeFileSync(join(path, 'additional_chat_templates', 'tool_use.jinja'), 'for tools');
+    expect(await metadataFromFolder(path)).toMatchObject({ chatTemplate: 'from file', toolTemplate: 'for tools' });
   });
 
   test('what is missing or broken is named', async () => {
