@@ -91,7 +91,8 @@ function noteOf(kl: number, acceptanceLength: number | undefined): string {
 
 function describe({ memory, head }: StaticReport, { model, out }: TrainFlags): string {
   const loops = `${memory.loops} answers that ran in circles were cut short`;
-  const lines = [`${memory.path}: ${memory.tokens} tokens; ${loops}`];
+  const tooLong = memory.tooLong > 0 ? `, ${memory.tooLong} prompts too long for the context were left out` : '';
+  const lines = [`${memory.path}: ${memory.tokens} tokens; ${loops}${tooLong}`];
   if (head) lines.push(describeHead(head));
   const memories = out === undefined ? [] : ['--memory', memory.path];
   const heads = head?.path === undefined ? [] : out === undefined ? ['--head'] : ['--head-file', head.path];

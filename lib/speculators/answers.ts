@@ -1,6 +1,8 @@
-import { rm } from 'node:fs/promises';
+import { rename, rm } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import type { Engine } from '../engine/engine';
-import { ForetokenError } from '../error';
+import { ForetokenError, writing } from '../error';
+import { makeTemporaryFolder } from '../models/cache';
 import { memoryPath } from './memory';
 import { selfQuestions } from './questions';
 
@@ -25,6 +27,8 @@ export interface WrittenAnswers {
   tokens: number;
   /** Answers that ran in circles and were cut short. */
   loops: number;
+  /** Prompts that were left out, because they leave no room for an answer in the model's context. */
+  tooLong: number;
   /** Every prompt as the target saw it, with its answer; in the order of the prompts. */
   texts: { tokens: number[]; answer: number }[];
 }
@@ -52,24 +56,37 @@ export async function answerPrompts(
   const ask = prompts === undefined ? await selfQuestions(engine) : (index: number) => prompts[index];
   let next = 0;
   let written = 0;
+  let tooLong = 0;
   const work = async (): Promise<void> => {
     while (written < memoryTokens && next < (prompts?.length ?? Infinity)) {
       const index = next++;
-      answers[index] = await answer(engine, await ask(index, signal), answerTokens, signal);
-      written += Math.max(1, answers[index].tokens.length); // 1: a model that says nothing comes to an end, too
+      const said = await answer(engine, await ask(index, signal), answerTokens, signal).catch(ifTooLong);
+      if (said) answers[index] = said;
+      else tooLong += 1;
+      written += Math.max(1, said?.tokens.length ?? 0); // 1: a model that says nothing comes to an end, too
       onAnswer?.(written);
     }
   };
   await Promise.all(Array.from({ length: parallel }, work));
   const path = memoryPath(out, engine.model.sourceHash);
-  const tokens = await engine.exportMemory(path, tenant);
-  if (tokens === 0) {
-    await rm(path);
-    throw new ForetokenError('NOTHING_LEARNED', 'No prompt got an answer worth keeping.');
-  }
+  const tokens = await writeMemory(engine, path, out);
   const whole = answers.filter((entry) => entry !== undefined);
   const texts = whole.map((entry) => ({ tokens: [...entry.prompt, ...entry.tokens], answer: entry.prompt.length }));
-  return { path, tokens, loops: whole.filter(({ circles }) => circles).length, texts };
+  return { path, tokens, loops: whole.filter(({ circles }) => circles).length, tooLong, texts };
+}
+
+/** A memory that was there before stays where nothing was learned. How many tokens it holds. */
+async function writeMemory(engine: Engine, path: string, out: string): Promise<number> {
+  const folder = await writing(out, makeTemporaryFolder(out));
+  try {
+    const written = join(folder, basename(path));
+    const tokens = await engine.exportMemory(written, tenant);
+    if (tokens === 0) throw new ForetokenError('NOTHING_LEARNED', 'No prompt got an answer worth keeping.');
+    await writing(path, rename(written, path));
+    return tokens;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
 }
 
 interface Answer {
@@ -96,6 +113,11 @@ async function answer(
     if (repeats(tokens)) return { prompt, tokens, circles: true };
   }
   return { prompt, tokens, circles: false };
+}
+
+/** Passes over a prompt that has no room for an answer behind it. */
+function ifTooLong(error: unknown): undefined {
+  if ((error as ForetokenError).code !== 'CONTEXT_EXCEEDED') throw error;
 }
 
 /** Whether the last 16 tokens stood there twice before. */

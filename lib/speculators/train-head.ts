@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { loadBinding } from '../binding';
 import { checkLoadOptions } from '../engine/load-options';
@@ -11,6 +11,7 @@ import type { Tokenizer } from '../models/tokenizer';
 import type { NativeHeadRun } from '../native';
 import { lines } from '../plot';
 import { replaceFile } from '../replace-file';
+import { readRunFile } from './run-file';
 
 /** A text to learn from: words, or tokens of which those from `answer` on are what the head shall draft. */
 export type HeadText = string | { tokens: readonly number[]; answer: number };
@@ -96,7 +97,7 @@ const shortest = 4; // tokens; anything shorter has no room for a block
  *
  * @param ref The model, as in `Engine.load`.
  * @param out The folder for the head, its report and its checkpoint, all named after the model.
- * @throws ForetokenError ABORTED, CHECKPOINT_MISMATCH, NOTHING_TO_LEARN, WRITE_FAILED, and what loading a model throws
+ * @throws ForetokenError ABORTED, CHECKPOINT_INVALID, CHECKPOINT_MISMATCH, NOTHING_TO_LEARN, WRITE_FAILED, and what loading a model throws
  */
 export async function trainHead(
   ref: string,
@@ -212,7 +213,7 @@ class HeadTraining {
   async #resume(): Promise<void> {
     if (!existsSync(this.#checkpointPath)) return;
     const step = await callNative(() => this.run.loadCheckpoint(this.#checkpointPath));
-    const earlier = JSON.parse(await readFile(`${this.#name}.json`, 'utf8')) as HeadReport;
+    const earlier = await readRunFile(`${this.#name}.json`, isReport, this.#checkpointPath);
     const { report } = this;
     report.step = step;
     report.seconds = earlier.seconds;
@@ -220,6 +221,13 @@ class HeadTraining {
     report.evaluations = earlier.evaluations.filter((entry) => entry.step <= step);
     this.#saved = step;
   }
+}
+
+function isReport(report: HeadReport | null): boolean {
+  const { seconds, loss, evaluations } = report ?? ({} as Partial<HeadReport>);
+  const isList = (list: readonly ({ step: number } | null)[] | undefined): boolean =>
+    Array.isArray(list) && list.every((each: { step: number } | null) => Number.isInteger(each?.step));
+  return typeof seconds === 'number' && isList(loss) && isList(evaluations);
 }
 
 /** A plot of the run: loss of every step, acceptance length on held-back texts where it was looked at. */

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { loadBinding } from '../binding';
 import { Engine } from '../engine/engine';
@@ -10,6 +10,7 @@ import { ForetokenError, callNative, writing } from '../error';
 import { replaceFile } from '../replace-file';
 import { answerPrompts } from './answers';
 import type { AnswerOptions, WrittenAnswers } from './answers';
+import { readRunFile } from './run-file';
 import { trainHead } from './train-head';
 import type { HeadReport, HeadText, TrainHeadOptions } from './train-head';
 
@@ -19,6 +20,12 @@ export interface TrainStaticOptions extends TrainHeadOptions, Omit<AnswerOptions
   texts?: readonly HeadText[];
   /** Whether a head is trained, too. Defaults to `true`. */
   head?: boolean;
+}
+
+/** Answers of a run that may be interrupted, and what they depend on, in short. */
+interface KeptAnswers {
+  run: string;
+  answers: WrittenAnswers;
 }
 
 /** What became of it. */
@@ -36,7 +43,7 @@ export interface StaticReport {
  * @param ref The model, as in `Engine.load`.
  * @param prompts Undefined: those that the model asks itself.
  * @param out The folder for both, named after the model. While a run is under way the answers lie there too.
- * @throws ForetokenError ABORTED, CHECKPOINT_MISMATCH, NOTHING_LEARNED, NOTHING_TO_LEARN, NO_PROMPTS, WRITE_FAILED, and what loading a model throws
+ * @throws ForetokenError ABORTED, CHECKPOINT_INVALID, CHECKPOINT_MISMATCH, NOTHING_LEARNED, NOTHING_TO_LEARN, NO_PROMPTS, WRITE_FAILED, and what loading a model throws
  */
 export async function trainStatic(
   ref: string,
@@ -82,12 +89,23 @@ async function sourceHashOf(ref: string, { cacheFolder, onProgress, signal }: Tr
 
 /** The answers of a run that was interrupted. */
 async function readKept(path: string, run: string): Promise<WrittenAnswers> {
-  const kept = JSON.parse(await readFile(path, 'utf8')) as { run: string; answers: WrittenAnswers };
+  const kept = await readRunFile<KeptAnswers>(path, isWhole);
   if (kept.run === run) return kept.answers;
   throw new ForetokenError(
     'CHECKPOINT_MISMATCH',
     `${path} holds answers of a run with other prompts or options. Remove it to begin anew, or choose another folder.`,
     { file: path },
+  );
+}
+
+function isWhole(kept: KeptAnswers | null): boolean {
+  const { path, tokens, loops, texts } = kept?.answers ?? ({} as Partial<WrittenAnswers>);
+  return (
+    typeof path === 'string' &&
+    Number.isInteger(tokens) &&
+    Number.isInteger(loops) &&
+    Array.isArray(texts) &&
+    texts.every((text) => Array.isArray(text?.tokens) && Number.isInteger(text.answer))
   );
 }
 

@@ -1,6 +1,6 @@
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { ForetokenError } from '../../lib';
 import { readPrompts } from '../../lib/speculators/prompts';
 import { trainStatic } from '../../lib/speculators/train-static';
@@ -155,6 +155,32 @@ test('static training answers prompts, learns from answers and texts, and goes o
   expect(readdirSync(out).sort()).toEqual(made);
   expect(readFileSync(join(out, `${model}.head.svg`), 'utf8')).toContain('acceptance length');
 });
+
+test('prompts that the context has no room for are left out; where nothing is learned, the memory before it stays', async () => {
+  const out = join(folder, 'long');
+  const options = { cacheFolder: cache, parallel: 2, answerTokens: 24, head: false };
+  const tooLong = 'too long '.repeat(2048);
+  const { memory } = await trainStatic(path, [prompts[0], tooLong, prompts[1]], out, options);
+  expect(memory).toMatchObject({ tooLong: 1, loops: expect.any(Number) as number });
+  expect(memory.tokens).toBeGreaterThan(24);
+  const before = readFileSync(memory.path);
+  const nothing = trainStatic(path, [tooLong], out, options);
+  await expect(nothing).rejects.toMatchObject({ code: 'NOTHING_LEARNED' });
+  expect(readFileSync(memory.path).equals(before)).toBe(true);
+  expect(readdirSync(out)).toEqual([basename(memory.path)]);
+});
+
+test.each(['{', 'null', '{"run": "", "answers": {"path": "", "tokens": 1, "loops": 0, "texts": [null]}}'])(
+  'answers of a run that was interrupted, and are %s now, are refused with a code',
+  async (spoilt) => {
+    const out = join(folder, 'damaged');
+    mkdirSync(out, { recursive: true });
+    const file = join(out, `${sourceHash}.answers.json`);
+    writeFileSync(file, spoilt);
+    const run = trainStatic(path, prompts, out, { cacheFolder: cache, head: false });
+    await expect(run).rejects.toMatchObject({ code: 'CHECKPOINT_INVALID', file });
+  },
+);
 
 test("a model is never trained on another one's answers", async () => {
   const out = join(folder, 'two');

@@ -67,6 +67,18 @@ test('a checkpoint of another run is refused, and so are texts too short', async
   await expect(trainHead(tiny.path, texts, nowhere, options())).rejects.toMatchObject({ code: 'WRITE_FAILED' });
 });
 
+test('a run whose report is damaged or gone is refused with a code, and says what to remove', async () => {
+  const { model } = await trainHead(tiny.path, texts, folder, options({ maxSeconds: 0 }));
+  const file = join(folder, `${model}.head.json`);
+  for (const spoil of ['{', 'null', '{"seconds": 1, "loss": [null], "evaluations": []}', undefined]) {
+    if (spoil === undefined) rmSync(file);
+    else writeFileSync(file, spoil);
+    const message = expect.stringContaining(`Remove ${join(folder, `${model}.head.checkpoint.safetensors`)}`) as string;
+    const run = trainHead(tiny.path, texts, folder, options());
+    await expect(run).rejects.toMatchObject({ code: 'CHECKPOINT_INVALID', file, message });
+  }
+});
+
 test('texts are whole files, prompts of records, or tokens', async () => {
   writeFileSync(join(folder, 'a.txt'), 'One.\n\nTwo.');
   writeFileSync(join(folder, 'b.jsonl'), '{"question": "Three?"}\n{"prompt": [1, 2], "answer": [3]}\n{"other": 1}\n');
