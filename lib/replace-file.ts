@@ -9,11 +9,20 @@ import { dirname } from 'node:path';
  */
 export async function replaceFile(path: string, parts: readonly (string | Uint8Array)[]): Promise<void> {
   await mkdir(dirname(path), { recursive: true });
+  await replaceInFolder(path, parts);
+}
+
+/**
+ * The same in a folder that is there.
+ *
+ * @throws What the file system says; what was there before stays.
+ */
+export async function replaceInFolder(path: string, parts: readonly (string | Uint8Array)[]): Promise<void> {
   await replaceBy(path, (temporary) => writeFile(temporary, parts));
 }
 
 /**
- * Copies a file as {@link replaceFile} writes one, into a folder that is there.
+ * Copies a file as {@link replaceInFolder} writes one.
  *
  * @throws What the file system says; what was there before stays.
  */

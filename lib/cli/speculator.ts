@@ -6,6 +6,7 @@ import { callNative } from '../error';
 import { cacheFolder } from '../models/cache';
 import { tokenizerHash } from '../models/metadata';
 import { resolveModel } from '../models/resolve';
+import { tenantsOf } from '../speculators/head-file';
 import { copyWhole, SpeculatorStore, storedModels } from '../speculators/store';
 import type { StoredTenant } from '../speculators/store';
 import type { HeadVersion, Manifest } from '../speculators/manifest';
@@ -44,7 +45,10 @@ Examples:
   forTenant(group.command('show'), 'the versions of a tenant, with what they were promoted on').action(
     (flags: TenantFlags) => runCommand((signal) => show(flags, signal)),
   );
-  forTenant(group.command('export'), "copy a tenant's head, the live version unless another is named")
+  forTenant(
+    group.command('export'),
+    "copy a tenant's head, the live version unless another is named; the copy names those whose text it has learned from",
+  )
     .requiredOption('--out <file>', 'where it goes')
     .option('--head <n>', 'which version of it', versionNumber)
     .action((flags: TenantFlags & { out: string; head?: number }) => runCommand((signal) => exportHead(flags, signal)));
@@ -101,7 +105,7 @@ async function importHead(file: string, flags: TenantFlags, signal: AbortSignal)
   const shape = await callNative(() => loadBinding().inspectHead(file, store.model, tokenizer));
   const version = await store.promote(flags.tenant, {
     origin: 'imported',
-    tenants: [flags.tenant],
+    tenants: [flags.tenant, ...(await tenantsOf(file))],
     evidence: { file },
     write: (path) => copyWhole(file, path),
   });

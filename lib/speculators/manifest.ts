@@ -101,7 +101,9 @@ function isWhole({ model, tenant, live, next, versions }: Manifest): boolean {
 }
 
 /** A file's name is a name and no path: nothing outside of the folder is ever read or removed. */
-function isWholeVersion({ version, parent, file, promoted, tenants, evidence, weights }: HeadVersion): boolean {
+function isWholeVersion(each: HeadVersion | null): boolean {
+  const { version, parent, file, promoted, tenants, evidence, weights, rolledBack } =
+    each ?? ({} as Partial<HeadVersion>);
   return (
     (weights === undefined || typeof weights === 'string') &&
     Number.isInteger(version) &&
@@ -110,9 +112,14 @@ function isWholeVersion({ version, parent, file, promoted, tenants, evidence, we
     /^head-\d+\.safetensors$/.test(file) &&
     typeof promoted === 'string' &&
     Array.isArray(tenants) &&
-    typeof evidence === 'object' &&
-    evidence !== null
+    tenants.every((tenant) => typeof tenant === 'string') &&
+    isEvidence(evidence) &&
+    (rolledBack === undefined || (typeof rolledBack?.at === 'string' && isEvidence(rolledBack.evidence)))
   );
+}
+
+function isEvidence(value: unknown): boolean {
+  return typeof value === 'object' && value !== null;
 }
 
 function invalid(path: string, why: string): ForetokenError {

@@ -2,11 +2,12 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ForetokenError, writing } from '../error';
+import { ForetokenError, reading, writing } from '../error';
 import { makeTemporaryFolder } from '../models/cache';
 import { withLock } from '../models/lock';
 import { replaceByCopy } from '../replace-file';
 import { ownSpeculators } from './folders';
+import { copyWithTenants } from './head-file';
 import { emptyManifest, liveVersion, manifestPath, readManifest, writeManifest } from './manifest';
 import type { Evidence, HeadVersion, Manifest } from './manifest';
 import { joinMemories, readMemory, writeMemory } from './memory';
@@ -19,6 +20,8 @@ const memoryFile = 'memory.safetensors';
 
 /** A head that is about to become a version. */
 export interface NewHead extends Pick<HeadVersion, 'origin' | 'evidence' | 'weights'> {
+  /** The version that it was learned from; the live one by default. */
+  parent?: number;
   /** Tenants whose text it has learned from, beyond those of its parent. */
   tenants: readonly string[];
   /** Writes it. */
@@ -71,9 +74,13 @@ export class SpeculatorStore {
 
   /** The file of a tenant's head, the live one by default; undefined = there is none. Throws MANIFEST_INVALID, NO_SUCH_VERSION. */
   async headPath(tenant: string, version?: number): Promise<string | undefined> {
-    const manifest = await this.manifest(tenant);
-    const found = version === undefined ? liveVersion(manifest) : requireVersion(manifest, version);
+    const found = await this.#version(tenant, version);
     return found && this.fileOf(tenant, found);
+  }
+
+  async #version(tenant: string, version: number | undefined): Promise<HeadVersion | undefined> {
+    const manifest = await this.manifest(tenant);
+    return version === undefined ? liveVersion(manifest) : requireVersion(manifest, version);
   }
 
   /** The file of a tenant's remembered text; undefined = there is none. */
@@ -85,10 +92,10 @@ export class SpeculatorStore {
   /** Makes a head a tenant's live version. Throws WRITE_FAILED, MANIFEST_INVALID, and what writing the head throws. */
   promote(tenant: string, head: NewHead): Promise<HeadVersion> {
     return this.#change(tenant, async (manifest, folder) => {
-      const parent = liveVersion(manifest);
+      const parent = manifest.versions.find(({ version }) => version === (head.parent ?? manifest.live));
       const version: HeadVersion = {
         version: manifest.next,
-        parent: manifest.live,
+        parent: parent?.version ?? 0,
         file: `head-${manifest.next}.safetensors`,
         origin: head.origin,
         weights: head.weights,
@@ -110,12 +117,14 @@ export class SpeculatorStore {
    * Leaves a tenant's live version for an earlier one.
    *
    * @param to A version, 0 = the static head; the live one's parent by default.
+   * @param from Leaves everything as it is where another version than this one is live.
    * @throws ForetokenError NO_SUCH_VERSION
    */
-  rollBack(tenant: string, to?: number, evidence: Evidence = {}): Promise<Manifest> {
+  rollBack(tenant: string, to?: number, evidence: Evidence = {}, from?: number): Promise<Manifest> {
     return this.#change(tenant, (manifest) => {
       if (manifest.versions.length === 0)
         throw new ForetokenError('NO_SUCH_VERSION', `Tenant '${tenant}' has no version to leave.`);
+      if (from !== undefined && manifest.live !== from) return manifest;
       const left = liveVersion(manifest);
       const target = to ?? existing(manifest, left?.parent ?? 0);
       if (target !== 0) requireVersion(manifest, target);
@@ -157,12 +166,16 @@ export class SpeculatorStore {
     }
   }
 
-  /** Copies a tenant's head, the live one by default. Throws NO_SUCH_VERSION, WRITE_FAILED. */
+  /**
+   * Copies a tenant's head, the live one by default; the copy names whose text it has learned from.
+   *
+   * @throws ForetokenError NO_SUCH_VERSION, FILE_UNREADABLE, HEAD_INVALID, WRITE_FAILED
+   */
   async exportHead(tenant: string, to: string, version?: number): Promise<void> {
-    const from = await this.headPath(tenant, version);
-    if (from === undefined)
+    const found = await this.#version(tenant, version);
+    if (found === undefined)
       throw new ForetokenError('NO_SUCH_VERSION', `Tenant '${tenant}' has no head of its own to export.`);
-    await copyWhole(from, to);
+    await copyWithTenants(this.fileOf(tenant, found), to, found.tenants);
   }
 
   /**
@@ -209,7 +222,7 @@ export class SpeculatorStore {
       const manifest = await this.manifest(tenant);
       const result = await change(manifest, folder);
       await writeManifest(folder, manifest);
-      await removeStrangers(folder, manifest.versions);
+      await writing(folder, removeStrangers(folder, manifest.versions));
       return result;
     });
   }
@@ -277,7 +290,7 @@ async function dropVersionsOf(tenant: string, folder: string): Promise<void> {
   if (!manifest || versions.length === manifest.versions.length) return;
   const live = versions.findLast(({ version }) => version <= manifest.live)?.version ?? 0;
   await writeManifest(folder, { ...manifest, versions, live });
-  await removeStrangers(folder, versions);
+  await writing(folder, removeStrangers(folder, versions));
 }
 
 /** Removes what a change that was cut off has left. */
@@ -290,18 +303,23 @@ async function removeStrangers(folder: string, versions: readonly HeadVersion[])
 }
 
 async function subfolders(folder: string): Promise<string[]> {
-  try {
-    const entries = await readdir(folder, { withFileTypes: true });
-    return entries.filter((entry) => entry.isDirectory() && /^[0-9a-f]{32}$/.test(entry.name)).map(({ name }) => name);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw error;
-  }
+  const entries = await there(folder, readdir(folder, { withFileTypes: true }), []);
+  return entries.filter((entry) => entry.isDirectory() && /^[0-9a-f]{32}$/.test(entry.name)).map(({ name }) => name);
 }
 
 async function bytesIn(folder: string): Promise<number> {
-  const sizes = (await readdir(folder)).map(async (name) => (await stat(join(folder, name))).size);
-  return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
+  const paths = (await there(folder, readdir(folder), [])).map((name) => join(folder, name));
+  const sizes = await Promise.all(paths.map((path) => there<{ size: number }>(path, stat(path), { size: 0 })));
+  return sizes.reduce((sum, { size }) => sum + size, 0);
+}
+
+/** What is read of a path, or `none` where nothing is there: engines come and go with their files. Throws FILE_UNREADABLE. */
+async function there<T>(path: string, read: Promise<T>, none: T): Promise<T> {
+  const found = read.catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return none;
+    throw error;
+  });
+  return reading(path, found);
 }
 
 /** A copy that is on the disk when this ends, or what was there before. Throws WRITE_FAILED. */

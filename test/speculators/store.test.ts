@@ -1,6 +1,7 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { tenantsOf } from '../../lib/speculators/head-file';
 import { readMemory } from '../../lib/speculators/memory';
 import type { Memory } from '../../lib/speculators/memory';
 import { keptVersions, SpeculatorStore, storedModels } from '../../lib/speculators/store';
@@ -175,6 +176,10 @@ test.each([
   ['of another format', '{"format": "other"}'],
   ['with a path for a file', manifest({ file: '../../../x' })],
   ['whose live version is missing', manifest({ version: 2 })],
+  ['with nothing for a version', manifest({}).replace(/"versions":.*/, '"versions":[null]}')],
+  ['with a tenant that has no name', manifest({ tenants: [5] })],
+  ['with a version that was left nobody knows why', manifest({ rolledBack: { at: '' } })],
+  ['with a version that was left at no time', manifest({ rolledBack: null })],
 ])('a manifest that is %s is refused', async (_, text) => {
   await promote('a', 'one');
   const home = join(folder(), 'speculators', model);
@@ -196,16 +201,49 @@ test('who has no version can not leave one, and is not there afterwards either',
   expect(filesOf(folder())).toHaveLength(2);
 });
 
+/** A head as a file: a tensor of one number. */
+function head(number: number): string {
+  const tensor = { dtype: 'F8_E4M3', shape: [1], data_offsets: [0, 1] };
+  const header = JSON.stringify({ __metadata__: { format: 'a head' }, weights: tensor });
+  return `${String.fromCharCode(header.length)}${'\0'.repeat(7)}${header}${number}`;
+}
+
 test('where a copy can not be made, what was exported before stays, and nothing beside it', async () => {
-  await promote('a', 'one');
+  await promote('a', head(1));
   const path = join(folder(), 'out');
   await store().exportHead('a', path);
-  const head = (await store().headPath('a'))!;
-  rmSync(head);
-  mkdirSync(head); // whose copy ends on the way
-  await expect(store().exportHead('a', path)).rejects.toMatchObject({ code: 'WRITE_FAILED' });
-  expect(readFileSync(path, 'utf8')).toBe('one');
+  const exported = readFileSync(path, 'utf8');
+  const file = (await store().headPath('a'))!;
+  for (const [code, spoil] of [
+    ['HEAD_INVALID', () => writeFileSync(file, 'no head')],
+    ['HEAD_INVALID', () => writeFileSync(file, head(1).slice(0, 20))],
+    ['FILE_UNREADABLE', () => rmSync(file)],
+  ] as const) {
+    spoil();
+    await expect(store().exportHead('a', path)).rejects.toMatchObject({ code, file });
+  }
+  expect(readFileSync(path, 'utf8')).toBe(exported);
   expect(readdirSync(folder()).sort()).toEqual(['out', 'speculators']);
+});
+
+test('engines that save meanwhile do not get in the way of a list', async () => {
+  await promote('a', 'one');
+  const home = join(folder(), 'speculators', model);
+  const [before] = await store().tenants();
+  symlinkSync('gone', join(home, readdirSync(home)[0], 'manifest.json.1-abc.tmp')); // there when the folder is read, and not when it is
+  expect(await store().tenants()).toEqual([before]);
+});
+
+test('what goes back or is learned says from which version; the disk is left alone where another one is live', async () => {
+  for (const text of ['one', 'two', 'three']) await promote('a', text);
+  await store().rollBack('a', 1, {}, 2);
+  expect((await store().manifest('a')).live).toBe(3);
+  await store().rollBack('a', 1, {}, 3);
+  expect((await store().manifest('a')).live).toBe(1);
+  const write = (path: string): Promise<void> => writeFile(path, 'four');
+  const learned = { origin: 'learned', tenants: ['a'], evidence: {}, write } as const;
+  expect(await store().promote('a', { ...learned, parent: 2 })).toMatchObject({ version: 4, parent: 2 });
+  expect(await store().promote('a', { ...learned, parent: 9 })).toMatchObject({ version: 5, parent: 0 });
 });
 
 test('a manifest that can not be written is an error with a code', async () => {
@@ -221,12 +259,20 @@ test('a manifest that can not be written is an error with a code', async () => {
   await expect(store().promote('a', head)).rejects.toMatchObject({ code: 'WRITE_FAILED', file: place });
 });
 
-test('an export is a copy, and there is none of a tenant without a head', async () => {
-  await promote('a', 'one');
-  await promote('a', 'two');
+test('an export is a copy that names whose text it has learned from, and there is none of a tenant without a head', async () => {
+  await promote('a', head(1), ['a', 'ä "b"\n']);
+  await promote('a', head(2));
   const path = join(folder(), 'out');
   await store().exportHead('a', path, 1);
-  expect(readFileSync(path, 'utf8')).toBe('one');
+  const bytes = readFileSync(path);
+  const end = 8 + Number(bytes.readBigUInt64LE());
+  expect(end % 8).toBe(0);
+  expect(bytes.toString('utf8', end)).toBe('1');
+  const { __metadata__, weights } = JSON.parse(bytes.toString('utf8', 8, end));
+  expect(__metadata__.format).toBe('a head');
+  expect(weights.data_offsets).toEqual([0, 1]);
+  expect(await tenantsOf(path)).toEqual(['a', 'ä "b"\n']);
+  expect(await tenantsOf((await store().headPath('a'))!)).toEqual([]);
   await expect(store().exportHead('b', path)).rejects.toMatchObject({ code: 'NO_SUCH_VERSION' });
   await expect(store().exportHead('a', join(folder(), 'none', 'x'))).rejects.toMatchObject({ code: 'WRITE_FAILED' });
   expect(existsSync(join(folder(), 'none'))).toBe(false);
