@@ -1,3 +1,6 @@
+/** Learners who can't be written down until letting go waits for the next request: the disk is full, say. */
+const mostFailures = 8;
+
 /** What {@link Learners} works with. */
 export interface LearnersOptions {
   /** Learners that something may be held of, and those among them that may have a draft head of their own. */
@@ -56,23 +59,26 @@ export class Learners {
   }
 
   async #trim(): Promise<void> {
+    let failures = 0;
     for (const [learner, seen] of this.#seen) {
-      if (!this.#tooMany()) return;
+      if (!this.#tooMany() || failures === mostFailures) return;
       const isMeant = this.#seen.size > this.options.most.learners || this.options.withHeads().has(learner);
-      if (isMeant && seen.running === 0) await this.#letGo(learner, seen);
+      if (!isMeant || seen.running > 0) continue;
+      const { requests } = seen;
+      const isKept = await this.#keep(learner);
+      failures += Number(!isKept);
+      if (seen.requests !== requests) continue; // who asks for something meanwhile stays
+      if (isKept) this.options.drop(learner);
+      this.#seen.delete(learner);
+      if (!isKept) this.#seen.set(learner, seen); // behind the others, of whom some may be kept
     }
   }
 
-  /** Who asks for something meanwhile stays. */
-  async #letGo(learner: string, seen: Seen): Promise<void> {
-    const { requests } = seen;
-    const isKept = await this.options.keep(learner).then(
+  #keep(learner: string): Promise<boolean> {
+    return this.options.keep(learner).then(
       () => true,
       () => false,
     );
-    if (!isKept || seen.requests !== requests) return;
-    this.options.drop(learner);
-    this.#seen.delete(learner);
   }
 
   #tooMany(): boolean {

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { ForetokenError, callNative } from '../error';
 import { groupOf, whose } from './groups';
-import type { NativeEngine, NativeJudged } from '../native';
+import type { NativeEngine, NativeJudged, NativeMemory } from '../native';
 import type { LearningEvent } from './events';
 import type { Foreseen, RoundPrice } from './foreseen';
 import { Guard } from './guard';
@@ -29,15 +29,29 @@ export interface LearningOptions {
   onHead: (tenant: string) => void;
 }
 
+/** A head that drafts, or did. */
+interface Head {
+  /** 0 = the static head. */
+  version: number;
+  /** The version on disk that it is or, where it could not be kept, was learned from. */
+  kept: number;
+  /** Tenants whose text it has learned from. */
+  tenants: readonly string[];
+}
+
+const staticHead: Head = { version: 0, kept: 0, tenants: [] };
+
 /** How learning stands with one tenant. */
 interface TenantState {
   guard: Guard;
   /** Number of the candidate that is or was judged last. */
   candidate: number;
-  /** The version that drafts; 0 = the static head. */
-  version: number;
+  /** The head that drafts. */
+  live: Head;
   /** The one that drafted before it. */
-  previous: number;
+  previous: Head;
+  /** The one that learning went on from: the one that drafts, or one that has to be judged again. */
+  base: Head;
   /** Versions so far, where none are kept on disk. */
   versions: number;
 }
@@ -71,7 +85,7 @@ export class Learning {
   readonly #withHeads = new Set<string>();
   /** Where heads are kept, while the weights are those that the store is of. */
   #headStore: SpeculatorStore | undefined;
-  /** Decisions and deletions, one after the other. */
+  /** Decisions, what is written down, and deletions, one after the other, as the native engine is asked for them. */
   #work: Promise<void> = Promise.resolve();
   /** How often something was forgotten. */
   #forgotten = 0;
@@ -143,15 +157,14 @@ export class Learning {
       accepted.length > 0 ? { drafted: new Uint8Array(accepted.length).fill(slots), accepted } : undefined;
     const scored = { tenant, live: foreseen(live)!, candidate: foreseen(candidate), previous: foreseen(previous) };
     for (const verdict of state.guard.observe(scored, this.options.price, slots)) {
-      this.#queue(() => this.#carryOut(tenant, verdict, candidateNumber));
+      void this.#queue(() => this.#carryOut(tenant, state, verdict, candidateNumber)).catch(passOver);
     }
   }
 
   /** The target's weights are about to move: what tenants remember by now is the last that can be kept. */
   weightsWillMove(): void {
     if (!this.#headStore) return;
-    const kept = Array.from(this.#opened.keys(), (tenant) => this.keep(tenant).catch(this.#notKept(tenant)));
-    this.#queue(() => Promise.all(kept).then(() => undefined));
+    for (const tenant of this.#opened.keys()) void this.keep(tenant).catch(passOver);
   }
 
   /**
@@ -161,15 +174,10 @@ export class Learning {
   weightsMoved(): void {
     this.#headStore = undefined;
     this.#withHeads.clear();
-    for (const [tenant, state] of this.#tenants) {
-      const { version } = state;
-      Object.assign(state, {
-        guard: new Guard(),
-        candidate: 0,
-        version: 0,
-        previous: 0,
-        versions: Math.max(version, state.versions),
-      });
+    for (const [tenant, { live, base, versions }] of this.#tenants) {
+      const { version } = live;
+      const going = { base: version > 0 ? live : base, versions: Math.max(version, versions) };
+      this.#tenants.set(tenant, { ...newState(), ...going });
       if (version > 0) this.#tell('regated', tenant, { version });
     }
   }
@@ -190,17 +198,27 @@ export class Learning {
       this.#withHeads.delete(each);
     }
     const { store } = this.options;
-    if (!store) return;
+    const isGroup = tenant !== undefined && groupOf(tenant) !== undefined;
+    if (!store || isGroup) return; // nothing of a group is kept
     for (const each of tenant === undefined ? [...this.#opened.keys()] : [tenant]) {
       const opened = this.#opened.get(each);
       if (opened) this.#opened.set(each, { ...opened, isOpen: true, basis: '' });
     }
     this.#forgotten += 1;
-    await new Promise<void>((resolve, reject) => this.#queue(() => store.forget(tenant).then(resolve, reject)));
+    await this.#queue(() => store.forget(tenant));
   }
 
-  /** Waits until what has been judged so far is decided and on disk. */
+  /** Other tenants whose heads in memory have learned from a tenant's text: such as were imported. */
+  taughtBy(tenant: string): string[] {
+    return Array.from(this.#tenants)
+      .filter(([, { live, previous, base }]) => [live, previous, base].some(({ tenants }) => tenants.includes(tenant)))
+      .map(([each]) => each)
+      .filter((each) => each !== tenant);
+  }
+
+  /** Waits until what has been judged so far is decided and on disk, and so is what has made room for others' text. */
   async settled(): Promise<void> {
+    await this.#keepingDropped;
     await this.#work;
   }
 
@@ -208,42 +226,58 @@ export class Learning {
   async close(): Promise<void> {
     await this.settled();
     await Promise.all(Array.from(this.#opened.values(), ({ done }) => done));
-    for (const tenant of this.#opened.keys()) await this.keep(tenant).catch(this.#notKept(tenant));
+    for (const tenant of this.#opened.keys()) await this.keep(tenant).catch(passOver);
   }
 
-  /** Writes down what a tenant remembers, if it is of the weights that what is kept is of. What has made room is on disk alone then. */
+  /**
+   * Writes down what a tenant remembers now, if it is of the weights that what is kept is of. What has made room is on disk alone then.
+   * Text that is forgotten meanwhile is deleted after it was written.
+   *
+   * @throws What taking and writing it throw; an event has told then.
+   */
   async keep(tenant: string): Promise<void> {
     const { store } = this.options;
     const opened = this.#opened.get(tenant);
     if (!store || !opened?.isOpen) return;
-    const { model, dropped, cut, ...memory } = await this.native.memoryOf(tenant, true);
-    const basis = cut ? undefined : opened.basis;
-    if (dropped) opened.basis = undefined;
-    if (memory.tokens.length === 0 || this.#opened.get(tenant) !== opened) return; // forgotten meanwhile
     try {
-      if (model !== store.model)
-        throw new Error('what is remembered since the weights were updated is of none that a file names');
-      const stamp = await store.saveMemory(tenant, memory, basis);
-      if (!cut && opened.basis !== undefined) opened.basis = stamp;
+      const taken = this.native.memoryOf(tenant, true);
+      taken.catch(passOver); // whose turn comes later
+      await this.#queue(async () => this.#write(tenant, store, opened, await taken));
     } catch (error) {
       this.#notKept(tenant)(error);
+      throw error;
     }
+  }
+
+  async #write(tenant: string, store: SpeculatorStore, opened: Opened, taken: NativeMemory): Promise<void> {
+    const { model, dropped, cut, ...memory } = taken;
+    const basis = cut ? undefined : opened.basis;
+    if (dropped) opened.basis = undefined;
+    if (memory.tokens.length === 0) return;
+    if (model !== store.model) {
+      const why = 'what is remembered since the weights were updated is of none that a file names';
+      return this.#notKept(tenant)(new Error(why));
+    }
+    const stamp = await store.saveMemory(tenant, memory, basis);
+    if (!cut && opened.basis !== undefined) opened.basis = stamp;
   }
 
   /** Writes down what tenants have lost to others' text since it was done last. */
   async #keepDropped(): Promise<void> {
     if (!this.options.store) return;
     const { droppedTexts } = callNative(() => this.native.stats());
-    if (droppedTexts === this.#dropped) return this.#keepingDropped;
-    this.#dropped = droppedTexts;
-    this.#queue(async () => {
-      for (const learner of await this.native.droppedTenants()) {
-        if (this.#opened.has(learner)) await this.keep(learner).catch(this.#notKept(learner));
-        else await this.native.memoryOf(learner, true); // a group's
-      }
-    });
-    this.#keepingDropped = this.#work;
+    if (droppedTexts !== this.#dropped) {
+      this.#dropped = droppedTexts;
+      this.#keepingDropped = this.#keepingDropped.then(() => this.#takeDropped()).catch(passOver);
+    }
     await this.#keepingDropped;
+  }
+
+  async #takeDropped(): Promise<void> {
+    for (const learner of await this.native.droppedTenants()) {
+      if (this.#opened.has(learner)) await this.keep(learner).catch(passOver);
+      else await this.native.memoryOf(learner, true); // a group's
+    }
   }
 
   /** Nothing is held of a learner any more; what is kept of it is found again when it is opened. */
@@ -254,24 +288,43 @@ export class Learning {
   }
 
   async #open(tenant: string, opened: Opened): Promise<void> {
-    const { store, heads, weights } = this.options;
-    if (!store) return;
-    const kept = await this.#read(() => keptOf(tenant, store));
+    const { store } = this.options;
+    if (store)
+      await this.#read(
+        () => keptOf(tenant, store),
+        (kept) => this.#findAgain(tenant, kept, opened),
+      );
+  }
+
+  /** What a tenant remembered and what it drafted with are there again, or one of both where the other is refused. */
+  async #findAgain(tenant: string, kept: Kept, opened: Opened): Promise<void> {
+    const { heads, weights } = this.options;
     const { live, head } = kept;
     const again = live?.weights !== undefined && live.weights !== weights;
     const restored = this.#remember(tenant, kept, opened);
     const adopted = heads && head !== undefined && this.native.adoptHead(tenant, head, again).then(() => live);
     const [remembers, drafts] = await Promise.allSettled([restored, adopted]);
-    const version = drafts.status === 'fulfilled' && drafts.value ? drafts.value.version : 0;
-    if (version > 0 && this.#headStore && !again) this.#drafts(tenant, version);
-    if (version > 0 && again) this.#tell('regated', tenant, { version, weights: live.weights! });
+    const isHeld = this.#opened.get(tenant) === opened; // it may have been forgotten meanwhile
+    if (isHeld && drafts.status === 'fulfilled' && drafts.value) this.#goesOn(tenant, drafts.value, again);
     for (const part of [remembers, drafts]) if (part.status === 'rejected') throw part.reason;
+  }
+
+  /** Learning goes on from a version that was kept, which drafts or, `again`, has to be judged first. */
+  #goesOn(tenant: string, { version, tenants, weights }: HeadVersion, again: boolean): void {
+    const head = { version, kept: version, tenants };
+    if (this.#headStore && !again) this.#drafts(tenant, head);
+    this.#stateOf(tenant).base = head;
+    if (again) this.#tell('regated', tenant, { version, weights: weights! });
   }
 
   /** A tenant's text is there again, beside what was said since it made room. */
   async #restore(tenant: string, opened: Opened): Promise<void> {
     const { store } = this.options;
-    if (store) await this.#remember(tenant, await this.#read(() => keptTextOf(tenant, store)), opened);
+    if (store)
+      await this.#read(
+        () => keptTextOf(tenant, store),
+        (kept) => this.#remember(tenant, kept, opened),
+      );
   }
 
   async #remember(tenant: string, { memory, stamp }: KeptText, opened: Opened): Promise<void> {
@@ -279,46 +332,61 @@ export class Learning {
     if (opened.basis !== undefined) opened.basis = stamp; // it may have made room again
   }
 
-  /** What is read from disk, as it is after all decisions so far: what goes while it is being read must not come back. */
-  async #read<T>(read: () => Promise<T>): Promise<T> {
+  /** Uses what is on disk, as it is after all decisions so far: what goes while it is being read must not come back. */
+  async #read<T>(read: () => Promise<T>, use: (kept: T) => Promise<void>): Promise<void> {
     for (;;) {
       const forgotten = this.#forgotten;
       await this.settled();
       const kept = await read();
-      if (forgotten === this.#forgotten) return kept;
+      if (forgotten === this.#forgotten) return use(kept);
     }
   }
 
-  async #carryOut(tenant: string, { kind, evidence }: Verdict, candidate: number): Promise<void> {
-    const state = this.#tenants.get(tenant);
-    if (!state) return; // forgotten meanwhile
+  /** A verdict is about a state: of who was forgotten, or judged with weights that have moved, it says nothing about what came after. */
+  async #carryOut(tenant: string, state: TenantState, { kind, evidence }: Verdict, candidate: number): Promise<void> {
+    const isOver = (): boolean => this.#tenants.get(tenant) !== state;
+    if (isOver()) return;
     if (kind === 'alarm') return this.#tell('alarm', tenant, evidence);
     const harmful = kind === 'discard' && Number(evidence['gain']) < 0;
     const { done } = await this.native.decide(tenant, harmful ? 'harmful' : kind, candidate);
-    if (!done) return;
+    if (!done || isOver()) return;
     if (kind === 'discard') return this.#tell('discarded', tenant, evidence);
     this.options.onHead(tenant);
-    const before = state.version;
-    const version = await this.#keep(tenant, state, kind, evidence);
-    if (this.#tenants.get(tenant) !== state) return;
-    this.#drafts(tenant, version);
-    state.previous = kind === 'promote' ? before : 0;
-    this.#tell(kind === 'promote' ? 'promoted' : 'rolledBack', tenant, evidence);
+    const isPromoted = kind === 'promote';
+    const next = await (isPromoted ? this.#promote(tenant, state, evidence) : this.#rollBack(tenant, state, evidence));
+    if (isOver()) return;
+    state.previous = isPromoted ? state.live : staticHead;
+    this.#drafts(tenant, next);
+    this.#tell(isPromoted ? 'promoted' : 'rolledBack', tenant, evidence);
   }
 
-  /** On disk as in memory; the number of the version that drafts now. */
-  async #keep(tenant: string, state: TenantState, kind: 'promote' | 'rollback', evidence: Evidence): Promise<number> {
-    const store = groupOf(tenant) === undefined ? this.#headStore : undefined; // groups last as long as the engine
+  /** What was promoted in memory, on disk as well. */
+  async #promote(tenant: string, state: TenantState, evidence: Evidence): Promise<Head> {
+    const { base, live } = state;
+    const tenants = [...new Set([...base.tenants, tenant])];
+    const write = (path: string): Promise<unknown> => this.native.saveHead(tenant, path);
+    const { weights } = this.options;
     try {
-      if (kind === 'rollback') return store ? (await store.rollBack(tenant, undefined, evidence)).live : state.previous;
-      const write = (path: string): Promise<unknown> => this.native.saveHead(tenant, path);
-      const { weights } = this.options;
-      const head = { origin: 'learned', weights, tenants: [tenant], evidence, write } as const;
-      return store ? (await store.promote(tenant, head)).version : (state.versions += 1);
+      const head = { origin: 'learned', parent: base.kept, weights, tenants, evidence, write } as const;
+      const kept = await this.#headStoreOf(tenant)?.promote(tenant, head);
+      if (kept) return { version: kept.version, kept: kept.version, tenants };
     } catch (error) {
       this.#notKept(tenant)(error);
-      return kind === 'rollback' ? state.previous : (state.versions += 1);
     }
+    state.versions = Math.max(state.versions, live.version) + 1;
+    return { version: state.versions, kept: base.kept, tenants };
+  }
+
+  /** Disk goes where memory went, unless another head is live there. */
+  async #rollBack(tenant: string, { live, previous }: TenantState, evidence: Evidence): Promise<Head> {
+    const store = live.kept === previous.kept ? undefined : this.#headStoreOf(tenant);
+    await store?.rollBack(tenant, previous.kept, evidence, live.kept).catch(this.#notKept(tenant));
+    return previous;
+  }
+
+  /** Groups last as long as the engine. */
+  #headStoreOf(learner: string): SpeculatorStore | undefined {
+    return groupOf(learner) === undefined ? this.#headStore : undefined;
   }
 
   #notKept(tenant: string): (error: unknown) => void {
@@ -333,30 +401,39 @@ export class Learning {
     };
   }
 
-  /** A version drafts for a tenant from now on; 0 = the static head. */
-  #drafts(tenant: string, version: number): void {
-    this.#stateOf(tenant).version = version;
-    if (version > 0) this.#withHeads.add(tenant);
+  /** A head drafts for a tenant from now on, and is learned from. */
+  #drafts(tenant: string, head: Head): void {
+    Object.assign(this.#stateOf(tenant), { live: head, base: head });
+    if (head.version > 0) this.#withHeads.add(tenant);
     else this.#withHeads.delete(tenant);
   }
 
   #stateOf(tenant: string): TenantState {
     let state = this.#tenants.get(tenant);
-    if (!state) {
-      state = { guard: new Guard(), candidate: 0, version: 0, previous: 0, versions: 0 };
-      this.#tenants.set(tenant, state);
-    }
+    if (!state) this.#tenants.set(tenant, (state = newState()));
     return state;
   }
 
   #tell(kind: LearningEvent['kind'], tenant: string, evidence: Evidence): void {
-    const version = this.#tenants.get(tenant)?.version ?? 0;
+    const version = this.#tenants.get(tenant)?.live.version ?? 0;
     this.options.onEvent({ kind, ...whose(tenant), version, evidence });
   }
 
-  #queue(work: () => Promise<void>): void {
-    this.#work = this.#work.then(work).catch(() => undefined); // the engine is closing
+  /** Runs `work` behind all that was queued before. */
+  #queue(work: () => Promise<void>): Promise<void> {
+    const done = this.#work.then(work);
+    this.#work = done.catch(passOver); // whoever queued it hears of it
+    return done;
   }
+}
+
+function newState(): TenantState {
+  return { guard: new Guard(), candidate: 0, live: staticHead, previous: staticHead, base: staticHead, versions: 0 };
+}
+
+/** Takes an error that an event has told, or that only an engine which is closing meets. */
+function passOver(): void {
+  // nothing else depends on it
 }
 
 function isLackOfMemory(error: unknown): boolean {

@@ -92,6 +92,25 @@ test('the one seen longest ago is let go of first; whoever asks meanwhile, or ca
   expect([...held.there].sort()).toEqual(['a', 'c']);
 });
 
+test('where many can not be kept, a request waits for few of them, and others are let go of in their turn', async () => {
+  const held = new Held({ learners: 100, heads: 100 });
+  for (let i = 0; i < 100; ++i) (await held.enter(`learner ${i}`))();
+  let tries = 0;
+  held.keeps = (learner) => {
+    tries += 1;
+    return Number(learner.slice(8)) < 50 ? Promise.reject(new Error('full')) : Promise.resolve();
+  };
+  for (let i = 100; i < 110; ++i) {
+    (await held.enter(`learner ${i}`))();
+    await held.learners.settled();
+    expect(tries).toBeLessThanOrEqual(20 * (i - 99));
+  }
+  expect(held.there.size).toBe(100);
+  expect(held.there.has('learner 0')).toBe(true);
+  expect(held.there.has('learner 50')).toBe(false);
+  expect(held.wrong).toBe(0);
+});
+
 test('of a group with more members than are known by name anybody may have been one', () => {
   const groups = new Groups();
   const [large, small] = [learnerOf('', 'large'), learnerOf('', 'small')];

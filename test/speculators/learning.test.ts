@@ -1,5 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { NativeEngine, NativeJudged } from '../../lib/native';
 import type { LearningEvent } from '../../lib/speculators/events';
 import { Learning } from '../../lib/speculators/learning';
@@ -286,6 +287,40 @@ test('text that its own bound has pushed out of memory goes from disk as well, a
   expect(store.memoryPath('a')).toBeUndefined();
 });
 
+test('what is being written down when it is forgotten is not on disk afterwards', async () => {
+  const store = new SpeculatorStore(folder(), model);
+  const { learning: own, events } = learning(new Recorder(), store);
+  await own.open('a');
+  let write = (): void => undefined;
+  const writing = new Promise<void>((begun) => {
+    const save = store.saveMemory.bind(store);
+    store.saveMemory = async (...given) => {
+      begun();
+      await new Promise<void>((resolve) => (write = resolve));
+      return save(...given);
+    };
+  });
+  const keeping = own.keep('a');
+  await writing;
+  const forgetting = own.forget('a');
+  await Promise.race([forgetting, sleep(200)]); // it may be done before
+  write();
+  await Promise.all([keeping, forgetting]);
+  expect(await store.tenants()).toEqual([]);
+  expect(events).toEqual([]);
+});
+
+test('what can not be written down is told, and whoever wanted to let go of it is refused', async () => {
+  const store = new SpeculatorStore(folder(), model);
+  const { learning: own, events } = learning(new Recorder(), store);
+  await own.open('a');
+  writeFileSync(join(folder(), 'speculators'), 'a file where the folder should be');
+  await expect(own.keep('a')).rejects.toMatchObject({ code: 'WRITE_FAILED' });
+  expect(kinds(events)).toEqual(['a notKept']);
+  await own.close();
+  expect(kinds(events)).toEqual(['a notKept', 'a notKept']);
+});
+
 test('a tenant whose head is refused has no version of its own', async () => {
   const store = new SpeculatorStore(folder(), model);
   const { learning: first } = learning(promising('a'), store);
@@ -355,6 +390,45 @@ test('forgetting a tenant drops what was kept, and a decision on its way comes t
   expect(await store.tenants()).toEqual([]);
 });
 
+test('a verdict on what was forgotten says nothing about a candidate of the same number that came after', async () => {
+  const recorder = promising('a');
+  const { learning: own, events } = learning(recorder);
+  for (let i = 0; i < 100; ++i) own.judge(judged('a', 1, 2));
+  void own.forget('a');
+  own.judge(judged('a', 1, 2));
+  await own.settled();
+  expect(recorder.asked).toEqual([]);
+  expect(kinds(events)).toEqual(['a candidate', 'a candidate']);
+});
+
+test('forgetting a group looks at nothing on disk, where none of it ever was', async () => {
+  const store = new SpeculatorStore(folder(), model);
+  const forget = jest.spyOn(store, 'forget');
+  const { learning: own } = learning(promising('\0team'), store);
+  for (let i = 0; i < 100; ++i) own.judge(judged('\0team', 1, 2));
+  await own.settled();
+  expect([...own.withHeads]).toEqual(['\0team']);
+  await own.forget('\0team');
+  expect(own.withHeads.size).toBe(0);
+  expect(forget).not.toHaveBeenCalled();
+});
+
+test("whose heads have learned from a tenant's text is known, of what was imported and of what was learned from that", async () => {
+  const store = new SpeculatorStore(folder(), model);
+  const write = (path: string): Promise<void> => Promise.resolve(writeFileSync(path, 'head'));
+  await store.promote('b', { origin: 'imported', tenants: ['a', 'b'], evidence: {}, write });
+  await store.promote('c', { origin: 'imported', tenants: ['c'], evidence: {}, write });
+  const { learning: own } = learning(promising('b'), store);
+  await Promise.all(['a', 'b', 'c'].map((tenant) => own.open(tenant)));
+  expect(own.taughtBy('a')).toEqual(['b']);
+  await store.rollBack('b', 0);
+  for (let i = 0; i < 100; ++i) own.judge(judged('b', 1, 2));
+  await own.settled();
+  expect((await store.manifest('b')).versions.at(-1)).toMatchObject({ version: 2, parent: 1, tenants: ['a', 'b'] });
+  expect(own.taughtBy('a')).toEqual(['b']);
+  expect(own.taughtBy('b')).toEqual([]);
+});
+
 test('what is forgotten while it is being found again stays forgotten', async () => {
   const recorder = new Recorder();
   const store = new SpeculatorStore(folder(), model);
@@ -419,6 +493,67 @@ test('who goes back to a version that is nowhere on disk is told its number', as
     'promoted 2',
     'rolledBack 1',
   ]);
+});
+
+/** An engine whose heads were promoted one after the other, and what makes it go back to the one before. */
+async function promoted(
+  store: SpeculatorStore,
+  candidates: number[],
+): Promise<{ events: LearningEvent[]; promote: (candidate: number) => Promise<void>; goBack: () => Promise<void> }> {
+  const recorder = new Recorder();
+  const { learning: own, events } = learning(recorder, store);
+  await own.open('a');
+  const promote = async (candidate: number): Promise<void> => {
+    recorder.candidates.set('a', candidate);
+    for (let i = 0; i < 100; ++i) own.judge(judged('a', 1, 2, candidate));
+    await own.settled();
+    expect(events.at(-1)!.kind).toBe('promoted');
+  };
+  for (const candidate of candidates) await promote(candidate);
+  const goBack = async (): Promise<void> => {
+    for (let i = 0; i < 40 && events.at(-1)!.kind !== 'rolledBack'; ++i) {
+      own.judge(judged('a', 0, 0, 0, 3));
+      await own.settled();
+    }
+    expect(events.at(-1)!.kind).toBe('rolledBack');
+  };
+  return { events, promote, goBack };
+}
+
+test('who goes back in memory goes back on disk to the same version', async () => {
+  const store = new SpeculatorStore(folder(), model);
+  const { events, goBack } = await promoted(store, [1, 2]);
+  await goBack();
+  expect(events.at(-1)!.version).toBe(1);
+  const { live, versions } = await store.manifest('a');
+  expect(live).toBe(1);
+  expect(versions[1].rolledBack).toMatchObject({ evidence: events.at(-1)!.evidence });
+});
+
+test('who goes back leaves alone what another engine has made live meanwhile, and learns on from its own', async () => {
+  const store = new SpeculatorStore(folder(), model);
+  const { events, promote, goBack } = await promoted(store, [1]);
+  await promoted(store, [1]);
+  expect(await store.manifest('a')).toMatchObject({ live: 2, versions: [{ parent: 0 }, { parent: 1 }] });
+  await goBack();
+  expect(events.at(-1)!.version).toBe(0);
+  expect((await store.manifest('a')).live).toBe(2);
+  await promote(2);
+  expect(events.at(-1)!.version).toBe(3);
+  expect((await store.manifest('a')).versions[2]).toMatchObject({ version: 3, parent: 0, tenants: ['a'] });
+});
+
+test('where a promotion could not be kept, going back leaves on disk what was live there', async () => {
+  const store = new SpeculatorStore(folder(), model);
+  const promote = jest.spyOn(store, 'promote');
+  promote.mockImplementationOnce((...given) => SpeculatorStore.prototype.promote.apply(store, given));
+  promote.mockRejectedValueOnce(new Error('full'));
+  const { events, goBack } = await promoted(store, [1, 2]);
+  expect(kinds(events).slice(-2)).toEqual(['a notKept', 'a promoted']);
+  expect(events.at(-1)!.version).toBe(2);
+  await goBack();
+  expect(events.at(-1)!.version).toBe(1);
+  expect((await store.manifest('a')).live).toBe(1);
 });
 
 test('where computing fails an event says so with its code, and what was promoted goes on drafting', async () => {
