@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
 import { loadBinding } from '../binding';
 import { Controller } from '../controller/controller';
@@ -15,6 +16,7 @@ import type { ChatRenderOptions } from '../models/guarded-template';
 import type { ChatMessage } from '../models/messages';
 import { TextStream } from '../models/text-stream';
 import type { EncodeOptions, Tokenizer } from '../models/tokenizer';
+import { Learn } from '../native';
 import type { NativeEngine, NativeModelInfo, NativeOutcomes, NativeRequest, NativeWeightUpdate } from '../native';
 import { headOptions } from '../speculators/head';
 import { Learning } from '../speculators/learning';
@@ -57,6 +59,15 @@ export interface LogicalClock {
 const mostLearners = { learners: 4096, heads: 64 };
 const noLearners: ReadonlySet<string> = new Set();
 
+/** A request that has begun, and that the native engine does not have yet. */
+interface Beginning {
+  readonly options: CheckedRequestOptions;
+  /** Whose learned state it has to do with. */
+  readonly learner: string;
+  /** Whether what it would teach has been forgotten meanwhile. */
+  forgotten: boolean;
+}
+
 /** What a model is, as the engine holds it. */
 export interface ModelInfo extends NativeModelInfo {
   /** The model's own name, for people. */
@@ -92,7 +103,7 @@ export class Engine {
   /** What engines that keep what they learn have on disk of this model. */
   readonly #store: SpeculatorStore;
   /** Requests that are being prepared for the loop. */
-  readonly #beginning = new Set<Promise<Generation>>();
+  readonly #beginning = new Map<Beginning, Promise<Generation>>();
   #chat: Chat | undefined;
   #closing: Promise<void> | undefined;
   #updating: Promise<NativeWeightUpdate> | undefined;
@@ -327,26 +338,47 @@ export class Engine {
   /**
    * Forgets what was learned from text: of one session, of one tenant (its cached prefixes and its heads too, and what other tenants' heads
    * and groups learned from it), of one group, or of all. A session is a tenant's or a group's; where none is named, those of this name of
-   * all are meant. In memory it is gone when this returns. On disk it is when the promise resolves: a tenant's also where this engine
-   * keeps nothing itself, all tenants' only where it was loaded with `keepLearned`. Counts in {@link stats} stay.
+   * all are meant. In memory it is gone when this returns, and requests that have begun teach nothing. On disk it is gone when the promise
+   * resolves: a tenant's also where this engine keeps nothing itself, all tenants' only where it was loaded with `keepLearned`. Counts in
+   * {@link stats} stay.
    *
-   * @throws ForetokenError INVALID_OPTION, ENGINE_CLOSED, WRITE_FAILED, MANIFEST_INVALID
+   * @throws ForetokenError INVALID_OPTION, ENGINE_CLOSED, WRITE_FAILED, FILE_UNREADABLE, MANIFEST_INVALID
    */
   async forget(what?: Learned): Promise<void> {
     const { tenant, group, session } = checkLearned(what);
     const learner = group === undefined && tenant === undefined ? undefined : learnerOf(tenant ?? '', group);
-    if (session !== undefined) return callNative(() => this.#native.forget({ tenant: learner, session }));
+    if (session !== undefined) return this.#forget(learner, session);
     const kept: Promise<void>[] = [];
     const whole = group === undefined ? tenant : undefined;
     for (const each of [learner, ...(whole === undefined ? [] : this.#groups.of(whole))]) {
-      callNative(() => this.#native.forget({ tenant: each }));
+      this.#forget(each);
       this.#loop.disown(each);
       this.#controller?.forget(each);
       if (this.#learning) kept.push(this.#learning.forget(each));
       this.#groups.forget(each);
     }
+    if (whole !== undefined) this.#dropTaughtBy(whole);
     if (whole !== undefined && !this.#learning?.keeps) kept.push(this.#store.forget(whole));
     await Promise.all(kept);
+  }
+
+  /** In memory: what requests have taught, and what those would that have begun. */
+  #forget(tenant: string | undefined, session?: string): void {
+    callNative(() => this.#native.forget({ tenant, session }));
+    for (const beginning of this.#beginning.keys()) {
+      const { options, learner } = beginning;
+      const isOfTenant = tenant === undefined || tenant === options.tenant || tenant === learner;
+      if (isOfTenant && (session === undefined || session === options.session)) beginning.forgotten = true;
+    }
+  }
+
+  /** Heads of others in memory that have learned from a tenant's text; what those others have said stays, on disk. */
+  #dropTaughtBy(tenant: string): void {
+    const learning = this.#learning;
+    for (const each of learning?.taughtBy(tenant) ?? []) {
+      learning!.keep(each).catch(() => undefined); // an event has told
+      this.#drop(each);
+    }
   }
 
   /** Lets go of a learner that is idle: nothing of it stays in memory. */
@@ -417,7 +449,7 @@ export class Engine {
   }
 
   async #close(): Promise<void> {
-    await Promise.allSettled(this.#beginning);
+    await Promise.allSettled(this.#beginning.values());
     await this.#loop.drain();
     await this.#updating?.catch(() => undefined);
     await this.#learners.settled();
@@ -481,31 +513,32 @@ export class Engine {
     answers: boolean,
     encode: () => Promise<ArrayLike<number>>,
   ): GenerateStream {
-    const generation = this.#begin(options, site, answers, encode).catch((error: unknown) => {
+    const beginning = { options, learner: learnerOf(options.tenant, options.group), forgotten: false };
+    const generation = this.#begin(beginning, site, answers, encode).catch((error: unknown) => {
       throw atCallSite(error, site);
     });
-    const begun = (): void => void this.#beginning.delete(generation);
-    this.#beginning.add(generation);
+    const begun = (): void => void this.#beginning.delete(beginning);
+    this.#beginning.set(beginning, generation);
     generation.then(begun, begun);
     return new GenerateStream(generation);
   }
 
   async #begin(
-    options: CheckedRequestOptions,
+    beginning: Beginning,
     site: CallSite,
     answers: boolean,
     encode: () => Promise<ArrayLike<number>>,
   ): Promise<Generation> {
+    const { options, learner } = beginning;
     const prompt = Int32Array.from(await encode());
     if (prompt.length === 0)
       throw new ForetokenError('INVALID_PROMPT', 'The prompt has no tokens; give it at least one');
     const prediction = await this.#encodePrediction(options);
-    const learner = learnerOf(options.tenant, options.group);
     const names = new Set([options.tenant, learner]);
     const entered = await Promise.all(Array.from(names, (each) => this.#learners.enter(each)));
     const leave = (): void => entered.forEach((left) => left());
     try {
-      const generation = await this.#submit(options, site, answers, prompt, prediction, learner);
+      const generation = await this.#submit(beginning, site, answers, prompt, prediction);
       void generation.used.finally(leave);
       return generation;
     } catch (error) {
@@ -515,19 +548,20 @@ export class Engine {
   }
 
   async #submit(
-    options: CheckedRequestOptions,
+    beginning: Beginning,
     site: CallSite,
     answers: boolean,
     prompt: Int32Array,
     prediction: ArrayLike<number>,
-    learner: string,
   ): Promise<Generation> {
-    await this.#learning?.open(learner);
+    await this.#learning?.open(beginning.learner);
+    const { learner, forgotten } = beginning;
+    const options = forgotten ? nobodys(beginning.options) : beginning.options;
     const named = options.stop.flatMap((text) => this.#tokenizer.controlToken(text) ?? []);
     const stopTokens = [...options.stopTokens, ...named, ...(options.ignoreEos ? [] : this.#tokenizer.eosIds)];
     const request = toNative(options, prompt, Int32Array.from(prediction), Int32Array.from(new Set(stopTokens)));
     if (this.#controller) sendPolicies(this.#controller, this.#native); // it begins with all that is known by now
-    this.#groups.join(options.tenant, learner);
+    if (!forgotten) this.#groups.join(options.tenant, learner);
     const start = answers || prompt.every((token) => this.#tokenizer.isSpecial(token));
     const text = new TextStream(this.#tokenizer, { start, special: options.special });
     const generation = this.#loop.start(
@@ -539,13 +573,14 @@ export class Engine {
         logprobs: options.logprobs,
         explain: options.explain,
         record: options.speculation.record,
-        owner: options.speculation.record ? undefined : { tenant: learner, kind: kindOf(options) },
+        owner: forgotten || options.speculation.record ? undefined : { tenant: learner, kind: kindOf(options) },
       },
       { push: (token) => text.push([token]), end: () => text.end() },
       site,
       options.signal,
     );
-    void generation.used.then((usage) => this.#tenants.add(options.tenant, usage));
+    void generation.used.then((usage) => this.#tenants.add(beginning.options.tenant, usage));
+    if (forgotten) void generation.used.then(() => this.#native.forget({ tenant: options.tenant }));
     return generation;
   }
 
@@ -582,6 +617,11 @@ function sendPolicies(controller: Controller, native: NativeEngine): void {
     if (policy) native.setPolicy(policy, tenant);
     else native.dropPolicy(tenant!);
   }
+}
+
+/** The same request of nobody: nothing is learned from it, and no other one finds what is computed for it. */
+function nobodys(options: CheckedRequestOptions): CheckedRequestOptions {
+  return { ...options, tenant: randomUUID(), group: '', learn: Learn.nothing };
 }
 
 function toNative(
