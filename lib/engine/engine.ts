@@ -580,7 +580,8 @@ export class Engine {
       options.signal,
     );
     void generation.used.then((usage) => this.#tenants.add(beginning.options.tenant, usage));
-    if (forgotten) void generation.used.then(() => this.#native.forget({ tenant: options.tenant }));
+    if (forgotten)
+      void generation.used.then(() => this.#native.forget({ tenant: options.tenant })).catch(() => undefined); // closed
     return generation;
   }
 
