@@ -70,7 +70,6 @@ bool HeadLearner::take(VerifiedText text, Foreseen& foreseen) {
   if (markov_.empty()) beginAgain();
   const double noise = positionNoise(kJudging, static_cast<uint64_t>(texts_++));
   const LabelledBlocks batch = blocksInAnswer(head_.shape(), sequence, options_.scored, noise);
-  foreseen.slots = head_.shape().slots;
   rows_->count(std::span(text.token).subspan(std::min<size_t>(text.answer, text.token.size())));
   if (batch.blocks.anchors() > 0) {
     const train::SlotLogits common = logits(batch, *live_->layers);

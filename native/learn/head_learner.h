@@ -29,7 +29,6 @@ struct LearnOptions {
 struct Foreseen {
   std::vector<uint8_t> live, candidate, previous;  ///< the last two may be empty
   int64_t candidateNumber = 0;                     ///< 0 = there is none
-  int64_t slots = 0;                               ///< tokens of every draft
 };
 
 class HeadLearner {

@@ -89,7 +89,7 @@ void Learner::ended(VerifiedText text) {
   {
     const std::lock_guard lock(mutex_);
     if (stop_ || !started_ || ended_) return;
-    const auto isOwn = [&](const VerifiedText& other) { return other.tenant == text.tenant; };
+    const auto isOwn = [&](const VerifiedText& other) { return other.learner == text.learner; };
     const bool full = std::count_if(texts_.begin(), texts_.end(), isOwn) >= kMostWaiting;
     if (full || texts_.size() >= kMostWaitingInAll) {
       texts_.erase(full ? std::find_if(texts_.begin(), texts_.end(), isOwn) : texts_.begin());
@@ -299,9 +299,9 @@ Learner::Tenant* Learner::tenant(const std::string& name) {
 }
 
 void Learner::take(VerifiedText text) {
-  Judged judged{text.tenant, {}};
-  whose_ = text.tenant;
-  Tenant* const own = tenant(text.tenant);
+  Judged judged{text.learner, text.tenant, {}};
+  whose_ = text.learner;
+  Tenant* const own = tenant(text.learner);
   if (own == nullptr) {
     const std::lock_guard lock(mutex_);
     ++counters_.dropped;
@@ -442,7 +442,7 @@ std::function<void()> Learner::forgetting(const std::string* name) {
   return [this, made, meant] {
     {
       const std::lock_guard lock(mutex_);
-      std::erase_if(texts_, [&](const VerifiedText& text) { return meant(text.tenant); });
+      std::erase_if(texts_, [&](const VerifiedText& text) { return meant(text.learner); });
     }
     post(*made);
   };

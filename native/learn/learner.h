@@ -23,9 +23,9 @@
 
 namespace foretoken::learn {
 
-/// What a text says about the heads of its tenant.
+/// What a text says about the heads of its learner.
 struct Judged {
-  std::string tenant;
+  std::string learner, tenant;  ///< as in VerifiedText
   Foreseen foreseen;
 };
 

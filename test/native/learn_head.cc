@@ -23,7 +23,7 @@ struct Toy : ToyTarget {
 
   Toy() : ToyTarget(kTokens + 1) {}
   VerifiedText text(int32_t start, int32_t factor, int64_t length = 60) const {
-    VerifiedText out{"a", {}, 5, 4, {}};
+    VerifiedText out{"a", "a", {}, 5, 4, {}};
     const auto put = [&](int32_t t) {
       out.kept.insert(out.kept.end(), embedding.begin() + t * kWidth, embedding.begin() + (t + 1) * kWidth);
     };

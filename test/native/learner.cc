@@ -101,7 +101,7 @@ struct Rig {
   ~Rig() { learner->stop(); }
 
   VerifiedText text() const {
-    VerifiedText out{"a", {}, 0, 4, {}};
+    VerifiedText out{"a", "member", {}, 0, 4, {}};
     for (int32_t i = 0; i < 60; ++i) out.token.push_back(i * i % 7 * 3);
     for (const float x : randomValues(60 * (head.shape.fused + 1) * head.shape.width, 5))
       out.kept.push_back(floatToBf16(x));
@@ -115,6 +115,7 @@ struct Rig {
       if (!told.wait_for(lock, std::chrono::milliseconds(100), [&] { return !judged.empty(); })) continue;
       Judged result = std::move(judged.front());
       judged.pop_front();
+      CHECK(result.learner == "a" && result.tenant == "member");
       return result;
     }
   }
