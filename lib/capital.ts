@@ -55,12 +55,12 @@ function mean(values: Float64Array): number {
   return sum / values.length;
 }
 
-/** Gains that a bound can name, as shares of the seconds; the first is the worst loss that a tenant may take. */
-const steps = [-0.02, 0, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5] as const;
+/** Gains that a bound can name, as shares of what the one way takes. */
+const steps = [0, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5] as const;
 
 /**
- * A lower bound of the share of seconds that one way saves against another, from pairs of seconds for the same work. The chance that it
- * is ever above the true share, at whichever pair it is looked at, is at most alpha.
+ * A lower bound of the share that one way saves against another, from pairs of what both take for the same work. The chance that it is ever
+ * above the true share, at whichever pair it is looked at, is at most alpha, as long as no pair says anything about the next one.
  */
 export class GainBound {
   readonly #capitals = steps.map(() => new Capital());
@@ -74,9 +74,9 @@ export class GainBound {
   /**
    * Takes a pair.
    *
-   * @param before Seconds of the one way.
-   * @param after Seconds of the other.
-   * @param most Seconds that neither can exceed.
+   * @param before What the one way takes.
+   * @param after What the other takes.
+   * @param most What neither can exceed.
    */
   add(before: number, after: number, most: number): void {
     for (let i = 0; i < steps.length; ++i) {

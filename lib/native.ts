@@ -442,8 +442,10 @@ export interface NativeEngine {
   close(): Promise<void>;
 }
 
-/** What a tenant's heads would have drafted along a part of a verified text: tokens that would have been right, position by position. */
+/** What a learner's heads would have drafted along a part of a verified text: tokens that would have been right, position by position. */
 export interface NativeJudged {
+  learner: string;
+  /** Whose text it is: the learner, or a member where that is a group. */
   tenant: string;
   live: Uint8Array;
   /** Empty where there is none. */
@@ -451,8 +453,6 @@ export interface NativeJudged {
   previous: Uint8Array;
   /** 0 = there is none. */
   candidateNumber: number;
-  /** Tokens of every draft. */
-  slots: number;
 }
 
 /** A tensor in memory. */

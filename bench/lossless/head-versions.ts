@@ -27,7 +27,7 @@ export class HeadVersions {
   static async start(runner: NativeRunner, prompts: readonly Int32Array[]): Promise<HeadVersions> {
     const versions = new HeadVersions(runner);
     const onJudged = (judged: NativeJudged): void => {
-      if (judged.tenant === versions.tenant) versions.#judged = judged;
+      if (judged.learner === versions.tenant) versions.#judged = judged;
     };
     const onStopped = (_: string, why: Error): void => {
       throw why;

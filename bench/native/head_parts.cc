@@ -37,7 +37,8 @@ std::vector<VerifiedText> readTexts(const char* path, train::TrainTarget& target
   std::ifstream in(path);
   for (std::string line; std::getline(in, line);) {
     const JsonDocument document = JsonDocument::parse(line, path);
-    VerifiedText text{"", {}, 0, static_cast<int32_t>(document.root().at("prompt").array().size()), {}};
+    VerifiedText text;
+    text.answer = static_cast<int32_t>(document.root().at("prompt").array().size());
     for (const char* part : {"prompt", "answer"})
       for (const Json& id : document.root().at(part).array()) text.token.push_back(static_cast<int32_t>(id.integer()));
     std::vector<Floats> features;

@@ -157,12 +157,6 @@ export class CostModel {
     return isotonic(this.#values, this.#weights);
   }
 
-  /** Seconds of a whole round of one sequence with so many tokens from the head, at a middling context; 0 = plain decoding. */
-  draftedRoundSeconds(drafted: number): number {
-    const rows = 1 + drafted;
-    return this.roundSeconds(rows, rows * middlingContext) + (drafted > 0 ? this.draftSeconds[Drafter.head] : 0);
-  }
-
   /** Seconds of a round of plain decoding, one sequence at a middling context. */
   get plainRoundSeconds(): number {
     return this.roundSeconds(1, middlingContext);

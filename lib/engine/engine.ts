@@ -135,7 +135,6 @@ export class Engine {
       weights,
       store: keepLearned ? this.#store : undefined,
       holds: (learner) => this.#learners.has(learner),
-      price: (drafted) => controller.cost.draftedRoundSeconds(drafted),
       onEvent,
       onHead: (learner) => controller.headChanged(learner),
     });

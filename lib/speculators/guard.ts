@@ -1,32 +1,26 @@
 import { ChangeCapital, GainBound, Capital } from '../capital';
-import { replay, windowPositions } from './foreseen';
-import type { Foreseen, RoundPrice } from './foreseen';
+import type { NativeJudged } from '../native';
+import { mostPositions, replay } from './foreseen';
+import type { Replay } from './foreseen';
 import type { Evidence } from './manifest';
+import { TenantGains } from './tenant-gains';
 
 /** Chance of promoting a head that brings nothing, however often it is looked at. */
 const alpha = 0.05;
-/** What a tenant may lose, as a share of its seconds. */
+/** What a tenant may lose, as a share of its rounds. */
 const worstLoss = 0.02;
-/** Windows of text after which a candidate that is neither better nor worse is given up. */
-const patience = 2048;
-/** Windows on average until a head that is as good as the one before it is left by mistake; far more than until a bad one is. */
-const falseRollback = 5000;
+/** Texts after which a candidate that is neither better nor worse is given up. */
+const patience = 1024;
+/** Texts on average until a head that is as good as the one before it is left by mistake; far more than until a bad one is. */
+const falseRollback = 2500;
 /** Rounds that the live acceptance length is a mean of, roughly. */
 const memory = 256;
 /** Tokens a round below which drafting is as good as broken, and above which it works again. */
 const broken = 1.05;
 const works = 1.2;
 
-/** What each head would have drafted along one verified text. */
-export interface Scored {
-  tenant: string;
-  /** Of the head that drafts. */
-  live: Foreseen;
-  /** Of the head that might take its place. */
-  candidate?: Foreseen;
-  /** Of the head that the live one took the place of. */
-  previous?: Foreseen;
-}
+/** Whose a verified text is, and what each head would have drafted along it. */
+export type Scored = Pick<NativeJudged, 'tenant' | 'live' | 'candidate' | 'previous'>;
 
 /** What the guard decided: promote or give up the candidate, go back to the previous head, or say that drafting is broken. */
 export interface Verdict {
@@ -35,9 +29,12 @@ export interface Verdict {
 }
 
 /**
- * Decides by seconds which head drafts. Every verified text is decoded again on paper with each head: the lengths that it would have had
- * accepted, at what rounds cost now. A candidate is promoted when the lower bound of what it saves, valid whenever it is looked at, is
- * above 0 and no tenant that it would serve may lose more than 2 %; the live one is left when the one before it has been faster of late.
+ * Decides by rounds which head drafts. Every verified text is decoded again on paper with each head: the lengths that it would have had
+ * accepted. A candidate is promoted when the lower bound of what it saves, valid whenever it is looked at, is above 0 and no tenant that it
+ * would serve gets worse by more than 2 %; the live one is left when the one before it has been faster of late.
+ *
+ * Each text is one bet. The parts of a text are alike: bets on one after the other would be won together, and capital would grow by chance
+ * alone where a candidate is better on one kind of text and as much worse on another.
  */
 export class Guard {
   #trial: Trial | undefined;
@@ -55,24 +52,16 @@ export class Guard {
     return { acceptanceLength: this.#acceptance, trial: this.#trial?.evidence };
   }
 
-  /**
-   * Takes one verified text, before it is learned from.
-   *
-   * @param price What rounds cost now.
-   * @param most Tokens of a draft at most.
-   */
-  observe({ tenant, live, candidate, previous }: Scored, price: RoundPrice, most: number): Verdict[] {
-    const worst = windowPositions * price(most);
-    const ran = replay(live, price);
+  /** Takes one verified text, before it is learned from. */
+  observe({ tenant, live, candidate, previous }: Scored): Verdict[] {
+    const ran = replay(live);
     const verdicts: Verdict[] = [];
-    if (this.#sounds(ran.rounds, ran.tokens)) {
-      verdicts.push({ kind: 'alarm', evidence: { acceptanceLength: this.#acceptance } });
-    }
-    if (previous && this.#fell(ran.seconds, replay(previous, price).seconds, worst)) {
+    if (this.#sounds(ran)) verdicts.push({ kind: 'alarm', evidence: { acceptanceLength: this.#acceptance } });
+    if (previous.length > 0 && this.#fell(ran.rounds, replay(previous).rounds)) {
       verdicts.push({ kind: 'rollback', evidence: { capital: this.#watch.value, acceptanceLength: this.#acceptance } });
       this.#restart();
-    } else if (candidate && this.#trial) {
-      this.#trial.observe(tenant, ran.seconds, replay(candidate, price).seconds, worst);
+    } else if (candidate.length > 0 && this.#trial) {
+      this.#trial.observe(tenant, ran.rounds, replay(candidate).rounds);
       const kind = this.#trial.outcome;
       if (kind) {
         verdicts.push({ kind, evidence: this.#trial.evidence });
@@ -88,14 +77,13 @@ export class Guard {
     this.#watch = new ChangeCapital();
   }
 
-  #fell(live: Float64Array, previous: Float64Array, worst: number): boolean {
-    for (let i = 0; i < live.length; ++i) this.#watch.add((live[i] - previous[i]) / worst);
+  #fell(live: number, previous: number): boolean {
+    this.#watch.add((live - previous) / mostPositions);
     return this.#watch.value >= falseRollback;
   }
 
   /** Whether the acceptance length has just come near 1. */
-  #sounds(rounds: number, tokens: number): boolean {
-    if (rounds === 0) return false;
+  #sounds({ rounds, tokens }: Replay): boolean {
     const kept = Math.exp(-rounds / memory);
     this.#acceptance = kept * this.#acceptance + (1 - kept) * (tokens / rounds);
     const before = this.#alarmed;
@@ -107,17 +95,14 @@ export class Guard {
 /** One candidate against the live head, over all tenants and tenant by tenant. */
 class Trial {
   readonly #all = new GainBound(alpha);
-  readonly #byTenant = new Map<string, GainBound>();
+  readonly #tenants = new TenantGains();
   readonly #worse = new Capital();
 
-  observe(tenant: string, live: Float64Array, candidate: Float64Array, worst: number): void {
-    let own = this.#byTenant.get(tenant);
-    if (!own) this.#byTenant.set(tenant, (own = new GainBound(alpha)));
-    for (let i = 0; i < live.length; ++i) {
-      this.#all.add(live[i], candidate[i], worst);
-      own.add(live[i], candidate[i], worst);
-      this.#worse.add((candidate[i] - live[i]) / worst);
-    }
+  /** Takes the rounds of a text with either head. */
+  observe(tenant: string, live: number, candidate: number): void {
+    this.#all.add(live, candidate, mostPositions);
+    this.#tenants.add(tenant, live, candidate);
+    this.#worse.add((candidate - live) / mostPositions);
   }
 
   get outcome(): 'promote' | 'discard' | undefined {
@@ -126,18 +111,18 @@ class Trial {
     return undefined;
   }
 
-  /** The lowest bound of all tenants. */
+  /** What the tenant gains who gains least: where there is little text of each, all of them together. */
   get #worst(): number {
-    return Math.min(...Array.from(this.#byTenant.values(), ({ lower }) => lower));
+    return Math.min(this.#all.mean, this.#tenants.worst);
   }
 
   get evidence(): Evidence {
     return {
       gain: this.#all.mean,
       lowerBound: Math.max(-1, this.#all.lower),
-      worstTenant: Math.max(-1, this.#worst),
-      tenants: this.#byTenant.size,
-      windows: this.#all.pairs,
+      worstTenant: this.#worst,
+      tenants: this.#tenants.size,
+      texts: this.#all.pairs,
       worse: this.#worse.value,
       alpha,
     };

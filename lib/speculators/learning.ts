@@ -3,7 +3,6 @@ import { ForetokenError, callNative } from '../error';
 import { groupOf, whose } from './groups';
 import type { NativeEngine, NativeJudged, NativeMemory } from '../native';
 import type { LearningEvent } from './events';
-import type { Foreseen, RoundPrice } from './foreseen';
 import { Guard } from './guard';
 import type { Verdict } from './guard';
 import { liveVersion } from './manifest';
@@ -20,8 +19,6 @@ export interface LearningOptions {
   weights: string;
   /** Where what was learned is kept; undefined = nowhere. */
   store: SpeculatorStore | undefined;
-  /** What rounds cost now. */
-  price: RoundPrice;
   /** Whether anything is still held of a learner: what comes late of another one is ignored. */
   holds: (learner: string) => boolean;
   onEvent: (event: LearningEvent) => void;
@@ -140,24 +137,22 @@ export class Learning {
     return this.#withHeads;
   }
 
-  /** Takes what a text says about a tenant's heads. */
-  judge({ tenant, live, candidate, previous, candidateNumber, slots }: NativeJudged): void {
-    if (!this.options.holds(tenant)) return;
-    const state = this.#stateOf(tenant);
+  /** Takes what a text says about a learner's heads. */
+  judge(judged: NativeJudged): void {
+    const { learner, candidateNumber } = judged;
+    if (!this.options.holds(learner)) return;
+    const state = this.#stateOf(learner);
     if (candidateNumber !== state.candidate) {
       state.candidate = candidateNumber;
       const { trial } = state.guard.state;
-      if (candidateNumber > 0 && trial) this.#tell('discarded', tenant, trial);
+      if (candidateNumber > 0 && trial) this.#tell('discarded', learner, trial);
       if (candidateNumber > 0) {
         state.guard.try();
-        this.#tell('candidate', tenant, { candidate: candidateNumber });
+        this.#tell('candidate', learner, { candidate: candidateNumber });
       }
     }
-    const foreseen = (accepted: Uint8Array): Foreseen | undefined =>
-      accepted.length > 0 ? { drafted: new Uint8Array(accepted.length).fill(slots), accepted } : undefined;
-    const scored = { tenant, live: foreseen(live)!, candidate: foreseen(candidate), previous: foreseen(previous) };
-    for (const verdict of state.guard.observe(scored, this.options.price, slots)) {
-      void this.#queue(() => this.#carryOut(tenant, state, verdict, candidateNumber)).catch(passOver);
+    for (const verdict of state.guard.observe(judged)) {
+      void this.#queue(() => this.#carryOut(learner, state, verdict, candidateNumber)).catch(passOver);
     }
   }
 

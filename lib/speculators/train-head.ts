@@ -27,7 +27,7 @@ export interface TrainHeadOptions extends Pick<
   slots?: number;
   /** Rank of the term that looks at the token before. Defaults to `32`. */
   rank?: number;
-  /** A head to go on from, whose draft tokens, slots and rank count then. Defaults to a new one. */
+  /** A head to go on from, whose draft tokens, slots and rank count then; none that learned while serving. Defaults to a new one. */
   from?: string;
   /** Passes over the texts. Defaults to `1`. */
   epochs?: number;
@@ -97,7 +97,8 @@ const shortest = 4; // tokens; anything shorter has no room for a block
  *
  * @param ref The model, as in `Engine.load`.
  * @param out The folder for the head, its report and its checkpoint, all named after the model.
- * @throws ForetokenError ABORTED, CHECKPOINT_INVALID, CHECKPOINT_MISMATCH, NOTHING_TO_LEARN, WRITE_FAILED, and what loading a model throws
+ * @throws ForetokenError ABORTED, CHECKPOINT_INVALID, CHECKPOINT_MISMATCH, HEAD_LEARNED, NOTHING_TO_LEARN, WRITE_FAILED, and what loading
+ *   a model or a head throws
  */
 export async function trainHead(
   ref: string,

@@ -411,12 +411,12 @@ void EngineHandle::tellJudged(Napi::Env env, const learn::Judged& judged) {
   if (!engine_ || closing_) return;
   const Napi::HandleScope scope(env);
   auto result = Napi::Object::New(env);
+  result.Set("learner", judged.learner);
   result.Set("tenant", judged.tenant);
   result.Set("live", toJs(env, judged.foreseen.live));
   result.Set("candidate", toJs(env, judged.foreseen.candidate));
   result.Set("previous", toJs(env, judged.foreseen.previous));
   result.Set("candidateNumber", static_cast<double>(judged.foreseen.candidateNumber));
-  result.Set("slots", static_cast<double>(judged.foreseen.slots));
   callWatcher(onJudged_, {result});
 }
 

@@ -227,7 +227,8 @@ void EngineCore::teach(const Sequence& sequence, int32_t kept) {
   const int32_t first = std::max(0, end - kMost);
   const HeadWeights& head = *options_.head;
   const auto values = static_cast<size_t>((head.shape().fused + 1) * head.shape().width);
-  VerifiedText text{sequence.learner(), {}, first, std::max(0, sequence.promptLength - first), {}};
+  VerifiedText text{
+      sequence.learner(), sequence.request.tenant, {}, first, std::max(0, sequence.promptLength - first), {}};
   text.token.assign(sequence.tokens.begin() + first, sequence.tokens.begin() + end);
   text.kept.resize(values * text.token.size());
   for (int32_t p = first; p < end; ++p)

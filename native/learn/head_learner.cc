@@ -70,7 +70,6 @@ bool HeadLearner::take(VerifiedText text, Foreseen& foreseen) {
   if (markov_.empty()) beginAgain();
   const double noise = positionNoise(kJudging, static_cast<uint64_t>(texts_++));
   const LabelledBlocks batch = blocksInAnswer(head_.shape(), sequence, options_.scored, noise);
-  foreseen.slots = head_.shape().slots;
   rows_->count(std::span(text.token).subspan(std::min<size_t>(text.answer, text.token.size())));
   if (batch.blocks.anchors() > 0) {
     const train::SlotLogits common = logits(batch, *live_->layers);
@@ -86,8 +85,8 @@ bool HeadLearner::take(VerifiedText text, Foreseen& foreseen) {
     if (previous_) foreseen.previous = judge(batch, *previous_->rows, of(previous_->layers));
     if (options_.layers.rate == 0) text.kept = {};
     replay_.add({std::move(text), examples(batch, of(layersOfRows_))});
+    dropCandidateInTime();
   }
-  dropCandidateInTime();
   return true;
 }
 
@@ -160,20 +159,19 @@ void HeadLearner::makeCandidate() {
   if (candidate_) return;
   if (layersSinceCandidate_ >= options_.layers.stepsPerCandidate) {
     layersSinceCandidate_ = 0;
-    offer(layers_->learned());
-    ofLayers_ = true;
+    offer(std::make_shared<const LearnedHead>(layers_->learned()), Origin::layers);
   } else if (sinceCandidate_ >= options_.stepsPerCandidate) {
     sinceCandidate_ = 0;
     rows_->renew(markov_);
-    offer({layersOfRows_, std::make_shared<const HeadRows>(HeadRows{markov_, rows_->draft(), rows_->delta()})});
+    const auto rows = std::make_shared<const HeadRows>(HeadRows{markov_, rows_->draft(), rows_->delta()});
+    offer(std::make_shared<const LearnedHead>(LearnedHead{layersOfRows_, rows}), Origin::rows);
   }
 }
 
-void HeadLearner::offer(LearnedHead candidate) {
-  candidate_ = std::make_shared<const LearnedHead>(std::move(candidate));
+void HeadLearner::offer(Weights candidate, Origin origin) {
+  candidate_ = std::move(candidate), origin_ = origin;
   ++candidateNumber_;
   judged_ = 0;
-  ofLayers_ = false;
 }
 
 size_t HeadLearner::bytes() const {
@@ -191,12 +189,16 @@ size_t HeadLearner::bytes() const {
   return bytes;
 }
 
+/// What learns goes on from what drafts then, or begins again.
 void HeadLearner::promote() {
   if (!candidate_) return;
-  if (ofLayers_)
-    markov_ = {}, replay_.dropSlots();  // rows begin again, for what slots hold is of the layers before
-  else if (layers_)
-    layers_->setRows(candidate_->rows);
+  if (candidate_->layers == live_->layers) {
+    if (layers_) layers_->setRows(candidate_->rows);
+  } else if (origin_ != Origin::layers) {
+    dropLayers();
+  }
+  // What slots hold is of the layers before.
+  if (origin_ != Origin::rows) markov_ = {}, replay_.dropSlots();
   previous_ = std::move(live_);
   live_ = std::move(candidate_);
   candidate_ = nullptr;
@@ -206,11 +208,14 @@ void HeadLearner::promote() {
 void HeadLearner::discard(bool harmful) {
   candidate_ = nullptr;
   if (!harmful) return;
-  if (ofLayers_) layers_ = nullptr, layersSinceCandidate_ = 0;
+  if (origin_ == Origin::layers) dropLayers();
   const bool underOthers = layersOfRows_ != live_->layers;  // those that drafted before the target's weights moved
   if (underOthers) replay_.dropSlots();
-  if (underOthers || !ofLayers_) markov_ = {};
+  if (underOthers || origin_ == Origin::rows) markov_ = {};
 }
+
+/// They begin again from those that draft by then.
+void HeadLearner::dropLayers() { layers_ = nullptr, layersSinceCandidate_ = 0; }
 
 void HeadLearner::rollBack() {
   if (!previous_) return;
@@ -218,10 +223,7 @@ void HeadLearner::rollBack() {
 }
 
 void HeadLearner::propose(Weights candidate) {
-  candidate_ = std::move(candidate);
-  ++candidateNumber_;
-  judged_ = 0;
-  ofLayers_ = true;  // it may differ from the live one in any weights
+  offer(std::move(candidate), Origin::elsewhere);
   patience_ = options_.textsPerCandidate;
 }
 
@@ -240,7 +242,7 @@ void HeadLearner::endLearning() {
 void HeadLearner::targetMoved(const Weights& start) {
   replay_.clear();
   previous_ = nullptr;
-  layers_ = nullptr, layersSinceCandidate_ = 0;
+  dropLayers();
   if (live_ != start) candidate_ = std::exchange(live_, start);
   if (candidate_) propose(std::move(candidate_));
 }
@@ -250,7 +252,7 @@ void HeadLearner::adopt(Weights live) {
   live_ = std::move(live);
   candidate_ = previous_ = nullptr;
   markov_ = {};
-  layers_ = nullptr, layersSinceCandidate_ = 0;
+  dropLayers();
 }
 
 }  // namespace foretoken::learn

@@ -29,7 +29,6 @@ struct LearnOptions {
 struct Foreseen {
   std::vector<uint8_t> live, candidate, previous;  ///< the last two may be empty
   int64_t candidateNumber = 0;                     ///< 0 = there is none
-  int64_t slots = 0;                               ///< tokens of every draft
 };
 
 class HeadLearner {
@@ -51,7 +50,7 @@ class HeadLearner {
   /// The candidate drafts from now on; the weights that did are kept to go back to. Throws what layers do: nothing has
   /// changed then.
   void promote();
-  /// The candidate is given up; with `harmful`, learning begins again from the weights that draft.
+  /// The candidate is given up; with `harmful`, what it came from begins again from the weights that draft.
   void discard(bool harmful);
   /// Back to the weights before the last promotion, also for learning.
   void rollBack();
@@ -84,6 +83,9 @@ class HeadLearner {
   const Replay& replay() const { return replay_; }
 
  private:
+  /// Where a candidate comes from: what learns here, or somebody else.
+  enum class Origin { rows, layers, elsewhere };
+
   train::SlotLogits logits(const train::LabelledBlocks& batch, const train::Floats& layers);
   std::vector<uint8_t> judge(const train::LabelledBlocks& batch, const HeadRows& head,
                              const train::SlotLogits& given) const;
@@ -91,9 +93,10 @@ class HeadLearner {
   std::unique_ptr<LayerSteps> beginLayers();
   bool takeStep(const train::LabelledBlocks& batch);
   void makeCandidate();
-  void offer(LearnedHead candidate);
+  void offer(Weights candidate, Origin origin);
   void dropCandidateInTime();
   void beginAgain();
+  void dropLayers();
 
   train::Ops& ops_;
   train::BlockHead& head_;
@@ -111,7 +114,7 @@ class HeadLearner {
   Replay replay_;
   int64_t texts_ = 0, steps_ = 0, layerSteps_ = 0, skipped_ = 0, sinceCandidate_ = 0, layersSinceCandidate_ = 0,
           judged_ = 0, patience_;
-  bool ofLayers_ = false;  ///< whether the candidate is
+  Origin origin_ = Origin::rows;  ///< of the candidate
 };
 
 }  // namespace foretoken::learn

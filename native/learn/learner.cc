@@ -89,7 +89,7 @@ void Learner::ended(VerifiedText text) {
   {
     const std::lock_guard lock(mutex_);
     if (stop_ || !started_ || ended_) return;
-    const auto isOwn = [&](const VerifiedText& other) { return other.tenant == text.tenant; };
+    const auto isOwn = [&](const VerifiedText& other) { return other.learner == text.learner; };
     const bool full = std::count_if(texts_.begin(), texts_.end(), isOwn) >= kMostWaiting;
     if (full || texts_.size() >= kMostWaitingInAll) {
       texts_.erase(full ? std::find_if(texts_.begin(), texts_.end(), isOwn) : texts_.begin());
@@ -110,6 +110,8 @@ void Learner::weightsMoved(std::shared_ptr<const Model> target, std::shared_ptr<
     target_ = target, base_ = head, moved_ = true;
     tables_ = {}, embedding_ = {};
     for (auto& [name, each] : tenants_) each.learner->targetMoved(start_);
+    std::erase_if(adopted_, [](const auto& each) { return !each.second.fits; });
+    for (auto& [name, each] : adopted_) each.drafts = false;
     withdraw([](const std::string&) { return true; });
   });
   {
@@ -289,19 +291,37 @@ bool Learner::makeRoom() {
   return true;
 }
 
-/// Null where too many have learned already.
+/// Null where too many have learned already, or nothing can be learned from what drafts.
 Learner::Tenant* Learner::tenant(const std::string& name) {
   const auto known = tenants_.find(name);
   if (known != tenants_.end()) return known->second.seen = ++seen_, &known->second;
+  const auto adopted = adopted_.find(name);
+  if (adopted != adopted_.end() && !adopted->second.fits) return nullptr;
   if (tenants_.size() >= options_.mostTenants && !makeRoom()) return nullptr;
   auto learner = std::make_unique<HeadLearner>(ops_, head_, tables_, norm_, options_.learn, start_, takers_);
-  return &tenants_.emplace(name, Tenant{.learner = std::move(learner), .seen = ++seen_}).first->second;
+  if (adopted != adopted_.end() && !beginsFrom(adopted->second, *learner)) return nullptr;
+  Tenant* const own = &tenants_.emplace(name, Tenant{.learner = std::move(learner), .seen = ++seen_}).first->second;
+  if (adopted != adopted_.end()) adopted_.erase(adopted);
+  return own;
+}
+
+/// False where what drafts can't be read any more: what is learned would be judged against another head.
+bool Learner::beginsFrom(Adopted& adopted, HeadLearner& learner) const {
+  try {
+    const Saved saved = read(adopted.path);
+    adopted.fits = saved.shape == file_.shape;
+    if (adopted.fits) adopted.drafts ? learner.adopt(saved.head) : learner.propose(saved.head);
+  } catch (const Error& error) {
+    if (error.code() == "OUT_OF_MEMORY") throw;
+    adopted.fits = false;
+  }
+  return adopted.fits || !adopted.drafts;
 }
 
 void Learner::take(VerifiedText text) {
-  Judged judged{text.tenant, {}};
-  whose_ = text.tenant;
-  Tenant* const own = tenant(text.tenant);
+  Judged judged{text.learner, text.tenant, {}};
+  whose_ = text.learner;
+  Tenant* const own = tenant(text.learner);
   if (own == nullptr) {
     const std::lock_guard lock(mutex_);
     ++counters_.dropped;
@@ -395,11 +415,10 @@ void Learner::carryOut(const std::string& name, Decision decision) {
 void Learner::save(const std::string& name, const std::string& path, std::function<void(std::exception_ptr)> done) {
   post([=, this] {
     try {
-      const auto known = tenants_.find(name);
-      const auto& live = known == tenants_.end() ? start_ : known->second.learner->live();
+      const Saved live = liveOf(name);
       train::HeadBinding binding = file_.binding;
       if (moved_) binding.model = target_->sourceHash();
-      train::saveHead(path, head_, together(*live), binding, FileType::f32);
+      train::saveHead(path, train::BlockHead(live.shape), together(*live.head), binding, FileType::f32);
       done(nullptr);
     } catch (...) {
       done(std::current_exception());
@@ -407,21 +426,45 @@ void Learner::save(const std::string& name, const std::string& path, std::functi
   });
 }
 
+/// What drafts for a tenant.
+Learner::Saved Learner::liveOf(const std::string& name) const {
+  if (const auto known = tenants_.find(name); known != tenants_.end())
+    return {file_.shape, known->second.learner->live()};
+  const auto adopted = adopted_.find(name);
+  if (adopted != adopted_.end() && adopted->second.drafts) return read(adopted->second.path);
+  return {file_.shape, start_};
+}
+
+/// A head that was saved, if the target can be drafted for with it.
+Learner::Saved Learner::read(const std::string& path) const {
+  train::LoadedHead file = train::loadHead(path, file_.binding);
+  const train::BlockHeadShape shape = file.shape;
+  train::requireFit(shape, file.binding.fusedLayers, file.draft, target_->config());
+  const int64_t markov = train::BlockHead::layoutOf(shape).find("before.weight").offset;
+  LearnedHead parts = inParts(std::move(file), markov);
+  if (*parts.layers == *start_->layers) parts.layers = start_->layers;
+  return {shape, std::make_shared<const LearnedHead>(std::move(parts))};
+}
+
+/// What a tenant learns goes on from a head that was saved: now, or once there is a place for it. Nothing is learned
+/// while one of another shape drafts.
+void Learner::goOnFrom(const std::string& name, Adopted adopted, const HeadLearner::Weights& head) {
+  if (!adopted.fits && !adopted.drafts) return;
+  const bool drafts = adopted.drafts;
+  if (Tenant* const own = adopted.fits ? tenant(name) : nullptr)
+    return drafts ? own->learner->adopt(head) : own->learner->propose(head);
+  adopted_.insert_or_assign(name, std::move(adopted));
+  tenants_.erase(name);
+}
+
 void Learner::adopt(const std::string& name, const std::string& path, bool again,
                     std::function<void(std::exception_ptr)> done) {
   post([=, this] {
     try {
-      train::LoadedHead file = train::loadHead(path, file_.binding);
-      const train::BlockHeadShape shape = file.shape;
-      train::requireFit(shape, file.binding.fusedLayers, file.draft, target_->config());
-      const int64_t markov = train::BlockHead::layoutOf(shape).find("before.weight").offset;
-      LearnedHead parts = inParts(std::move(file), markov);
-      if (*parts.layers == *start_->layers) parts.layers = start_->layers;
-      const auto head = std::make_shared<const LearnedHead>(std::move(parts));
+      const Saved saved = read(path);
       const bool drafts = !moved_ && !again;
-      const auto swap = drafts ? give(name, packed(shape, *head)) : nullptr;
-      if (Tenant* own = shape == file_.shape ? tenant(name) : nullptr)
-        drafts ? own->learner->adopt(head) : own->learner->propose(head);
+      const auto swap = drafts ? give(name, packed(saved.shape, *saved.head)) : nullptr;
+      goOnFrom(name, {path, drafts, saved.shape == file_.shape}, saved.head);
       if (swap) swap();
       done(nullptr);
     } catch (...) {
@@ -436,13 +479,14 @@ std::function<void()> Learner::forgetting(const std::string* name) {
       [all = name == nullptr, which = name ? *name : ""](const std::string& each) { return all || each == which; };
   made->push_back([this, meant] {
     std::erase_if(tenants_, [&](const auto& each) { return meant(each.first); });
+    std::erase_if(adopted_, [&](const auto& each) { return meant(each.first); });
     withdraw(meant);
     publish(0);
   });
   return [this, made, meant] {
     {
       const std::lock_guard lock(mutex_);
-      std::erase_if(texts_, [&](const VerifiedText& text) { return meant(text.tenant); });
+      std::erase_if(texts_, [&](const VerifiedText& text) { return meant(text.learner); });
     }
     post(*made);
   };

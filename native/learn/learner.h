@@ -23,9 +23,9 @@
 
 namespace foretoken::learn {
 
-/// What a text says about the heads of its tenant.
+/// What a text says about the heads of its learner.
 struct Judged {
-  std::string tenant;
+  std::string learner, tenant;  ///< as in VerifiedText
   Foreseen foreseen;
 };
 
@@ -97,6 +97,17 @@ class Learner final : public TextSink {
     uint64_t seen = 0;                 ///< when its last text came, in texts
   };
   using Tenants = std::map<std::string, Tenant>;
+  struct Saved {
+    train::BlockHeadShape shape;
+    HeadLearner::Weights head;
+  };
+  /// A saved head that no learner goes on from yet. It stays in its file: as numbers to learn from it takes several
+  /// times what it takes to draft.
+  struct Adopted {
+    std::string path;
+    bool drafts;  ///< false: it is to be judged first
+    bool fits;    ///< false: nothing can be learned from it, for its shape or its file
+  };
   /// In lists, so that one that is made is queued without memory.
   using Commands = std::list<std::function<void()>>;
 
@@ -112,6 +123,10 @@ class Learner final : public TextSink {
   bool mayWork();
   bool work();
   void prepare();
+  Saved read(const std::string& path) const;
+  Saved liveOf(const std::string& name) const;
+  void goOnFrom(const std::string& name, Adopted adopted, const HeadLearner::Weights& head);
+  bool beginsFrom(Adopted& adopted, HeadLearner& learner) const;
   Tenant* tenant(const std::string& name);
   bool step(int64_t Tenant::*owed, bool (HeadLearner::*step)());
   bool makeRoom();
@@ -136,10 +151,11 @@ class Learner final : public TextSink {
   train::TargetTables tables_;  ///< empty until the first text of these weights
   OutputNorm norm_;
   Tenants tenants_;
-  std::set<std::string> given_;      ///< for whom a head of their own may draft
-  std::set<std::string> withdrawn_;  ///< for whom none may any more, until the engine has been told
-  std::string last_;                 ///< whose turn it was
-  std::string whose_;                ///< for whom something is done, or was
+  std::map<std::string, Adopted> adopted_;  ///< by tenants that have no learner
+  std::set<std::string> given_;             ///< for whom a head of their own may draft
+  std::set<std::string> withdrawn_;         ///< for whom none may any more, until the engine has been told
+  std::string last_;                        ///< whose turn it was
+  std::string whose_;                       ///< for whom something is done, or was
   uint64_t seen_ = 0;
   double budget_ = 0;
   Clock::time_point checked_ = Clock::now();

@@ -14,7 +14,8 @@ class Model;
 /// A text as it lies in KV slots. The positions where drafts were rejected are among the others: at each, the target
 /// has said what it expects.
 struct VerifiedText {
-  std::string tenant;
+  std::string learner;  ///< whose head learns from it: the tenant's own, or its group's
+  std::string tenant;   ///< who asked for it
   std::vector<int32_t> token;
   int32_t first = 0;           ///< position of the first token
   int32_t answer = 0;          ///< of these tokens, the first that the target wrote
@@ -27,9 +28,9 @@ class TextSink {
   virtual ~TextSink() = default;
   /// A text that may be learned from has come to its end.
   virtual void ended(VerifiedText text) = 0;
-  /// What makes it learn nothing any more from what ended before: of a tenant, or of all (null). Made on any thread,
+  /// What makes it learn nothing any more from what ended before: of a learner, or of all (null). Made on any thread,
   /// and called on the engine's, where it never fails.
-  virtual std::function<void()> forgetting(const std::string* tenant) = 0;
+  virtual std::function<void()> forgetting(const std::string* learner) = 0;
   /// How many sequences are decoding or waiting for a place, before every step: not those that wait for their readers.
   virtual void busy(int sequences) = 0;
   /// Texts that end from now on are of these weights of the target; `head` drafts for all tenants.

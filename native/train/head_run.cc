@@ -27,6 +27,10 @@ Floats HeadRun::start(HeadRunOptions& options) {
   if (!options.from.empty()) {
     LoadedHead loaded = loadHead(options.from, binding_);
     requireFit(loaded.shape, binding_.fusedLayers, loaded.draft, target_.config());
+    if (!loaded.delta.place.empty())
+      throw Error("HEAD_LEARNED", options.from +
+                                      " has learned while serving, and corrects output rows of its target, " +
+                                      "which training would not go on with: go on from the head that it began with");
     tables_ = target_.tables(std::move(loaded.draft));
     head_ = std::make_unique<BlockHead>(loaded.shape);
     return std::move(loaded.weights);

@@ -18,7 +18,8 @@ struct HeadRunOptions {
   int64_t heldBack = 0;        ///< so many of the last texts are for evaluation alone
   std::vector<int32_t> draft;  ///< draft vocabulary, ascending; a multiple of 16
   int64_t rank = 32, slots = 4;
-  std::string from;  ///< path of a head to go on from, whose vocabulary and shape count then; empty = a new one
+  std::string from;  ///< path of a head to go on from, whose vocabulary and shape count then; empty = a new one.
+                     ///< Throws HEAD_LEARNED where it corrects output rows, as those do that learn while serving
   TrainOptions train;
 };
 

@@ -48,6 +48,18 @@ test('a head learns from what is decoded, text by text, and the text stays the s
   expect(engine.stats().learningTenants).toBe(0);
 });
 
+test('members of a group are judged by the texts that each of them asked for', async () => {
+  const events: LearningEvent[] = [];
+  const engine = await load({ learnHead: true, onEvent: (event) => void ('version' in event && events.push(event)) });
+  const decision = (): LearningEvent | undefined =>
+    events.find(({ kind }) => kind === 'discarded' || kind === 'promoted');
+  for (let i = 0; i < 400 && !decision(); ++i) {
+    await engine.generate(prompts[i % prompts.length], { ...request, tenant: i % 2 ? 'a' : 'b', group: 'g' });
+    await until(() => engine.stats().learnedTexts > i);
+  }
+  expect(decision()).toMatchObject({ tenant: 'g', group: true, evidence: { tenants: 2 } });
+});
+
 test('what may not be learned from is not, and without learning nothing is', async () => {
   const engine = await load({ learnHead: true });
   await engine.generate(prompts[0], { ...request, learn: false });

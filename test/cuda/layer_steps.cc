@@ -84,7 +84,7 @@ struct Rig {
   }
   VerifiedText text(uint32_t seed) const {
     const BlockHeadShape& shape = head.shape();
-    VerifiedText out{"a", {}, 2, 6, {}};
+    VerifiedText out{"a", "a", {}, 2, 6, {}};
     std::mt19937 random(seed);
     for (int i = 0; i < 30; ++i) out.token.push_back(static_cast<int32_t>(random() % shape.vocabulary));
     for (const float x : randomValues(30 * (shape.fused + 1) * shape.width, seed)) out.kept.push_back(floatToBf16(x));

@@ -274,6 +274,28 @@ void testForgetsInOrder(const HeadRig& rig) {
   CHECK(sink.heard == (std::vector<std::string>{"text of a", "forget a", "text of b", "forget all"}));
 }
 
+/// A text says whose head learns from it, and who asked for it.
+void testSaysWhoseTextItIs(const HeadRig& rig) {
+  struct Sink final : TextSink {
+    std::vector<std::string> heard;
+    void ended(VerifiedText text) override { heard.push_back(text.tenant + " for " + text.learner); }
+    std::function<void()> forgetting(const std::string*) override { return nullptr; }
+    void busy(int) override {}
+    void weightsMoved(std::shared_ptr<const Model>, std::shared_ptr<const HeadWeights>) override {}
+  } sink;
+  EngineOptions options = engineOptions(2);
+  options.textSink = &sink;
+  Loaded learning(rig, options);
+  for (const auto& [id, learner] : {std::pair(1, "group"), std::pair(2, "")}) {
+    Request r = request(id, learning.model->config().vocabulary);
+    r.tenant = "a", r.learner = learner;
+    learning.submit(id, r);
+    learning.run();
+    learning.core->finish(id, 60);
+  }
+  CHECK(sink.heard == (std::vector<std::string>{"a for group", "a for a"}));
+}
+
 /// Who learns has the processor where all that there is waits for its readers.
 void testLeavesTimeToLearn(const HeadRig& rig) {
   struct Sink final : TextSink {
@@ -323,6 +345,7 @@ int main() {
   testFailingHead(rig, expected);
   testLeavesTimeToLearn(rig);
   testForgetsInOrder(rig);
+  testSaysWhoseTextItIs(rig);
   testWithoutHead(rig);
   return test::finish("engine_head");
 }

@@ -3,6 +3,7 @@
 // changes no bit.
 #include "learn/head_learner.h"
 
+#include <cmath>
 #include <numeric>
 
 #include "quant/float_codecs.h"
@@ -23,7 +24,7 @@ struct Toy : ToyTarget {
 
   Toy() : ToyTarget(kTokens + 1) {}
   VerifiedText text(int32_t start, int32_t factor, int64_t length = 60) const {
-    VerifiedText out{"a", {}, 5, 4, {}};
+    VerifiedText out{"a", "a", {}, 5, 4, {}};
     const auto put = [&](int32_t t) {
       out.kept.insert(out.kept.end(), embedding.begin() + t * kWidth, embedding.begin() + (t + 1) * kWidth);
     };
@@ -281,6 +282,76 @@ void testSlotsOfOtherLayers() {
   CHECK(learner.candidate() && learner.candidate()->layers == rig.start->layers);
 }
 
+/// How far the layers of two heads are apart.
+double distance(const HeadLearner::Weights& a, const HeadLearner::Weights& b) {
+  double sum = 0;
+  for (size_t i = 0; i < a->layers->size(); ++i) sum += std::pow((*a->layers)[i] - (*b->layers)[i], 2);
+  return sum;
+}
+
+/// Wherever the head comes from that drafts, layers go on from it, and what they learned under another one is void.
+void testLayersGoOnFromWhatDrafts() {
+  Rig rig;
+  const auto take = [&](HeadLearner& learner) {
+    Foreseen seen;
+    CHECK(learner.take(rig.toy.text(1, 5), seen));
+  };
+  const auto stepLayers = [](HeadLearner& learner, int64_t steps) {
+    for (int64_t s = 0; s < steps; ++s) CHECK(learner.stepLayers());
+  };
+  const auto promoteLayers = [&](HeadLearner& learner) {
+    take(learner);
+    stepLayers(learner, 63);
+    learner.discard(false);
+    stepLayers(learner, 1);
+    learner.promote();
+    return learner.live();
+  };
+  const auto goOnFrom = [&](HeadLearner& learner, const HeadLearner::Weights& head) {
+    take(learner);
+    stepLayers(learner, rig.options.layers.stepsPerCandidate - 1);
+    CHECK(!learner.candidate());
+    stepLayers(learner, 1);
+    CHECK(distance(learner.candidate(), head) < distance(learner.candidate(), rig.start));
+  };
+  HeadLearner other = rig.learner();
+  const HeadLearner::Weights far = promoteLayers(other);
+  HeadLearner proposed = rig.learner();
+  take(proposed);
+  stepLayers(proposed, 3);
+  proposed.propose(far);
+  proposed.promote();
+  goOnFrom(proposed, far);
+  // Rows that stand on the layers that drafted before the target's weights moved.
+  HeadLearner moved = rig.learner();
+  const HeadLearner::Weights before = promoteLayers(moved);
+  take(moved);
+  moved.targetMoved(rig.start);
+  moved.discard(false);
+  take(moved);
+  stepLayers(moved, 3);
+  for (int64_t s = 0; s < rig.options.stepsPerCandidate; ++s) CHECK(moved.step());
+  CHECK(moved.candidate()->layers == before->layers && moved.live() == rig.start);
+  moved.promote();
+  goOnFrom(moved, before);
+}
+
+/// A candidate waits for texts that say something about it.
+void testPatience() {
+  Rig rig;
+  rig.options.textsPerCandidate = 2;
+  HeadLearner learner = rig.learner();
+  const auto take = [&](int64_t length) {
+    Foreseen seen;
+    CHECK(learner.take(rig.toy.text(1, 5, length), seen) && seen.live.empty() == (length == 5));
+    return learner.candidateNumber();
+  };
+  take(60);
+  for (int64_t s = 0; s < rig.options.stepsPerCandidate; ++s) learner.step();
+  for (int i = 0; i < 5; ++i) CHECK(take(5) == 1);
+  CHECK(take(60) == 1 && take(60) == 0);
+}
+
 /// Tenant A's learner with and without B's in between.
 void testIsolation() {
   std::vector<std::vector<uint8_t>> seen[2];
@@ -317,6 +388,8 @@ int main() {
   testReplay();
   testTargetMoves();
   testSlotsOfOtherLayers();
+  testLayersGoOnFromWhatDrafts();
+  testPatience();
   testIsolation();
   return foretoken::test::finish("learn_head");
 }

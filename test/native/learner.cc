@@ -100,8 +100,8 @@ struct Rig {
   }
   ~Rig() { learner->stop(); }
 
-  VerifiedText text() const {
-    VerifiedText out{"a", {}, 0, 4, {}};
+  VerifiedText text(const std::string& learner = "a") const {
+    VerifiedText out{learner, "member", {}, 0, 4, {}};
     for (int32_t i = 0; i < 60; ++i) out.token.push_back(i * i % 7 * 3);
     for (const float x : randomValues(60 * (head.shape.fused + 1) * head.shape.width, 5))
       out.kept.push_back(floatToBf16(x));
@@ -115,6 +115,7 @@ struct Rig {
       if (!told.wait_for(lock, std::chrono::milliseconds(100), [&] { return !judged.empty(); })) continue;
       Judged result = std::move(judged.front());
       judged.pop_front();
+      CHECK(result.learner == "a" && result.tenant == "member");
       return result;
     }
   }
@@ -133,8 +134,30 @@ struct Rig {
     for (int turn = 0; turn < 2; ++turn) decide(Learner::Decision::rollBack, 0);
   }
   void write(const std::string& path, const std::vector<int32_t>& draft) const {
-    train::saveHead(path, train::BlockHead(head.shape), {head.weights, draft, head.delta}, {"model", "", head.fused},
-                    FileType::f32);
+    write(path, head.shape, {head.weights, draft, head.delta});
+  }
+  void write(const std::string& path, const train::BlockHeadShape& shape, const train::HeadNumbers& numbers) const {
+    train::saveHead(path, train::BlockHead(shape), numbers, {"model", "", head.fused}, FileType::f32);
+  }
+  /// The head that drafts for a tenant.
+  train::LoadedHead saved(const std::string& tenant) {
+    const auto path = temporary() + "-saved";
+    std::promise<bool> done;
+    learner->save(tenant, path, [&](const std::exception_ptr& failure) { done.set_value(failure == nullptr); });
+    CHECK(done.get_future().get());
+    train::LoadedHead head = train::loadHead(path, {"model", "", {}});
+    std::filesystem::remove(path);
+    return head;
+  }
+  /// Whether a text is dropped, and no head judged by it.
+  bool drops() {
+    settle();
+    std::unique_lock lock(mutex);
+    judged.clear();
+    const int64_t before = learner->counters().dropped;
+    learner->ended(text());
+    while (judged.empty() && learner->counters().dropped == before) told.wait_for(lock, std::chrono::milliseconds(1));
+    return judged.empty();
   }
   /// What refuses a saved head.
   std::string adopt(const std::string& tenant, const std::string& path, bool again = false) {
@@ -214,6 +237,49 @@ void testAdoptsWhatFits() {
   std::filesystem::remove(path);
 }
 
+/// A tenant whose saved head drafts learns from that one, and from no other: once there is a place for it, and not at
+/// all while the head has another shape or its file is gone.
+void testLearnsFromWhatDrafts() {
+  LearnerOptions crowded = options();
+  crowded.mostTenants = 1;
+  Rig rig(crowded);
+  const auto path = temporary();
+  const std::string other = "b";
+  train::HeadNumbers own{rig.head.weights, rig.head.draft, rig.head.delta};
+  for (float& weight : own.weights) weight *= 1.25f;
+  rig.write(path, rig.head.shape, own);
+  CHECK(rig.adopt(other, path).empty() && rig.adopt("a", path).empty() && rig.drafts.size() == 2);
+  CHECK(rig.drops() && rig.saved("a").weights == own.weights);
+  rig.learner->forgetting (&other)();
+  CHECK(!rig.next().foreseen.live.empty() && rig.saved("a").weights == own.weights);
+
+  train::BlockHeadShape shape = rig.head.shape;
+  shape.rank *= 2;
+  const std::string wide = path + "-wide";
+  rig.write(wide, shape, {train::BlockHead(shape).initial(1, 4), rig.head.draft, {}});
+  CHECK(rig.adopt("a", wide).empty() && rig.drops() && rig.saved("a").shape == shape);
+  CHECK(rig.adopt("a", wide, true).empty() && rig.drops());
+  CHECK(rig.adopt(other, path).empty() && rig.adopt("a", path).empty());
+  std::filesystem::remove(path);
+  rig.learner->forgetting (&other)();
+  CHECK(rig.drops() && rig.drops());
+  std::filesystem::remove(wide);
+}
+
+/// What waits for a place when the target's weights move is judged before it drafts again.
+void testJudgesWhatWaited() {
+  LearnerOptions crowded = options();
+  crowded.mostTenants = 1;
+  Rig rig(crowded);
+  const auto path = temporary();
+  rig.write(path, rig.head.draft);
+  CHECK(rig.adopt("b", path).empty() && rig.adopt("a", path).empty() && rig.drops());
+  rig.learner->weightsMoved(rig.model,
+                            std::make_shared<const HeadWeights>(rig.head.source(), *rig.model, *rig.backend));
+  CHECK(rig.next().foreseen.candidateNumber == 1);
+  std::filesystem::remove(path);
+}
+
 /// A head that came to the engine just before its tenant was forgotten, or the weights moved, is taken from it, also
 /// where the tenant has no place among those that learn.
 void testWithdraws() {
@@ -280,6 +346,8 @@ int main() {
   testStepsWithoutMemory();
   testSavesWhatItLearnedFrom();
   testAdoptsWhatFits();
+  testLearnsFromWhatDrafts();
+  testJudgesWhatWaited();
   testWithdraws();
   testRestsWhilePaused();
   return finish("learner");

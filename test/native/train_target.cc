@@ -1,8 +1,12 @@
 // What a target gives a trainer: features and states by position, the same for a text alone or with others, and states
 // whose product with the output rows are the target's own logits. Then a short run on it.
+#include <unistd.h>
+
 #include <cmath>
+#include <filesystem>
 
 #include "model_rig.h"
+#include "train/head_run.h"
 #include "train/target_text.h"
 #include "train_rig.h"
 
@@ -89,11 +93,33 @@ void testRun() {
   CHECK(last < 0.8 * first);
 }
 
+/// Training goes on from a head, but from none that corrects output rows: it would go on without them.
+void testFrom() {
+  HeadRunOptions options;
+  options.model = foretoken::test::fixture("models/tied-f32"), options.weights = "f32";
+  TrainTarget target(options.model, options.weights, "", {1, ""});
+  const ModelConfig& config = target.config();
+  options.texts = {{text(30, 1, config.vocabulary), 5}};
+  options.from = (std::filesystem::temp_directory_path() / ("foretoken-from-" + std::to_string(getpid()))).string();
+  const HeadBinding binding{target.model().sourceHash(), "", defaultFusedLayers(config)};
+  std::vector<int32_t> draft(16);
+  std::iota(draft.begin(), draft.end(), 0);
+  BlockHead head(headShapeFor(config, static_cast<int64_t>(binding.fusedLayers.size()), 16, 8, 3));
+  const auto refusal = [&](const OutputDelta& delta) {
+    saveHead(options.from, head, {head.initial(1, 1), draft, delta}, binding, FileType::f32);
+    return codeOf([&] { HeadRun run(options); });
+  };
+  CHECK(refusal({}) == "");
+  CHECK(refusal({{3}, Floats(config.width, 0.5f)}) == "HEAD_LEARNED");
+  std::filesystem::remove(options.from);
+}
+
 }  // namespace
 
 int main() {
   for (const char* name : {"tied-f32", "llama3-bf16", "tied-f16.gguf"}) testStates(name);
   testTables();
   testRun();
+  testFrom();
   return foretoken::test::finish("train_target");
 }

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { NativeEngine, NativeJudged } from '../../lib/native';
 import type { LearningEvent } from '../../lib/speculators/events';
+import { learnerOf } from '../../lib/speculators/groups';
 import { Learning } from '../../lib/speculators/learning';
 import { readMemory } from '../../lib/speculators/memory';
 import type { Memory } from '../../lib/speculators/memory';
@@ -11,8 +12,6 @@ import { temporaryFolder } from '../support/temporary';
 
 const folder = temporaryFolder();
 const model = 'e'.repeat(32);
-const slots = 4;
-const price = (drafted: number): number => (drafted > 0 ? 1.1 + 0.03 * drafted : 1);
 
 /** Texts of one token each. */
 function memory(...texts: string[]): Memory {
@@ -83,12 +82,12 @@ function promising(tenant: string): Recorder {
   return recorder;
 }
 
-function judged(tenant: string, live: number, candidate: number, number = 1, previous?: number): NativeJudged {
+function judged(learner: string, live: number, candidate: number, number = 1, previous?: number): NativeJudged {
   const all = (accepted: number): Uint8Array => new Uint8Array(64).fill(accepted);
   const none = new Uint8Array(0);
   return {
-    tenant,
-    slots,
+    learner,
+    tenant: learner,
     live: all(live),
     candidate: number > 0 ? all(candidate) : none,
     previous: previous === undefined ? none : all(previous),
@@ -107,7 +106,6 @@ function learning(
     heads: true,
     weights,
     store,
-    price,
     holds: () => true,
     onEvent: (event: LearningEvent) => void events.push(event),
     onHead: (tenant: string) => void changed.push(tenant),
@@ -375,6 +373,29 @@ test('what is decided about one tenant does not depend on another', async () => 
   const alone = await run(false);
   expect(alone.length).toBeGreaterThan(0);
   expect(await run(true)).toEqual(alone);
+});
+
+test('a group has a candidate promoted if none of its members loses, each by its own texts', async () => {
+  const learner = learnerOf('a', 'g');
+  for (const [ofC, expected] of [
+    [7, ['g candidate', 'g promoted']],
+    [1, ['g candidate']],
+  ] as const) {
+    const recorder = promising(learner);
+    const { learning: own, events } = learning(recorder);
+    for (let i = 0; i < 100; ++i) {
+      for (const [tenant, right] of [
+        ['a', 7],
+        ['b', 7],
+        ['c', ofC],
+      ] as const)
+        // prettier-ignore
+        own.judge({ ...judged(learner, 2, right), tenant });
+    }
+    await own.settled();
+    expect(kinds(events)).toEqual(expected);
+    if (events.length > 1) expect(events[1]).toMatchObject({ group: true, evidence: { tenants: 3 } });
+  }
 });
 
 test('forgetting a tenant drops what was kept, and a decision on its way comes too late', async () => {
