@@ -5,8 +5,8 @@
  * it. What a draft saves varies much from round to round: with fewer, drafters that take 5 % and save 25 % rest half of the time (for an
  * account that is looked at in every round see Page, Continuous inspection schemes, 1954).
  */
-const patience = 8;
-const credit = 36;
+const patience = 4;
+const credit = 48;
 /** How long a rest is at least: the first one, the longest, and how much longer the next one is. */
 const firstRest = 256;
 const longestRest = 4096;

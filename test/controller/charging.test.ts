@@ -93,7 +93,7 @@ function restAfter(shared: number): number {
 }
 
 test('who rests owes nothing for what is drafted for others in the same rounds', () => {
-  expect(restAfter(2000)).toBeLessThan(restAfter(0));
+  expect(restAfter(100)).toBeLessThan(restAfter(0));
 });
 
 test('who does not pay for its drafts rests, however right those of others in the same rounds are, and they go on', () => {
