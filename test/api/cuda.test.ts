@@ -8,7 +8,7 @@ import { writeTinyModel } from '../../lib/models/tiny-model';
 import { trainHead } from '../../lib/speculators/train-head';
 import { describeOnExecutor } from '../support/executor';
 import type { Faults, RuntimeCall } from '../support/executor';
-import { prompts as allPrompts, until } from './tiny';
+import { givenPrices, prompts as allPrompts, until } from './tiny';
 
 // The learner works where nobody else wants the processor.
 jest.setTimeout(600_000);
@@ -18,11 +18,7 @@ const prompts = allPrompts.slice(0, 4);
 
 /** Prices are given: measuring them would be most of what a load takes on the executor, and drafts might not pay. */
 const clock = {
-  profile: {
-    passSeconds: Array.from({ length: 64 }, (_, i) => 3e-3 * (1 + 0.03 * i)),
-    ...{ context: 0, secondsPerContextToken: 0 },
-    draftSeconds: [0, 2e-6, 2e-6, 0, 2e-6, 2e-4, 4e-6],
-  },
+  profile: givenPrices,
   now: () => performance.now(),
 };
 

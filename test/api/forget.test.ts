@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { Engine } from '../../lib';
 import type { Learned, RequestOptions, Usage } from '../../lib';
 import { SpeculatorStore } from '../../lib/speculators/store';
-import { prompts, tinyHead, tinyModel, until } from './tiny';
+import { givenPrices, prompts, tinyHead, tinyModel, until } from './tiny';
 
 const tiny = tinyModel();
 const folder = mkdtempSync(join(tmpdir(), 'foretoken-forget-'));
@@ -15,11 +15,6 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 jest.setTimeout(600_000);
 
-const profile = {
-  passSeconds: Array.from({ length: 64 }, (_, i) => 3e-3 * (1 + 0.03 * i)),
-  ...{ context: 0, secondsPerContextToken: 0 },
-  draftSeconds: [0, 2e-6, 2e-6, 0, 2e-6, 2e-4, 4e-6],
-};
 const prompt = prompts.join(' ').repeat(2);
 const request: RequestOptions = { tenant: 'a', maxTokens: 48, ignoreEos: true };
 
@@ -33,7 +28,7 @@ test.each<[string, RequestOptions, Learned | undefined]>([
   /** What a second request finds of one before it, which was forgotten as it began, or not. */
   const found = async (isForgotten: boolean): Promise<Usage> => {
     const load = { cacheFolder: join(folder, `${_} ${isForgotten}`), threads: 2, memory: false, keepLearned: true };
-    const engine = await Engine.load(tiny.path, load, { profile, now: () => 0 });
+    const engine = await Engine.load(tiny.path, load, { profile: givenPrices, now: () => 0 });
     const asked = engine.generate(prompt, { ...request, ...whose });
     if (isForgotten) await engine.forget(what);
     const { text } = await asked;
@@ -47,7 +42,7 @@ test.each<[string, RequestOptions, Learned | undefined]>([
   const fresh = await Engine.load(
     tiny.path,
     { cacheFolder: folder, threads: 2, memory: false },
-    { profile, now: () => 0 },
+    { profile: givenPrices, now: () => 0 },
   );
   const speculation = { speculator: 'recall' } as const;
   const { usage: untaught } = await fresh.generate(prompt, { ...request, ...whose, learn: false, speculation });

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Engine } from '../../lib';
 import type { DriftEvent, GenerateResult, LearningEvent, LoadOptions, RequestOptions, RoundTrace } from '../../lib';
-import { prompts, tinyHead, tinyModel, until } from './tiny';
+import { givenPrices, prompts, tinyHead, tinyModel, until } from './tiny';
 
 const tiny = tinyModel();
 const folder = mkdtempSync(join(tmpdir(), 'foretoken-isolation-'));
@@ -13,12 +13,6 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 // The learner runs where nobody else wants the processor: on a busy machine it takes its time.
 jest.setTimeout(600_000);
-
-const profile = {
-  passSeconds: Array.from({ length: 64 }, (_, i) => 3e-3 * (1 + 0.03 * i)),
-  ...{ context: 0, secondsPerContextToken: 0 },
-  draftSeconds: [0, 2e-6, 2e-6, 0, 2e-6, 2e-4, 4e-6],
-};
 
 type Plan = Pick<RoundTrace, 'drafter' | 'expected' | 'drafts' | 'tokens'>;
 
@@ -48,7 +42,7 @@ async function observe(options: LoadOptions, count: number, others: boolean): Pr
   const seen: Seen = { results: [], memory: [], events: [] };
   const onEvent = (event: LearningEvent | DriftEvent): void => void (event.tenant === 'a' && seen.events.push(event));
   const load = { cacheFolder: tiny.cache, threads: 2, memory: false, head: head.path, onEvent, ...options };
-  const engine = await Engine.load(tiny.path, load, { profile, now: () => now });
+  const engine = await Engine.load(tiny.path, load, { profile: givenPrices, now: () => now });
   let texts = 0;
   const ask = async (prompt: string, request: RequestOptions): Promise<GenerateResult> => {
     now += 1000;
@@ -114,7 +108,7 @@ test.each<[string, LoadOptions, number]>([
 
 test('tenants learn together where they ask for it, and who is forgotten takes along what the group has learned', async () => {
   const load = { cacheFolder: tiny.cache, threads: 2, memory: false };
-  const engine = await Engine.load(tiny.path, load, { profile, now: () => 0 });
+  const engine = await Engine.load(tiny.path, load, { profile: givenPrices, now: () => 0 });
   const accepted = async (tenant: string, group?: string): Promise<number> => {
     const speculation = { speculator: 'recall' } as const;
     const options = { tenant, group, maxTokens: 48, ignoreEos: true, learn: false, speculation };
@@ -143,7 +137,7 @@ test('a head that a group teaches learns from all its tenants, and is gone when 
   const events: LearningEvent[] = [];
   const onEvent = (event: LearningEvent | DriftEvent): void => void ('version' in event && events.push(event));
   const load = { cacheFolder: tiny.cache, threads: 2, memory: false, head: head.path, learnHead: true, onEvent };
-  const engine = await Engine.load(tiny.path, load, { profile, now: () => 0 });
+  const engine = await Engine.load(tiny.path, load, { profile: givenPrices, now: () => 0 });
   const teach = async (tenant: string, group?: string): Promise<void> => {
     const { learnedTexts } = engine.stats();
     await engine.generate(prompts[0], { tenant, group, maxTokens: 48, ignoreEos: true });

@@ -3,7 +3,6 @@
 // there, and an engine that lives elsewhere goes on. A lack of memory passes: the same engine decodes on.
 #include <optional>
 
-#include "learn/verified_text.h"
 #include "test/cuda/backend_rig.h"
 #include "test/cuda/schedules.h"
 
@@ -29,17 +28,6 @@ Request request(int32_t n, int32_t vocabulary) {
   r.force = static_cast<int32_t>(kForced[n]);
   return r;
 }
-
-/// Wants texts, so that features of what was computed are asked for.
-class Texted final : public TextSink {
- public:
-  void ended(VerifiedText) override {}
-  std::function<void()> forgetting(const std::string*) override {
-    return [] {};
-  }
-  void busy(int) override {}
-  void weightsMoved(std::shared_ptr<const Model>, std::shared_ptr<const HeadWeights>) override {}
-};
 
 const HeadRig& head() {
   static const HeadRig rig("tied-f16.gguf");

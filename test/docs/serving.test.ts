@@ -118,16 +118,16 @@ test('what is no question, and no place to ask one, is refused too', async () =>
 
 test('an answer that fails on its way ends with an event that says why', async () => {
   const home = join(folder, 'failing');
-  const stub = join(home, 'node_modules', 'foretoken');
-  mkdirSync(stub, { recursive: true });
+  const library = join(home, 'node_modules', 'foretoken');
+  mkdirSync(library, { recursive: true });
   const engine = `
     async function* chatStream() {
       yield { text: 'so far', tokens: [1] };
       throw Object.assign(new Error('no page left'), { code: 'KV_EXHAUSTED' });
     }
     export const Engine = { load: async () => ({ chatStream, close() {} }) };`;
-  writeFileSync(join(stub, 'index.mjs'), engine);
-  writeFileSync(join(stub, 'package.json'), JSON.stringify({ name: 'foretoken', exports: './index.mjs' }));
+  writeFileSync(join(library, 'index.mjs'), engine);
+  writeFileSync(join(library, 'package.json'), JSON.stringify({ name: 'foretoken', exports: './index.mjs' }));
   const failing = await serve(home);
   const answer = await failing.ask({ messages, stream: true });
   const events = await answer.text();

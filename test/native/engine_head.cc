@@ -6,7 +6,6 @@
 #include "engine_rig.h"
 #include "format/tensor_buffers.h"
 #include "head_rig.h"
-#include "learn/verified_text.h"
 
 namespace foretoken {
 namespace {
@@ -243,14 +242,12 @@ void testFailingHead(const HeadRig& rig, const std::map<int32_t, std::vector<int
 
 /// Who learns from texts hears of forgetting after all that ended before it, and of nothing that had begun by then.
 void testForgetsInOrder(const HeadRig& rig) {
-  struct Sink final : TextSink {
+  struct Sink final : test::Texted {
     std::vector<std::string> heard;
     void ended(VerifiedText text) override { heard.push_back("text of " + text.tenant); }
     std::function<void()> forgetting(const std::string* tenant) override {
       return [this, what = "forget " + (tenant ? *tenant : "all")] { heard.push_back(what); };
     }
-    void busy(int) override {}
-    void weightsMoved(std::shared_ptr<const Model>, std::shared_ptr<const HeadWeights>) override {}
   } sink;
   EngineOptions options = engineOptions(2);
   options.textSink = &sink;
@@ -276,12 +273,9 @@ void testForgetsInOrder(const HeadRig& rig) {
 
 /// A text says whose head learns from it, and who asked for it.
 void testSaysWhoseTextItIs(const HeadRig& rig) {
-  struct Sink final : TextSink {
+  struct Sink final : test::Texted {
     std::vector<std::string> heard;
     void ended(VerifiedText text) override { heard.push_back(text.tenant + " for " + text.learner); }
-    std::function<void()> forgetting(const std::string*) override { return nullptr; }
-    void busy(int) override {}
-    void weightsMoved(std::shared_ptr<const Model>, std::shared_ptr<const HeadWeights>) override {}
   } sink;
   EngineOptions options = engineOptions(2);
   options.textSink = &sink;
@@ -298,12 +292,9 @@ void testSaysWhoseTextItIs(const HeadRig& rig) {
 
 /// Who learns has the processor where all that there is waits for its readers.
 void testLeavesTimeToLearn(const HeadRig& rig) {
-  struct Sink final : TextSink {
+  struct Sink final : test::Texted {
     int sequences = 0;
-    void ended(VerifiedText) override {}
-    std::function<void()> forgetting(const std::string*) override { return nullptr; }
     void busy(int now) override { sequences = now; }
-    void weightsMoved(std::shared_ptr<const Model>, std::shared_ptr<const HeadWeights>) override {}
   } sink;
   EngineOptions options = engineOptions(2);
   options.textSink = &sink;

@@ -1,5 +1,6 @@
 // A draft head with weights that say something, for a tiny target.
 #pragma once
+#include <functional>
 #include <memory>
 #include <numeric>
 #include <string>
@@ -7,6 +8,7 @@
 
 #include "fixtures.h"
 #include "head/head_weights.h"
+#include "learn/verified_text.h"
 #include "quant/float_codecs.h"
 #include "train/target_text.h"
 #include "train_rig.h"
@@ -44,6 +46,16 @@ struct HeadRig {
   std::vector<int32_t> draft;
   train::OutputDelta delta;
   Floats weights;
+};
+
+/// Wants texts, so that features of what was computed are asked for, and does nothing with them.
+struct Texted : TextSink {
+  void ended(VerifiedText) override {}
+  std::function<void()> forgetting(const std::string*) override {
+    return [] {};
+  }
+  void busy(int) override {}
+  void weightsMoved(std::shared_ptr<const Model>, std::shared_ptr<const HeadWeights>) override {}
 };
 
 }  // namespace foretoken::test
