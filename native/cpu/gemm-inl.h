@@ -32,12 +32,12 @@ constexpr int kUnroll = 1;
 //   kLines    cache lines it lies in
 //   codes     eight columns (pair of quads v) of vector n
 //   scale     of group g, vector n
-//   finish    factor of the sum over all blocks
+//   finish    factor of the sum over all blocks, where kFinish says that there is one
 
 template <class Vector>
 struct Nibbles {
   static constexpr int kGroups = 1, kBytes = 4, kLines = 5;
-  static constexpr bool kMinimum = false, kWide = false;
+  static constexpr bool kMinimum = false, kWide = false, kFinish = false;
   const uint8_t* block;
 
   void codes(int v, int n, typename Vector::Bytes& low, typename Vector::Bytes& high) const {
@@ -46,7 +46,6 @@ struct Nibbles {
   auto halves(int line, int n) const {
     return Vector::halves(block + 256 + 2 * (line * kPanelRows + n * Vector::kRows));
   }
-  static float finish(const uint8_t*) { return 1.0f; }
 };
 
 template <class Vector>
@@ -74,7 +73,7 @@ struct E2m1 : Nibbles<Vector> {
 
 template <class Vector>
 struct Mxfp4 : E2m1<Vector> {
-  static constexpr bool kWide = true;
+  static constexpr bool kWide = true, kFinish = true;
   auto scale(int, int n) const { return Vector::e8m0(this->block + 256 + n * Vector::kRows); }
   static float finish(const uint8_t*) { return 0.5f; }
 };
@@ -82,6 +81,7 @@ struct Mxfp4 : E2m1<Vector> {
 template <class Vector>
 struct Nvfp4 : E2m1<Vector> {
   static constexpr int kGroups = 2;
+  static constexpr bool kFinish = true;
   auto scale(int g, int n) const { return Vector::e4m3Scales(this->block + 256 + g * kPanelRows + n * Vector::kRows); }
   static float finish(const uint8_t* header) {
     float global;
@@ -94,7 +94,7 @@ struct Nvfp4 : E2m1<Vector> {
 template <class Vector>
 struct Q8_0 {
   static constexpr int kGroups = 1, kBytes = 8, kOffset = 128, kLines = 9;
-  static constexpr bool kMinimum = false, kWide = false;
+  static constexpr bool kMinimum = false, kWide = false, kFinish = false;
   const uint8_t* block;
 
   void codes(int v, int n, typename Vector::Bytes& low, typename Vector::Bytes& high) const {
@@ -102,7 +102,6 @@ struct Q8_0 {
     high = Vector::bytes(block + v * 128 + 64 + n * 4 * Vector::kRows);
   }
   auto scale(int, int n) const { return Vector::halves(block + 512 + n * 2 * Vector::kRows); }
-  static float finish(const uint8_t*) { return 1.0f; }
 };
 
 // --- integer formats ---
@@ -201,7 +200,7 @@ FORETOKEN_INLINE void integerBlock(const Codec& codec, const Ahead& ahead, const
   (std::make_integer_sequence<int, kSteps>());
 }
 
-/// sums [T][16] += blocks [first, last) of one panel times T rows.
+/// sums [T][16] += blocks [first, last) of one panel times T rows; the first block starts them.
 template <class Vector, class Codec, int T>
 inline void integerTile(const Product& p, const uint8_t* weights, int64_t first, int64_t last, int row, float* sums) {
   constexpr int N = Vector::kVectors;
@@ -210,7 +209,9 @@ inline void integerTile(const Product& p, const uint8_t* weights, int64_t first,
 #pragma GCC unroll kUnroll
   for (int t = 0; t < T; ++t)
 #pragma GCC unroll kUnroll
-    for (int n = 0; n < N; ++n) acc[t][n] = Vector::load(sums + (row + t) * kPanelRows + n * Vector::kRows);
+    for (int n = 0; n < N; ++n)
+      acc[t][n] =
+          first == 0 ? Vector::broadcast(0.0f) : Vector::load(sums + (row + t) * kPanelRows + n * Vector::kRows);
   const size_t stride = p.layout.blockBytes;
   for (int64_t b = first; b < last; ++b) {
     const uint8_t* block = afresh(weights + b * stride);
@@ -222,12 +223,14 @@ inline void integerTile(const Product& p, const uint8_t* weights, int64_t first,
     for (int n = 0; n < N; ++n) Vector::store(sums + (row + t) * kPanelRows + n * Vector::kRows, acc[t][n]);
 }
 
-/// Multiplies finished sums by the codec's last factor and writes them out.
+/// Multiplies finished sums by the codec's last factor, if it has one, and writes them out.
 template <class Vector, class Codec>
 void integerFinish(const Product& p, int64_t panel, float* sums) {
-  const auto factor = Vector::broadcast(Codec::finish(p.weights));
-  for (int i = 0; i < p.count * kPanelRows; i += Vector::kRows)
-    Vector::store(sums + i, Vector::mul(Vector::load(sums + i), factor));
+  if constexpr (Codec::kFinish) {
+    const auto factor = Vector::broadcast(Codec::finish(p.weights));
+    for (int i = 0; i < p.count * kPanelRows; i += Vector::kRows)
+      Vector::store(sums + i, Vector::mul(Vector::load(sums + i), factor));
+  }
   finish(p, panel, 0, p.count, sums);
 }
 
@@ -241,7 +244,6 @@ void multiplyInteger(const Product& p, int64_t first, int64_t last, uint8_t* scr
   const int64_t blocks = p.layout.blocks, slabs = (blocks + kIntegerSlab - 1) / kIntegerSlab;
   for (int64_t panel = first; panel < last; ++panel) {
     const uint8_t* weights = p.weights + kHeaderBytes + panel * p.layout.panelBytes;
-    __builtin_memset(sums, 0, p.count * kPanelRows * sizeof(float));
     for (int64_t i = 0; i < slabs; ++i)
       for (int group = 0; group < p.count; group += kGroupRows)
         forTiles<Vector::kTile>(p.count - group < kGroupRows ? p.count - group : kGroupRows, [&]<int T>(int row) {
