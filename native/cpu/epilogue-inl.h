@@ -27,7 +27,7 @@ inline void finishGated(const Product& p, int64_t panel, int row, int rows, cons
   constexpr int kPairs = kPanelRows / 2;
   const int64_t first = panel * kPairs, width = p.layout.rows / 2;
   const int64_t count = width - first < kPairs ? width - first : kPairs;
-  alignas(64) float activated[2 * kPairs];
+  float activated[2 * kPairs];
   const V16 gate = evenFloats(sums);
   store(activated, mul(p.epilogue == Epilogue::geglu ? gelu(gate) : silu(gate), oddFloats(sums)));
   for (int t = 0; t < rows; ++t) {

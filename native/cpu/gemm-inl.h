@@ -32,12 +32,12 @@ constexpr int kUnroll = 1;
 //   kLines    cache lines it lies in
 //   codes     eight columns (pair of quads v) of vector n
 //   scale     of group g, vector n
-//   finish    factor of the sum over all blocks, where kFinish says that there is one
+//   finish    factor of the sum over all blocks; not there where that is 1
 
 template <class Vector>
 struct Nibbles {
   static constexpr int kGroups = 1, kBytes = 4, kLines = 5;
-  static constexpr bool kMinimum = false, kWide = false, kFinish = false;
+  static constexpr bool kMinimum = false, kWide = false;
   const uint8_t* block;
 
   void codes(int v, int n, typename Vector::Bytes& low, typename Vector::Bytes& high) const {
@@ -73,7 +73,7 @@ struct E2m1 : Nibbles<Vector> {
 
 template <class Vector>
 struct Mxfp4 : E2m1<Vector> {
-  static constexpr bool kWide = true, kFinish = true;
+  static constexpr bool kWide = true;
   auto scale(int, int n) const { return Vector::e8m0(this->block + 256 + n * Vector::kRows); }
   static float finish(const uint8_t*) { return 0.5f; }
 };
@@ -81,7 +81,6 @@ struct Mxfp4 : E2m1<Vector> {
 template <class Vector>
 struct Nvfp4 : E2m1<Vector> {
   static constexpr int kGroups = 2;
-  static constexpr bool kFinish = true;
   auto scale(int g, int n) const { return Vector::e4m3Scales(this->block + 256 + g * kPanelRows + n * Vector::kRows); }
   static float finish(const uint8_t* header) {
     float global;
@@ -94,7 +93,7 @@ struct Nvfp4 : E2m1<Vector> {
 template <class Vector>
 struct Q8_0 {
   static constexpr int kGroups = 1, kBytes = 8, kOffset = 128, kLines = 9;
-  static constexpr bool kMinimum = false, kWide = false, kFinish = false;
+  static constexpr bool kMinimum = false, kWide = false;
   const uint8_t* block;
 
   void codes(int v, int n, typename Vector::Bytes& low, typename Vector::Bytes& high) const {
@@ -226,7 +225,7 @@ inline void integerTile(const Product& p, const uint8_t* weights, int64_t first,
 /// Multiplies finished sums by the codec's last factor, if it has one, and writes them out.
 template <class Vector, class Codec>
 void integerFinish(const Product& p, int64_t panel, float* sums) {
-  if constexpr (Codec::kFinish) {
+  if constexpr (requires { Codec::finish(p.weights); }) {
     const auto factor = Vector::broadcast(Codec::finish(p.weights));
     for (int i = 0; i < p.count * kPanelRows; i += Vector::kRows)
       Vector::store(sums + i, Vector::mul(Vector::load(sums + i), factor));
