@@ -94,10 +94,10 @@ void Engine::forget(const std::string* tenant, const std::string* session) {
   });
 }
 
-/// Queues a job; its result, or the error it ends with, goes to `reply`.
+/// Queues a job; its result, or the error it ends with, goes to `reply`, and what it has changed is counted by then.
 template <typename T, typename Job>
 void Engine::ask(Job job, Reply<T> reply) {
-  post([job = std::move(job), reply = std::move(reply)] {
+  post([this, job = std::move(job), reply = std::move(reply)] {
     std::optional<T> result;
     std::exception_ptr failure;
     try {
@@ -105,6 +105,7 @@ void Engine::ask(Job job, Reply<T> reply) {
     } catch (...) {
       failure = std::current_exception();
     }
+    publishCounters();
     reply(result ? &*result : nullptr, failure);
   });
 }
@@ -175,7 +176,6 @@ void Engine::updateWeights(std::shared_ptr<Model> model, std::shared_ptr<const H
           const std::lock_guard lock(mutex_);
           model_.swap(old.first), head_.swap(old.second);
         }
-        publishCounters();
         return core_.counters().weightsVersion;
       },
       std::move(reply));

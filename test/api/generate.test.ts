@@ -1,5 +1,5 @@
 import type { Engine, RequestOptions } from '../../lib';
-import { prompts, tinyModel } from './tiny';
+import { prompts, steadyClock, tinyModel } from './tiny';
 
 const { load } = tinyModel();
 let plain: Engine;
@@ -7,7 +7,7 @@ let fast: Engine;
 
 beforeAll(async () => {
   plain = await load({ speculation: false });
-  fast = await load();
+  fast = await load({}, steadyClock());
 });
 
 const ways: [string, RequestOptions][] = [

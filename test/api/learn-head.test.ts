@@ -3,9 +3,10 @@ import { copyFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Engine, LearningEvent, LoadOptions } from '../../lib';
+import type { LogicalClock } from '../../lib/engine/engine';
 import { writeTinyModel } from '../../lib/models/tiny-model';
 import { SpeculatorStore } from '../../lib/speculators/store';
-import { prompts, tinyHead, tinyModel, until } from './tiny';
+import { prompts, steadyClock, tinyHead, tinyModel, until } from './tiny';
 
 const tiny = tinyModel();
 const folder = mkdtempSync(join(tmpdir(), 'foretoken-learn-head-'));
@@ -15,8 +16,8 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const request = { maxTokens: 48, ignoreEos: true };
 
-function load(options: LoadOptions): Promise<Engine> {
-  return tiny.load({ head: head.path, memory: false, ...options });
+function load(options: LoadOptions, clock?: LogicalClock): Promise<Engine> {
+  return tiny.load({ head: head.path, memory: false, ...options }, clock);
 }
 
 jest.setTimeout(600_000);
@@ -110,7 +111,7 @@ test('what a tenant taught is kept and found again by another engine, and nothin
   for (const prompt of prompts) await first.generate(prompt, { ...request, tenant: 'a' });
   await first.close();
   const accepted = async (tenant: string): Promise<number> => {
-    const engine = await load({ keepLearned: true, cacheFolder });
+    const engine = await load({ keepLearned: true, cacheFolder }, steadyClock());
     const { usage } = await engine.generate(prompts[2], { ...request, tenant, speculation: { speculator: 'recall' } });
     await engine.close();
     return usage.acceptedDraftTokens;

@@ -6,7 +6,7 @@ import { readPrompts } from '../../lib/speculators/prompts';
 import { trainStatic } from '../../lib/speculators/train-static';
 import { loadMemory, readMemory, writeMemory } from '../../lib/speculators/memory';
 import { writeTinyModel } from '../../lib/models/tiny-model';
-import { prompts, tinyModel } from './tiny';
+import { prompts, steadyClock, tinyModel } from './tiny';
 
 const { load, path, cache } = tinyModel();
 const folder = mkdtempSync(join(tmpdir(), 'foretoken-memory-'));
@@ -25,8 +25,8 @@ beforeAll(async () => {
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 test('a memory lets the first request of a fresh engine accept drafts, and its text stays the same', async () => {
-  const without = await load({ memory: false });
-  const withMemory = await load({ memory: file });
+  const without = await load({ memory: false }, steadyClock());
+  const withMemory = await load({ memory: file }, steadyClock());
   expect(withMemory.stats().staticMemoryBytes).toBeGreaterThan(0);
   expect(without.stats().staticMemoryBytes).toBe(0);
   const accepted = { without: 0, withMemory: 0 };

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Engine } from '../../lib';
 import type { LoadOptions } from '../../lib';
+import type { LogicalClock } from '../../lib/engine/engine';
 import { trainHead } from '../../lib/speculators/train-head';
 import { writeTinyModel } from '../../lib/models/tiny-model';
 
@@ -12,7 +13,7 @@ export interface TinyModel {
   path: string;
   cache: string;
   /** Loads it; engines made here are closed after the file's last test. */
-  load: (options?: LoadOptions) => Promise<Engine>;
+  load: (options?: LoadOptions, clock?: LogicalClock) => Promise<Engine>;
 }
 
 export function tinyModel(): TinyModel {
@@ -25,8 +26,8 @@ export function tinyModel(): TinyModel {
     await Promise.all(engines.map((engine) => engine.close()));
     rmSync(folder, { recursive: true, force: true });
   });
-  const load = async (options: LoadOptions = {}): Promise<Engine> => {
-    const engine = await Engine.load(path, { cacheFolder: cache, threads: 2, ...options });
+  const load = async (options: LoadOptions = {}, clock?: LogicalClock): Promise<Engine> => {
+    const engine = await Engine.load(path, { cacheFolder: cache, threads: 2, ...options }, clock);
     engines.push(engine);
     return engine;
   };
@@ -49,6 +50,12 @@ export const givenPrices = {
   ...{ context: 0, secondsPerContextToken: 0 },
   draftSeconds: [0, 2e-6, 2e-6, 0, 2e-6, 2e-4, 4e-6],
 };
+
+/** For tests that count drafts: on a busy machine, measured prices may say that none pays. Every look at the clock is a second later. */
+export function steadyClock(): LogicalClock {
+  let now = 0;
+  return { profile: givenPrices, now: () => (now += 1000) };
+}
 
 /** A draft head for the tiny model, trained in a folder before the file's first test. */
 export function tinyHead(tiny: TinyModel, folder: string): { path: string } {

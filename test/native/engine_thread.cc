@@ -149,6 +149,19 @@ void answersJobsBetweenRounds() {
   CHECK(caller.engine->counters().pagesTotal > 0);
 }
 
+/// Who is told that a job is done finds it counted.
+void countsBeforeItAnswers() {
+  Caller caller(1000);
+  MemoryImage image;
+  image.tokens = {1, 2, 3, 4, 5, 6, 7, 8};
+  image.keys.resize(image.tokens.size() * kPackedKeyBytes);
+  std::atomic<int64_t> counted{-1};
+  caller.engine->setStaticMemory(
+      image, [&](bool*, const std::exception_ptr&) { counted = caller.engine->counters().staticMemoryBytes; });
+  while (counted < 0) std::this_thread::sleep_for(std::chrono::microseconds(100));
+  CHECK(counted > 0);
+}
+
 /// Who asks it something while it lets go of weights does not wait for that.
 void letsGoOfWeightsBesideItsCallers() {
   Inbox inbox;
@@ -213,6 +226,7 @@ int main() {
   doesNotWaitForTheReceiver();
   deliversUnreadRoundsTogether();
   answersJobsBetweenRounds();
+  countsBeforeItAnswers();
   letsGoOfWeightsBesideItsCallers();
   closesWhenDone();
   canBeDestroyedAtAnyTime();
