@@ -37,7 +37,9 @@ export class GenerateStream implements AsyncIterableIterator<Chunk, undefined> {
 
   /** Like `result`, but reading sets the pace: settles whenever the reader has let the generation come to its end. */
   get ended(): Promise<GenerateResult> {
-    return this.#generation.then((generation) => generation.result);
+    const ended = this.#generation.then((generation) => generation.result);
+    ended.catch(() => undefined);
+    return ended;
   }
 
   /** The next chunk: everything that arrived since the last one. */
@@ -47,10 +49,14 @@ export class GenerateStream implements AsyncIterableIterator<Chunk, undefined> {
     return read;
   }
 
-  /** Cancels what is left; `result` then has what came so far, with finish reason 'cancelled'. */
+  /**
+   * Cancels what is left and waits for its end: a session is free again, and `result` has what came so far, with finish
+   * reason 'cancelled'.
+   */
   async return(): Promise<IteratorResult<Chunk, undefined>> {
     this.#left = true;
     (await this.#generation).cancel();
+    await this.ended.catch(() => undefined);
     return { done: true, value: undefined };
   }
 

@@ -95,6 +95,8 @@ export class Engine {
   readonly #source: ModelSource;
   /** Tokens of prompt and answer together. */
   readonly #contextLength: number;
+  /** Ids are below this, those too that round it up and have no text. */
+  readonly #vocabulary: number;
   readonly #tenants = new TenantLedger();
   readonly #groups = new Groups();
   readonly #learners: Learners;
@@ -125,8 +127,9 @@ export class Engine {
       keep: async (learner) => this.#learning?.keep(learner),
       drop: (learner) => this.#drop(learner),
     });
-    const { contextLength, sourceHash } = native.info();
+    const { contextLength, vocabulary, sourceHash } = native.info();
     this.#contextLength = contextLength;
+    this.#vocabulary = vocabulary;
     this.#store = new SpeculatorStore(source.cacheFolder, sourceHash);
     const heads = learn && native.stats().headBytes > 0;
     if (!controller || !(heads || keepLearned)) return;
@@ -245,7 +248,7 @@ export class Engine {
    * @throws ForetokenError INVALID_OPTION
    */
   session(options?: SessionOptions): Session {
-    return new Session(this, checkSessionOptions(options, this.#tokenizer.size));
+    return new Session(this, checkSessionOptions(options, this.#vocabulary));
   }
 
   /**
@@ -293,7 +296,7 @@ export class Engine {
     const read = new OptionReader(options, 'options of detokenize');
     const special = read.boolean('special', false);
     read.finish();
-    return this.#tokenizer.decode(checkTokens(tokens, this.#tokenizer.size), { special });
+    return this.#tokenizer.decode(checkTokens(tokens, this.#vocabulary), { special });
   }
 
   /**
@@ -337,7 +340,7 @@ export class Engine {
   /**
    * Forgets what was learned from text: of one session, of one tenant (its cached prefixes and its heads too, and what other tenants' heads
    * and groups learned from it), of one group, or of all. A session is a tenant's or a group's; where none is named, those of this name of
-   * all are meant. In memory it is gone when this returns, and requests that have begun teach nothing. On disk it is gone when the promise
+   * all are meant; a tenant and a group are two calls. In memory it is gone when this returns, and requests that have begun teach nothing. On disk it is gone when the promise
    * resolves: a tenant's also where this engine keeps nothing itself, all tenants' only where it was loaded with `keepLearned`. Counts in
    * {@link stats} stay.
    *
@@ -462,7 +465,7 @@ export class Engine {
 
   #startPrompt(prompt: Prompt, options: RequestOptions | undefined, site: CallSite): GenerateStream {
     this.#requireOpen();
-    const checked = checkRequestOptions(options, this.#tokenizer.size);
+    const checked = checkRequestOptions(options, this.#vocabulary);
     if (typeof prompt !== 'string' && !Array.isArray(prompt) && !(prompt instanceof Int32Array)) {
       throw invalidOption('prompt', 'a string or an array of token ids', prompt);
     }
@@ -471,7 +474,7 @@ export class Engine {
 
   #startChat(messages: readonly ChatMessage[], options: ChatOptions | undefined, site: CallSite): GenerateStream {
     this.#requireOpen();
-    const { request, template } = checkChatOptions(options, this.#tokenizer.size);
+    const { request, template } = checkChatOptions(options, this.#vocabulary);
     const encoding = { ...template, most: this.#contextLength };
     return this.#start(request, site, !template.continueFinalMessage, async () =>
       this.#withRoom(await this.#encodeChat(messages, encoding, request.signal)),
@@ -488,7 +491,7 @@ export class Engine {
   }
 
   async #encodePrompt(prompt: Prompt, signal: AbortSignal | undefined): Promise<ArrayLike<number>> {
-    if (typeof prompt !== 'string') return checkTokens(prompt, this.#tokenizer.size);
+    if (typeof prompt !== 'string') return checkTokens(prompt, this.#vocabulary);
     const options = { addBos: this.#tokenizer.addBos, most: this.#contextLength };
     return this.#withRoom(await this.#tokenizer.encodeAsync(prompt, options, signal));
   }

@@ -18,7 +18,7 @@ export function readTenant(read: OptionReader): string {
   throw invalidOption('tenant', 'a name without zero bytes', value);
 }
 
-/** Whose learned state is meant: of a session, a tenant or a group; `{}` means all of it. */
+/** Whose learned state is meant: of a session (its tenant and group beside it say which), a tenant or a group; `{}` means all of it. */
 export interface Learned {
   tenant?: string;
   group?: string;
@@ -34,6 +34,9 @@ export function checkLearned(what: Learned | undefined): Learned {
     session: readGiven(read, 'session'),
   };
   read.finish();
+  // Either alone: together they would leave what only one of them has.
+  if (learned.tenant !== undefined && learned.group !== undefined && learned.session === undefined)
+    throw invalidOption('group', 'left out beside a tenant without a session', learned.group);
   const given = Object.keys(what ?? {});
   if (given.length > 0 && Object.values(learned).every((name) => name === undefined))
     throw invalidOption(given[0], 'a name', undefined);

@@ -48,8 +48,9 @@ test('a session answers one turn at a time; a turn that fails leaves no trace', 
     void chunk;
     break;
   }
-  await stream.result;
   expect(session.messages).toHaveLength(4);
+  await session.prompt('five');
+  expect(session.messages).toHaveLength(6);
 });
 
 test('tenants share neither cached prefixes nor statistics', async () => {

@@ -77,6 +77,7 @@ test.each<[unknown, string]>([
   [{ tenant: undefined }, 'Expected a name for tenant'],
   [{ tenant: 'a', session: '' }, 'session'],
   [{ group: '' }, 'group'],
+  [{ tenant: 'a', group: 'g' }, 'group'],
 ])('forgetting %j is refused, and nothing is forgotten', async (what, message) => {
   const prompt = 'a prompt that is long enough to fill a page of the cache, and a little more';
   await engine.generate(prompt, { maxTokens: 2 });

@@ -176,15 +176,31 @@ test('an aborted request fails with ABORTED at its reader and its result, and is
   await loop.drain(); // nothing is left
 });
 
+test('an end that nobody waits for does not end the process where it fails', async () => {
+  const unhandled = jest.fn();
+  process.on('unhandledRejection', unhandled);
+  const abort = new AbortController();
+  const { stream } = begin({}, abort.signal);
+  const ended = stream.ended;
+  const reading = stream.next();
+  abort.abort();
+  await expect(reading).rejects.toMatchObject({ code: 'ABORTED' });
+  await new Promise(setImmediate);
+  await new Promise(setImmediate);
+  process.off('unhandledRejection', unhandled);
+  expect(unhandled).not.toHaveBeenCalled();
+  await expect(ended).rejects.toMatchObject({ code: 'ABORTED' });
+});
+
 test('leaving the loop cancels; the result has what came so far', async () => {
   const { engine, loop, stream } = begin();
   loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes('abc') }]));
   for await (const chunk of stream) {
     expect(chunk.text).toBe('abc');
+    setImmediate(() => loop.onOutcomes(outcomes([], { finished: [1, 2, 0] })));
     break;
   }
   expect(engine.told).toEqual(['consumed 1 3', 'finish 1 3']);
-  loop.onOutcomes(outcomes([], { finished: [1, 2, 0] }));
   expect(await stream.result).toMatchObject({ text: 'abc', finishReason: 'cancelled' });
 });
 
@@ -192,8 +208,10 @@ test('leaving ends the text: what was held back because a stop string might have
   const { loop, stream } = begin({ stop: ['END'] });
   loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes('one EN') }]));
   expect((await stream.next()).value).toMatchObject({ text: 'one ' });
-  await stream.return();
+  const left = stream.return();
+  await new Promise(setImmediate);
   loop.onOutcomes(outcomes([], { finished: [1, 2, 0] }));
+  await left;
   expect(await stream.result).toMatchObject({ text: 'one EN', tokens: codes('one EN'), finishReason: 'cancelled' });
 });
 
@@ -214,9 +232,11 @@ test('after a reader has left there is nothing to read, whatever had come', asyn
   loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes('a') }]));
   await stream.next();
   loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes('bc') }]));
-  await stream.return();
+  const left = stream.return();
   expect(await stream.next()).toEqual({ done: true, value: undefined });
+  await new Promise(setImmediate);
   loop.onOutcomes(outcomes([], { finished: [1, 2, 0] }));
+  await left;
   expect(await stream.result).toMatchObject({ text: 'abc', finishReason: 'cancelled' });
 });
 
