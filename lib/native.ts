@@ -373,6 +373,8 @@ export interface NativeEngine {
   stats(): NativeStats;
   /** Forgets what was learned: a session's index, a tenant's index and KV prefixes, or with neither everything. */
   forget(what: { tenant?: string; session?: string }): void;
+  /** Resolves behind all that was asked before, here and of the heads that learn, with {@link stats} that know of it. */
+  settled(): Promise<unknown>;
   /**
    * Seconds of passes of 1..rows rows at a context, of a draft call, and of each position that the head catches up on: for the
    * controller's first prices. Runs on the engine thread between rounds.
@@ -434,8 +436,8 @@ export interface NativeEngine {
     decision: 'promote' | 'discard' | 'harmful' | 'rollback',
     candidate: number,
   ): Promise<{ done: boolean }>;
-  /** Writes the head that drafts for a tenant. Throws HEAD_NOT_FINITE, WRITE_FAILED. */
-  saveHead(tenant: string, path: string): Promise<unknown>;
+  /** Writes the head that drafts for a tenant; `model`: `sourceHash` of the weights that it is of. Throws HEAD_NOT_FINITE, WRITE_FAILED. */
+  saveHead(tenant: string, path: string): Promise<{ model: string }>;
   /** A tenant goes on with a head that was saved; with `again` as a candidate, to be judged. Throws what {@link Binding.inspectHead} does. */
   adoptHead(tenant: string, path: string, again: boolean): Promise<unknown>;
   /** Waits for running work, frees everything. */

@@ -109,6 +109,7 @@ export class Engine {
   #chat: Chat | undefined;
   #closing: Promise<void> | undefined;
   #updating: Promise<NativeWeightUpdate> | undefined;
+  #settling: Promise<unknown> = Promise.resolve();
 
   private constructor(
     native: NativeEngine,
@@ -340,16 +341,19 @@ export class Engine {
   /**
    * Forgets what was learned from text: of one session, of one tenant (its cached prefixes and its heads too, and what other tenants' heads
    * and groups learned from it), of one group, or of all. A session is a tenant's or a group's; where none is named, those of this name of
-   * all are meant; a tenant and a group are two calls. In memory it is gone when this returns, and requests that have begun teach nothing. On disk it is gone when the promise
-   * resolves: a tenant's also where this engine keeps nothing itself, all tenants' only where it was loaded with `keepLearned`. Counts in
-   * {@link stats} stay.
+   * all are meant; a tenant and a group are two calls. Requests that begin when this has returned find nothing of it, and those that have
+   * begun teach nothing. It is gone, in memory and on disk, when the promise resolves: from disk a tenant's also where this engine keeps
+   * nothing itself, all tenants' only where it was loaded with `keepLearned`. Counts in {@link stats} stay.
    *
    * @throws ForetokenError INVALID_OPTION, ENGINE_CLOSED, WRITE_FAILED, FILE_UNREADABLE, MANIFEST_INVALID
    */
   async forget(what?: Learned): Promise<void> {
     const { tenant, group, session } = checkLearned(what);
     const learner = group === undefined && tenant === undefined ? undefined : learnerOf(tenant ?? '', group);
-    if (session !== undefined) return this.#forget(learner, session);
+    if (session !== undefined) {
+      this.#forget(learner, session);
+      return this.#settled();
+    }
     const kept: Promise<void>[] = [];
     const whole = group === undefined ? tenant : undefined;
     for (const each of [learner, ...(whole === undefined ? [] : this.#groups.of(whole))]) {
@@ -361,7 +365,14 @@ export class Engine {
     }
     if (whole !== undefined) this.#dropTaughtBy(whole);
     if (whole !== undefined && !this.#learning?.keeps) kept.push(this.#store.forget(whole));
-    await Promise.all(kept);
+    await Promise.all([...kept, this.#settled()]);
+  }
+
+  /** Waits until native threads have done what was asked so far; an engine that closes waits for it, too. */
+  async #settled(): Promise<void> {
+    const settled = callNative(() => this.#native.settled());
+    this.#settling = Promise.allSettled([this.#settling, settled]);
+    await settled;
   }
 
   /** In memory: what requests have taught, and what those would that have begun. */
@@ -456,6 +467,7 @@ export class Engine {
     await this.#updating?.catch(() => undefined);
     await this.#learners.settled();
     await this.#learning?.close();
+    for (let last: unknown; last !== this.#settling;) await (last = this.#settling);
     await this.#native.close();
   }
 

@@ -56,8 +56,10 @@ interface TenantState {
 /** A tenant of whom what was kept is there, or is being found again. */
 interface Opened {
   done: Promise<void>;
-  /** Whether it has been found again. */
+  /** Whether it has been found again, or begun anew. */
   isOpen: boolean;
+  /** Whether there was no memory for what is on disk: it is looked for again. */
+  again: boolean;
   /** The stamp of the file whose text is all in memory; undefined: what made room for others' text is on disk alone. */
   basis: string | undefined;
 }
@@ -108,7 +110,7 @@ export class Learning {
     await this.#keepDropped();
     if (groupOf(learner) !== undefined) return; // nothing of it is kept
     const known = this.#opened.get(learner);
-    if (!known) return this.#openFirst(learner);
+    if (!known || known.again) return this.#openFirst(learner);
     if (known.isOpen && known.basis === undefined) {
       known.basis = '';
       known.done = this.#restore(learner, known).catch((error: unknown) => {
@@ -120,10 +122,10 @@ export class Learning {
   }
 
   #openFirst(tenant: string): Promise<void> {
-    const opened: Opened = { done: Promise.resolve(), isOpen: false, basis: '' };
+    const opened: Opened = { done: Promise.resolve(), isOpen: false, again: false, basis: '' };
     const failed = (error: unknown): void => {
       this.#notKept(tenant)(error);
-      if (isLackOfMemory(error)) this.#opened.delete(tenant);
+      opened.again = isLackOfMemory(error);
     };
     opened.done = this.#open(tenant, opened)
       .catch(failed)
@@ -297,7 +299,13 @@ export class Learning {
     const { live, head } = kept;
     const again = live?.weights !== undefined && live.weights !== weights;
     const restored = this.#remember(tenant, kept, opened);
-    const adopted = heads && head !== undefined && this.native.adoptHead(tenant, head, again).then(() => live);
+    // What dropped the tenant before is still on its way to the learner, and must not withdraw the head that comes now.
+    const adopt = async (path: string): Promise<HeadVersion | undefined> => {
+      await this.native.settled();
+      await this.native.adoptHead(tenant, path, again);
+      return live;
+    };
+    const adopted = heads && head !== undefined && adopt(head);
     const [remembers, drafts] = await Promise.allSettled([restored, adopted]);
     const isHeld = this.#opened.get(tenant) === opened; // it may have been forgotten meanwhile
     if (isHeld && drafts.status === 'fulfilled' && drafts.value) this.#goesOn(tenant, drafts.value, again);
@@ -345,6 +353,8 @@ export class Learning {
     const harmful = kind === 'discard' && Number(evidence['gain']) < 0;
     const { done } = await this.native.decide(tenant, harmful ? 'harmful' : kind, candidate);
     if (!done || isOver()) return;
+    await this.native.settled(); // whoever is told finds it counted
+    if (isOver()) return;
     if (kind === 'discard') return this.#tell('discarded', tenant, evidence);
     this.options.onHead(tenant);
     const isPromoted = kind === 'promote';
@@ -359,7 +369,10 @@ export class Learning {
   async #promote(tenant: string, state: TenantState, evidence: Evidence): Promise<Head> {
     const { base, live } = state;
     const tenants = [...new Set([...base.tenants, tenant])];
-    const write = (path: string): Promise<unknown> => this.native.saveHead(tenant, path);
+    const write = async (path: string): Promise<void> => {
+      const { model } = await this.native.saveHead(tenant, path);
+      if (model !== this.options.store?.model) throw new Error('the weights have been updated since it was promoted');
+    };
     const { weights } = this.options;
     try {
       const head = { origin: 'learned', parent: base.kept, weights, tenants, evidence, write } as const;

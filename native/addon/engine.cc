@@ -77,6 +77,8 @@ Napi::Value forget(const Napi::CallbackInfo& call) {
   return call.Env().Undefined();
 }
 
+Napi::Value settled(const Napi::CallbackInfo& call) { return self(call).settled(call.Env()); }
+
 Napi::Value profile(const Napi::CallbackInfo& call) {
   return self(call).profile(call.Env(), static_cast<int>(integerArgument(call, 0, "rows", 1, kMaxDraftRows)),
                             countArgument(call, 1, "context"),
@@ -156,6 +158,7 @@ Napi::Object engineObject(Napi::Env env, const SharedHandle& handle) {
   addMethod<dropPolicy>(object, "dropPolicy");
   addMethod<stats>(object, "stats");
   addMethod<forget>(object, "forget");
+  addMethod<settled>(object, "settled");
   addMethod<profile>(object, "profile");
   addMethod<profileOperations>(object, "profileOperations");
   addMethod<score>(object, "score");

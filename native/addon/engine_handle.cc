@@ -205,7 +205,7 @@ Napi::Object EngineHandle::stats(Napi::Env env) {
   set("accepted", static_cast<double>(counts.accepted));
   set("rejected", static_cast<double>(counts.rejected));
   set("active", counters.active);
-  set("waiting", counters.waiting);
+  set("waiting", static_cast<double>(counters.waiting + (engine_->nextId() - 1 - counters.submitted)));
   set("kvPagesTotal", counters.pagesTotal);
   set("kvPagesUsed", counters.pagesUsed);
   set("kvPagesCached", counters.pagesCached);
@@ -267,6 +267,32 @@ Napi::Promise EngineHandle::answer(Napi::Env env, const std::function<void(Reply
   ++promises_;
   hold(env);
   return deferred.Promise();
+}
+
+namespace {
+
+/// A reply without a value.
+std::function<void(std::exception_ptr)> bare(Reply<bool> reply) {
+  return [reply](std::exception_ptr failure) {
+    bool done = true;
+    reply(failure ? nullptr : &done, failure);
+  };
+}
+
+}  // namespace
+
+/// The learner hears of what was asked from the engine's thread, and so it answers last.
+Napi::Promise EngineHandle::settled(Napi::Env env) {
+  Engine& engine = open();
+  return answer<bool>(
+      env,
+      [&](Reply<bool> reply) {
+        const auto learned = learner_ ? learner_->settling([reply] { bare(reply)(nullptr); }) : nullptr;
+        engine.settle([reply, learned](bool* done, std::exception_ptr failure) {
+          failure || !learned ? reply(done, std::move(failure)) : learned();
+        });
+      },
+      [](Napi::Env jsEnv, const bool&) { return Napi::Object::New(jsEnv); });
 }
 
 Napi::Promise EngineHandle::profile(Napi::Env env, int rows, int context, int repeats) {
@@ -447,23 +473,21 @@ Napi::Promise EngineHandle::decide(Napi::Env env, const std::string& tenant, lea
       });
 }
 
-namespace {
-
-/// A reply without a value.
-std::function<void(std::exception_ptr)> bare(Reply<bool> reply) {
-  return [reply](std::exception_ptr failure) {
-    bool done = true;
-    reply(failure ? nullptr : &done, failure);
-  };
-}
-
-}  // namespace
-
 Napi::Promise EngineHandle::saveHead(Napi::Env env, const std::string& tenant, const std::string& path) {
   learn::Learner& own = learner();
-  return answer<bool>(
-      env, [&](Reply<bool> reply) { own.save(tenant, path, bare(std::move(reply))); },
-      [](Napi::Env jsEnv, const bool&) { return Napi::Object::New(jsEnv); });
+  return answer<std::string>(
+      env,
+      [&](Reply<std::string> reply) {
+        own.save(tenant, path, [reply](const std::string* model, std::exception_ptr failure) {
+          std::string of = model ? *model : "";
+          reply(model ? &of : nullptr, std::move(failure));
+        });
+      },
+      [](Napi::Env jsEnv, const std::string& model) {
+        auto result = Napi::Object::New(jsEnv);
+        result.Set("model", model);
+        return result;
+      });
 }
 
 Napi::Promise EngineHandle::adoptHead(Napi::Env env, const std::string& tenant, const std::string& path, bool again) {

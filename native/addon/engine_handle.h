@@ -55,6 +55,7 @@ class EngineHandle final : public OutcomeSink {
   void dropPolicy(const std::string& tenant);
   Napi::Object stats(Napi::Env env);
   void forget(const std::string* tenant, const std::string* session);
+  Napi::Promise settled(Napi::Env env);
   Napi::Promise profile(Napi::Env env, int rows, int context, int repeats);
   Napi::Promise profileOperations(Napi::Env env, int rows, int context, int repeats);
   Napi::Promise score(Napi::Env env, std::vector<int32_t> tokens);

@@ -87,6 +87,7 @@ EngineCore::~EngineCore() = default;
 void EngineCore::submit(std::unique_ptr<Sequence> sequence) {
   const Request& request = sequence->request;
   const std::string& learner = sequence->learner();
+  ++counters_.submitted;
   try {
     if (tenants_.size() >= manyTenants_) dropIdleTenants();
     sequence->tenant = tenant(request.tenant).number;

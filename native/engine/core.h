@@ -54,7 +54,7 @@ struct TakenMemory {
 
 struct EngineCounters {
   int64_t rounds = 0;
-  int32_t active = 0, waiting = 0;
+  int32_t submitted = 0, active = 0, waiting = 0;
   int32_t tenants = 0;  ///< that something here belongs to, and some that nothing does
   int32_t pagesTotal = 0, pagesUsed = 0, pagesCached = 0;
   int32_t weightsVersion = 0, weightsHeld = 1;  ///< updates so far; versions that somebody still decodes with

@@ -110,6 +110,10 @@ void Engine::ask(Job job, Reply<T> reply) {
   });
 }
 
+void Engine::settle(Reply<bool> reply) {
+  ask<bool>([] { return true; }, std::move(reply));
+}
+
 void Engine::profile(int rows, int context, int repeats, Reply<Profile> reply) {
   ask<Profile>([this, rows, context, repeats] { return core_.profile(rows, context, repeats); }, std::move(reply));
 }

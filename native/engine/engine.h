@@ -61,6 +61,8 @@ class Engine {
   /// fails. Throws NO_HEAD where the engine was made without one, HEAD_MISMATCH where it has no room for this one.
   std::function<void()> headSwap(const std::string* tenant, std::shared_ptr<const HeadWeights> head);
   void forget(const std::string* tenant, const std::string* session);
+  /// Answers behind all that was asked before.
+  void settle(Reply<bool> reply);
   void profile(int rows, int context, int repeats, Reply<Profile> reply);
   /// Runs passes with the clocks of `backend` (this engine's own) going; operations with their seconds over all
   /// repeats.

@@ -287,8 +287,18 @@ bool Learner::makeRoom() {
     if (each->second.learner->live() == start_ && (oldest == tenants_.end() || each->second.seen < oldest->second.seen))
       oldest = each;
   if (oldest == tenants_.end()) return false;
-  tenants_.erase(oldest);
+  dismiss(oldest);
   return true;
+}
+
+/// Ends a tenant's learning. What it has done goes on being counted.
+Learner::Tenants::iterator Learner::dismiss(Tenants::iterator tenant) {
+  gone_.add(*tenant->second.learner);
+  return tenants_.erase(tenant);
+}
+
+void Learner::Taken::add(const HeadLearner& learner) {
+  steps += learner.steps(), layerSteps += learner.layerSteps(), skipped += learner.skipped();
 }
 
 /// Null where too many have learned already, or nothing can be learned from what drafts.
@@ -339,16 +349,17 @@ void Learner::take(VerifiedText text) {
 }
 
 void Learner::publish(double seconds) {
-  int64_t steps = 0, layerSteps = 0, skipped = 0, bytes = 0;
+  Taken taken = gone_;
+  int64_t bytes = 0;
   int64_t deviceBytes = takers_.rows ? static_cast<int64_t>(takers_.rows->deviceBytes()) : 0;
   for (const auto& [name, each] : tenants_) {
-    steps += each.learner->steps(), layerSteps += each.learner->layerSteps();
-    skipped += each.learner->skipped();
+    taken.add(*each.learner);
     bytes += static_cast<int64_t>(each.learner->bytes());
     deviceBytes += static_cast<int64_t>(each.learner->deviceBytes());
   }
   const std::lock_guard lock(mutex_);
-  counters_.steps = steps, counters_.layerSteps = layerSteps, counters_.skipped = skipped, counters_.bytes = bytes;
+  counters_.steps = taken.steps, counters_.layerSteps = taken.layerSteps, counters_.skipped = taken.skipped;
+  counters_.bytes = bytes;
   counters_.deviceBytes = deviceBytes;
   counters_.tenants = static_cast<int64_t>(tenants_.size());
   counters_.seconds += seconds;
@@ -412,16 +423,17 @@ void Learner::carryOut(const std::string& name, Decision decision) {
   }
 }
 
-void Learner::save(const std::string& name, const std::string& path, std::function<void(std::exception_ptr)> done) {
+void Learner::save(const std::string& name, const std::string& path,
+                   std::function<void(const std::string*, std::exception_ptr)> done) {
   post([=, this] {
     try {
       const Saved live = liveOf(name);
       train::HeadBinding binding = file_.binding;
       if (moved_) binding.model = target_->sourceHash();
       train::saveHead(path, train::BlockHead(live.shape), together(*live.head), binding, FileType::f32);
-      done(nullptr);
+      done(&binding.model, nullptr);
     } catch (...) {
-      done(std::current_exception());
+      done(nullptr, std::current_exception());
     }
   });
 }
@@ -454,7 +466,7 @@ void Learner::goOnFrom(const std::string& name, Adopted adopted, const HeadLearn
   if (Tenant* const own = adopted.fits ? tenant(name) : nullptr)
     return drafts ? own->learner->adopt(head) : own->learner->propose(head);
   adopted_.insert_or_assign(name, std::move(adopted));
-  tenants_.erase(name);
+  if (const auto known = tenants_.find(name); known != tenants_.end()) dismiss(known);
 }
 
 void Learner::adopt(const std::string& name, const std::string& path, bool again,
@@ -478,7 +490,8 @@ std::function<void()> Learner::forgetting(const std::string* name) {
   const std::function<bool(const std::string&)> meant =
       [all = name == nullptr, which = name ? *name : ""](const std::string& each) { return all || each == which; };
   made->push_back([this, meant] {
-    std::erase_if(tenants_, [&](const auto& each) { return meant(each.first); });
+    for (auto each = tenants_.begin(); each != tenants_.end();)
+      each = meant(each->first) ? dismiss(each) : std::next(each);
     std::erase_if(adopted_, [&](const auto& each) { return meant(each.first); });
     withdraw(meant);
     publish(0);
@@ -490,6 +503,13 @@ std::function<void()> Learner::forgetting(const std::string* name) {
     }
     post(*made);
   };
+}
+
+std::function<void()> Learner::settling(std::function<void()> done) {
+  if (!thread_.joinable()) return nullptr;
+  const auto made = std::make_shared<Commands>();
+  made->push_back([this, done = std::move(done)] { publish(0), done(); });
+  return [this, made] { post(*made); };
 }
 
 LearnerCounters Learner::counters() const {

@@ -81,12 +81,17 @@ class Learner final : public TextSink {
   /// About a candidate by its number, or (rollBack) about the live head. `done` says on the learner's thread whether it
   /// was carried out: there was such a candidate, and memory for it to draft.
   void decide(const std::string& tenant, Decision decision, int64_t candidate, std::function<void(bool)> done);
-  /// Writes the head that drafts for a tenant; `done` gets what went wrong.
-  void save(const std::string& tenant, const std::string& path, std::function<void(std::exception_ptr)> done);
+  /// Writes the head that drafts for a tenant; `done` gets the hash of the weights that it is of (null: none is
+  /// written), and what went wrong.
+  void save(const std::string& tenant, const std::string& path,
+            std::function<void(const std::string*, std::exception_ptr)> done);
   /// A tenant goes on with a head that was saved; with `again`, or where the target's weights have moved, as a
   /// candidate.
   void adopt(const std::string& tenant, const std::string& path, bool again,
              std::function<void(std::exception_ptr)> done);
+  /// What calls `done` on the learner's thread behind all that was asked before, with that counted; calling it never
+  /// fails. Null where it has not begun.
+  std::function<void()> settling(std::function<void()> done);
   LearnerCounters counters() const;
 
  private:
@@ -97,6 +102,11 @@ class Learner final : public TextSink {
     uint64_t seen = 0;                 ///< when its last text came, in texts
   };
   using Tenants = std::map<std::string, Tenant>;
+  /// What learners have done.
+  struct Taken {
+    int64_t steps = 0, layerSteps = 0, skipped = 0;
+    void add(const HeadLearner& learner);
+  };
   struct Saved {
     train::BlockHeadShape shape;
     HeadLearner::Weights head;
@@ -130,6 +140,7 @@ class Learner final : public TextSink {
   Tenant* tenant(const std::string& name);
   bool step(int64_t Tenant::*owed, bool (HeadLearner::*step)());
   bool makeRoom();
+  Tenants::iterator dismiss(Tenants::iterator tenant);
   void take(VerifiedText text);
   void publish(double seconds);
   std::shared_ptr<const HeadWeights> packed(const train::BlockHeadShape& shape, const LearnedHead& head);
@@ -151,6 +162,7 @@ class Learner final : public TextSink {
   train::TargetTables tables_;  ///< empty until the first text of these weights
   OutputNorm norm_;
   Tenants tenants_;
+  Taken gone_;                              ///< by tenants that are here no more
   std::map<std::string, Adopted> adopted_;  ///< by tenants that have no learner
   std::set<std::string> given_;             ///< for whom a head of their own may draft
   std::set<std::string> withdrawn_;         ///< for whom none may any more, until the engine has been told

@@ -65,7 +65,6 @@ test("a head that was imported from a tenant's goes with that tenant, from memor
   const remembered = await engine.exportMemory(exported, 'b');
   expect(remembered).toBeGreaterThan(0);
   await engine.forget({ tenant: 'a' });
-  await until(() => engine.stats().learningTenants === 0);
   expect(engine.stats().learningTenants).toBe(0);
   expect((await store.manifest('b')).versions).toEqual([]);
   await engine.generate([5], { tenant: 'b', maxTokens: 1, learn: false });

@@ -143,7 +143,9 @@ struct Rig {
   train::LoadedHead saved(const std::string& tenant) {
     const auto path = temporary() + "-saved";
     std::promise<bool> done;
-    learner->save(tenant, path, [&](const std::exception_ptr& failure) { done.set_value(failure == nullptr); });
+    learner->save(tenant, path, [&](const std::string* model, const std::exception_ptr&) {
+      done.set_value(model && *model == "model");
+    });
     CHECK(done.get_future().get());
     train::LoadedHead head = train::loadHead(path, {"model", "", {}});
     std::filesystem::remove(path);
@@ -199,15 +201,15 @@ void testSavesWhatItLearnedFrom() {
   Rig rig;
   const auto path = temporary();
   const auto isSavedFor = [&](const std::string& target) {
-    std::promise<bool> saved;
-    rig.learner->save("a", path, [&](const std::exception_ptr& failure) { saved.set_value(failure == nullptr); });
-    CHECK(saved.get_future().get());
+    std::promise<std::string> saved;
+    rig.learner->save("a", path, [&](const std::string* model, const std::exception_ptr&) { saved.set_value(*model); });
+    CHECK(saved.get_future().get() == target);
     return codeOf([&] { train::loadHead(path, {target, "", {}}); }) == "";
   };
   CHECK(isSavedFor("model"));
   rig.learner->weightsMoved(rig.model,
                             std::make_shared<const HeadWeights>(rig.head.source(), *rig.model, *rig.backend));
-  CHECK(!isSavedFor("model") && isSavedFor(rig.model->sourceHash()));
+  CHECK(isSavedFor(rig.model->sourceHash()));
   std::filesystem::remove(path);
 }
 
@@ -264,6 +266,23 @@ void testLearnsFromWhatDrafts() {
   rig.learner->forgetting (&other)();
   CHECK(rig.drops() && rig.drops());
   std::filesystem::remove(wide);
+}
+
+/// What a tenant's head has learned goes with it; that it has learned goes on being counted.
+void testCountsWhoIsGone() {
+  Rig rig;
+  const auto counted = [&] {
+    std::promise<LearnerCounters> answer;
+    rig.learner->settling([&] { answer.set_value(rig.learner->counters()); })();
+    return answer.get_future().get();
+  };
+  rig.candidate();
+  const std::string tenant = "a";
+  const LearnerCounters before = counted();
+  rig.learner->forgetting (&tenant)();
+  const LearnerCounters after = counted();
+  CHECK(before.steps > 0 && before.tenants == 1 && before.bytes > 0);
+  CHECK(after.steps >= before.steps && after.tenants == 0 && after.bytes == 0);
 }
 
 /// What waits for a place when the target's weights move is judged before it drafts again.
@@ -347,6 +366,7 @@ int main() {
   testSavesWhatItLearnedFrom();
   testAdoptsWhatFits();
   testLearnsFromWhatDrafts();
+  testCountsWhoIsGone();
   testJudgesWhatWaited();
   testWithdraws();
   testRestsWhilePaused();

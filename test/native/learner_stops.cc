@@ -142,7 +142,8 @@ class Serving {
   }
   bool save(const std::string& path) {
     std::promise<bool> done;
-    learner_->save("a", path, [&](const std::exception_ptr& failure) { done.set_value(failure == nullptr); });
+    learner_->save("a", path,
+                   [&](const std::string* model, const std::exception_ptr&) { done.set_value(model != nullptr); });
     return done.get_future().get();
   }
   learn::LearnerCounters counters() const { return learner_->counters(); }

@@ -40,6 +40,10 @@ class Recorder {
   dropped: string[] = [];
   droppedTexts = 0;
   cut = false;
+  /** When what was asked before has been done. */
+  settled = (): Promise<void> => Promise.resolve();
+  /** What comes of giving a tenant back what it remembered. */
+  restores: (() => Promise<void>) | undefined;
   /** What finding again is refused for. */
   refusal: Error | undefined;
   readonly engine = {
@@ -52,7 +56,7 @@ class Recorder {
     },
     saveHead: (tenant: string, path: string) => {
       writeFileSync(path, `head of ${tenant}`);
-      return Promise.resolve();
+      return Promise.resolve({ model: this.model });
     },
     adoptHead: (tenant: string, path: string, again: boolean) => {
       this.asked.push(`${tenant} ${again ? 'judge' : 'adopt'} ${path.replace(/.*head-/, '')}`);
@@ -67,9 +71,11 @@ class Recorder {
     },
     restoreMemory: (tenant: string, tokens: Int32Array) => {
       this.asked.push(`${tenant} restore ${tokens.length}`);
+      if (this.restores) return this.restores();
       this.texts.set(tenant, [...(this.texts.get(tenant) ?? []), ...textsOf({ tokens })]);
       return Promise.resolve();
     },
+    settled: () => this.settled(),
     stats: () => ({ droppedTexts: this.droppedTexts }),
     droppedTenants: () => Promise.resolve(this.dropped),
   } as unknown as NativeEngine;
@@ -355,6 +361,54 @@ test('where memory is lacking to find it again what is kept stays, and the next 
   await own.open('a');
   expect(recorder.asked.filter((what) => what.startsWith('a adopt'))).toHaveLength(2);
   expect([...own.withHeads]).toEqual(['a']);
+});
+
+test('what is said before there is memory to find a tenant again is kept beside what was', async () => {
+  const store = new SpeculatorStore(folder(), model);
+  const first = new Recorder();
+  const { learning: before } = learning(first, store);
+  await before.open('a');
+  first.texts.set('a', ['5']);
+  await before.close();
+  const recorder = new Recorder();
+  recorder.restores = () => Promise.reject(Object.assign(new Error('no memory left'), { code: 'OUT_OF_MEMORY' }));
+  const { learning: own } = learning(recorder, store);
+  await own.open('a');
+  recorder.texts.set('a', ['9']);
+  await own.close();
+  expect(textsOf(await readMemory(store.memoryPath('a')!, model))).toEqual(['5', '9']);
+});
+
+test('a head that was saved for other weights than it was promoted with is not kept', async () => {
+  const recorder = promising('a');
+  const store = new SpeculatorStore(folder(), model);
+  const { learning: own, events } = learning(recorder, store);
+  await own.open('a');
+  recorder.model = 'f'.repeat(32);
+  for (let i = 0; i < 100; ++i) own.judge(judged('a', 1, 2));
+  await own.settled();
+  expect(kinds(events)).toEqual(['a candidate', 'a notKept', 'a promoted']);
+  expect((await store.manifest('a')).versions).toEqual([]);
+});
+
+test('a head that is found again comes to the learner behind what dropped it before', async () => {
+  const store = new SpeculatorStore(folder(), model);
+  const { learning: first } = learning(promising('a'), store);
+  await first.open('a');
+  for (let i = 0; i < 100; ++i) first.judge(judged('a', 1, 2));
+  await first.close();
+  const recorder = new Recorder();
+  let settle: () => void = () => undefined;
+  const settled = new Promise<void>((resolve) => (settle = resolve));
+  recorder.settled = () => (recorder.asked.push('settled'), settled);
+  const { learning: own } = learning(recorder, store);
+  const opened = own.open('a');
+  while (!recorder.asked.includes('settled')) await sleep(1);
+  await sleep(10);
+  expect(recorder.asked.filter((what) => what.includes('adopt'))).toEqual([]);
+  settle();
+  await opened;
+  expect(recorder.asked.at(-1)).toBe('a adopt 1.safetensors');
 });
 
 test('what is decided about one tenant does not depend on another', async () => {
