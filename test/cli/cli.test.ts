@@ -1,6 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { packageRoot } from '../../lib/binding';
@@ -8,13 +9,17 @@ import { writeTinyModel } from '../../lib/models/tiny-model';
 
 const folder = mkdtempSync(join(tmpdir(), 'foretoken-cli-'));
 const tiny = join(folder, 'tiny.gguf');
+const started: ChildProcess[] = [];
 
 // The first run converts weights and measures prices; those of the tests then find both.
 beforeAll(async () => {
   writeTinyModel(tiny);
   await run(['generate', 'x', '--model', tiny, '-n', '1']);
 });
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+afterAll(() => {
+  for (const child of started) child.kill('SIGKILL'); // those that should have ended, and did not
+  rmSync(folder, { recursive: true, force: true });
+});
 
 interface Ended {
   status: number | null;
@@ -25,6 +30,7 @@ interface Ended {
 function start(args: string[], environment: NodeJS.ProcessEnv = {}) {
   const env = { ...process.env, FORETOKEN_HOME: join(folder, 'home'), ...environment };
   const child = spawn(process.execPath, [join(packageRoot(), 'dist', 'cli', 'main.js'), ...args], { env });
+  started.push(child);
   let stdout = '';
   let stderr = '';
   child.stdout.on('data', (data: Buffer) => (stdout += data.toString()));
@@ -48,6 +54,7 @@ async function inTerminal(
   const pty = 'import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)';
   const env = { ...process.env, FORETOKEN_HOME: join(folder, 'home'), NO_COLOR: '1', ...environment };
   const child = spawn('python3', ['-c', pty, ...args], { env });
+  started.push(child);
   let stdout = '';
   let seen = 0;
   child.stdout.on('data', (data: Buffer) => {
@@ -203,20 +210,41 @@ test('chat answers line by line; every answer ends with how fast it came', async
   expect(stdout).toContain('"default"');
 });
 
-test('in a terminal Ctrl-C stops an answer and an error is told, and the chat goes on', async () => {
+/** A chat whose answers take their time. */
+async function slowChat(): Promise<string[]> {
   const slow = join(folder, 'slow.gguf');
   const maker = join(packageRoot(), 'dist', 'models', 'tiny-model.js');
   const make = `require(${JSON.stringify(maker)}).writeTinyModel(${JSON.stringify(slow)}, { layers: 8, width: 256 })`;
-  await once(spawn(process.execPath, ['-e', make]), 'close'); // under Jest it takes ten times as long
+  if (!existsSync(slow)) await once(spawn(process.execPath, ['-e', make]), 'close'); // under Jest: ten times as long
   const main = join(packageRoot(), 'dist', 'cli', 'main.js');
-  const args = [process.execPath, main, 'chat', '--model', slow, '--threads', '1', '--no-speculation', '-n', '2000'];
-  const { stdout, status } = await inTerminal(args, [
+  return [
+    ...[process.execPath, main, 'chat', '--model', slow],
+    ...['--threads', '1', '--no-speculation', '-n', '2000'],
+  ];
+}
+
+test('in a terminal Ctrl-C stops an answer and an error is told, and the chat goes on', async () => {
+  const { stdout, status } = await inTerminal(await slowChat(), [
     ['> ', 'Hello\r'],
     ['Hello[^]{100}', '\x03'],
     ['tokens/s[^]*> ', `${'long '.repeat(500)}\r`],
     ['CONTEXT_EXCEEDED[^]*> ', '/exit\r'],
   ]);
   expect({ status, stdout: stdout.slice(-2000) }).toMatchObject({ status: 0 });
+});
+
+test('in a terminal Ctrl-D while an answer is written ends the chat behind it', async () => {
+  const { stdout, status } = await inTerminal(await slowChat(), [
+    ['> ', 'Hello\r'],
+    ['Hello[^]{100}', '\x04'],
+  ]);
+  expect({ status, stdout }).toEqual({ status: 0, stdout: expect.stringContaining('tokens per pass') });
+});
+
+test('a chat that fails ends, also where more could be said', async () => {
+  const { child, ended } = start(['chat', ...model]);
+  child.stdin.write(`${'long '.repeat(3000)}\n`);
+  expect(await ended).toMatchObject({ status: 1, stderr: expect.stringContaining('(CONTEXT_EXCEEDED)') });
 });
 
 test('inspect says what a file holds', async () => {
