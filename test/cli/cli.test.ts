@@ -5,6 +5,7 @@ import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { packageRoot } from '../../lib/binding';
+import type { GenerateResult } from '../../lib/decode/result';
 import { writeTinyModel } from '../../lib/models/tiny-model';
 
 const folder = mkdtempSync(join(tmpdir(), 'foretoken-cli-'));
@@ -107,6 +108,23 @@ test('generate answers a prompt from its argument or from standard input, the sa
   const result = JSON.parse(stdout);
   expect(`${result.text}\n`).toBe(first.stdout);
   expect(result.usage.completionTokens).toBe(result.tokens.length);
+});
+
+test('a raw prompt from standard input is continued as it is, with the blanks at its end', async () => {
+  const raw = ['generate', '--raw', ...model, '-n', '4', '--json'];
+  const result = async (args: string[], input?: string): Promise<unknown> => {
+    const { tokens, usage } = JSON.parse((await run(args, input)).stdout) as GenerateResult;
+    return { tokens, promptTokens: usage.promptTokens };
+  };
+  expect(await result(raw, 'one two  \n ')).toEqual(await result([...raw, 'one two  \n ']));
+});
+
+test('Ctrl-C ends generate while it reads standard input', async () => {
+  const { child, ended } = start(['generate', ...model]);
+  const more = Buffer.alloc(4 << 20, 'x'); // more than a pipe holds: once it is written, it is being read
+  await new Promise((written) => child.stdin.write(more, written));
+  child.kill('SIGINT');
+  expect(await ended).toMatchObject({ status: 130, stdout: '', stderr: '\n' });
 });
 
 test('what was answered is kept where that is asked for; what can not be found again is told on stderr', async () => {
