@@ -7,6 +7,8 @@ import { Engine } from '../engine/engine';
 import { checkLoadOptions } from '../engine/load-options';
 import { openModel } from '../engine/model-source';
 import { ForetokenError, callNative, writing } from '../error';
+import { tokenizerHash } from '../models/metadata';
+import type { ModelMetadata } from '../models/metadata';
 import { replaceFile } from '../replace-file';
 import { answerPrompts } from './answers';
 import type { AnswerOptions, WrittenAnswers } from './answers';
@@ -43,7 +45,7 @@ export interface StaticReport {
  * @param ref The model, as in `Engine.load`.
  * @param prompts Undefined: those that the model asks itself.
  * @param out The folder for both, named after the model. While a run is under way the answers lie there too.
- * @throws ForetokenError ABORTED, CHECKPOINT_INVALID, CHECKPOINT_MISMATCH, NOTHING_LEARNED, NOTHING_TO_LEARN, NO_PROMPTS, WRITE_FAILED, and what loading a model throws
+ * @throws ForetokenError ABORTED, CHECKPOINT_INVALID, CHECKPOINT_MISMATCH, NOTHING_LEARNED, NOTHING_TO_LEARN, NO_PROMPTS, WRITE_FAILED, and what loading a model or a head throws
  */
 export async function trainStatic(
   ref: string,
@@ -60,7 +62,9 @@ export async function trainStatic(
     ...training
   } = options;
   await writing(out, mkdir(out, { recursive: true }));
-  const kept = join(out, `${await sourceHashOf(ref, training)}.answers.json`);
+  const target = await openTarget(ref, training);
+  if (wanted && training.from) await checkHead(training.from, target);
+  const kept = join(out, `${target.hash}.answers.json`);
   const run = runOf(prompts, { answerTokens, memoryTokens, weights: training.weights ?? 'auto' });
   if (!existsSync(kept)) {
     const answers = await write(ref, prompts, out, { ...training, parallel, answerTokens, memoryTokens });
@@ -81,10 +85,21 @@ function runOf(prompts: readonly string[] | undefined, options: Record<string, s
   return createHash('sha256').update(JSON.stringify({ prompts, options })).digest('hex');
 }
 
-async function sourceHashOf(ref: string, { cacheFolder, onProgress, signal }: TrainHeadOptions): Promise<string> {
+/** The model that answers, and the hash that its files are named after. */
+interface Target {
+  hash: string;
+  metadata: ModelMetadata;
+}
+
+async function openTarget(ref: string, { cacheFolder, onProgress, signal }: TrainHeadOptions): Promise<Target> {
   const binding = loadBinding();
-  const { path } = await openModel(ref, checkLoadOptions({ cacheFolder, onProgress, signal }), binding);
-  return callNative(() => binding.hashModel(path));
+  const { path, metadata } = await openModel(ref, checkLoadOptions({ cacheFolder, onProgress, signal }), binding);
+  return { hash: await callNative(() => binding.hashModel(path)), metadata };
+}
+
+/** A head that is missing, or another model's, is refused before minutes of answering. */
+async function checkHead(path: string, { hash, metadata }: Target): Promise<void> {
+  await callNative(() => loadBinding().inspectHead(path, hash, tokenizerHash(metadata)));
 }
 
 /** The answers of a run that was interrupted. */

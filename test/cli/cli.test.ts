@@ -206,6 +206,27 @@ test('static training ends with the command that drafts from what it made', asyn
   expect(await train('--from', words.at(-1)!, '--json')).toMatchObject({ status: 0 });
 });
 
+test('what static training could not do is refused before anything is answered', async () => {
+  const out = join(folder, 'nothing made');
+  const small = ['--answer-tokens', '8', '--memory-tokens', '16', '--threads', '2', '--out', out];
+  const none = join(folder, 'none.safetensors');
+  const wrong = [
+    ...['--rows 8', '--rows 2000000', '--epochs 2000', '--draft-tokens 8', '--parallel 100', '--threads 1000'],
+    ...['--memory-tokens 0', '--minutes 0.5', `--from ${none}`],
+  ];
+  for (const each of wrong) {
+    const [flag, value] = each.split(' ');
+    const { status, stdout, stderr } = await run(['train', 'static', '--model', tiny, ...small, flag, value]);
+    const named = flag === '--from' ? none : `'${flag} <`;
+    expect({ each, status, stdout, stderr }).toMatchObject({
+      status: 1,
+      stdout: '',
+      stderr: expect.stringContaining(named),
+    });
+    expect(existsSync(out) ? readdirSync(out) : []).toEqual([]);
+  }
+});
+
 test('without prompts and folder a model asks itself, and engines find what it made', async () => {
   const home = { FORETOKEN_HOME: join(folder, 'found') };
   const small = ['--answer-tokens', '16', '--memory-tokens', '120', '--parallel', '2', '--threads', '2', '--no-head'];
