@@ -24,6 +24,9 @@ export interface TrainStaticOptions extends TrainHeadOptions, Omit<AnswerOptions
   head?: boolean;
 }
 
+/** Tokens of a prompt with its answer, where the model was made for so many. */
+const answerContext = 2048;
+
 /** Answers of a run that may be interrupted, and what they depend on, in short. */
 interface KeptAnswers {
   run: string;
@@ -67,7 +70,9 @@ export async function trainStatic(
   const kept = join(out, `${target.hash}.answers.json`);
   const run = runOf(prompts, { answerTokens, memoryTokens, weights: training.weights ?? 'auto' });
   if (!existsSync(kept)) {
-    const answers = await write(ref, prompts, out, { ...training, parallel, answerTokens, memoryTokens });
+    const contextLength = Math.min(target.metadata.contextLength || Infinity, answerContext);
+    const answering = { ...training, parallel, answerTokens, memoryTokens, contextLength };
+    const answers = await write(ref, prompts, out, answering);
     await writing(kept, replaceFile(kept, [JSON.stringify({ run, answers })]));
   }
   const { texts: own, ...memory } = await readKept(kept, run);
@@ -124,17 +129,24 @@ function isWhole(kept: KeptAnswers | null): boolean {
   );
 }
 
+/** How answers are written. */
+interface WriteOptions extends Omit<TrainStaticOptions, 'texts' | 'head'> {
+  answerTokens: number;
+  memoryTokens: number;
+  contextLength: number;
+}
+
 async function write(
   ref: string,
   prompts: readonly string[] | undefined,
   out: string,
-  options: Omit<TrainStaticOptions, 'texts' | 'head'> & { answerTokens: number; memoryTokens: number },
+  options: WriteOptions,
 ): Promise<WrittenAnswers> {
   const { threads, isa, weights, cacheFolder, onProgress, signal, ...rest } = options;
-  const { parallel = 16, answerTokens, memoryTokens } = rest;
+  const { parallel = 16, answerTokens, memoryTokens, contextLength } = rest;
   const engine = await Engine.load(ref, {
     ...{ threads, isa, weights, cacheFolder, onProgress, signal },
-    ...{ maxSequences: parallel, contextLength: 2048, indexBytes: 2 ** 30, memory: false },
+    ...{ maxSequences: parallel, contextLength, indexBytes: 2 ** 30, memory: false },
   });
   const onAnswer = (done: number): void =>
     onProgress?.({ stage: 'tokens remembered', done: Math.min(done, memoryTokens), total: memoryTokens });

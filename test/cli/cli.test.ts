@@ -241,6 +241,14 @@ test('without prompts and folder a model asks itself, and engines find what it m
   expect(await stats('--no-memory')).toMatch(/"staticMemoryBytes": 0/);
 });
 
+test('a model that was made for a short context answers within it', async () => {
+  const short = join(folder, 'short.gguf');
+  writeTinyModel(short, { contextLength: 512 });
+  const small = ['--no-head', '--answer-tokens', '8', '--memory-tokens', '60', '--parallel', '2', '--threads', '2'];
+  const out = join(folder, 'of a short context');
+  expect(await run(['train', 'static', '--model', short, ...small, '--out', out])).toMatchObject({ status: 0 });
+});
+
 test('chat answers line by line; every answer ends with how fast it came', async () => {
   const { status, stdout, stderr } = await run(['chat', ...model, '-n', '40'], 'Hello\nAnd again\n/stats\n/exit\n');
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
@@ -304,7 +312,9 @@ test('pull prints where a model is', async () => {
 });
 
 test('the demo answers everything twice, finds no difference and ends with its figures', async () => {
-  const { status, stdout, stderr } = await run(['demo', ...model, '--json']);
+  const short = join(folder, 'short for a demo.gguf');
+  writeTinyModel(short, { contextLength: 1024 });
+  const { status, stdout, stderr } = await run(['demo', '--model', short, '--threads', '2', '--json']);
   expect({ status, stderr: status === 0 ? '' : stderr }).toEqual({ status: 0, stderr: '' });
   const lines = stdout.trimEnd().split('\n');
   expect(lines).toHaveLength(1);
