@@ -1,4 +1,5 @@
 import { createInterface } from 'node:readline';
+import type { Interface } from 'node:readline';
 import type { Command } from 'commander';
 import type { GenerateStream } from '../decode/stream';
 import type { Engine } from '../engine/engine';
@@ -49,6 +50,8 @@ class ChatLoop {
   #session: Session;
   /** The answer that is being written. */
   #answering: GenerateStream | undefined;
+  /** Whether no more lines come: Ctrl-D ends them also while an answer is written. */
+  #closed = false;
 
   constructor(engine: Engine, flags: ChatFlags, warnings: Warnings) {
     this.#engine = engine;
@@ -64,10 +67,19 @@ class ChatLoop {
       output: terminal ? process.stdout : undefined,
       prompt: '> ',
     });
+    lines.once('close', () => (this.#closed = true));
     lines.on('SIGINT', () => {
       if (this.#answering) leave(this.#answering);
       else lines.close();
     });
+    try {
+      await this.#converse(lines, terminal);
+    } finally {
+      lines.close(); // while it reads standard input, the process stays
+    }
+  }
+
+  async #converse(lines: Interface, terminal: boolean): Promise<void> {
     if (terminal) {
       const { name, path, weightsDescription } = this.#engine.model;
       process.stdout.write(this.#style.dim(`${name ?? path} (${weightsDescription}); /help says what else there is\n`));
@@ -82,9 +94,8 @@ class ChatLoop {
         process.stderr.write(describeError(error)); // a turn that fails leaves no trace: the next one may be another
       }
       this.#warnings.show();
-      if (terminal) lines.prompt();
+      if (terminal && !this.#closed) lines.prompt(); // which would read on after a Ctrl-D
     }
-    lines.close();
   }
 
   async #take(line: string): Promise<void> {

@@ -3,9 +3,11 @@ import { createReadStream, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { Command } from 'commander';
+import { loadBinding } from '../binding';
 import type { GenerateResult } from '../decode/result';
 import { Engine } from '../engine/engine';
 import type { LoadOptions } from '../engine/load-options';
+import { readMetadata } from '../engine/model-source';
 import { ForetokenError } from '../error';
 import { cacheFolder } from '../models/cache';
 import { defaultModel } from '../models/default-model';
@@ -65,9 +67,10 @@ class Demo {
 
   async run(): Promise<void> {
     const path = await this.#loadable();
-    const plain = await this.#load(path, false);
+    const context = this.#flags.context ?? (await contextOf(path));
+    const plain = await this.#load(path, context, false);
     try {
-      const fast = await this.#load(path, true);
+      const fast = await this.#load(path, context, true);
       try {
         await this.#compare(plain, fast);
       } finally {
@@ -96,12 +99,11 @@ class Demo {
   /** The model that was asked for, or one made here if the default can't be had. */
   async #loadable(): Promise<string> {
     const { model } = this.#flags;
-    if (model !== 'default') return model;
     const progress = new ProgressDisplay();
     try {
       return (await resolveModel(model, { onProgress: progress.update, signal: this.#signal })).path;
     } catch (error) {
-      if (!(error instanceof ForetokenError) || !noModel.has(error.code)) throw error;
+      if (model !== 'default' || !(error instanceof ForetokenError) || !noModel.has(error.code)) throw error;
       progress.stop();
       this.#say(this.#style.red(`The default model can't be had: ${error.message} (${error.code})`));
       return this.#tinyModel();
@@ -120,10 +122,10 @@ class Demo {
     return path;
   }
 
-  async #load(path: string, speculation: boolean): Promise<Engine> {
+  async #load(path: string, contextLength: number, speculation: boolean): Promise<Engine> {
     const progress = new ProgressDisplay();
-    const { weights, threads, context } = this.#flags;
-    const options: LoadOptions = { weights, threads, contextLength: context ?? 2048, maxSequences: 1 };
+    const { weights, threads } = this.#flags;
+    const options: LoadOptions = { weights, threads, contextLength, maxSequences: 1 };
     try {
       return await Engine.load(path, { ...options, speculation, onProgress: progress.update, signal: this.#signal });
     } finally {
@@ -195,6 +197,12 @@ class Demo {
   #say(line: string): void {
     this.#out.write(`${line}\n`);
   }
+}
+
+/** Tokens that prompts and answers have room in, where the model was made for so many. */
+async function contextOf(path: string): Promise<number> {
+  const { contextLength } = await readMetadata(path, loadBinding());
+  return Math.min(contextLength || Infinity, 2048);
 }
 
 function tableRow(title: string, pairs: Pair[]): string {

@@ -1,3 +1,4 @@
+import { addAbortSignal } from 'node:stream';
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import type { Engine } from '../engine/engine';
@@ -18,9 +19,14 @@ export function addGenerateCommand(program: Command): void {
   const command = program
     .command('generate')
     .description('answer one prompt and end')
-    .argument('[prompt]', 'the prompt; without one it is read from standard input');
+    .argument('[prompt]', 'the prompt; without one it is read from standard input, up to the blanks at its end');
   addSamplingFlags(addKeepFlag(addLoadFlags(command)))
-    .addOption(new Option('--raw', 'continue the prompt as it is, without the chat template').conflicts('system'))
+    .addOption(
+      new Option(
+        '--raw',
+        'continue the prompt exactly as it is: no chat template, and blanks at the end of standard input count',
+      ).conflicts('system'),
+    )
     .option('--system <text>', 'a system message before the prompt')
     .option('--json', 'print the whole result as one line of JSON instead of streaming text')
     .addHelpText(
@@ -38,7 +44,7 @@ Examples:
 }
 
 async function generate(given: string | undefined, flags: GenerateFlags, signal: AbortSignal): Promise<void> {
-  const prompt = given ?? (await readStandardInput());
+  const prompt = given ?? (await readPrompt(flags, signal));
   await withEngine(flags, signal, async (engine) => {
     const result = await answer(engine, prompt, flags, signal);
     if (flags.json) process.stdout.write(`${JSON.stringify(result)}\n`);
@@ -75,8 +81,15 @@ function summary({ usage, timings, speculation }: GenerateResult): string {
   return `${usage.completionTokens} tokens, ${speed}, ${speculation.acceptanceLength.toFixed(2)} tokens per pass`;
 }
 
-async function readStandardInput(): Promise<string> {
+/** The prompt from standard input: most programs end their text with a newline, which is no part of a question. */
+async function readPrompt({ raw }: GenerateFlags, signal: AbortSignal): Promise<string> {
+  const text = await readStandardInput(signal);
+  return raw ? text : text.trimEnd();
+}
+
+/** A signal ends the wait for input that may never end. */
+async function readStandardInput(signal: AbortSignal): Promise<string> {
   const chunks: Buffer[] = [];
-  for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
-  return Buffer.concat(chunks).toString('utf8').trimEnd();
+  for await (const chunk of addAbortSignal(signal, process.stdin)) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString('utf8');
 }

@@ -11,7 +11,7 @@ import { copyWhole, SpeculatorStore, storedModels } from '../speculators/store';
 import type { StoredTenant } from '../speculators/store';
 import type { HeadVersion, Manifest } from '../speculators/manifest';
 import { runCommand } from './run';
-import { ProgressDisplay, Style, formatBytes } from './terminal';
+import { ProgressDisplay, Style, formatBytes, printable } from './terminal';
 
 interface ModelFlags {
   model: string;
@@ -81,7 +81,7 @@ async function list({ json }: { json?: boolean }): Promise<void> {
   for (const { model, tenant, live, versions, memory, bytes } of tenants) {
     const text = memory ? ', remembered text' : '';
     process.stdout.write(
-      `${model}  ${tenant}: ${named(live)} of ${versions.length} kept${text}, ${formatBytes(bytes)}\n`,
+      `${model}  ${printable(tenant)}: ${named(live)} of ${versions.length} kept${text}, ${formatBytes(bytes)}\n`,
     );
   }
 }
@@ -97,7 +97,7 @@ async function exportHead(flags: TenantFlags & { out: string; head?: number }, s
   const { live } = await store.manifest(flags.tenant);
   const version = flags.head ?? live;
   if (flags.json) return printJson({ version, path: flags.out });
-  process.stdout.write(`${flags.out}: ${named(version)} of ${flags.tenant}\n`);
+  process.stdout.write(`${flags.out}: ${named(version)} of ${printable(flags.tenant)}\n`);
 }
 
 async function importHead(file: string, flags: TenantFlags, signal: AbortSignal): Promise<void> {
@@ -110,7 +110,7 @@ async function importHead(file: string, flags: TenantFlags, signal: AbortSignal)
     write: (path) => copyWhole(file, path),
   });
   if (flags.json) return printJson({ ...version, shape });
-  process.stdout.write(`${flags.tenant} drafts with version ${version.version} from now on: ${file}\n`);
+  process.stdout.write(`${printable(flags.tenant)} drafts with version ${version.version} from now on: ${file}\n`);
 }
 
 async function rollBack(flags: TenantFlags & { to?: number }, signal: AbortSignal): Promise<void> {
@@ -122,7 +122,7 @@ async function reset(flags: TenantFlags, signal: AbortSignal): Promise<void> {
   const { store } = await openStore(flags.model, signal);
   await store.forget(flags.tenant);
   if (flags.json) return printJson({ tenant: flags.tenant });
-  process.stdout.write(`nothing is kept of ${flags.tenant} any more\n`);
+  process.stdout.write(`nothing is kept of ${printable(flags.tenant)} any more\n`);
 }
 
 /** A model's store, and what its heads are bound to. */
@@ -142,7 +142,7 @@ async function openStore(ref: string, signal: AbortSignal): Promise<{ store: Spe
 function print(manifest: Manifest, { json }: { json?: boolean }): void {
   if (json) return printJson(manifest);
   const style = new Style(process.stdout);
-  process.stdout.write(`${style.bold(manifest.tenant)} drafts with ${named(manifest.live)}\n`);
+  process.stdout.write(`${style.bold(printable(manifest.tenant))} drafts with ${named(manifest.live)}\n`);
   for (const version of manifest.versions) process.stdout.write(`${describe(version)}\n`);
 }
 

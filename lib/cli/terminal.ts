@@ -72,6 +72,12 @@ export class ProgressDisplay {
   }
 }
 
+/** A name that others chose, on one line and without power over the terminal: control characters as their codes. */
+export function printable(name: string): string {
+  const codeOf = (character: string): string => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  return name.replaceAll(/\p{Cc}/gu, codeOf);
+}
+
 /** 12345678 as '12.3 MB'. */
 export function formatBytes(bytes: number): string {
   const units = ['B', 'kB', 'MB', 'GB', 'TB'];

@@ -39,15 +39,15 @@ export function addTrainCommand(program: Command): void {
     )
     .option('--texts <path...>', 'files or folders of texts, or of tokens, that the head learns from as well', [])
     .option('--model <ref>', "'default', a path, or a Hugging Face repository", 'default')
-    .option('--threads <n>', 'compute threads; default: physical cores', count)
-    .option('--parallel <n>', 'answers written at once', count, 16)
-    .option('--answer-tokens <n>', 'most tokens of an answer', count, 144)
-    .option('--memory-tokens <n>', 'so many tokens of answers', count, 200_000)
+    .option('--threads <n>', 'compute threads; default: physical cores', whole(1, 256))
+    .option('--parallel <n>', 'answers written at once, at most 64', whole(1, 64), 16)
+    .option('--answer-tokens <n>', 'most tokens of an answer', whole(1), 144)
+    .option('--memory-tokens <n>', 'so many tokens of answers', whole(1), 200_000)
     .option('--from <file>', 'a head to go on from')
-    .option('--draft-tokens <n>', 'tokens that the head can draft', count, 8192)
-    .option('--epochs <n>', 'passes over answers and texts', count, 1)
-    .option('--rows <n>', 'positions of a step of training', count, 2048)
-    .option('--minutes <n>', 'stop training after so many minutes, to go on another time', count)
+    .option('--draft-tokens <n>', 'tokens that the head can draft, down to a multiple of 16', whole(16), 8192)
+    .option('--epochs <n>', 'passes over answers and texts', whole(1, 1000), 1)
+    .option('--rows <n>', 'positions of a step of training', whole(16, 1 << 20), 2048)
+    .option('--minutes <n>', 'stop training after so many minutes, to go on another time', whole(1))
     .option('--no-head', 'the memory alone: minutes instead of an hour')
     .option('--json', 'print the report as one line of JSON')
     .addHelpText(
@@ -112,8 +112,12 @@ function shell(...words: string[]): string {
   return words.map((word) => (/^[\w./:@=-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)).join(' ');
 }
 
-function count(text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('must be a whole number above 0');
-  return value;
+/** Reads a whole number within the bounds of what it is for: answering takes minutes, and nothing after it may refuse a flag. */
+function whole(least: number, most = Infinity): (text: string) => number {
+  const range = most === Infinity ? `of at least ${least}` : `from ${least} to ${most}`;
+  return (text) => {
+    const value = Number(text);
+    if (Number.isInteger(value) && value >= least && value <= most) return value;
+    throw new InvalidArgumentError(`It must be a whole number ${range}.`);
+  };
 }

@@ -7,6 +7,8 @@ import { Engine } from '../engine/engine';
 import { checkLoadOptions } from '../engine/load-options';
 import { openModel } from '../engine/model-source';
 import { ForetokenError, callNative, writing } from '../error';
+import { tokenizerHash } from '../models/metadata';
+import type { ModelMetadata } from '../models/metadata';
 import { replaceFile } from '../replace-file';
 import { answerPrompts } from './answers';
 import type { AnswerOptions, WrittenAnswers } from './answers';
@@ -21,6 +23,9 @@ export interface TrainStaticOptions extends TrainHeadOptions, Omit<AnswerOptions
   /** Whether a head is trained, too. Defaults to `true`. */
   head?: boolean;
 }
+
+/** Tokens of a prompt with its answer, where the model was made for so many. */
+const answerContext = 2048;
 
 /** Answers of a run that may be interrupted, and what they depend on, in short. */
 interface KeptAnswers {
@@ -43,7 +48,7 @@ export interface StaticReport {
  * @param ref The model, as in `Engine.load`.
  * @param prompts Undefined: those that the model asks itself.
  * @param out The folder for both, named after the model. While a run is under way the answers lie there too.
- * @throws ForetokenError ABORTED, CHECKPOINT_INVALID, CHECKPOINT_MISMATCH, NOTHING_LEARNED, NOTHING_TO_LEARN, NO_PROMPTS, WRITE_FAILED, and what loading a model throws
+ * @throws ForetokenError ABORTED, CHECKPOINT_INVALID, CHECKPOINT_MISMATCH, NOTHING_LEARNED, NOTHING_TO_LEARN, NO_PROMPTS, WRITE_FAILED, and what loading a model or a head throws
  */
 export async function trainStatic(
   ref: string,
@@ -60,10 +65,14 @@ export async function trainStatic(
     ...training
   } = options;
   await writing(out, mkdir(out, { recursive: true }));
-  const kept = join(out, `${await sourceHashOf(ref, training)}.answers.json`);
+  const target = await openTarget(ref, training);
+  if (wanted && training.from) await checkHead(training.from, target);
+  const kept = join(out, `${target.hash}.answers.json`);
   const run = runOf(prompts, { answerTokens, memoryTokens, weights: training.weights ?? 'auto' });
   if (!existsSync(kept)) {
-    const answers = await write(ref, prompts, out, { ...training, parallel, answerTokens, memoryTokens });
+    const contextLength = Math.min(target.metadata.contextLength || Infinity, answerContext);
+    const answering = { ...training, parallel, answerTokens, memoryTokens, contextLength };
+    const answers = await write(ref, prompts, out, answering);
     await writing(kept, replaceFile(kept, [JSON.stringify({ run, answers })]));
   }
   const { texts: own, ...memory } = await readKept(kept, run);
@@ -81,10 +90,21 @@ function runOf(prompts: readonly string[] | undefined, options: Record<string, s
   return createHash('sha256').update(JSON.stringify({ prompts, options })).digest('hex');
 }
 
-async function sourceHashOf(ref: string, { cacheFolder, onProgress, signal }: TrainHeadOptions): Promise<string> {
+/** The model that answers, and the hash that its files are named after. */
+interface Target {
+  hash: string;
+  metadata: ModelMetadata;
+}
+
+async function openTarget(ref: string, { cacheFolder, onProgress, signal }: TrainHeadOptions): Promise<Target> {
   const binding = loadBinding();
-  const { path } = await openModel(ref, checkLoadOptions({ cacheFolder, onProgress, signal }), binding);
-  return callNative(() => binding.hashModel(path));
+  const { path, metadata } = await openModel(ref, checkLoadOptions({ cacheFolder, onProgress, signal }), binding);
+  return { hash: await callNative(() => binding.hashModel(path)), metadata };
+}
+
+/** A head that is missing, or another model's, is refused before minutes of answering. */
+async function checkHead(path: string, { hash, metadata }: Target): Promise<void> {
+  await callNative(() => loadBinding().inspectHead(path, hash, tokenizerHash(metadata)));
 }
 
 /** The answers of a run that was interrupted. */
@@ -109,17 +129,24 @@ function isWhole(kept: KeptAnswers | null): boolean {
   );
 }
 
+/** How answers are written. */
+interface WriteOptions extends Omit<TrainStaticOptions, 'texts' | 'head'> {
+  answerTokens: number;
+  memoryTokens: number;
+  contextLength: number;
+}
+
 async function write(
   ref: string,
   prompts: readonly string[] | undefined,
   out: string,
-  options: Omit<TrainStaticOptions, 'texts' | 'head'> & { answerTokens: number; memoryTokens: number },
+  options: WriteOptions,
 ): Promise<WrittenAnswers> {
   const { threads, isa, weights, cacheFolder, onProgress, signal, ...rest } = options;
-  const { parallel = 16, answerTokens, memoryTokens } = rest;
+  const { parallel = 16, answerTokens, memoryTokens, contextLength } = rest;
   const engine = await Engine.load(ref, {
     ...{ threads, isa, weights, cacheFolder, onProgress, signal },
-    ...{ maxSequences: parallel, contextLength: 2048, indexBytes: 2 ** 30, memory: false },
+    ...{ maxSequences: parallel, contextLength, indexBytes: 2 ** 30, memory: false },
   });
   const onAnswer = (done: number): void =>
     onProgress?.({ stage: 'tokens remembered', done: Math.min(done, memoryTokens), total: memoryTokens });

@@ -1,20 +1,26 @@
 import { spawn, spawnSync } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { packageRoot } from '../../lib/binding';
+import type { GenerateResult } from '../../lib/decode/result';
 import { writeTinyModel } from '../../lib/models/tiny-model';
 
 const folder = mkdtempSync(join(tmpdir(), 'foretoken-cli-'));
 const tiny = join(folder, 'tiny.gguf');
+const started: ChildProcess[] = [];
 
 // The first run converts weights and measures prices; those of the tests then find both.
 beforeAll(async () => {
   writeTinyModel(tiny);
   await run(['generate', 'x', '--model', tiny, '-n', '1']);
 });
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+afterAll(() => {
+  for (const child of started) child.kill('SIGKILL'); // those that should have ended, and did not
+  rmSync(folder, { recursive: true, force: true });
+});
 
 interface Ended {
   status: number | null;
@@ -25,6 +31,7 @@ interface Ended {
 function start(args: string[], environment: NodeJS.ProcessEnv = {}) {
   const env = { ...process.env, FORETOKEN_HOME: join(folder, 'home'), ...environment };
   const child = spawn(process.execPath, [join(packageRoot(), 'dist', 'cli', 'main.js'), ...args], { env });
+  started.push(child);
   let stdout = '';
   let stderr = '';
   child.stdout.on('data', (data: Buffer) => (stdout += data.toString()));
@@ -48,6 +55,7 @@ async function inTerminal(
   const pty = 'import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)';
   const env = { ...process.env, FORETOKEN_HOME: join(folder, 'home'), NO_COLOR: '1', ...environment };
   const child = spawn('python3', ['-c', pty, ...args], { env });
+  started.push(child);
   let stdout = '';
   let seen = 0;
   child.stdout.on('data', (data: Buffer) => {
@@ -100,6 +108,23 @@ test('generate answers a prompt from its argument or from standard input, the sa
   const result = JSON.parse(stdout);
   expect(`${result.text}\n`).toBe(first.stdout);
   expect(result.usage.completionTokens).toBe(result.tokens.length);
+});
+
+test('a raw prompt from standard input is continued as it is, with the blanks at its end', async () => {
+  const raw = ['generate', '--raw', ...model, '-n', '4', '--json'];
+  const result = async (args: string[], input?: string): Promise<unknown> => {
+    const { tokens, usage } = JSON.parse((await run(args, input)).stdout) as GenerateResult;
+    return { tokens, promptTokens: usage.promptTokens };
+  };
+  expect(await result(raw, 'one two  \n ')).toEqual(await result([...raw, 'one two  \n ']));
+});
+
+test('Ctrl-C ends generate while it reads standard input', async () => {
+  const { child, ended } = start(['generate', ...model]);
+  const more = Buffer.alloc(4 << 20, 'x'); // more than a pipe holds: once it is written, it is being read
+  await new Promise((written) => child.stdin.write(more, written));
+  child.kill('SIGINT');
+  expect(await ended).toMatchObject({ status: 130, stdout: '', stderr: '\n' });
 });
 
 test('what was answered is kept where that is asked for; what can not be found again is told on stderr', async () => {
@@ -181,6 +206,27 @@ test('static training ends with the command that drafts from what it made', asyn
   expect(await train('--from', words.at(-1)!, '--json')).toMatchObject({ status: 0 });
 });
 
+test('what static training could not do is refused before anything is answered', async () => {
+  const out = join(folder, 'nothing made');
+  const small = ['--answer-tokens', '8', '--memory-tokens', '16', '--threads', '2', '--out', out];
+  const none = join(folder, 'none.safetensors');
+  const wrong = [
+    ...['--rows 8', '--rows 2000000', '--epochs 2000', '--draft-tokens 8', '--parallel 100', '--threads 1000'],
+    ...['--memory-tokens 0', '--minutes 0.5', `--from ${none}`],
+  ];
+  for (const each of wrong) {
+    const [flag, value] = each.split(' ');
+    const { status, stdout, stderr } = await run(['train', 'static', '--model', tiny, ...small, flag, value]);
+    const named = flag === '--from' ? none : `'${flag} <`;
+    expect({ each, status, stdout, stderr }).toMatchObject({
+      status: 1,
+      stdout: '',
+      stderr: expect.stringContaining(named),
+    });
+    expect(existsSync(out) ? readdirSync(out) : []).toEqual([]);
+  }
+});
+
 test('without prompts and folder a model asks itself, and engines find what it made', async () => {
   const home = { FORETOKEN_HOME: join(folder, 'found') };
   const small = ['--answer-tokens', '16', '--memory-tokens', '120', '--parallel', '2', '--threads', '2', '--no-head'];
@@ -195,6 +241,14 @@ test('without prompts and folder a model asks itself, and engines find what it m
   expect(await stats('--no-memory')).toMatch(/"staticMemoryBytes": 0/);
 });
 
+test('a model that was made for a short context answers within it', async () => {
+  const short = join(folder, 'short.gguf');
+  writeTinyModel(short, { contextLength: 512 });
+  const small = ['--no-head', '--answer-tokens', '8', '--memory-tokens', '60', '--parallel', '2', '--threads', '2'];
+  const out = join(folder, 'of a short context');
+  expect(await run(['train', 'static', '--model', short, ...small, '--out', out])).toMatchObject({ status: 0 });
+});
+
 test('chat answers line by line; every answer ends with how fast it came', async () => {
   const { status, stdout, stderr } = await run(['chat', ...model, '-n', '40'], 'Hello\nAnd again\n/stats\n/exit\n');
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
@@ -203,20 +257,41 @@ test('chat answers line by line; every answer ends with how fast it came', async
   expect(stdout).toContain('"default"');
 });
 
-test('in a terminal Ctrl-C stops an answer and an error is told, and the chat goes on', async () => {
+/** A chat whose answers take their time. */
+async function slowChat(): Promise<string[]> {
   const slow = join(folder, 'slow.gguf');
   const maker = join(packageRoot(), 'dist', 'models', 'tiny-model.js');
   const make = `require(${JSON.stringify(maker)}).writeTinyModel(${JSON.stringify(slow)}, { layers: 8, width: 256 })`;
-  await once(spawn(process.execPath, ['-e', make]), 'close'); // under Jest it takes ten times as long
+  if (!existsSync(slow)) await once(spawn(process.execPath, ['-e', make]), 'close'); // under Jest: ten times as long
   const main = join(packageRoot(), 'dist', 'cli', 'main.js');
-  const args = [process.execPath, main, 'chat', '--model', slow, '--threads', '1', '--no-speculation', '-n', '2000'];
-  const { stdout, status } = await inTerminal(args, [
+  return [
+    ...[process.execPath, main, 'chat', '--model', slow],
+    ...['--threads', '1', '--no-speculation', '-n', '2000'],
+  ];
+}
+
+test('in a terminal Ctrl-C stops an answer and an error is told, and the chat goes on', async () => {
+  const { stdout, status } = await inTerminal(await slowChat(), [
     ['> ', 'Hello\r'],
     ['Hello[^]{100}', '\x03'],
     ['tokens/s[^]*> ', `${'long '.repeat(500)}\r`],
     ['CONTEXT_EXCEEDED[^]*> ', '/exit\r'],
   ]);
   expect({ status, stdout: stdout.slice(-2000) }).toMatchObject({ status: 0 });
+});
+
+test('in a terminal Ctrl-D while an answer is written ends the chat behind it', async () => {
+  const { stdout, status } = await inTerminal(await slowChat(), [
+    ['> ', 'Hello\r'],
+    ['Hello[^]{100}', '\x04'],
+  ]);
+  expect({ status, stdout }).toEqual({ status: 0, stdout: expect.stringContaining('tokens per pass') });
+});
+
+test('a chat that fails ends, also where more could be said', async () => {
+  const { child, ended } = start(['chat', ...model]);
+  child.stdin.write(`${'long '.repeat(3000)}\n`);
+  expect(await ended).toMatchObject({ status: 1, stderr: expect.stringContaining('(CONTEXT_EXCEEDED)') });
 });
 
 test('inspect says what a file holds', async () => {
@@ -237,7 +312,9 @@ test('pull prints where a model is', async () => {
 });
 
 test('the demo answers everything twice, finds no difference and ends with its figures', async () => {
-  const { status, stdout, stderr } = await run(['demo', ...model, '--json']);
+  const short = join(folder, 'short for a demo.gguf');
+  writeTinyModel(short, { contextLength: 1024 });
+  const { status, stdout, stderr } = await run(['demo', '--model', short, '--threads', '2', '--json']);
   expect({ status, stderr: status === 0 ? '' : stderr }).toEqual({ status: 0, stderr: '' });
   const lines = stdout.trimEnd().split('\n');
   expect(lines).toHaveLength(1);

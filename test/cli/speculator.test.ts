@@ -77,6 +77,19 @@ test('who imports the head of another tenant loses it when that one is forgotten
   for (const tenant of ['b', 'c']) run('reset', ...ofTenant(tenant));
 });
 
+test('the name of a tenant, which a client chose, has no power over the terminal', () => {
+  const name = 'a\n\x1b[2J\x7f\x9bb é';
+  const shown = 'a\\u000a\\u001b[2J\\u007f\\u009bb é';
+  const lines = (...args: string[]): string[] => run(...args).stdout.split('\n');
+  expect(lines('import', head, ...ofTenant(name))).toEqual([`${shown} drafts with version 1 from now on: ${head}`, '']);
+  expect(lines('list')).toEqual([expect.stringContaining(`  ${shown}: version 1 of 1 kept, `), '']);
+  expect(lines('show', ...ofTenant(name))[0]).toBe(`${shown} drafts with version 1`);
+  const copy = join(folder, 'of whom.safetensors');
+  expect(lines('export', ...ofTenant(name, '--out', copy))).toEqual([`${copy}: version 1 of ${shown}`, '']);
+  expect(JSON.parse(run('list', '--json').stdout)).toMatchObject([{ tenant: name }]);
+  expect(lines('reset', ...ofTenant(name))).toEqual([`nothing is kept of ${shown} any more`, '']);
+});
+
 test("another model's head, and what is no head, are refused with a code and change nothing", () => {
   const other = join(folder, 'other.gguf');
   writeTinyModel(other, { seed: 2 });
