@@ -142,7 +142,7 @@ float EngineCore::timeDraft(DrafterId which) const {
 float EngineCore::timeHead(const PageTable& table, int context, int known) {
   const std::vector<int32_t> tokens(context, 0);
   std::array<DraftNode, kMaxDraftNodes> nodes;
-  HeadProgress progress{head_->head().context()->serial(), known};
+  HeadProgress progress = head_->known(known);
   HeadAsk ask{tokens, &table, &progress, kMaxDraftNodes, nodes};
   for (int p = known; p < context; ++p) head_->written(table.slot(p));
   const auto begin = Clock::now();

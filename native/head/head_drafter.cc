@@ -70,6 +70,13 @@ void HeadDrafter::requireRoom(const HeadWeights& head) const {
               "the engine was loaded with a draft head of another shape and has no room for this one; load it anew");
 }
 
+/// Another head with the same context goes on with its turn.
+uint32_t HeadDrafter::turn() {
+  const uint32_t serial = head_->context()->serial();
+  if (serial != serial_) serial_ = serial, ++turn_;
+  return turn_;
+}
+
 uint32_t HeadDrafter::mark(int32_t slot) const {
   uint32_t serial;
   std::memcpy(&serial, backend_.side(slot) + kHeadMark, sizeof serial);
@@ -129,16 +136,16 @@ void HeadDrafter::computeContext(const Model& target, std::span<HeadAsk> asks) {
     if (anchors) startBlocks(target, asks);
     anchors = false;
   };
-  const uint32_t serial = head_->context()->serial();
+  const uint32_t now = turn();
   for (HeadAsk& ask : asks) {
     const auto anchor = static_cast<int32_t>(ask.tokens.size()) - 2;
-    for (int32_t p = ask.known->context == serial ? ask.known->positions : 0; p < anchor; ++p) {
-      if (mark(ask.table->slot(p)) == serial) continue;
+    for (int32_t p = ask.known->turn == now ? ask.known->positions : 0; p < anchor; ++p) {
+      if (mark(ask.table->slot(p)) == serial_) continue;
       if (context_.rows() == kContextRows) run(), begin();
       add(ask, p);
       ++ask.context;
     }
-    *ask.known = {serial, anchor + 1};
+    *ask.known = {now, anchor + 1};
   }
   run();
 }

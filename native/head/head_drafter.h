@@ -25,9 +25,10 @@ constexpr int32_t kHeadFeatures = 2 * kKeyWidth;
 /// target's last layer, behind the features.
 int32_t headSideBytes(const HeadWeights& head, bool state);
 
-/// How far the keys and values of a sequence's positions are there for sure, and for which context.
+/// How far the keys and values of a sequence's positions are there for sure, as long as the turn of the context that
+/// they were made with lasts: after it, another one may have written to pages that sequences share.
 struct HeadProgress {
-  uint32_t context = 0;
+  uint32_t turn = 0;
   int32_t positions = 0;
 };
 
@@ -55,6 +56,8 @@ class HeadDrafter {
   /// From the next draft on.
   void swap(std::shared_ptr<const HeadWeights> head) { head_ = std::move(head); }
 
+  /// So many positions that count as known, whatever is there: to time drafts.
+  HeadProgress known(int32_t positions) { return {turn(), positions}; }
   /// The target writes this slot: what a head made of it is void.
   void written(int32_t slot) { setMark(slot, 0); }
   /// Drafts for sequences that `target` computes. Allocates nothing.
@@ -77,6 +80,7 @@ class HeadDrafter {
   void runBlocks();
   void grow(HeadAsk& ask, int32_t first, int32_t others) const;
   int branch(int32_t row, const Candidate& parent, int32_t index, Candidate* out) const;
+  uint32_t turn();
   uint32_t mark(int32_t slot) const;
   void setMark(int32_t slot, uint32_t serial);
 
@@ -85,6 +89,7 @@ class HeadDrafter {
   const train::BlockHeadShape room_;
   const std::vector<int> fusedLayers_;
   const int keyLayer_, scratchSlots_, asksAtOnce_;
+  uint32_t turn_ = 0, serial_ = 0;  ///< of contexts, and whose it is
   PassBuilder context_, blocks_;
   std::unique_ptr<Tensor> feature_, fused_, keys_;               // rows of context
   std::unique_ptr<Tensor> token_, joined_, injected_;            // a row for each sequence

@@ -175,7 +175,8 @@ void testSwaps() {
   const auto twin = std::make_shared<const HeadWeights>(rig.source(), *drafting.model, *drafting.backend);
   CHECK(twin->context()->serial() != drafting.head->context()->serial());
   drafting.drafter->swap(twin);
-  CHECK(sameNodes(draft(), first) && text.known.context == twin->context()->serial());
+  const uint32_t turn = text.known.turn;
+  CHECK(sameNodes(draft(), first) && text.known.turn == turn + 1);
   HeadSource other = rig.source();
   const HeadRig otherRig("tied-f16.gguf", 7);
   other.weights = otherRig.weights;
@@ -185,6 +186,32 @@ void testSwaps() {
   drafting.drafter->requireRoom(*changed);
   drafting.drafter->swap(changed);
   CHECK(!sameNodes(draft(), first));
+}
+
+/// Heads with contexts of their own take turns on pages that two sequences share: none drafts from the other's keys.
+void testTurns() {
+  HeadRig rig("tied-f16.gguf");
+  const HeadRig otherRig("tied-f16.gguf", 7);
+  Drafting drafting(rig, "tied-f16.gguf", "auto", {});
+  Text one(2, rig.target.config().vocabulary);
+  drafting.compute(one.tokens, one.table);
+  HeadSource other = rig.source();
+  other.weights = otherRig.weights;
+  const auto another = std::make_shared<const HeadWeights>(other, *drafting.model, *drafting.backend);
+  const auto draft = [&](const std::shared_ptr<const HeadWeights>& head, HeadProgress& known) {
+    drafting.drafter->swap(head);
+    HeadAsk ask = one.ask(kText);
+    ask.known = &known;
+    drafting.drafter->draft(*drafting.model, {&ask, 1});
+    return std::vector<DraftNode>(one.nodes.begin(), one.nodes.begin() + ask.count);
+  };
+  HeadProgress of, ofOther;
+  const std::vector<DraftNode> first = draft(drafting.head, of), firstOfOther = draft(another, ofOther);
+  CHECK(!sameNodes(first, firstOfOther));
+  for (int turn = 0; turn < 3; ++turn) {
+    CHECK(sameNodes(draft(drafting.head, of), first));
+    CHECK(sameNodes(draft(another, ofOther), firstOfOther));
+  }
 }
 
 /// A head that moved some parts alone drafts from the others' parts what it drafts from copies of its own.
@@ -270,6 +297,7 @@ int main() {
   CHECK(agreement("tied-f16.gguf", {}) > 0.75);
   testCompany();
   testSwaps();
+  testTurns();
   testSharedParts();
   testLongBlocks();
   testRefusals();
