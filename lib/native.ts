@@ -262,7 +262,10 @@ export interface NativeStats {
   /** Requests that hold one of `maxSequences` places now, and those that wait for one. */
   active: number;
   waiting: number;
-  /** Pages of keys and values: all, those that requests hold now, and those that only keep prefixes for later ones. */
+  /**
+   * Pages of keys and values: all, those that requests hold now (one that has ended until the engine has taken note of its result), and
+   * those that only keep prefixes for later ones.
+   */
   kvPagesTotal: number;
   kvPagesUsed: number;
   kvPagesCached: number;

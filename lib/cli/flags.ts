@@ -51,12 +51,13 @@ export function addModelFlags(command: Command): Command {
 
 /** Adds {@link LoadFlags}. */
 export function addLoadFlags(command: Command): Command {
+  const plainly = new Option('--no-speculation', 'decode plainly: the same text, one token per pass');
   return addModelFlags(command)
     .option('--memory <file>', "a static memory to draft from (default: the model's own, where one ships)")
     .option('--no-memory', 'draft without a static memory')
     .option('--head', "draft with a head as well: the model's own, where one ships")
     .option('--head-file <file>', 'draft with this head as well')
-    .option('--no-speculation', 'decode plainly: the same text, one token per pass');
+    .addOption(plainly.conflicts(['head', 'headFile', 'keepLearned']));
 }
 
 export function addKeepFlag(command: Command): Command {

@@ -177,6 +177,8 @@ export class Engine {
     try {
       throwIfAborted(signal);
       checked.logger(`weights: ${native.info().weightsDescription}`);
+      if (checked.native.speculation && checked.native.learn && native.stats().headBytes === 0)
+        checked.logger('there is no draft head for this model: none learns');
       if (checked.native.speculation) await loadMemory(native, checked.memory, source.cacheFolder);
       throwIfAborted(signal);
       const controller = checked.native.speculation

@@ -50,8 +50,8 @@ export interface LoadOptions {
    */
   kvFormat?: 'bf16' | 'fp8';
   /**
-   * Whether the engine may draft at all. With `false` it decodes plainly and remembers nothing; the text is the same.
-   * Defaults to `true`.
+   * Whether the engine may draft at all. With `false` it decodes plainly and remembers nothing, whatever other options say of drafting and
+   * learning; the text is the same. Defaults to `true`.
    */
   speculation?: boolean | { enabled?: boolean };
   /**

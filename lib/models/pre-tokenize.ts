@@ -44,7 +44,7 @@ export function preTokenizeSteps(config: unknown): { steps: PreTokenizeStep[]; b
 function flatten(config: unknown): JsonConfig[] {
   if (config === null || config === undefined) return [];
   const node = config as JsonConfig;
-  return node.type === 'Sequence' ? (node.pretokenizers as unknown[]).flatMap(flatten) : [node];
+  return node.type === 'Sequence' ? listed('pretokenizers', node.pretokenizers).flatMap(flatten) : [node];
 }
 
 function stepsOf(config: JsonConfig): PreTokenizeStep[] {
@@ -156,6 +156,17 @@ function libraryParts(parts: { normalizer?: unknown; preTokenizer?: unknown }): 
   } catch (error) {
     throw unsupported(error instanceof Error ? error.message : String(error), error);
   }
+}
+
+/** A list in tokenizer.json. Throws MODEL_INCOMPLETE where it is none. */
+export function listed(name: string, value: unknown): unknown[] {
+  if (Array.isArray(value)) return value as unknown[];
+  throw incomplete(`in tokenizer.json ${name} is no list`);
+}
+
+/** An error about a tokenizer.json that is not what it should be. */
+export function incomplete(message: string): ForetokenError {
+  return new ForetokenError('MODEL_INCOMPLETE', `The model can't be used: ${message}`);
 }
 
 /** An error about a tokenizer.json that foretoken can't read. */

@@ -1,8 +1,7 @@
-import { ForetokenError } from '../error';
 import type { AddedToken } from './added-tokens';
 import { bytesOfSpelling } from './byte-alphabet';
 import { isEndName } from './end-names';
-import { normalizerOf, preTokenizeSteps, unsupported } from './pre-tokenize';
+import { incomplete, listed, normalizerOf, preTokenizeSteps, unsupported } from './pre-tokenize';
 import { byteOfToken, SPACE_SYMBOL, utf8, type TokenizerDefinition } from './tokenizer-definition';
 
 type Json = Record<string, unknown>;
@@ -69,7 +68,7 @@ function checkId(id: unknown, text: string): number {
 }
 
 function readAdded(value: unknown): JsonAddedToken[] {
-  return ((value ?? []) as JsonAddedToken[]).map((token) => {
+  return (listed('added_tokens', value ?? []) as JsonAddedToken[]).map((token) => {
     if (typeof token?.content !== 'string') throw incomplete('tokenizer.json has an added token without text');
     const special = token.special === true || isEndName(token.content);
     return { ...token, id: checkId(token.id, token.content), special };
@@ -92,7 +91,7 @@ function readMerges(value: unknown): [string, string][] {
 function flattenDecoders(config: unknown): Json[] {
   if (config === null || config === undefined) return [];
   const node = config as Json;
-  return node.type === 'Sequence' ? (node.decoders as unknown[]).flatMap(flattenDecoders) : [node];
+  return node.type === 'Sequence' ? listed('decoders', node.decoders).flatMap(flattenDecoders) : [node];
 }
 
 function dropsLeadingSpace(decoder: Json): boolean {
@@ -113,8 +112,4 @@ function tokenBytes(vocabulary: Map<string, number>, added: AddedToken[], decode
   }
   for (const { id, content } of added) bytes[id] = utf8(content);
   return Array.from(bytes, (each) => each ?? new Uint8Array());
-}
-
-function incomplete(message: string): ForetokenError {
-  return new ForetokenError('MODEL_INCOMPLETE', `The model can't be used: ${message}`);
 }

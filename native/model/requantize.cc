@@ -132,7 +132,7 @@ void convertBlocks(FileType from, const void* in, FileType to, uint8_t* out, int
   if (to == FileType::q8_0) return anyTo(from, bytes, out, count, quantizeQ8_0);
   if (to == FileType::q4_1) return anyTo(from, bytes, out, count, quantizeQ4_1);
   if (to == FileType::q4_0) return anyTo(from, bytes, out, count, quantizeQ4_0);
-  throw Error("INTERNAL", "no conversion from " + std::string(name(from)) + " to " + std::string(name(to)));
+  throw Error("INTERNAL_ERROR", "no conversion from " + std::string(name(from)) + " to " + std::string(name(to)));
 }
 
 }  // namespace foretoken

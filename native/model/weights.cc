@@ -81,7 +81,7 @@ Format formatOf(FileType type) {
   if (type == FileType::bf16) return Format::bf16;
   for (const Format format : {Format::f32, Format::q8_0, Format::q4_0, Format::q4_1})
     if (fileTypeOf(format) == type) return format;
-  throw Error("INTERNAL", "no format for file type " + std::string(name(type)));
+  throw Error("INTERNAL_ERROR", "no format for file type " + std::string(name(type)));
 }
 
 void addSource(PlannedMatrix& matrix, const TensorFile& file, const TensorInfo& info, bool fp8Scales) {
@@ -378,13 +378,13 @@ Weights Weights::updated(const TensorFile& update, const WeightNeeds& needs, Bac
 
 const Matrix& Weights::matrix(std::string_view name) const {
   const auto found = matrices_.find(name);
-  if (found == matrices_.end()) throw Error("INTERNAL", "no matrix '" + std::string(name) + "' was asked for");
+  if (found == matrices_.end()) throw Error("INTERNAL_ERROR", "no matrix '" + std::string(name) + "' was asked for");
   return *found->second.matrix;
 }
 
 const float* Weights::vector(std::string_view name) const {
   const auto found = vectors_.find(name);
-  if (found == vectors_.end()) throw Error("INTERNAL", "no vector '" + std::string(name) + "' was asked for");
+  if (found == vectors_.end()) throw Error("INTERNAL_ERROR", "no vector '" + std::string(name) + "' was asked for");
   return found->second.data();
 }
 

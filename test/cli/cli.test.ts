@@ -176,9 +176,14 @@ test('flags that a command would ignore are refused', async () => {
     const { status, stderr } = await run(['demo', ...model, ...flags]);
     expect({ status, stderr }).toEqual({ status: 1, stderr: expect.stringContaining('unknown option') });
   }
-  const raw = await run(['generate', 'x', ...model, '--raw', '--system', 'y']);
-  expect(raw.status).toBe(1);
-  expect(raw.stderr).toContain('cannot be used with');
+  for (const flags of [
+    ['--raw', '--system', 'y'],
+    ['--no-speculation', '--head'],
+    ['--head-file', 'z', '--no-speculation'],
+  ]) {
+    const { status, stderr } = await run(['generate', 'x', ...model, ...flags]);
+    expect({ status, stderr }).toEqual({ status: 1, stderr: expect.stringContaining('cannot be used with') });
+  }
 });
 
 test('static training ends with the command that drafts from what it made', async () => {

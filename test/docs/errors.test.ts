@@ -13,9 +13,12 @@ function filesUnder(folder: string): string[] {
 
 test('every code that is thrown is explained, and no other', () => {
   const thrown = new Set(['ABORTED']);
-  for (const file of ['native', 'lib', 'cuda'].flatMap(filesUnder))
-    for (const [, code] of readFileSync(file, 'utf8').matchAll(/["']([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)["']/g))
+  for (const file of ['native', 'lib', 'cuda'].flatMap(filesUnder)) {
+    const source = readFileSync(file, 'utf8');
+    for (const [, code] of source.matchAll(/["']([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)["']/g))
       if (!others.test(code)) thrown.add(code);
+    for (const [, code] of source.matchAll(/(?:Error|refuse)\(["']([A-Z]+)["']/g)) thrown.add(code);
+  }
   const text = readFileSync(join(root, 'docs', 'errors.md'), 'utf8');
   const explained = Array.from(text.matchAll(/`([A-Z][A-Z0-9_]+)`/g), ([, code]) => code);
   expect(explained.sort()).toEqual([...thrown].sort());

@@ -195,6 +195,9 @@ describe('of a Hugging Face folder', () => {
     ['an id beyond reason', { model: { type: 'BPE', vocab: { a: 2 ** 40 }, merges: [] } }],
     ['an id that is no number', { model: { type: 'BPE', vocab: { a: 'x' }, merges: [] } }],
     ['an added token without text', { added_tokens: [{ id: 1 }] }],
+    ['added tokens that are no list', { added_tokens: {} }],
+    ['a sequence of no decoders', { decoder: { type: 'Sequence' } }],
+    ['a sequence of no pre-tokenizers', { pre_tokenizer: { type: 'Sequence', pretokenizers: {} } }],
     ['an unknown normalizer', { normalizer: { type: 'Upside' } }],
   ];
   test.each(broken)('a tokenizer.json with %s is refused', (_, change) => {
