@@ -3,8 +3,15 @@ import path from 'node:path';
 import { ForetokenError } from './error';
 import type { Binding } from './native';
 
+let ownRoot: string | undefined;
+
 /** The folder that holds foretoken's package.json: dist/, dist-bench/lib/ and lib/ lie at different depths below it. */
-export function packageRoot(start: string = __dirname): string {
+export function packageRoot(): string {
+  return (ownRoot ??= packageRootAbove(__dirname));
+}
+
+/** The folder that holds foretoken's package.json, `start` or above it. */
+export function packageRootAbove(start: string): string {
   for (let folder = start; ; folder = path.dirname(folder)) {
     if (isPackageRoot(folder)) return folder;
     if (folder === path.dirname(folder)) {

@@ -1,19 +1,19 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { loadBinding, packageRoot } from '../lib/binding';
+import { loadBinding, packageRoot, packageRootAbove } from '../lib/binding';
 import { ForetokenError } from '../lib/error';
 
 describe('packageRoot', () => {
   it('finds the package from any depth below it', () => {
     const root = path.join(__dirname, '..');
     expect(packageRoot()).toBe(root);
-    expect(packageRoot(path.join(root, 'dist-bench', 'lib', 'engine'))).toBe(root);
+    expect(packageRootAbove(path.join(root, 'dist-bench', 'lib', 'engine'))).toBe(root);
   });
 
   it('says that the package is incomplete outside of it', () => {
     const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'foretoken-'));
-    expect(() => packageRoot(folder)).toThrow(expect.objectContaining({ code: 'PACKAGE_INCOMPLETE' }));
+    expect(() => packageRootAbove(folder)).toThrow(expect.objectContaining({ code: 'PACKAGE_INCOMPLETE' }));
     fs.rmSync(folder, { recursive: true });
   });
 });

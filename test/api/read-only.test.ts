@@ -1,6 +1,7 @@
 import { mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Engine } from '../../lib';
+import { loadBinding } from '../../lib/binding';
 import type { LoadOptions, LoadProgress } from '../../lib';
 import { writeTinyModel } from '../../lib/models/tiny-model';
 import { temporaryFolder } from '../support/temporary';
@@ -30,6 +31,9 @@ async function run(
   });
   return { stages: [...stages], events };
 }
+
+// Somebody else than root may not get to the package.
+beforeAll(() => void loadBinding());
 
 let seed = 40;
 

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Engine } from '../../lib';
-import { prompts, tinyModel } from './tiny';
+import { prompts, tinyModel, until } from './tiny';
 
 const { load } = tinyModel();
 let engine: Engine;
@@ -92,7 +92,7 @@ test('an aborted request fails with ABORTED, at every stage', async () => {
   })();
   await expect(reading).rejects.toMatchObject({ code: 'ABORTED', cause: { message: 'enough' } });
   await expect(stream.result).rejects.toMatchObject({ code: 'ABORTED' });
-  await sleep(100);
+  await until(() => 'gone' in engine.stats().tenants);
   const { requests, promptTokens, completionTokens } = engine.stats().tenants['gone'];
   expect([requests, promptTokens]).toEqual([1, engine.tokenize(prompts[0]).length]);
   expect(completionTokens).toBeGreaterThan(0);
@@ -104,7 +104,7 @@ test('an aborted request fails with ABORTED, at every stage', async () => {
   for (const outcome of await Promise.allSettled(many)) {
     if (outcome.status === 'rejected') expect(outcome.reason).toMatchObject({ code: 'ABORTED' });
   }
-  await sleep(200);
+  await until(() => engine.stats().active + engine.stats().waiting === 0);
   expect(engine.stats()).toMatchObject({ active: 0, waiting: 0 });
 });
 

@@ -70,5 +70,8 @@ export function tinyHead(tiny: TinyModel, folder: string): { path: string } {
 
 /** Waits for what the learner does where nobody else wants the processor: on a busy machine it takes its time. */
 export async function until(isDone: () => boolean): Promise<void> {
-  for (let i = 0; i < 5000 && !isDone(); ++i) await sleep(100);
+  for (let i = 0; !isDone(); ++i) {
+    if (i === 5000) throw new Error(`not so within 500 s: ${String(isDone)}`);
+    await sleep(100);
+  }
 }

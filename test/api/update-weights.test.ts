@@ -120,7 +120,8 @@ test('fifty updates under load, with requests cancelled, drop none and hold no m
     bytes.push(engine.stats().residentBytes);
   }
   expect(await heldAtLast(engine)).toBe(1);
-  expect(bytes[49] - bytes[9]).toBeLessThan(16 << 20);
+  // A version is 640 KiB: kept, they would come to twice the bound between these readings, of which single ones are noise.
+  expect(Math.min(...bytes.slice(40)) - Math.max(...bytes.slice(5, 15))).toBeLessThan(8 << 20);
 });
 
 test('what an engine says of its model can be read at any time while its weights are replaced', async () => {

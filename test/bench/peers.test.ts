@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import { bestOfGroups, groupsInTurn, ratios, speed } from '../../bench/peers/answers';
 import { adapted, type Answering } from '../../bench/peers/narrow';
 import type { PeerPrompt, PeerRun } from '../../bench/peers/peer';
@@ -26,12 +27,15 @@ test('the best setting is chosen group by group', () => {
   expect(ratios(ours, theirs, speed)).toEqual([4, 2, 4, 2]);
 });
 
-/** Notes what it is asked; an answer takes so many milliseconds. */
+/** What the clock shows. */
+let now = 0;
+
+/** Notes what it is asked; an answer takes so many milliseconds of that clock. */
 function answering(name: string, log: string[], learns: boolean, milliseconds = 0): [string, Answering] {
-  const answer = async ({ group }: PeerPrompt): Promise<PeerRun> => {
+  const answer = ({ group }: PeerPrompt): Promise<PeerRun> => {
     log.push(`${name} ${group}`);
-    await new Promise((resolve) => setTimeout(resolve, milliseconds));
-    return run(100);
+    now += milliseconds;
+    return Promise.resolve(run(100));
   };
   return [name, { answer, learns }];
 }
@@ -48,9 +52,11 @@ test('whoever learns does so first; the last requests are answered in turn', asy
 });
 
 test('where time runs out all have learned from as many requests', async () => {
+  const clock = jest.spyOn(performance, 'now').mockImplementation(() => now);
   const log: string[] = [];
   const all = new Map([answering('ours', log, true), answering('ngram', log, true, 60)]);
   await adapted(stream, all, 'test', 0.02);
+  clock.mockRestore();
   const learned = (name: string): number => log.filter((line) => line.startsWith(name)).length - 8;
   expect(learned('ours')).toBe(1);
   expect(learned('ngram')).toBe(1);

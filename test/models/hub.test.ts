@@ -13,7 +13,10 @@ import { temporaryFolder } from '../support/temporary';
 
 const folder = temporaryFolder();
 const cache = () => join(folder(), 'cache');
-const resolve = (ref: string, options = {}) => resolveModel(ref, { cache: cache(), ...options });
+const resolve = (ref: string, options = {}) => {
+  const onProgress = (progress: Progress): void => server.onProgress(progress);
+  return resolveModel(ref, { cache: cache(), onProgress, ...options });
+};
 const weights = randomBytes(400_000);
 const sha256 = createHash('sha256').update(weights).digest('hex');
 const small = (path: string, text: string): HubServerFile => ({ path, data: Buffer.from(text) });

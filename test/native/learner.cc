@@ -2,8 +2,6 @@
 // learned, and neither the thread nor anybody's head.
 #include "learn/learner.h"
 
-#include <unistd.h>
-
 #include <condition_variable>
 #include <deque>
 #include <filesystem>
@@ -12,6 +10,7 @@
 #include "check.h"
 #include "engine/timed_backend.h"
 #include "head_rig.h"
+#include "model_rig.h"
 #include "refusal.h"
 
 namespace {
@@ -48,16 +47,14 @@ LearnerOptions options() {
   return options;
 }
 
-std::string temporary() {
-  return (std::filesystem::temp_directory_path() / ("foretoken-head-" + std::to_string(getpid()))).string();
-}
-
 struct Rig {
   HeadRig head{kModel};
   std::unique_ptr<Backend> backend = createCpuBackend({1, ""});
   std::shared_ptr<Model> model = loadModel(fixture(std::string("models/") + kModel), *backend, {});
-  Exhausted* packing = nullptr;  ///< the learner's
-  std::atomic<int> failing{0};   ///< steps of layers that can't be taken
+  const TemporaryFolder folder;
+  const std::string path = folder.path() + "/head";  ///< where a head may be saved
+  Exhausted* packing = nullptr;                      ///< the learner's
+  std::atomic<int> failing{0};                       ///< steps of layers that can't be taken
   std::unique_ptr<Learner> learner;
 
   std::mutex mutex;
@@ -141,15 +138,13 @@ struct Rig {
   }
   /// The head that drafts for a tenant.
   train::LoadedHead saved(const std::string& tenant) {
-    const auto path = temporary() + "-saved";
+    const std::string file = path + "-saved";
     std::promise<bool> done;
-    learner->save(tenant, path, [&](const std::string* model, const std::exception_ptr&) {
+    learner->save(tenant, file, [&](const std::string* model, const std::exception_ptr&) {
       done.set_value(model && *model == "model");
     });
     CHECK(done.get_future().get());
-    train::LoadedHead head = train::loadHead(path, {"model", "", {}});
-    std::filesystem::remove(path);
-    return head;
+    return train::loadHead(file, {"model", "", {}});
   }
   /// Whether a text is dropped, and no head judged by it.
   bool drops() {
@@ -199,7 +194,7 @@ void testTextsWithoutMemory() {
 /// A head that is saved after an update names the weights that it was learned from.
 void testSavesWhatItLearnedFrom() {
   Rig rig;
-  const auto path = temporary();
+  const std::string& path = rig.path;
   const auto isSavedFor = [&](const std::string& target) {
     std::promise<std::string> saved;
     rig.learner->save("a", path, [&](const std::string* model, const std::exception_ptr&) { saved.set_value(*model); });
@@ -210,7 +205,6 @@ void testSavesWhatItLearnedFrom() {
   rig.learner->weightsMoved(rig.model,
                             std::make_shared<const HeadWeights>(rig.head.source(), *rig.model, *rig.backend));
   CHECK(isSavedFor(rig.model->sourceHash()));
-  std::filesystem::remove(path);
 }
 
 /// A step that fails begins again with the texts that come.
@@ -227,7 +221,7 @@ void testStepsWithoutMemory() {
 /// A head whose tokens the target has not is refused, whether it would draft or be judged first.
 void testAdoptsWhatFits() {
   Rig rig;
-  const auto path = temporary();
+  const std::string& path = rig.path;
   std::vector<int32_t> draft = rig.head.draft;
   draft[5] = 16'000'000;
   rig.write(path, draft);
@@ -236,7 +230,6 @@ void testAdoptsWhatFits() {
   rig.write(path, rig.head.draft);
   CHECK(rig.adopt("a", path, true).empty() && rig.drafts.empty() && rig.candidate() > 0);
   CHECK(rig.adopt("a", path).empty() && rig.drafts.size() == 1);
-  std::filesystem::remove(path);
 }
 
 /// A tenant whose saved head drafts learns from that one, and from no other: once there is a place for it, and not at
@@ -245,7 +238,7 @@ void testLearnsFromWhatDrafts() {
   LearnerOptions crowded = options();
   crowded.mostTenants = 1;
   Rig rig(crowded);
-  const auto path = temporary();
+  const std::string& path = rig.path;
   const std::string other = "b";
   train::HeadNumbers own{rig.head.weights, rig.head.draft, rig.head.delta};
   for (float& weight : own.weights) weight *= 1.25f;
@@ -265,7 +258,6 @@ void testLearnsFromWhatDrafts() {
   std::filesystem::remove(path);
   rig.learner->forgetting (&other)();
   CHECK(rig.drops() && rig.drops());
-  std::filesystem::remove(wide);
 }
 
 /// What a tenant's head has learned goes with it; that it has learned goes on being counted.
@@ -290,13 +282,12 @@ void testJudgesWhatWaited() {
   LearnerOptions crowded = options();
   crowded.mostTenants = 1;
   Rig rig(crowded);
-  const auto path = temporary();
+  const std::string& path = rig.path;
   rig.write(path, rig.head.draft);
   CHECK(rig.adopt("b", path).empty() && rig.adopt("a", path).empty() && rig.drops());
   rig.learner->weightsMoved(rig.model,
                             std::make_shared<const HeadWeights>(rig.head.source(), *rig.model, *rig.backend));
   CHECK(rig.next().foreseen.candidateNumber == 1);
-  std::filesystem::remove(path);
 }
 
 /// A head that came to the engine just before its tenant was forgotten, or the weights moved, is taken from it, also
@@ -305,7 +296,7 @@ void testWithdraws() {
   LearnerOptions crowded = options();
   crowded.mostTenants = 0;
   Rig rig(crowded);
-  const auto path = temporary();
+  const std::string& path = rig.path;
   const auto adopts = [&] { return rig.adopt("a", path).empty() && rig.drafts.back() != nullptr; };
   const auto isTaken = [&](size_t told) {
     rig.settle();
@@ -324,14 +315,13 @@ void testWithdraws() {
   rig.learner->weightsMoved(rig.model,
                             std::make_shared<const HeadWeights>(rig.head.source(), *rig.model, *rig.backend));
   CHECK(isTaken(6));
-  std::filesystem::remove(path);
 }
 
 /// While others decode it looks now and then whether it may work, however long a text waits. Every look tries to tell
 /// what there was no memory to tell: so many times it was asked.
 void testRestsWhilePaused() {
   Rig rig;
-  const auto path = temporary();
+  const std::string& path = rig.path;
   rig.write(path, rig.head.draft);
   const std::string tenant = "b";
   CHECK(rig.adopt(tenant, path).empty());
@@ -354,7 +344,6 @@ void testRestsWhilePaused() {
   std::unique_lock lock(rig.mutex);
   rig.told.wait(lock, [&] { return !rig.judged.empty(); });
   lock.unlock();
-  std::filesystem::remove(path);
 }
 
 }  // namespace

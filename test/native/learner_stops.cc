@@ -2,8 +2,6 @@
 // on drafting, is saved, and is gone back from. Lack of memory ends nothing.
 #include "learn/learner.h"
 
-#include <unistd.h>
-
 #include <atomic>
 #include <filesystem>
 #include <future>
@@ -11,6 +9,7 @@
 
 #include "engine_rig.h"
 #include "head_rig.h"
+#include "model_rig.h"
 
 namespace {
 
@@ -201,8 +200,8 @@ void testStepFails() {
   CHECK(serving.counters().texts == then.texts && serving.counters().steps == then.steps && fault.met == 1);
   // What was promoted drafts, is saved, and is gone back from.
   CHECK(serving.drafts() == promoted && serving.swaps() == 1);
-  const auto file = std::filesystem::temp_directory_path() / ("foretoken-stopped-" + std::to_string(getpid()));
-  CHECK(serving.save(file.string()) && std::filesystem::remove(file));
+  const TemporaryFolder folder;
+  CHECK(serving.save(folder.path() + "/head") && std::filesystem::exists(folder.path() + "/head"));
   CHECK(serving.decide(Learner::Decision::rollBack, 0) && !serving.drafts() && serving.swaps() == 2);
   CHECK(serving.turn() == expected && serving.stops().size() == 1);
 }
@@ -229,7 +228,7 @@ void testLackOfMemory() {
   fault.steps = false;
   const int64_t before = serving.counters().texts;
   serving.turn();
-  serving.await([&](const auto& c) { return c.texts == before + kRequests && c.deviceBytes > 0; });
+  serving.await([&](const auto& c) { return c.texts >= before + kRequests && c.deviceBytes > 0; });
   CHECK(serving.stops().empty());
 }
 

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Progress } from '../../lib/models/progress';
 
 /** A file of a repository on the stand-in hub. */
 export interface HubServerFile {
@@ -29,13 +30,15 @@ export class HubServer {
   readonly repositories = new Map<string, HubServerFile[]>();
   /** Only requests with this token are answered, if it is set. */
   token: string | undefined;
-  /** The next answers of the second server are cut off after so many bytes. */
+  /** The next answers of the second server are cut off after so many bytes; the client tells {@link onProgress} what it has. */
   cutAfter: number[] = [];
   /** What the servers do wrong. */
   fault: 'none' | 'forbidden' | 'silent' | 'damage' | 'no-ranges' | 'unavailable' | 'portal' = 'none';
   /** Entity tag of large files. */
   etag = '"one"';
   commit = 'c0ffee'.repeat(7).slice(0, 40);
+  /** Takes what the client tells of its progress. */
+  onProgress: (progress: Progress) => void = () => undefined;
 
   private readonly hub = createServer((request, response) => this.answerHub(request, response));
   private readonly cdn = createServer((request, response) => this.answerCdn(request, response));
@@ -127,8 +130,11 @@ export class HubServer {
     const cut = this.cutAfter.shift();
     if (cut === undefined) response.end(data.subarray(from));
     else if (cut === 0) response.destroy();
-    // The client shares this event loop, on a machine that may be busy: what was sent is lost to it if cut too early.
-    else response.write(data.subarray(from, from + cut), () => setTimeout(() => response.destroy(), 1000));
+    else {
+      // What was sent is lost to the client if the connection is cut before it has it.
+      this.onProgress = ({ done }) => void (done === from + cut && response.destroy());
+      response.write(data.subarray(from, from + cut));
+    }
   }
 }
 

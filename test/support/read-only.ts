@@ -1,4 +1,5 @@
 import { chmodSync, readdirSync } from 'node:fs';
+import type { Dirent } from 'node:fs';
 import { dirname, join } from 'node:path';
 
 const nobody = 65534;
@@ -8,9 +9,12 @@ const nobody = 65534;
  * meanwhile, who has to be able to get there.
  */
 export async function whileReadOnly<T>(folder: string, work: () => Promise<T>): Promise<T> {
-  const folders = [folder, ...foldersIn(folder)];
+  const { folders, files } = entriesOf(folder);
   for (const each of folders) chmodSync(each, 0o555);
-  if (process.geteuid!() === 0) chmodSync(dirname(folder), 0o755);
+  if (process.geteuid!() === 0) {
+    chmodSync(dirname(folder), 0o755);
+    for (const each of files) chmodSync(each, 0o644);
+  }
   try {
     return await asNobody(work);
   } finally {
@@ -29,7 +33,10 @@ export async function asNobody<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-function foldersIn(folder: string): string[] {
+/** A folder with those below, and the files in them. */
+function entriesOf(folder: string): { folders: string[]; files: string[] } {
   const entries = readdirSync(folder, { recursive: true, withFileTypes: true });
-  return entries.filter((entry) => entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name));
+  const paths = (those: Dirent[]): string[] => those.map(({ parentPath, name }) => join(parentPath, name));
+  const folders = [folder, ...paths(entries.filter((entry) => entry.isDirectory()))];
+  return { folders, files: paths(entries.filter((entry) => entry.isFile())) };
 }
