@@ -1,4 +1,5 @@
-import type { Engine, RequestOptions } from '../../lib/index';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { ChatMessage, Engine } from '../../lib/index';
 import { collect, rate, type Answer } from '../common/answer';
 import { Bar } from '../common/bar';
 import { stream } from '../common/data';
@@ -6,28 +7,35 @@ import { say } from '../common/report';
 import { median } from '../common/stats';
 
 const newTokens = 128;
-/** Pairs of a batch size; two a request that is alone. */
-const pairs = { 1: 24, 8: 8 } as const;
+/** By requests at a time: pairs of blocks, and times in a block that so many are asked, one time right behind the other. */
+const plans = { 1: { pairs: 16, times: 4 }, 8: { pairs: 8, times: 3 } } as const;
 
 /**
  * What learning costs while it brings nothing: seconds a token of requests that are learned from over those of requests that are not. Each
- * request is of a tenant of its own, so that nothing learned is ever used. Median of pairs.
+ * request is of a tenant of its own, so that nothing learned is ever used. A text is remembered, and heads learn from it, once it has
+ * ended: so requests come in blocks, in which those after the first bear what the ones before have left, and are counted; a block
+ * begins when heads have learned what there was. Median of pairs.
  *
  * @param engine Decodes eight requests together.
  * @returns Summary keys.
  */
 export async function tpotCost(engine: Engine, folder: string): Promise<Record<string, number>> {
-  const bar = new Bar(2 * (pairs[1] + pairs[8]));
+  const bar = new Bar(2 * (plans[1].pairs + plans[8].pairs));
+  const asked = stream(folder, 'mixed').map(({ messages }) => messages);
   const summary: Record<string, number> = {};
   for (const batch of [1, 8] as const) {
-    const asked = stream(folder, 'mixed', batch * pairs[batch]);
+    const { pairs, times } = plans[batch];
     const ratios: number[] = [];
-    for (let pair = 0; pair < pairs[batch]; ++pair) {
-      const messages = asked.slice(pair * batch, (pair + 1) * batch).map((request) => request.messages);
+    for (let pair = 0; pair < pairs; ++pair) {
       const seconds = { on: 0, off: 0 };
       for (const arm of pair % 2 ? (['on', 'off'] as const) : (['off', 'on'] as const)) {
         bar.show(`cost of learning, batch ${batch}`);
-        seconds[arm] = await secondsPerToken(engine, messages, `${arm} ${batch} ${pair}`, arm === 'on');
+        await settled(engine);
+        const block = Array.from({ length: times }, (_, i) => {
+          const first = (pair * times + i) * batch;
+          return Array.from({ length: batch }, (__, at) => asked[(first + at) % asked.length]);
+        });
+        seconds[arm] = await secondsPerToken(engine, block, `${arm} ${batch} ${pair}`, arm === 'on');
         bar.step();
       }
       ratios.push(seconds.on / seconds.off);
@@ -42,15 +50,29 @@ export async function tpotCost(engine: Engine, folder: string): Promise<Record<s
   return summary;
 }
 
+/** Waits until heads have learned what there is to learn from. */
+async function settled(engine: Engine): Promise<void> {
+  const learned = (): number => {
+    const { learnedTexts, learningSteps, learningLayerSteps } = engine.stats();
+    return learnedTexts + learningSteps + learningLayerSteps;
+  };
+  for (let before = -1; before !== learned(); await sleep(250)) before = learned();
+}
+
 async function secondsPerToken(
   engine: Engine,
-  requests: Parameters<Engine['chatStream']>[0][],
+  block: ChatMessage[][][],
   name: string,
   learn: boolean,
 ): Promise<number> {
-  const ask = (i: number): RequestOptions => ({ maxTokens: newTokens, tenant: `${name} ${i}`, learn });
-  const answers: Answer[] = await Promise.all(
-    requests.map((messages, i) => collect(engine.chatStream(messages, ask(i)))),
-  );
-  return 1 / rate(answers);
+  const counted: Answer[] = [];
+  for (const [time, requests] of block.entries()) {
+    const answers = await Promise.all(
+      requests.map((messages, i) =>
+        collect(engine.chatStream(messages, { maxTokens: newTokens, tenant: `${name} ${time} ${i}`, learn })),
+      ),
+    );
+    if (time > 0) counted.push(...answers);
+  }
+  return 1 / rate(counted);
 }
