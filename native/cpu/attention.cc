@@ -74,17 +74,18 @@ bool Attention::planned(const Pass& pass, int heads, const Rope& rope) const {
   return same && at == plannedPass_.size();
 }
 
-/// Tiles, items and rotary table of a pass, for all its layers.
+/// Tiles, items and rotary table of a pass, for all its layers. Where memory is lacking, none is planned.
 void Attention::plan(const Pass& pass, int heads, int kvHeads, const Rope& rope) {
+  plannedHeads_ = 0;
   plannedPass_.clear();
   visitPass(pass,
             [&](const int32_t* begin, int count) { plannedPass_.insert(plannedPass_.end(), begin, begin + count); });
-  plannedHeads_ = heads;
   plannedFrequency_.assign(rope.frequency.begin(), rope.frequency.end());
   plannedInterleaved_ = rope.interleaved;
   computeRotary(pass, rope);
   planTiles(pass, heads / kvHeads, kvHeads);
   planItems(heads, kvHeads);
+  plannedHeads_ = heads;
 }
 
 void Attention::rotaryRow(const Rope& rope, int row, int position) {

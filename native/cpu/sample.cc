@@ -97,13 +97,13 @@ Sampler::Sampler(const SampleKernels& kernels, ThreadPool& threads)
 
 void Sampler::reserve(int vocabulary) {
   if (vocabulary <= vocabulary_) return;
-  vocabulary_ = vocabulary;
   for (Scratch& s : scratch_) {
     for (auto* values : {&s.adjusted, &s.weights}) values->resize(vocabulary);
     for (auto* values : {&s.blockMax, &s.blockSum, &s.sorted}) values->resize(blocksOf(vocabulary));
     for (auto* values : {&s.ids, &s.occurrences}) values->resize(vocabulary);
     s.mass.resize(1 << kBucketBits);
   }
+  vocabulary_ = vocabulary;  // where memory was lacking, the next call tries again
 }
 
 void Sampler::sample(const float* logits, int64_t stride, int vocabulary, std::span<const SampleRow> rows,

@@ -1,7 +1,7 @@
 #include "learn/head_learner.h"
 
 #include <algorithm>
-#include <set>
+#include <array>
 #include <utility>
 
 #include "common/error.h"
@@ -176,15 +176,22 @@ void HeadLearner::offer(Weights candidate, Origin origin) {
 
 size_t HeadLearner::bytes() const {
   size_t bytes = replay_.bytes() + (layers_ ? layers_->bytes() : 0) + markov_.size() * sizeof(float);
-  std::set<const void*> counted{start_->layers.get(), start_->rows.get()};
+  // Without an allocation: it is asked where memory is lacking, too.
+  std::array<const void*, 9> counted{start_->layers.get(), start_->rows.get()};
+  size_t count = 2;
+  const auto isNew = [&](const void* part) {
+    const bool isKnown = std::find(counted.begin(), counted.begin() + count, part) != counted.begin() + count;
+    if (!isKnown) counted[count++] = part;
+    return !isKnown;
+  };
   const auto addLayers = [&](const std::shared_ptr<const Floats>& layers) {
-    if (layers && counted.insert(layers.get()).second) bytes += layers->size() * sizeof(float);
+    if (layers && isNew(layers.get())) bytes += layers->size() * sizeof(float);
   };
   addLayers(layersOfRows_);
   for (const Weights& head : {live_, candidate_, previous_}) {
     if (!head) continue;
     addLayers(head->layers);
-    if (counted.insert(head->rows.get()).second) bytes += head->rows->bytes();
+    if (isNew(head->rows.get())) bytes += head->rows->bytes();
   }
   return bytes;
 }
