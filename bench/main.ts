@@ -26,7 +26,7 @@ import { spec } from './spec';
 import { FixedLookahead } from './spec/fixed';
 
 /** What commander hands over: numbers are still text. */
-interface Flags {
+export interface Flags {
   data?: string;
   model: string;
   weights?: string;
@@ -45,7 +45,8 @@ interface Flags {
 
 type Suite = (options: BenchOptions) => Promise<Report>;
 
-const suites: Record<string, { help: string; weights: string; limit: number; run: Suite }> = {
+/** `needsNoModel`: nothing is fetched or opened for it. */
+const suites: Record<string, { help: string; weights: string; limit: number; needsNoModel?: boolean; run: Suite }> = {
   decode: {
     help: 'plain decoding, passes of 8 and 16 rows, prefill: shares of bandwidth and peak',
     weights: 'auto,fp8,nvfp4',
@@ -56,6 +57,7 @@ const suites: Record<string, { help: string; weights: string; limit: number; run
     help: 'each kernel alone over shapes and row counts',
     weights: 'q4_1,q8_0,bf16,fp8,nvfp4,mxfp4',
     limit: 0,
+    needsNoModel: true,
     run: async (options) => {
       await machineLine(options.threads);
       return kernels(options);
@@ -113,12 +115,14 @@ const suites: Record<string, { help: string; weights: string; limit: number; run
     help: 'the policy on made-up texts or recorded answers, on made-up machines, beside fixed policies and an oracle; needs no model',
     weights: 'auto',
     limit: 0,
+    needsNoModel: true,
     run: (options) => Promise.resolve(sim(options.recording)),
   },
   roofline: {
     help: 'bytes and operations of a decode step on H100 and B200; needs no model',
     weights: 'auto',
     limit: 0,
+    needsNoModel: true,
     run: (options) => Promise.resolve(roofline(options.acceptance)),
   },
   rl: {
@@ -218,7 +222,7 @@ async function withEngine<T>(
   }
 }
 
-async function runSuite(name: string, flags: Flags): Promise<void> {
+export async function runSuite(name: string, flags: Flags): Promise<void> {
   const suite = suites[name];
   const options: BenchOptions = {
     data: flags.data,
@@ -236,8 +240,9 @@ async function runSuite(name: string, flags: Flags): Promise<void> {
     recording: flags.recording,
   };
   const report = await suite.run(options);
+  if (flags.json === undefined) return;
   const { threads, isa } = await loadBinding().probe(options.threads, '');
-  const model = (await openSource(options.model)).path;
+  const model = suite.needsNoModel ? '' : (await openSource(options.model)).path;
   writeJson(flags.json, report, provenance({ threads, isa, model }));
 }
 
@@ -263,7 +268,9 @@ for (const [name, suite] of Object.entries(suites)) {
     .action((flags: Flags) => runSuite(name, flags));
 }
 
-program.parseAsync().catch((error: unknown) => {
-  say(error instanceof Error ? error.message : String(error));
-  process.exitCode = 1;
-});
+if (require.main === module) {
+  program.parseAsync().catch((error: unknown) => {
+    say(error instanceof Error ? error.message : String(error));
+    process.exitCode = 1;
+  });
+}

@@ -18,6 +18,7 @@ export interface Report {
 export interface Provenance {
   machine: { cpu: string; cores: number; memoryGB: number; node: string; isa: string };
   threads: number;
+  /** Both are empty where there was none. */
   model: string;
   modelHash: string;
   commit: string;
@@ -35,7 +36,7 @@ export function provenance(details: { threads: number; isa: string; model: strin
     },
     threads: details.threads,
     model: details.model,
-    modelHash: hashOf(details.model),
+    modelHash: details.model && hashOf(details.model),
     commit: commit(),
     date: new Date().toISOString(),
   };
@@ -58,8 +59,7 @@ function commit(): string {
 }
 
 /** Writes the report where `--json FILE` says ('-' = standard output, one line), and its plot beside it. */
-export function writeJson(file: string | undefined, report: Report, where: Provenance): void {
-  if (file === undefined) return;
+export function writeJson(file: string, report: Report, where: Provenance): void {
   const body = { suite: report.suite, ...where, summary: report.summary, rows: report.rows };
   if (file === '-') process.stdout.write(JSON.stringify(body) + '\n');
   else writeFileSync(file, JSON.stringify(body, null, 1) + '\n');
