@@ -154,7 +154,7 @@ async function runPeers(options: BenchOptions): Promise<Report> {
     return { group, tokens, text: source.tokenizer.decode(tokens, { special: true }), maxTokens: 128 };
   };
   const prompts: PeerPrompt[] = [];
-  for (const { group, turns } of specBench(folder, options.limit))
+  for (const { group, turns } of specBench(folder, options.limit || Infinity))
     prompts.push(await promptOf([{ role: 'user', content: turns[0] }], group));
   const streams = new Map<string, PeerPrompt[]>();
   for (const name of ['narrow_sql', 'narrow_rust']) {
