@@ -45,7 +45,10 @@ export interface Flags {
 
 type Suite = (options: BenchOptions) => Promise<Report>;
 
-/** `needsNoModel`: nothing is fetched or opened for it. */
+/**
+ * `weights`: the formats where none are given; a suite takes several where these are several. `needsNoModel`: nothing is fetched or opened
+ * for it.
+ */
 const suites: Record<string, { help: string; weights: string; limit: number; needsNoModel?: boolean; run: Suite }> = {
   decode: {
     help: 'plain decoding, passes of 8 and 16 rows, prefill: shares of bandwidth and peak',
@@ -222,12 +225,19 @@ async function withEngine<T>(
   }
 }
 
+function takesSeveral({ weights }: { weights: string }): boolean {
+  return weights.includes(',');
+}
+
 export async function runSuite(name: string, flags: Flags): Promise<void> {
   const suite = suites[name];
+  const weights = (flags.weights ?? suite.weights).split(',');
+  if (weights.length > 1 && !takesSeveral(suite))
+    throw new Error(`bench ${name} takes one weight format, not ${weights.length}: --weights ${flags.weights}`);
   const options: BenchOptions = {
     data: flags.data,
     model: flags.model,
-    weights: (flags.weights ?? suite.weights).split(','),
+    weights,
     threads: Number(flags.threads),
     limit: Number(flags.limit ?? suite.limit),
     repeats: Number(flags.repeats),
@@ -248,12 +258,13 @@ export async function runSuite(name: string, flags: Flags): Promise<void> {
 
 const program = new Command('bench').description('Measures foretoken; every suite prints a table and can write JSON.');
 for (const [name, suite] of Object.entries(suites)) {
+  const formats = takesSeveral(suite) ? 'comma-separated weight formats' : 'weight format';
   program
     .command(name)
     .description(suite.help)
     .option('--data <folder>', 'prompts and texts: spec_bench/, streams/, drift/')
     .option('--model <ref>', 'model to measure', 'default')
-    .option('--weights <formats>', `comma-separated weight formats (default: ${suite.weights})`)
+    .option('--weights <formats>', `${formats} (default: ${suite.weights})`)
     .option('--threads <n>', 'compute threads, 0 = physical cores', '0')
     .option('--limit <n>', `prompts a group, 0 = all (default: ${suite.limit})`)
     .option('--repeats <n>', 'timed repeats', '9')

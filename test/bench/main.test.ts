@@ -23,3 +23,9 @@ test('a suite that needs no model opens none', async () => {
   await runSuite('roofline', { ...flags, json });
   expect(readReport(json)).toMatchObject({ suite: 'roofline', model: '', modelHash: '' });
 });
+
+test.each(['spec', 'learn', 'drift', 'load', 'rl'])('%s takes one weight format, and says so first', async (suite) => {
+  const run = runSuite(suite, { ...flags, weights: 'auto,fp8' });
+  await expect(run).rejects.toThrow(`bench ${suite} takes one weight format, not 2: --weights auto,fp8`);
+  await expect(runSuite(suite, { ...flags, weights: 'fp8' })).rejects.toThrow('--data DIR'); // the next thing that is missing
+});
