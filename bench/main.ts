@@ -7,7 +7,7 @@ import { loadBinding } from '../lib/binding';
 import { Engine, type ChatMessage, type LoadOptions } from '../lib/index';
 import { requireData, specBench, stream } from './common/data';
 import type { BenchOptions } from './common/options';
-import { provenance, say, writeJson, type Report } from './common/report';
+import { prepareFile, provenance, say, writeJson, type Report } from './common/report';
 import { chatTokens, openSource } from './common/source';
 import { decode } from './decode';
 import { drift } from './drift';
@@ -181,6 +181,7 @@ async function runLearn(options: BenchOptions): Promise<Report> {
 
 async function runDrift(options: BenchOptions): Promise<Report> {
   const folder = requireData(options.data, 'drift');
+  if (options.recording !== undefined) prepareFile(options.recording);
   return withBoth(options, (plain, fast) =>
     withEngine(options, { weights: 'fp8', speculation: false }, (plainFp8) =>
       withEngine(options, { weights: 'nvfp4' }, (fastNvfp4) =>
@@ -249,6 +250,7 @@ export async function runSuite(name: string, flags: Flags): Promise<void> {
     acceptance: Number(flags.acceptance),
     recording: flags.recording,
   };
+  if (flags.json !== undefined && flags.json !== '-') prepareFile(flags.json);
   const report = await suite.run(options);
   if (flags.json === undefined) return;
   const { threads, isa } = await loadBinding().probe(options.threads, '');

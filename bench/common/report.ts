@@ -1,7 +1,8 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
+import { dirname } from 'node:path';
 import { performance } from 'node:perf_hooks';
 
 /** What every suite returns: a flat `summary` of numbers that other programs read, and whatever rows explain it. */
@@ -56,6 +57,14 @@ function commit(): string {
   } catch {
     return 'unknown';
   }
+}
+
+/** Makes the folder of a file that a run will write at its end, and fails now where it can't be written. */
+export function prepareFile(file: string): void {
+  const isNew = !existsSync(file);
+  mkdirSync(dirname(file), { recursive: true });
+  closeSync(openSync(file, 'a'));
+  if (isNew) rmSync(file);
 }
 
 /** Writes the report where `--json FILE` says ('-' = standard output, one line), and its plot beside it. */

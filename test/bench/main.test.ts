@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runSuite, type Flags } from '../../bench/main';
@@ -28,4 +28,21 @@ test.each(['spec', 'learn', 'drift', 'load', 'rl'])('%s takes one weight format,
   const run = runSuite(suite, { ...flags, weights: 'auto,fp8' });
   await expect(run).rejects.toThrow(`bench ${suite} takes one weight format, not 2: --weights auto,fp8`);
   await expect(runSuite(suite, { ...flags, weights: 'fp8' })).rejects.toThrow('--data DIR'); // the next thing that is missing
+});
+
+test('the folder of a report is made before anything runs, and a report that is there stays until then', async () => {
+  const json = join(folder, 'new', 'folder', 'spec.json');
+  await expect(runSuite('spec', { ...flags, json })).rejects.toThrow('--data DIR');
+  expect(existsSync(join(folder, 'new', 'folder'))).toBe(true);
+  expect(existsSync(json)).toBe(false);
+  writeFileSync(json, '{ "suite": "before" }');
+  await expect(runSuite('spec', { ...flags, json })).rejects.toThrow('--data DIR');
+  expect(readReport(json)).toEqual({ suite: 'before' });
+});
+
+test('where no report can be written nothing runs', async () => {
+  await expect(runSuite('spec', { ...flags, json: folder })).rejects.toThrow(folder);
+  const file = join(folder, 'file');
+  writeFileSync(file, '');
+  await expect(runSuite('spec', { ...flags, json: join(file, 'spec.json') })).rejects.toThrow(file);
 });
