@@ -94,17 +94,18 @@ export async function drift(options: BenchOptions, folder: string, engines: Drif
   return report;
 }
 
-/** The first requests of each phase, and the ones behind them. */
-function readStream(folder: string, name: string, limit: number): Stream {
+/** The first requests of each phase, `limit` of them (0 = all) and no more than half of a phase where phases shift; and as many behind them. */
+export function readStream(folder: string, name: string, limit: number): Stream {
+  const most = limit || Infinity;
   const all = stream(folder, name);
   const phases = new Set(all.map(({ phase }) => phase));
-  if (phases.size === 1) return { name, asked: all.slice(0, phasesOfOne * limit), others: [] };
-  const inPhase = [...phases].map((phase) => all.filter((asked) => asked.phase === phase));
-  return {
-    name,
-    asked: inPhase.flatMap((asked) => asked.slice(0, limit)),
-    others: inPhase.map((asked) => asked.slice(limit, 2 * limit)),
-  };
+  if (phases.size === 1) return { name, asked: all.slice(0, phasesOfOne * most), others: [] };
+  const shares = [...phases].map((phase) => {
+    const inPhase = all.filter((asked) => asked.phase === phase);
+    const count = Math.min(most, Math.floor(inPhase.length / 2));
+    return { asked: inPhase.slice(0, count), others: inPhase.slice(count, 2 * count) };
+  });
+  return { name, asked: shares.flatMap(({ asked }) => asked), others: shares.map(({ others }) => others) };
 }
 
 async function answerStream(

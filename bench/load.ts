@@ -59,8 +59,8 @@ interface Load {
 
 /**
  * Many requests at a time: 1 to 32 that arrive at once, then at random moments (Poisson, nine tenths of what plain decoding can take),
- * 128 tokens each, against an engine loaded with speculation disabled. Both arms answer each batch back to back, as often in the one order as in
- * the other.
+ * at most 128 tokens each, against an engine loaded with speculation disabled. Both arms answer each batch back to back, as often in the one
+ * order as in the other.
  *
  * Summary: `b<N>.ratioToPlain` plain over our seconds from N arrivals at once to the last token, median of pairs; `b<N>.poissonToPlain`
  * plain over our mean seconds of a request, of pairs with the same arrivals; `off.b<N>.tpotRatio` seconds a token with speculation switched off per request over plain's,
@@ -109,7 +109,7 @@ async function addBatch(report: Report, arms: Arms, size: number, turns: number,
   report.summary[`b${size}.ratioToPlain`] = atOnceRatio.median;
   report.summary[`b${size}.poissonToPlain`] = poisson.median;
   report.rows.push({
-    ...{ sequences: size, plainTokS: (size * newTokens) / plainSeconds },
+    ...{ sequences: size, plainTokS: tokensPerSecond(loads.map(({ plain }) => plain)) },
     ...{ ratioToPlain: atOnceRatio.median, ratioRange: atOnceRatio.range },
     tpotRatio: median(loads.map(({ plain, fast }) => rate(plain.answers) / rate(fast.answers))),
     acceptanceLength: tau(later.flatMap(({ fast }) => fast.answers)),
@@ -195,6 +195,12 @@ async function run([engine, how]: Arm, batch: Conversation[], at: number[] = [])
 /** `count` conversations from the i-th on, over and over. */
 function window(asked: Conversation[], i: number, count: number): Conversation[] {
   return Array.from({ length: count }, (_, n) => asked[(i + n) % asked.length]);
+}
+
+/** Tokens that came, by seconds from the first arrival to the last token. */
+export function tokensPerSecond(loads: Pick<Load, 'seconds' | 'answers'>[]): number {
+  const tokens = loads.flatMap(({ answers }) => answers.map((answer) => answer.tokens.length));
+  return sum(tokens) / sum(loads.map(({ seconds }) => seconds));
 }
 
 /** Of one pass, each of which brings every sequence a token. */

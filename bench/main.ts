@@ -7,7 +7,7 @@ import { loadBinding } from '../lib/binding';
 import { Engine, type ChatMessage, type LoadOptions } from '../lib/index';
 import { requireData, specBench, stream } from './common/data';
 import type { BenchOptions } from './common/options';
-import { provenance, say, writeJson, type Report } from './common/report';
+import { prepareFile, provenance, say, writeJson, type Report } from './common/report';
 import { chatTokens, openSource } from './common/source';
 import { decode } from './decode';
 import { drift } from './drift';
@@ -26,7 +26,7 @@ import { spec } from './spec';
 import { FixedLookahead } from './spec/fixed';
 
 /** What commander hands over: numbers are still text. */
-interface Flags {
+export interface Flags {
   data?: string;
   model: string;
   weights?: string;
@@ -45,7 +45,11 @@ interface Flags {
 
 type Suite = (options: BenchOptions) => Promise<Report>;
 
-const suites: Record<string, { help: string; weights: string; limit: number; run: Suite }> = {
+/**
+ * `weights`: the formats where none are given; a suite takes several where these are several. `needsNoModel`: nothing is fetched or opened
+ * for it.
+ */
+const suites: Record<string, { help: string; weights: string; limit: number; needsNoModel?: boolean; run: Suite }> = {
   decode: {
     help: 'plain decoding, passes of 8 and 16 rows, prefill: shares of bandwidth and peak',
     weights: 'auto,fp8,nvfp4',
@@ -56,6 +60,7 @@ const suites: Record<string, { help: string; weights: string; limit: number; run
     help: 'each kernel alone over shapes and row counts',
     weights: 'q4_1,q8_0,bf16,fp8,nvfp4,mxfp4',
     limit: 0,
+    needsNoModel: true,
     run: async (options) => {
       await machineLine(options.threads);
       return kernels(options);
@@ -113,12 +118,14 @@ const suites: Record<string, { help: string; weights: string; limit: number; run
     help: 'the policy on made-up texts or recorded answers, on made-up machines, beside fixed policies and an oracle; needs no model',
     weights: 'auto',
     limit: 0,
+    needsNoModel: true,
     run: (options) => Promise.resolve(sim(options.recording)),
   },
   roofline: {
     help: 'bytes and operations of a decode step on H100 and B200; needs no model',
     weights: 'auto',
     limit: 0,
+    needsNoModel: true,
     run: (options) => Promise.resolve(roofline(options.acceptance)),
   },
   rl: {
@@ -150,7 +157,7 @@ async function runPeers(options: BenchOptions): Promise<Report> {
     return { group, tokens, text: source.tokenizer.decode(tokens, { special: true }), maxTokens: 128 };
   };
   const prompts: PeerPrompt[] = [];
-  for (const { group, turns } of specBench(folder, options.limit))
+  for (const { group, turns } of specBench(folder, options.limit || Infinity))
     prompts.push(await promptOf([{ role: 'user', content: turns[0] }], group));
   const streams = new Map<string, PeerPrompt[]>();
   for (const name of ['narrow_sql', 'narrow_rust']) {
@@ -174,6 +181,7 @@ async function runLearn(options: BenchOptions): Promise<Report> {
 
 async function runDrift(options: BenchOptions): Promise<Report> {
   const folder = requireData(options.data, 'drift');
+  if (options.recording !== undefined) prepareFile(options.recording);
   return withBoth(options, (plain, fast) =>
     withEngine(options, { weights: 'fp8', speculation: false }, (plainFp8) =>
       withEngine(options, { weights: 'nvfp4' }, (fastNvfp4) =>
@@ -218,12 +226,19 @@ async function withEngine<T>(
   }
 }
 
-async function runSuite(name: string, flags: Flags): Promise<void> {
+function takesSeveral({ weights }: { weights: string }): boolean {
+  return weights.includes(',');
+}
+
+export async function runSuite(name: string, flags: Flags): Promise<void> {
   const suite = suites[name];
+  const weights = (flags.weights ?? suite.weights).split(',');
+  if (weights.length > 1 && !takesSeveral(suite))
+    throw new Error(`bench ${name} takes one weight format, not ${weights.length}: --weights ${flags.weights}`);
   const options: BenchOptions = {
     data: flags.data,
     model: flags.model,
-    weights: (flags.weights ?? suite.weights).split(','),
+    weights,
     threads: Number(flags.threads),
     limit: Number(flags.limit ?? suite.limit),
     repeats: Number(flags.repeats),
@@ -235,20 +250,23 @@ async function runSuite(name: string, flags: Flags): Promise<void> {
     acceptance: Number(flags.acceptance),
     recording: flags.recording,
   };
+  if (flags.json !== undefined && flags.json !== '-') prepareFile(flags.json);
   const report = await suite.run(options);
+  if (flags.json === undefined) return;
   const { threads, isa } = await loadBinding().probe(options.threads, '');
-  const model = (await openSource(options.model)).path;
+  const model = suite.needsNoModel ? '' : (await openSource(options.model)).path;
   writeJson(flags.json, report, provenance({ threads, isa, model }));
 }
 
 const program = new Command('bench').description('Measures foretoken; every suite prints a table and can write JSON.');
 for (const [name, suite] of Object.entries(suites)) {
+  const formats = takesSeveral(suite) ? 'comma-separated weight formats' : 'weight format';
   program
     .command(name)
     .description(suite.help)
     .option('--data <folder>', 'prompts and texts: spec_bench/, streams/, drift/')
     .option('--model <ref>', 'model to measure', 'default')
-    .option('--weights <formats>', `comma-separated weight formats (default: ${suite.weights})`)
+    .option('--weights <formats>', `${formats} (default: ${suite.weights})`)
     .option('--threads <n>', 'compute threads, 0 = physical cores', '0')
     .option('--limit <n>', `prompts a group, 0 = all (default: ${suite.limit})`)
     .option('--repeats <n>', 'timed repeats', '9')
@@ -263,7 +281,9 @@ for (const [name, suite] of Object.entries(suites)) {
     .action((flags: Flags) => runSuite(name, flags));
 }
 
-program.parseAsync().catch((error: unknown) => {
-  say(error instanceof Error ? error.message : String(error));
-  process.exitCode = 1;
-});
+if (require.main === module) {
+  program.parseAsync().catch((error: unknown) => {
+    say(error instanceof Error ? error.message : String(error));
+    process.exitCode = 1;
+  });
+}

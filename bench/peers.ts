@@ -49,8 +49,8 @@ interface Bench {
  * Summary, medians of pairs, per peer (`node-llama-cpp`, `llama.node`, `llama.cpp`): `<peer>.plainRatio` our tokens/s of plain decoding on the
  * file as it is over the peer's; `<peer>.bestRatio` our tokens/s with everything on over the setting that is the peer's best for the prompt's group,
  * of `<peer>.pairs` pairs; `<peer>.narrowRatio` the same at the end of narrow streams, of the one where it is least, of peers that can speculate;
- * `<peer>.<f>.plainRatio`, `<peer>.<f>.prefillRatio` the same per format (the bindings: auto alone). Of a peer that can't be had there is a row with
- * the reason and no key.
+ * `<peer>.<f>.plainRatio`, `<peer>.<f>.prefillRatio` the same per format (the bindings: the first of those asked for alone, which ours has in all
+ * other figures, too). Of a peer that can't be had there is a row with the reason and no key.
  */
 export async function peers(
   options: BenchOptions,
@@ -86,7 +86,7 @@ async function unlessUnavailable(report: Report, peer: string, work: () => Promi
 }
 
 async function compareBinding(bench: Bench, binding: Binding): Promise<void> {
-  const { report, model, threads } = bench;
+  const { options, report, model, threads } = bench;
   const folder = await ticking(`${binding}: installing, where it is not yet`, installBinding(binding, cacheFolder()));
   const { script, speculative } = bindings[binding];
   const job = { folder, model, threads, context: 2048 };
@@ -95,10 +95,8 @@ async function compareBinding(bench: Bench, binding: Binding): Promise<void> {
   const pairs = await answerInTurns(bench, binding, { plain: start({}), ...Object.fromEntries(settings) });
   const plain = ratios(pairs.plain, pairs.theirs.get('plain')!, speed);
   const prefill = ratios(pairs.plain, pairs.theirs.get('plain')!, (run) => run.prefillTokS);
-  report.summary[`${binding}.plainRatio`] = median(plain);
-  report.summary[`${binding}.auto.plainRatio`] = median(plain);
+  addPlain(report, binding, options.weights[0], median(plain), median(prefill));
   addBest(report, binding, pairs);
-  report.summary[`${binding}.auto.prefillRatio`] = median(prefill);
   if (settings.length === 0) return; // it cannot adapt
   const narrow = { plain: start({}), ...Object.fromEntries(settings) };
   const alone = Object.entries(narrow).map(([name, begin]): [string, Setting] => [
@@ -106,6 +104,13 @@ async function compareBinding(bench: Bench, binding: Binding): Promise<void> {
     { start: begin, learns: false },
   ]);
   await compareNarrow(bench, binding, Object.fromEntries(alone));
+}
+
+/** Plain decoding in one of our formats; what has none in its name is of the file as it is. */
+export function addPlain({ summary }: Report, peer: string, weights: string, plain: number, prefill: number): void {
+  if (weights === 'auto') summary[`${peer}.plainRatio`] = plain;
+  summary[`${peer}.${weights}.plainRatio`] = plain;
+  summary[`${peer}.${weights}.prefillRatio`] = prefill;
 }
 
 /** Everything on against the setting that was the peer's best in each prompt's group. */
@@ -145,8 +150,6 @@ async function compareLlamaCpp(bench: Bench): Promise<void> {
     const work = async () => compareFormat(bench, llama, weights, type ?? 'the file', await fileOf(type));
     await unlessUnavailable(report, 'llama.cpp', work, type);
   }
-  if ('llama.cpp.auto.plainRatio' in report.summary)
-    report.summary['llama.cpp.plainRatio'] = report.summary['llama.cpp.auto.plainRatio'];
   const file = await fileOf('Q4_0');
   const settings: Record<string, Setting> = { plain: { start: () => llama.serve(file, 'none'), learns: false } };
   for (const [type, learns] of Object.entries(serverSpecTypes))
@@ -183,10 +186,8 @@ async function compareFormat(bench: Bench, llama: LlamaCpp, weights: string, typ
       ...{ engine, setting, tokS: median(speeds.map(({ decode }) => decode)) },
       ...{ prefillTokS: median(speeds.map(({ prefill }) => prefill)), pairs: speeds.length },
     });
-  report.summary[`llama.cpp.${weights}.plainRatio`] = median(ours.map(({ decode }, i) => decode / theirs[i].decode));
-  report.summary[`llama.cpp.${weights}.prefillRatio`] = median(
-    ours.map(({ prefill }, i) => prefill / theirs[i].prefill),
-  );
+  const ratio = (of: keyof Speeds): number => median(ours.map((our, i) => our[of] / theirs[i][of]));
+  addPlain(report, 'llama.cpp', weights, ratio('decode'), ratio('prefill'));
 }
 
 interface Speeds {

@@ -4,7 +4,7 @@ import { thinned, type Prompt } from './common/data';
 import { collect, rate, tau, type Answer } from './common/answer';
 import { Bar } from './common/bar';
 import { progress, progressDone, say, table, type Report } from './common/report';
-import { bootstrapRatio, differences, isDegenerate, median, random, sum } from './common/stats';
+import { bootstrapRatio, differences, isDegenerate, median, random, randomTokens, sum } from './common/stats';
 import { lookaheads, type FixedLookahead } from './spec/fixed';
 
 /** The same turn answered by several arms. */
@@ -123,7 +123,7 @@ async function nothingToGain({ plain, fast }: SpecEngines, repeats: number): Pro
   const next = random(3);
   const ratios: number[] = [];
   for (let repeat = 0; repeat < repeats; repeat++) {
-    const prompt = Array.from({ length: 64 }, () => 1000 + Math.floor(next() * 40_000));
+    const prompt = noise(next, plain.model.vocabulary, 64);
     const ask = { maxTokens: newTokens, temperature: 3, seed: repeat, ignoreEos: true };
     const seconds = { plain: 0, fast: 0 };
     const order = repeat % 2 ? (['plain', 'fast'] as const) : (['fast', 'plain'] as const);
@@ -135,6 +135,12 @@ async function nothingToGain({ plain, fast }: SpecEngines, repeats: number): Pro
   }
   progressDone();
   return median(ratios);
+}
+
+/** Text that nobody wrote: ids from 1,000 to 40,999, or any of a vocabulary that has not so many. */
+export function noise(next: () => number, vocabulary: number, count: number): number[] {
+  const [from, ids] = vocabulary < 41_000 ? [0, vocabulary] : [1000, 40_000];
+  return Array.from(randomTokens(next, ids, count), (id) => from + id);
 }
 
 /** Plain over an arm's seconds, over the turns that the arm answered. */

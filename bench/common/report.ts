@@ -1,7 +1,8 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
+import { dirname } from 'node:path';
 import { performance } from 'node:perf_hooks';
 
 /** What every suite returns: a flat `summary` of numbers that other programs read, and whatever rows explain it. */
@@ -18,6 +19,7 @@ export interface Report {
 export interface Provenance {
   machine: { cpu: string; cores: number; memoryGB: number; node: string; isa: string };
   threads: number;
+  /** Both are empty where there was none. */
   model: string;
   modelHash: string;
   commit: string;
@@ -35,7 +37,7 @@ export function provenance(details: { threads: number; isa: string; model: strin
     },
     threads: details.threads,
     model: details.model,
-    modelHash: hashOf(details.model),
+    modelHash: details.model && hashOf(details.model),
     commit: commit(),
     date: new Date().toISOString(),
   };
@@ -57,9 +59,16 @@ function commit(): string {
   }
 }
 
+/** Makes the folder of a file that a run will write at its end, and fails now where it can't be written. */
+export function prepareFile(file: string): void {
+  const isNew = !existsSync(file);
+  mkdirSync(dirname(file), { recursive: true });
+  closeSync(openSync(file, 'a'));
+  if (isNew) rmSync(file);
+}
+
 /** Writes the report where `--json FILE` says ('-' = standard output, one line), and its plot beside it. */
-export function writeJson(file: string | undefined, report: Report, where: Provenance): void {
-  if (file === undefined) return;
+export function writeJson(file: string, report: Report, where: Provenance): void {
   const body = { suite: report.suite, ...where, summary: report.summary, rows: report.rows };
   if (file === '-') process.stdout.write(JSON.stringify(body) + '\n');
   else writeFileSync(file, JSON.stringify(body, null, 1) + '\n');

@@ -1,5 +1,6 @@
 import type { ChatMessage } from '../../lib/index';
 import type { ModelSource } from '../../lib/engine/model-source';
+import { headOptions } from '../../lib/speculators/head';
 import { loadMemory } from '../../lib/speculators/memory';
 import type { Answer } from '../common/answer';
 import { fixedPolicy } from '../common/fixed-policy';
@@ -17,11 +18,17 @@ export class FixedLookahead {
     private readonly runner: NativeRunner,
   ) {}
 
-  static async load(options: BenchOptions, source: ModelSource): Promise<FixedLookahead> {
+  /** With the memory and, where it is asked for, the head of the engine that has a controller. */
+  static async load(
+    options: Pick<BenchOptions, 'weights' | 'threads' | 'head'>,
+    source: ModelSource,
+  ): Promise<FixedLookahead> {
     const { weights, threads } = options;
-    const load = { weights: weights[0], threads, cacheFolder: source.cacheFolder, speculation: true };
+    const { cacheFolder, metadata } = source;
+    const head = await headOptions(options.head, cacheFolder, metadata);
+    const load = { weights: weights[0], threads, cacheFolder, speculation: true, ...head };
     const runner = await NativeRunner.load(source.path, load);
-    await loadMemory(runner.engine, true, source.cacheFolder);
+    await loadMemory(runner.engine, true, cacheFolder);
     return new FixedLookahead(source, runner);
   }
 

@@ -1,8 +1,12 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fixedPolicy } from '../../bench/common/fixed-policy';
 import type { Answer } from '../../bench/common/answer';
 import type { Pass } from '../../bench/common/prices';
 import { sum } from '../../bench/common/stats';
 import { worstRatio } from '../../bench/common/windows';
+import { readStream } from '../../bench/drift';
 import { costsOf, machineOf, rowPrices, type Price } from '../../bench/drift/prices';
 import { recovery, shiftsOf, type Paired } from '../../bench/drift/recovery';
 import { decodeByTable, oracleSeconds } from '../../bench/sim/decode';
@@ -119,4 +123,22 @@ test('the worst window is held against the better alternative', () => {
   const faster = ours.map((_, i) => (i < 8 ? 0.9 : 2));
   expect(worstRatio(ours, slower)).toBeCloseTo(2);
   expect(worstRatio(ours, slower, faster)).toBeCloseTo(0.9);
+});
+
+test('a limit of 0 asks all of a stream of one phase, and of phases the half that the reference does not see', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'foretoken-drift-'));
+  const write = (name: string, phases: number[]): void =>
+    writeFileSync(join(folder, 'streams', `${name}.jsonl`), phases.map((phase) => `{ "phase": ${phase} }\n`).join(''));
+  mkdirSync(join(folder, 'streams'));
+  write('one', [0, 0, 0, 0, 0, 0, 0]);
+  write('two', [0, 0, 0, 0, 0, 1, 1, 1, 1]);
+  const counts = (name: string, limit: number): number[] => {
+    const { asked, others } = readStream(folder, name, limit);
+    return [asked.length, ...others.map(({ length }) => length)];
+  };
+  expect(counts('one', 0)).toEqual([7]);
+  expect(counts('one', 2)).toEqual([6]);
+  expect(counts('two', 0)).toEqual([4, 2, 2]);
+  expect(counts('two', 1)).toEqual([2, 1, 1]);
+  rmSync(folder, { recursive: true });
 });

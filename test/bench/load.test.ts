@@ -1,3 +1,5 @@
+import type { Answer } from '../../bench/common/answer';
+import { tokensPerSecond } from '../../bench/load';
 import { inBothOrders, spread } from '../../bench/load/pairs';
 
 test('each arm comes first as often as the other', async () => {
@@ -16,4 +18,16 @@ test('whoever comes first being ahead does not show in a median of pairs', async
   const { median, range } = spread(pairs, ({ plain, fast }) => plain / fast);
   expect(median).toBeCloseTo(1, 3);
   expect(range).toEqual([1 / 1.03, 1.03]);
+});
+
+test('tokens a second are of the tokens that came, not of those that were allowed', () => {
+  const answer = (length: number): Answer => ({
+    ...{ text: '', tokens: Array.from({ length }, () => 1), seconds: 1, counted: length, gap: 0, prefillSeconds: 0 },
+    ...{ rounds: length, passes: [] },
+  });
+  const loads = [
+    { seconds: 2, answers: [answer(128), answer(10)] },
+    { seconds: 1, answers: [answer(3), answer(9)] },
+  ];
+  expect(tokensPerSecond(loads)).toBe(50);
 });

@@ -1,4 +1,5 @@
 import { performance } from 'node:perf_hooks';
+import { addPlain } from '../../bench/peers';
 import { bestOfGroups, groupsInTurn, ratios, speed } from '../../bench/peers/answers';
 import { adapted, type Answering } from '../../bench/peers/narrow';
 import type { PeerPrompt, PeerRun } from '../../bench/peers/peer';
@@ -25,6 +26,17 @@ test('the best setting is chosen group by group', () => {
   expect(theirs.map(speed)).toEqual([50, 100, 50, 100]);
   const ours = [200, 200, 200, 200].map(run);
   expect(ratios(ours, theirs, speed)).toEqual([4, 2, 4, 2]);
+});
+
+test('keys name the format that was measured; those that name none are of the file as it is', () => {
+  const report = { suite: 'peers', summary: {}, rows: [] };
+  addPlain(report, 'peer', 'fp8', 2, 3);
+  expect(report.summary).toEqual({ 'peer.fp8.plainRatio': 2, 'peer.fp8.prefillRatio': 3 });
+  addPlain(report, 'peer', 'auto', 4, 5);
+  expect(report.summary).toMatchObject({
+    ...{ 'peer.plainRatio': 4, 'peer.auto.plainRatio': 4, 'peer.auto.prefillRatio': 5 },
+    ...{ 'peer.fp8.plainRatio': 2, 'peer.fp8.prefillRatio': 3 },
+  });
 });
 
 /** What the clock shows. */
