@@ -166,11 +166,18 @@ async function buildNative({ tests = false, mutants = false, cuda = 'AUTO' } = {
   await step('building native code', 'native', 'cmake', args);
 }
 
-/** Lets cmake-js configure build/ when the settings changed; CMake itself notices changed files and lists. */
+/** What is known of the nvcc that CMake will find: CUDACXX, and what version it or that on PATH prints. */
+function nvcc() {
+  const { CUDACXX = '' } = process.env;
+  const { stdout } = spawnSync(CUDACXX || 'nvcc', ['--version'], { encoding: 'utf8' });
+  return `nvcc ${CUDACXX} ${stdout ?? ''}`;
+}
+
+/** Lets cmake-js configure build/ when settings or nvcc changed; CMake itself notices changed files and lists. */
 async function configureNative(settings) {
   const stamp = path.join(buildDir, 'settings.txt');
   const cache = path.join(buildDir, 'CMakeCache.txt');
-  const text = [root, process.version, ...settings].join('\n');
+  const text = [root, process.version, ...settings, nvcc()].join('\n');
   const configured = fs.existsSync(cache) && fs.existsSync(stamp) && fs.readFileSync(stamp, 'utf8') === text;
   if (configured) return;
   // A cache made elsewhere (a copied folder, another Node) would point to paths that are not these.

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -40,4 +40,47 @@ test('newer ones and other compilers are left to CMake', () => {
     pretend('c++', version);
     expect(check()).toBe('');
   }
+});
+
+describe('build/ is configured', () => {
+  let clone: string;
+
+  /** A clone whose cmake-js writes down whether it found a cache, and leaves one. */
+  beforeEach(() => {
+    clone = join(folder, 'clone');
+    const bin = join(clone, 'node_modules', 'cmake-js', 'bin');
+    for (const made of [bin, join(clone, 'scripts')]) mkdirSync(made, { recursive: true });
+    copyFileSync(join(__dirname, '..', 'scripts', 'setup.js'), join(clone, 'scripts', 'setup.js'));
+    const code = `
+      const fs = require('node:fs');
+      fs.appendFileSync('configured', fs.existsSync('build/CMakeCache.txt') ? 'again ' : 'anew ');
+      fs.writeFileSync('build/CMakeCache.txt', '');`;
+    writeFileSync(join(bin, 'cmake-js'), code);
+  });
+
+  /** Builds, and says how build/ was configured for it. */
+  function configured(env: NodeJS.ProcessEnv = {}): string {
+    const log = join(clone, 'configured');
+    writeFileSync(log, '');
+    const code = `require(${JSON.stringify(join(clone, 'scripts', 'setup.js'))}).buildNative()`;
+    const { status } = spawnSync(process.execPath, ['-e', code], { env: { PATH: folder, ...env } });
+    expect(status).toBe(0);
+    return readFileSync(log, 'utf8').trim();
+  }
+
+  test('again when nvcc came, was renewed or chosen, or went', () => {
+    expect(configured()).toBe('anew');
+    expect(configured()).toBe('');
+    pretend('nvcc', 'release 12.4');
+    expect(configured()).toBe('again');
+    expect(configured()).toBe('');
+    pretend('nvcc', 'release 13.0');
+    expect(configured()).toBe('again');
+    const chosen = { CUDACXX: join(folder, 'nvcc') };
+    expect(configured(chosen)).toBe('again');
+    expect(configured(chosen)).toBe('');
+    rmSync(join(folder, 'nvcc'));
+    expect(configured()).toBe('again');
+    expect(configured()).toBe('');
+  });
 });
