@@ -173,16 +173,22 @@ function nvcc() {
   return `nvcc ${CUDACXX} ${stdout ?? ''}`;
 }
 
+/** The generator that cmake-js chooses. */
+function generator() {
+  return works('ninja') ? 'Ninja' : 'Unix Makefiles';
+}
+
 /** Lets cmake-js configure build/ when settings or nvcc changed; CMake itself notices changed files and lists. */
 async function configureNative(settings) {
   const stamp = path.join(buildDir, 'settings.txt');
   const cache = path.join(buildDir, 'CMakeCache.txt');
-  const text = [root, process.version, ...settings, nvcc()].join('\n');
-  const configured = fs.existsSync(cache) && fs.existsSync(stamp) && fs.readFileSync(stamp, 'utf8') === text;
-  if (configured) return;
-  // A cache made elsewhere (a copied folder, another Node) would point to paths that are not these.
-  const sameOrigin = fs.existsSync(stamp) && fs.readFileSync(stamp, 'utf8').startsWith(`${root}\n${process.version}\n`);
-  if (!sameOrigin) {
+  const origin = `${root}\n${process.version}\n${generator()}\n`;
+  const text = origin + [...settings, nvcc()].join('\n');
+  const before = fs.existsSync(stamp) ? fs.readFileSync(stamp, 'utf8') : '';
+  if (fs.existsSync(cache) && before === text) return;
+  // A cache made elsewhere (a copied folder, another Node) would point to paths that are not these, and CMake refuses to
+  // go on where the generator changed.
+  if (!before.startsWith(origin)) {
     fs.rmSync(cache, { force: true });
     fs.rmSync(path.join(buildDir, 'CMakeFiles'), { recursive: true, force: true });
   }

@@ -42,31 +42,38 @@ test('newer ones and other compilers are left to CMake', () => {
   }
 });
 
-describe('build/ is configured', () => {
+describe('native code is configured', () => {
   let clone: string;
 
-  /** A clone whose cmake-js writes down whether it found a cache, and leaves one. */
+  /** A clone whose cmake-js writes down whether it found a cache, and leaves one that names the generator. */
   beforeEach(() => {
     clone = join(folder, 'clone');
     const bin = join(clone, 'node_modules', 'cmake-js', 'bin');
     for (const made of [bin, join(clone, 'scripts')]) mkdirSync(made, { recursive: true });
-    copyFileSync(join(__dirname, '..', 'scripts', 'setup.js'), join(clone, 'scripts', 'setup.js'));
+    for (const script of ['setup.js', 'cmake.js']) {
+      copyFileSync(join(__dirname, '..', 'scripts', script), join(clone, 'scripts', script));
+    }
     const code = `
       const fs = require('node:fs');
-      fs.appendFileSync('configured', fs.existsSync('build/CMakeCache.txt') ? 'again ' : 'anew ');
-      fs.writeFileSync('build/CMakeCache.txt', '');`;
+      const [command, , build] = process.argv.slice(2);
+      if (command !== 'configure') process.exit();
+      fs.appendFileSync('configured', fs.existsSync(build + '/CMakeCache.txt') ? 'again' : 'anew');
+      fs.mkdirSync(build + '/Release', { recursive: true });
+      const generator = fs.existsSync(process.env.PATH + '/ninja') ? 'Ninja' : 'Unix Makefiles';
+      fs.writeFileSync(build + '/CMakeCache.txt', 'CMAKE_GENERATOR:INTERNAL=' + generator + '\\n');`;
     writeFileSync(join(bin, 'cmake-js'), code);
   });
 
-  /** Builds, and says how build/ was configured for it. */
-  function configured(env: NodeJS.ProcessEnv = {}): string {
+  /** Runs a script's code in the clone, and says how the native code was configured for it. */
+  function configuredBy(code: string, env: NodeJS.ProcessEnv): string {
     const log = join(clone, 'configured');
     writeFileSync(log, '');
-    const code = `require(${JSON.stringify(join(clone, 'scripts', 'setup.js'))}).buildNative()`;
-    const { status } = spawnSync(process.execPath, ['-e', code], { env: { PATH: folder, ...env } });
-    expect(status).toBe(0);
-    return readFileSync(log, 'utf8').trim();
+    const options = { cwd: join(clone, 'scripts'), env: { PATH: folder, ...env } };
+    expect(spawnSync(process.execPath, ['-e', code], options).status).toBe(0);
+    return readFileSync(log, 'utf8');
   }
+
+  const configured = (env: NodeJS.ProcessEnv = {}) => configuredBy("require('./setup').buildNative()", env);
 
   test('again when nvcc came, was renewed or chosen, or went', () => {
     expect(configured()).toBe('anew');
@@ -82,5 +89,27 @@ describe('build/ is configured', () => {
     rmSync(join(folder, 'nvcc'));
     expect(configured()).toBe('again');
     expect(configured()).toBe('');
+  });
+
+  test('anew when ninja came or went, for CMake goes on with no other generator than before', () => {
+    expect(configured()).toBe('anew');
+    pretend('ninja', '1.11.1');
+    expect(configured()).toBe('anew');
+    expect(configured()).toBe('');
+    expect(configured({ FORETOKEN_CUDA: 'OFF' })).toBe('again');
+    rmSync(join(folder, 'ninja'));
+    expect(configured()).toBe('anew');
+    expect(configured()).toBe('');
+  });
+
+  test('so it is for a release', () => {
+    const release = () => configuredBy("require('./cmake')", {});
+    expect(release()).toBe('anew');
+    expect(release()).toBe('again');
+    pretend('ninja', '1.11.1');
+    expect(release()).toBe('anew');
+    expect(release()).toBe('again');
+    rmSync(join(folder, 'ninja'));
+    expect(release()).toBe('anew');
   });
 });
