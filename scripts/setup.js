@@ -186,10 +186,13 @@ async function configureNative(settings) {
   const text = origin + [...settings, nvcc()].join('\n');
   const before = fs.existsSync(stamp) ? fs.readFileSync(stamp, 'utf8') : '';
   if (fs.existsSync(cache) && before === text) return;
-  // A cache made elsewhere (a copied folder, another Node) would point to paths that are not these, and CMake refuses to
-  // go on where the generator changed.
-  if (!before.startsWith(origin)) {
-    fs.rmSync(cache, { force: true });
+  if (before.startsWith(origin)) {
+    // Should configuring fail, the cache fits these settings no longer.
+    fs.writeFileSync(stamp, origin);
+  } else {
+    // A cache made elsewhere (a copied folder, another Node) would point to paths that are not these, and CMake refuses
+    // to go on where the generator changed.
+    for (const file of [stamp, cache]) fs.rmSync(file, { force: true });
     fs.rmSync(path.join(buildDir, 'CMakeFiles'), { recursive: true, force: true });
   }
   const cmakeJs = require.resolve('cmake-js/bin/cmake-js', { paths: [root] });

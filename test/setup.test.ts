@@ -45,7 +45,7 @@ test('newer ones and other compilers are left to CMake', () => {
 describe('native code is configured', () => {
   let clone: string;
 
-  /** A clone whose cmake-js writes down whether it found a cache, and leaves one that names the generator. */
+  /** A clone whose cmake-js writes down whether it found a cache, leaves one that names the generator, and knows no CUDA. */
   beforeEach(() => {
     clone = join(folder, 'clone');
     const bin = join(clone, 'node_modules', 'cmake-js', 'bin');
@@ -60,20 +60,22 @@ describe('native code is configured', () => {
       fs.appendFileSync('configured', fs.existsSync(build + '/CMakeCache.txt') ? 'again' : 'anew');
       fs.mkdirSync(build + '/Release', { recursive: true });
       const generator = fs.existsSync(process.env.PATH + '/ninja') ? 'Ninja' : 'Unix Makefiles';
-      fs.writeFileSync(build + '/CMakeCache.txt', 'CMAKE_GENERATOR:INTERNAL=' + generator + '\\n');`;
+      fs.writeFileSync(build + '/CMakeCache.txt', 'CMAKE_GENERATOR:INTERNAL=' + generator + '\\n');
+      if (process.env.FORETOKEN_CUDA === 'ON') process.exit(1);`;
     writeFileSync(join(bin, 'cmake-js'), code);
   });
 
   /** Runs a script's code in the clone, and says how the native code was configured for it. */
-  function configuredBy(code: string, env: NodeJS.ProcessEnv): string {
+  function configuredBy(code: string, env: NodeJS.ProcessEnv, status = 0): string {
     const log = join(clone, 'configured');
     writeFileSync(log, '');
     const options = { cwd: join(clone, 'scripts'), env: { PATH: folder, ...env } };
-    expect(spawnSync(process.execPath, ['-e', code], options).status).toBe(0);
+    expect(spawnSync(process.execPath, ['-e', code], options).status).toBe(status);
     return readFileSync(log, 'utf8');
   }
 
-  const configured = (env: NodeJS.ProcessEnv = {}) => configuredBy("require('./setup').buildNative()", env);
+  const build = "require('./setup').buildNative()";
+  const configured = (env: NodeJS.ProcessEnv = {}) => configuredBy(build, env);
 
   test('again when nvcc came, was renewed or chosen, or went', () => {
     expect(configured()).toBe('anew');
@@ -102,7 +104,20 @@ describe('native code is configured', () => {
     expect(configured()).toBe('');
   });
 
-  test('so it is for a release', () => {
+  test('once more after it failed, anew where it never was', () => {
+    const fails = () => configuredBy(build, { FORETOKEN_CUDA: 'ON' }, 1);
+    expect(fails()).toBe('anew');
+    expect(configured()).toBe('anew');
+    expect(fails()).toBe('again');
+    expect(configured()).toBe('again');
+    expect(configured()).toBe('');
+    pretend('ninja', '1.11.1');
+    expect(fails()).toBe('anew');
+    rmSync(join(folder, 'ninja'));
+    expect(configured()).toBe('anew');
+  });
+
+  test('anew for a release, too, when ninja came or went', () => {
     const release = () => configuredBy("require('./cmake')", {});
     expect(release()).toBe('anew');
     expect(release()).toBe('again');
