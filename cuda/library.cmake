@@ -2,6 +2,15 @@
 # spelled as nvcc options because CMake's own list knows no families before 3.31.
 set(FORETOKEN_ARCHITECTURES "90a;100f" CACHE STRING
   "What libforetoken_cuda.so has code for, as in sm_…: Hopper (90a) and the Blackwell family (100f, from CUDA 12.9 on)")
+# A compiler that is of no use is looked for again by the next configuration: it may have come, moved or been renewed.
+function(forget_nvcc)
+  unset(CMAKE_CUDA_COMPILER CACHE)
+  file(REMOVE ${CMAKE_BINARY_DIR}/CMakeFiles/${CMAKE_VERSION}/CMakeCUDACompiler.cmake)
+endfunction()
+
+if(NOT CMAKE_CUDA_COMPILER OR (IS_ABSOLUTE "${CMAKE_CUDA_COMPILER}" AND NOT EXISTS "${CMAKE_CUDA_COMPILER}"))
+  forget_nvcc()
+endif()
 include(CheckLanguage)
 check_language(CUDA)
 if(NOT CMAKE_CUDA_COMPILER)
@@ -20,6 +29,7 @@ if(FORETOKEN_ARCHITECTURES MATCHES "f")
   set(needed 12.9)
 endif()
 if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS ${needed})
+  forget_nvcc()
   if(FORETOKEN_CUDA STREQUAL "ON")
     message(FATAL_ERROR "nvcc ${CMAKE_CUDA_COMPILER_VERSION} is too old: CUDA ${needed} or newer is needed for "
       "FORETOKEN_ARCHITECTURES=${FORETOKEN_ARCHITECTURES}")

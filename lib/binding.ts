@@ -51,8 +51,8 @@ export function loadBinding(): Binding {
   return binding;
 }
 
-/** What the loader said, what that means on this machine, and the commands that help. */
-function explainLoadFailure(error: unknown, root: string): string {
+/** What the loader of the package in `root` said, what that means on this machine, and the commands that help. */
+export function explainLoadFailure(error: unknown, root: string): string {
   const said = error instanceof Error ? error.message.trim() : String(error);
   const platform = `${process.platform}-${process.arch}`;
   const advice = loadAdvice(said, root, platform).map(({ cause, command }) => `- ${cause}\n    ${command}`);
@@ -93,14 +93,22 @@ function loadAdvice(said: string, root: string, platform: string): Advice[] {
   }
   if (isClone) {
     advice.push({ cause: 'This is a clone of the repository: build it first.', command });
-  } else if (!fs.existsSync(path.join(root, 'prebuilds', platform))) {
+  } else if (isMusl() || !fs.existsSync(path.join(root, 'prebuilds', platform))) {
+    const system = isMusl() ? `${platform} with musl` : platform;
     advice.push({
-      cause: `There is no prebuild for ${platform}. Build here (needs cmake, make, g++ 11 or newer):`,
+      cause: `There is no prebuild for ${system}. Build here (needs cmake, make, g++ 11 or newer):`,
       command,
     });
   } else {
-    const cause = 'The installation may be incomplete, or made on another platform. Install again:';
-    advice.push({ cause, command: 'npm uninstall foretoken && npm install foretoken' });
+    const cause =
+      'The installation may be incomplete, or made on another platform. Install again, from the same tarball or folder:';
+    advice.push({ cause, command: 'npm uninstall foretoken && npm install PATH_OF_TARBALL_OR_FOLDER' });
   }
   return advice;
+}
+
+/** Whether Node.js runs on a C library other than glibc, which the prebuilds for Linux need. */
+function isMusl(): boolean {
+  const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } };
+  return process.platform === 'linux' && header.glibcVersionRuntime === undefined;
 }

@@ -166,17 +166,33 @@ async function buildNative({ tests = false, mutants = false, cuda = 'AUTO' } = {
   await step('building native code', 'native', 'cmake', args);
 }
 
-/** Lets cmake-js configure build/ when the settings changed; CMake itself notices changed files and lists. */
+/** What is known of the nvcc that CMake will find: CUDACXX, and what version it or that on PATH prints. */
+function nvcc() {
+  const { CUDACXX = '' } = process.env;
+  const { stdout } = spawnSync(CUDACXX || 'nvcc', ['--version'], { encoding: 'utf8' });
+  return `nvcc ${CUDACXX} ${stdout ?? ''}`;
+}
+
+/** The generator that cmake-js chooses. */
+function generator() {
+  return works('ninja') ? 'Ninja' : 'Unix Makefiles';
+}
+
+/** Lets cmake-js configure build/ when settings or nvcc changed; CMake itself notices changed files and lists. */
 async function configureNative(settings) {
   const stamp = path.join(buildDir, 'settings.txt');
   const cache = path.join(buildDir, 'CMakeCache.txt');
-  const text = [root, process.version, ...settings].join('\n');
-  const configured = fs.existsSync(cache) && fs.existsSync(stamp) && fs.readFileSync(stamp, 'utf8') === text;
-  if (configured) return;
-  // A cache made elsewhere (a copied folder, another Node) would point to paths that are not these.
-  const sameOrigin = fs.existsSync(stamp) && fs.readFileSync(stamp, 'utf8').startsWith(`${root}\n${process.version}\n`);
-  if (!sameOrigin) {
-    fs.rmSync(cache, { force: true });
+  const origin = `${root}\n${process.version}\n${generator()}\n`;
+  const text = origin + [...settings, nvcc()].join('\n');
+  const before = fs.existsSync(stamp) ? fs.readFileSync(stamp, 'utf8') : '';
+  if (fs.existsSync(cache) && before === text) return;
+  if (before.startsWith(origin)) {
+    // Should configuring fail, the cache fits these settings no longer.
+    fs.writeFileSync(stamp, origin);
+  } else {
+    // A cache made elsewhere (a copied folder, another Node) would point to paths that are not these, and CMake refuses
+    // to go on where the generator changed.
+    for (const file of [stamp, cache]) fs.rmSync(file, { force: true });
     fs.rmSync(path.join(buildDir, 'CMakeFiles'), { recursive: true, force: true });
   }
   const cmakeJs = require.resolve('cmake-js/bin/cmake-js', { paths: [root] });

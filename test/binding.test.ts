@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { loadBinding, packageRoot, packageRootAbove } from '../lib/binding';
+import { explainLoadFailure, loadBinding, packageRoot, packageRootAbove } from '../lib/binding';
 import { ForetokenError } from '../lib/error';
 
 describe('packageRoot', () => {
@@ -15,6 +15,49 @@ describe('packageRoot', () => {
     const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'foretoken-'));
     expect(() => packageRootAbove(folder)).toThrow(expect.objectContaining({ code: 'PACKAGE_INCOMPLETE' }));
     fs.rmSync(folder, { recursive: true });
+  });
+});
+
+describe('what a package that cannot be loaded advises', () => {
+  const platform = `${process.platform}-${process.arch}`;
+  const build = 'npx node-gyp-build';
+  const install = 'npm uninstall foretoken && npm install PATH_OF_TARBALL_OR_FOLDER';
+  let folder: string;
+
+  beforeEach(() => {
+    folder = fs.mkdtempSync(path.join(os.tmpdir(), 'foretoken-'));
+    onGlibc('2.36');
+  });
+  afterEach(() => {
+    jest.restoreAllMocks();
+    fs.rmSync(folder, { recursive: true });
+  });
+
+  function onGlibc(glibcVersionRuntime?: string): void {
+    jest.spyOn(process.report, 'getReport').mockReturnValue({ header: { glibcVersionRuntime } });
+  }
+
+  const prebuild = () => fs.mkdirSync(path.join(folder, 'prebuilds', platform), { recursive: true });
+  const explain = (said: string) => explainLoadFailure(new Error(said), folder);
+
+  it('is to install again from where it came, for it is on no registry', () => {
+    prebuild();
+    const text = explain('file too short');
+    expect(text).toContain(install);
+    expect(text).toContain('file too short');
+    expect(text).not.toContain(build);
+  });
+
+  it('is to build where no prebuild fits', () => {
+    expect(explain('No native build was found')).toContain(`There is no prebuild for ${platform}. Build here`);
+    prebuild();
+    expect(explain("version `GLIBC_2.38' not found")).toContain(`cd ${folder} && ${build}`);
+    if (process.platform !== 'linux') return;
+    onGlibc(undefined);
+    const text = explain('Error loading shared library ld-linux-x86-64.so.2');
+    expect(text).toContain(`There is no prebuild for ${platform} with musl. Build here`);
+    expect(text).toContain(`cd ${folder} && ${build}`);
+    expect(text).not.toContain(install);
   });
 });
 
