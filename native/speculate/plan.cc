@@ -37,6 +37,7 @@ float Beliefs::acceptanceOf(DrafterId drafter, int depth, float confidence) cons
 Planner::Planner(int maxNodes) {
   candidates_.reserve(maxNodes);
   shares_.reserve(kPlannedNodes + 1);
+  taken_.reserve(maxNodes);
 }
 
 int Planner::plan(const Prices& prices, std::span<const PlanEntry> entries, int maxDrafted) {
@@ -125,7 +126,7 @@ void Planner::addCandidates(const PlanEntry& entry, int32_t index) {
     const float survival = entry.survival[n];
     const std::span<const Candidate> ranked = std::span(candidates_).subspan(from);
     const double worth = survival > 0 ? roundBelow(ranked, below[n], survival) : 0;
-    const Candidate candidate{survival, index, n, survival * worth};
+    const Candidate candidate{survival, index, n, survival * worth, below[n]};
     candidates_.insert(std::lower_bound(candidates_.begin() + from, candidates_.end(), candidate), candidate);
     if (const int32_t parent = entry.nodes[n].parent; parent >= 0) below[parent] |= below[n] | uint64_t{1} << n;
   }
@@ -135,7 +136,7 @@ int Planner::bestCut(const Prices& prices, std::span<const PlanEntry> entries, i
   candidates_.clear();
   const auto sequences = static_cast<int>(entries.size());
   int rows = sequences, forced = 0;
-  double tokens = rows, draftSeconds = 0, contextRows = 0, saved = 0;
+  double tokens = rows, draftSeconds = 0, contextRows = 0;
   for (size_t e = 0; e < entries.size(); ++e) {
     const PlanEntry& entry = entries[e];
     contextRows += entry.contextTokens;
@@ -156,20 +157,71 @@ int Planner::bestCut(const Prices& prices, std::span<const PlanEntry> entries, i
   rows += forced;
   if (sequences > 1) std::sort(candidates_.begin(), candidates_.end());
   const int most = std::min({static_cast<int>(candidates_.size()), maxDrafted - forced, prices.rowBudget - rows});
-  int cut = 0;
   const double plain = seconds(prices, draftSeconds, rows, contextRows);
-  best = {tokens, plain, plain};
+  Cut now{rows, 0, tokens, 0, contextRows}, cut = now;
+  double least = plain;
   for (int k = 0; k < most; ++k) {
-    tokens += candidates_[k].survival;
-    saved += candidates_[k].saves;
-    contextRows += entries[candidates_[k].entry].contextTokens;
-    const double taken = seconds(prices, draftSeconds, rows + k + 1, contextRows);
-    if (taken - saved >= best.price) continue;
-    best = {tokens, taken, taken - saved};
-    cut = k + 1;
+    now.change(candidates_[k], 1, entries[candidates_[k].entry].contextTokens);
+    const double price = seconds(prices, draftSeconds, now.rows, now.contextRows) - now.saved;
+    if (price < least) least = price, cut = now;
   }
-  for (int k = 0; k < cut; ++k) entries[candidates_[k].entry].selected[candidates_[k].node] = 1;
-  return forced + cut;
+  taken_.assign(entries.size(), 0);
+  for (int k = 0; k < cut.nodes; ++k) taken_[candidates_[k].entry] |= uint64_t{1} << candidates_[k].node;
+  better(prices, entries, most, cut);
+  for (const Candidate& node : candidates_)
+    if (isTaken(node)) entries[node.entry].selected[node.node] = 1;
+  const double taken = seconds(prices, draftSeconds, cut.rows, cut.contextRows);
+  best = {cut.tokens, taken, taken - cut.saved};
+  return forced + cut.nodes;
+}
+
+void Planner::Cut::change(const Candidate& node, int by, int contextTokens) {
+  rows += by, nodes += by;
+  tokens += by * node.survival;
+  saved += by * node.saves;
+  contextRows += static_cast<double>(by) * contextTokens;
+}
+
+/// One node more, a branch less, or one node for another, whichever lowers the price most, until none does.
+void Planner::better(const Prices& prices, std::span<const PlanEntry> entries, int most, Cut& cut) {
+  const auto contextOf = [&](const Candidate& node) { return entries[node.entry].contextTokens; };
+  const auto gain = [&](const Candidate& node) { return node.saves - prices.secondsPerContextToken * contextOf(node); };
+  const auto move = [&](const Candidate& node, int by) {
+    cut.change(node, by, contextOf(node));
+    taken_[node.entry] ^= uint64_t{1} << node.node;
+  };
+  for (size_t step = 0; step < candidates_.size(); ++step) {
+    const double now = prices.pass(cut.rows);
+    const Candidate *in = nullptr, *leaf = nullptr, *branch = nullptr;
+    double less = 0;
+    for (const Candidate& node : candidates_) {
+      const int32_t parent = parentOf(entries, node);
+      if (!isTaken(node)) {
+        const bool fits = parent < 0 || (taken_[node.entry] >> parent & 1);
+        if (fits && (in == nullptr || gain(node) > gain(*in))) in = &node;
+        continue;
+      }
+      double lost = 0;
+      int rows = 0;
+      for (const Candidate& each : candidates_)
+        if (isTaken(each) && isWithin(each, node)) lost += gain(each), ++rows;
+      const double saved = now - prices.pass(cut.rows - rows) - lost;
+      if (saved > less) less = saved, branch = &node;
+      if (rows == 1 && (leaf == nullptr || gain(node) < gain(*leaf))) leaf = &node;
+    }
+    const double more = in && cut.nodes < most ? gain(*in) - (prices.pass(cut.rows + 1) - now) : 0;
+    const double other = in && leaf && !isWithin(*in, *leaf) ? gain(*in) - gain(*leaf) : 0;
+    const double gained = std::max({more, less, other});
+    if (gained <= 1e-9 * now) return;
+    if (gained == more) {
+      move(*in, 1);
+    } else if (gained == other) {
+      move(*leaf, -1), move(*in, 1);
+    } else {
+      for (const Candidate& each : candidates_)
+        if (isTaken(each) && isWithin(each, *branch)) move(each, -1);
+    }
+  }
 }
 
 }  // namespace foretoken

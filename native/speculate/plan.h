@@ -18,8 +18,10 @@
 //
 // Nodes are admitted in the order of survival (a child never survives better than its parent, so parents come first),
 // and all cuts up to the budget are looked at, so a step in the price of a pass cannot hide a better cut behind it; the
-// cut at zero is plain decoding. Where sequences share a pass, a round costs each of them its share of one in which all
-// verify as much.
+// cut at zero is plain decoding. What survives best is not always worth most: a node that a sure one follows saves
+// little, and a row of a long text costs more. So the best cut is then bettered, as long as one node more, a branch
+// less or one node for another lowers the price. Where sequences share a pass, a round costs each of them its share of
+// one in which all verify as much.
 //
 // The idea of admitting draft tokens of a whole batch by survival under a priced budget is that of TETRIS (ACL 2025)
 // and DSpark's scheduler (arXiv 2607.05147).
@@ -120,7 +122,8 @@ class Planner {
   struct Candidate {
     float survival;
     int32_t entry, node;
-    double saves;  ///< survival x worth
+    double saves;    ///< survival x worth
+    uint64_t below;  ///< nodes
     /// Best first; a parent before its child where both survive alike.
     bool operator<(const Candidate& other) const {
       if (survival != other.survival) return survival > other.survival;
@@ -132,12 +135,28 @@ class Planner {
   void addCandidates(const PlanEntry& entry, int32_t index);
   void shareRounds(const Prices& prices, const PlanEntry& entry, int sequences, int maxDrafted);
   double roundBelow(std::span<const Candidate> ranked, uint64_t below, double survival) const;
+  /// What is in the pass: `nodes` of the candidates among its rows.
+  struct Cut {
+    int rows, nodes;
+    double tokens, saved, contextRows;
+    void change(const Candidate& node, int by, int contextTokens);
+  };
+  bool isTaken(const Candidate& node) const { return taken_[node.entry] >> node.node & 1; }
+  static int32_t parentOf(std::span<const PlanEntry> entries, const Candidate& node) {
+    return entries[node.entry].nodes[node.node].parent;
+  }
+  /// Whether a node is another one, or below it.
+  static bool isWithin(const Candidate& node, const Candidate& top) {
+    return node.entry == top.entry && ((top.below | uint64_t{1} << top.node) >> node.node & 1);
+  }
+  void better(const Prices& prices, std::span<const PlanEntry> entries, int most, Cut& cut);
   int takeForced(const PlanEntry& entry, int room) const;
   int bestCut(const Prices& prices, std::span<const PlanEntry> entries, int maxDrafted, Promise& best);
 
   std::vector<Candidate> candidates_;
   /// Of the entry that is looked at: its share of a round in which it verifies so many nodes, as many as it may.
   std::vector<double> shares_;
+  std::vector<uint64_t> taken_;  ///< nodes of each entry
 };
 
 }  // namespace foretoken

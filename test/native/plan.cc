@@ -142,7 +142,7 @@ void isOptimalForChains(Random& random) {
   }
 }
 
-/// Of trees only cuts in the order of survival are looked at, and hardly anything is lost by that.
+/// Of trees not all sets are looked at, and hardly anything is lost by that.
 void isNearlyOptimalForTrees(Random& random) {
   Planner planner(64);
   double taken = 0, least = 0;
@@ -154,7 +154,7 @@ void isNearlyOptimalForTrees(Random& random) {
     taken += other.seconds(-1, setOf(sequences[0].selected));
     least += other.leastAtRoot;
   }
-  CHECK(taken < 1.01 * least);
+  CHECK(taken < 1.002 * least);
 }
 
 /// Who shares a pass with three others like itself plans as if it had one alone that takes a quarter.
@@ -180,6 +180,59 @@ void plansAlikeInABatch(Random& random) {
   }
 }
 
+/// Tables that have it that a node is accepted as often as its confidence says, at the knots.
+Policy believing(float perRow) {
+  Policy policy;
+  policy.rowBudget = 16;
+  for (int row = 0; row < 16; ++row) policy.passSeconds.push_back(1 + perRow * static_cast<float>(row));
+  for (auto& drafter : policy.acceptance)
+    for (auto& depth : drafter)
+      for (int knot = 0; knot < kPolicyKnots; ++knot)
+        depth[knot] = 1 / (1 + std::exp(-0.75f * (static_cast<float>(knot) - (kPolicyKnots - 1) / 2.0f)));
+  return policy;
+}
+
+Sequence sequenceOf(std::vector<DraftNode> nodes, int context = 0) {
+  Sequence sequence;
+  sequence.nodes = std::move(nodes);
+  sequence.selected.assign(sequence.nodes.size(), 9);
+  sequence.survival.assign(sequence.nodes.size(), -1);
+  sequence.context = context;
+  return sequence;
+}
+
+/// A node that a sure one follows is worth little: one that survives less, with nothing to follow, goes before it.
+void goesByWorth() {
+  const Policy policy = believing(0.1f);
+  std::vector<Sequence> sequences = {
+      sequenceOf({{1, -1, 1, 0.15f}, {2, -1, 1, 0.75f}, {3, 1, 2, 0.2f}, {4, 2, 3, 0.7f}})};
+  Planner planner(48);
+  CHECK(planner.plan(policy, entriesOf(policy, sequences), 96) == 2);
+  CHECK(sequences[0].selected == (std::vector<uint8_t>{1, 1, 0, 0}));
+}
+
+/// Rows of a long text cost more than those of short ones, and have to bring more.
+void paysForContext() {
+  Policy policy = believing(0.02f);
+  policy.rowBudget = 48;
+  policy.secondsPerContextToken = 1e-4f;
+  const auto chain = [](std::vector<float> chances) {
+    std::vector<DraftNode> nodes;
+    for (int n = 0; n < static_cast<int>(chances.size()); ++n) nodes.push_back({n, n - 1, n + 1, chances[n]});
+    return nodes;
+  };
+  std::vector<Sequence> sequences = {sequenceOf(chain(std::vector<float>(8, 0.9f)), 8000)};
+  for (int s = 0; s < 3; ++s) sequences.push_back(sequenceOf(chain({0.7f, 0.7f, 0.6f}), 150));
+  Planner planner(48);
+  const auto entries = entriesOf(policy, sequences);
+  planner.plan(policy, entries, 96);
+  std::array<int, 4> taken{};
+  for (int s = 0; s < 4; ++s)
+    taken[s] = static_cast<int>(std::count(sequences[s].selected.begin(), sequences[s].selected.end(), 1));
+  for (int s = 1; s < 4; ++s) CHECK(taken[s] == 3);
+  CHECK(taken[0] < 3);
+}
+
 void keepsItsRules(Random& random) {
   Planner planner(6 * 48);
   for (int round = 0; round < 4000; ++round) {
@@ -192,7 +245,6 @@ void keepsItsRules(Random& random) {
     const int most = random.below(96);
     const int taken = planner.plan(policy, entriesOf(policy, sequences), most);
     int counted = 0, forced = 0;
-    float worstIn = 2, bestOut = -1;
     for (const Sequence& s : sequences) {
       for (size_t n = 0; n < s.nodes.size(); ++n) {
         CHECK(s.selected[n] <= 1 && s.survival[n] >= 0 && s.survival[n] <= 1);
@@ -200,13 +252,9 @@ void keepsItsRules(Random& random) {
         CHECK(parent < 0 || (s.survival[n] <= s.survival[parent] && s.selected[n] <= s.selected[parent]));
         counted += s.selected[n];
         forced += s.forced && s.selected[n];
-        if (s.forced) continue;
-        if (s.selected[n]) worstIn = std::min(worstIn, s.survival[n]);
-        if (!s.selected[n]) bestOut = std::max(bestOut, s.survival[n]);
       }
     }
     CHECK(taken == counted && taken <= most);
-    CHECK(worstIn >= bestOut);
     CHECK(counted - forced == 0 || counted + static_cast<int>(sequences.size()) <= policy.rowBudget);
   }
 }
@@ -372,6 +420,8 @@ int main() {
   isOptimalForChains(random);
   isNearlyOptimalForTrees(random);
   plansAlikeInABatch(random);
+  goesByWorth();
+  paysForContext();
   keepsItsRules(random);
   isDeterministic(random);
   choosesNoneWhereNothingPays();
