@@ -189,7 +189,8 @@ BlockHeadShape headShapeFor(const ModelConfig& config, int64_t fused, int64_t vo
   shape.positions = config.contextLength;
   shape.epsilon = config.normEps;
   // The target's own base; where its angles are scaled for long contexts, the head's are not.
-  shape.rotaryBase = config.headDim > 2 ? std::pow(static_cast<double>(config.ropeFrequency[1]),
+  const std::vector<float>& frequency = config.ropeFrequency;
+  shape.rotaryBase = config.headDim > 2 ? std::pow(static_cast<double>(frequency[1]) / frequency[0],
                                                    -static_cast<double>(config.headDim) / 2)
                                         : 10000;
   return shape;

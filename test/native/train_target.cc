@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "model/config.h"
 #include "model_rig.h"
 #include "train/head_run.h"
 #include "train/target_text.h"
@@ -67,6 +68,17 @@ void testTables() {
   CHECK(codeOf([&] { TargetText(target, {{std::vector<int32_t>(5000, 1), 0}}, {1}); }) == "CONTEXT_EXCEEDED");
 }
 
+/// A head turns by its target's own base, also where one factor scales all of the target's angles.
+void testRotaryBase() {
+  ModelConfig config{};
+  config.headDim = 128;
+  config.ropeFrequency = ropeFrequencies(1e5, config.headDim);
+  for (const float factor : {1.0f, 4.0f}) {
+    for (float& f : config.ropeFrequency) f /= factor;
+    CHECK(std::abs(headShapeFor(config, 1, 16, 8, 3).rotaryBase / 1e5 - 1) < 1e-4);
+  }
+}
+
 /// A head for the fixture learns some of what the target says.
 void testRun() {
   TrainTarget target(foretoken::test::fixture("models/tied-f32"), "f32", "", {2, ""});
@@ -119,6 +131,7 @@ void testFrom() {
 int main() {
   for (const char* name : {"tied-f32", "llama3-bf16", "tied-f16.gguf"}) testStates(name);
   testTables();
+  testRotaryBase();
   testRun();
   testFrom();
   return foretoken::test::finish("train_target");
