@@ -7,6 +7,7 @@
 
 #include "model/config.h"
 #include "model_rig.h"
+#include "train/head_fit.h"
 #include "train/head_run.h"
 #include "train/target_text.h"
 #include "train_rig.h"
@@ -126,6 +127,20 @@ void testFrom() {
   std::filesystem::remove(options.from);
 }
 
+/// A head may say some positions more than the context has, but not at the price of their angles.
+void testPositions() {
+  const TrainTarget target(foretoken::test::fixture("models/tied-f32"), "f32", "", {1, ""});
+  BlockHeadShape shape = headShapeFor(target.config(), 1, 16, 8, 3);
+  const auto codeWith = [&](int64_t positions, int context) {
+    ModelConfig config = target.config();
+    shape.positions = positions, config.contextLength = context;
+    return codeOf([&] { requireFit(shape, {}, {}, config); });
+  };
+  CHECK(codeWith(511, 512) == "HEAD_MISMATCH");
+  CHECK(codeWith(1 << 20, 512).empty() && codeWith(1 << 22, 1 << 22).empty());
+  CHECK(codeWith(1 << 22, 512) == "HEAD_MISMATCH");
+}
+
 }  // namespace
 
 int main() {
@@ -134,5 +149,6 @@ int main() {
   testRotaryBase();
   testRun();
   testFrom();
+  testPositions();
   return foretoken::test::finish("train_target");
 }
