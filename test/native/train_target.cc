@@ -66,7 +66,11 @@ void testTables() {
   CHECK(codeOf([&] { target.tables({5, 5}); }) == "INVALID_ARGUMENT");
   CHECK(codeOf([&] { target.tables({1 << 20}); }) == "INVALID_ARGUMENT");
   CHECK(codeOf([&] { TargetText(target, {{{-1}, 0}}, {1}); }) == "INVALID_ARGUMENT");
-  CHECK(codeOf([&] { TargetText(target, {{std::vector<int32_t>(5000, 1), 0}}, {1}); }) == "CONTEXT_EXCEEDED");
+  const auto codeOfLength = [&](size_t length) {
+    return codeOf([&] { TargetText(target, {{std::vector<int32_t>(length, 1), 0}}, {1}); });
+  };
+  CHECK(target.config().contextLength == 512 && codeOfLength(512).empty());
+  for (const size_t length : {513, 600, 5000}) CHECK(codeOfLength(length) == "CONTEXT_EXCEEDED");
 }
 
 /// A head turns by its target's own base, also where one factor scales all of the target's angles.
