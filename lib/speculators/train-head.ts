@@ -86,6 +86,7 @@ export interface HeadReport {
 }
 
 const pieceTokens = 512;
+const mostTokens = 4096; // of a text that is tokens already
 const heldBackShare = 20; // one text of so many, and
 const mostHeldBack = 64; // texts at most: looking at them costs as much as training on four times as many
 const shortest = 4; // tokens; anything shorter has no room for a block
@@ -110,7 +111,7 @@ export async function trainHead(
   const checked = checkLoadOptions({ threads, isa, weights, cacheFolder, onProgress, signal });
   const binding = loadBinding();
   const source = await openModel(ref, checked, binding);
-  const pieces = await cut(texts, source.tokenizer);
+  const pieces = await cut(texts, source.tokenizer, source.metadata.contextLength);
   const one = Math.max(heldBackShare, Math.ceil(pieces.length / mostHeldBack));
   const training = pieces.filter((_, i) => i % one !== one - 1);
   const heldBack = pieces.filter((_, i) => i % one === one - 1);
@@ -246,17 +247,19 @@ interface Piece {
   answer: number;
 }
 
-/** Words become tokens, and those pieces that fit a step. */
-async function cut(texts: readonly HeadText[], tokenizer: Tokenizer): Promise<Piece[]> {
+/** Words become tokens, and those pieces that fit a step and the model's context. Of tokens the beginning is taken. */
+async function cut(texts: readonly HeadText[], tokenizer: Tokenizer, contextLength: number): Promise<Piece[]> {
+  const most = Math.max(shortest, Math.min(mostTokens, contextLength || Infinity));
+  const length = Math.min(pieceTokens, most);
   const pieces: Piece[] = [];
   for (const text of texts) {
     if (typeof text !== 'string') {
-      pieces.push(text);
+      pieces.push({ tokens: text.tokens.slice(0, most), answer: text.answer });
       continue;
     }
     const tokens = [...(await tokenizer.encodeAsync(text))];
-    for (let at = 0; at < tokens.length; at += pieceTokens)
-      pieces.push({ tokens: tokens.slice(at, at + pieceTokens), answer: 0 });
+    for (let at = 0; at < tokens.length; at += length)
+      pieces.push({ tokens: tokens.slice(at, at + length), answer: 0 });
   }
   return pieces.filter(({ tokens, answer }) => tokens.length - Math.max(answer - 1, 0) >= shortest);
 }

@@ -281,12 +281,14 @@ void BlockHead::candidates(const float* logits, std::span<int32_t, kHeadCandidat
   }
 }
 
-/// In each slot the best of the likeliest candidates after the Markov term's correction.
+/// In each slot the best of the likeliest candidates after the Markov term's correction; the first of them where none
+/// has a number, as logits of a damaged head may not.
 void BlockHead::walk(const float* markov, const float* logits, int32_t previous, int32_t* proposed) const {
   std::array<int32_t, kHeadCandidates> likeliest;
   for (int64_t s = 0; s < shape_.slots; ++s, logits += shape_.vocabulary) {
     const float* const given = markov + previous * shape_.rank;
     candidates(logits, likeliest);
+    previous = likeliest[0];
     float most = -INFINITY;
     for (const int32_t c : likeliest) {
       const float* const row = markov + after() + c * shape_.rank;

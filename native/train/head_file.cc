@@ -23,6 +23,9 @@ const std::string kScale = ".scale";
 /// The draft vocabulary; what is added to the target's output rows of some of it, and of which draft indices.
 const std::string kIds = "draft_ids", kDelta = "output_delta", kDeltaPlaces = "output_delta_places";
 
+/// As many as a model's context may have.
+constexpr int64_t kMostPositions = 1 << 26;
+
 std::string joined(const std::vector<int>& numbers) {
   std::string text;
   for (const int n : numbers) {
@@ -45,10 +48,9 @@ class HeadReader {
     if (found == file_.metadata().end()) refuse("its metadata lacks '" + key + "'");
     return found->second;
   }
-  /// A size, of which none comes near a million.
-  int64_t size(const std::string& key) const {
-    constexpr int64_t kMost = 1 << 20;
-    const auto out = wholeNumber(text(key), 1, kMost);
+  /// A size: of those that tensors bear out, none comes near a million.
+  int64_t size(const std::string& key, int64_t most = 1 << 20) const {
+    const auto out = wholeNumber(text(key), 1, most);
     if (!out) refuse("'" + key + "' is '" + text(key) + "'");
     return *out;
   }
@@ -119,7 +121,7 @@ BlockHeadShape readShape(const HeadReader& file, size_t fused) {
   shape.rank = file.size("rank");
   shape.slots = file.size("slots");
   if (shape.slots < 2) file.refuse("a block of one slot needs no masks, and none is trained");
-  shape.positions = file.size("positions");
+  shape.positions = file.size("positions", kMostPositions);
   shape.epsilon = static_cast<float>(file.number("epsilon"));
   shape.rotaryBase = file.number("rotary_base");
   return shape;

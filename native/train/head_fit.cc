@@ -1,5 +1,6 @@
 #include "train/head_fit.h"
 
+#include <algorithm>
 #include <string>
 
 #include "common/error.h"
@@ -18,6 +19,10 @@ void requireFit(const BlockHeadShape& shape, std::span<const int> fusedLayers, s
   if (shape.positions < config.contextLength)
     refuse("it knows " + std::to_string(shape.positions) + " positions, the model's context has " +
            std::to_string(config.contextLength));
+  // Angles are made of all of them, and of a usual number they cost little.
+  constexpr int64_t kUsual = 1 << 20;
+  if (shape.positions > std::max<int64_t>(config.contextLength, kUsual))
+    refuse("it says " + std::to_string(shape.positions) + " positions, more than the model's context has");
   for (const int layer : fusedLayers)
     if (layer < 0 || layer > config.layers) refuse("it looks at layer " + std::to_string(layer));
   for (const int32_t token : draft)

@@ -33,7 +33,7 @@ RotaryTable::RotaryTable(int64_t positions, int64_t width, double base)
 }
 
 Ops::Ops(ThreadPool& threads, const TrainKernels& kernels)
-    : threads_(threads), kernels_(kernels), gemm_(threads, kernels), scratch_(threads.size()) {}
+    : threads_(threads), kernels_(kernels), gemm_(threads, kernels), attending_(threads.size()) {}
 
 void Ops::linear(const float* x, const float* w, int64_t rows, int64_t inputs, int64_t outputs, float* y, bool addTo) {
   gemm_.multiply(rowsOf(x, rows, inputs), rowsOf(w, outputs, inputs).transposed(), y, addTo);
@@ -102,63 +102,79 @@ void Ops::embed(const uint16_t* table, std::span<const int32_t> token, int64_t w
   });
 }
 
-/// Calls f(rows, first query, key head, the sequence's rows in the key matrix, scratch) for every sequence and key
-/// head. One call adds to the gradients of its keys alone.
+/// Room for the most keys that a sequence of the plan has.
+void Ops::sizeAttending(const Heads& heads, const AttentionPlan& plan) {
+  int64_t most = 0;
+  for (int64_t s = 0; s < plan.sequences(); ++s) {
+    int64_t keys = 0;
+    for (int64_t segment = plan.firstKeyRows[s]; segment < plan.firstKeyRows[s + 1]; ++segment)
+      keys += plan.keyRows[segment].end - plan.keyRows[segment].begin;
+    most = std::max(most, keys);
+  }
+  AttentionRows largest{};
+  largest.keys = most, largest.width = heads.width;
+  const auto grow = [](auto& list, int64_t size) {
+    if (list.size() < static_cast<size_t>(size)) list.resize(size);
+  };
+  for (Attending& own : attending_) {
+    grow(own.key, most), grow(own.value, most), grow(own.dkey, most), grow(own.dvalue, most);
+    grow(own.scratch, attentionScratch(largest));
+  }
+}
+
+/// Calls f(rows, first query, key head, what the thread attends with) for every sequence and key head. One call adds to
+/// the gradients of its keys alone.
 template <class F>
 void Ops::forItems(const Heads& heads, const AttentionPlan& plan, const float* key, const float* value, F&& f) {
   requireMultiple(heads.width, "an attention head");
+  sizeAttending(heads, plan);
   const int64_t keyStride = heads.keys * heads.width;
   threads_.run(plan.sequences() * heads.keys, [&](int64_t begin, int64_t end, int thread) {
-    std::vector<int64_t> at;
-    std::vector<const float*> keys, values;
+    Attending& own = attending_[thread];
     for (int64_t item = begin; item < end; ++item) {
       const int64_t s = item / heads.keys, head = item % heads.keys;
-      at.clear(), keys.clear(), values.clear();
+      int64_t keys = 0;
       for (int64_t segment = plan.firstKeyRows[s]; segment < plan.firstKeyRows[s + 1]; ++segment)
-        for (int64_t r = plan.keyRows[segment].begin; r < plan.keyRows[segment].end; ++r) {
-          at.push_back(r * keyStride + head * heads.width);
-          keys.push_back(key + at.back());
-          values.push_back(value + at.back());
+        for (int64_t r = plan.keyRows[segment].begin; r < plan.keyRows[segment].end; ++r, ++keys) {
+          const int64_t at = r * keyStride + head * heads.width;
+          own.key[keys] = key + at, own.value[keys] = value + at;
         }
       const AttentionRows rows{.queries = plan.firstQuery[s + 1] - plan.firstQuery[s],
-                               .keys = static_cast<int64_t>(at.size()),
+                               .keys = keys,
                                .heads = heads.group(),
                                .width = heads.width,
                                .queryStride = heads.queries * heads.width,
                                .firstRange = plan.firstRange.data() + plan.firstQuery[s],
                                .ranges = plan.ranges.data(),
-                               .key = keys.data(),
-                               .value = values.data()};
-      auto& scratch = scratch_[thread];
-      const auto needed = static_cast<size_t>(attentionScratch(rows));
-      if (scratch.size() < needed) scratch.resize(needed);
-      f(rows, plan.firstQuery[s], head, at, scratch.data());
+                               .key = own.key.data(),
+                               .value = own.value.data()};
+      f(rows, plan.firstQuery[s], head, own);
     }
   });
 }
 
 void Ops::attend(const Heads& heads, const AttentionPlan& plan, const float* q, const float* key, const float* value,
                  float* out, float* logSum) {
-  forItems(heads, plan, key, value,
-           [&](const AttentionRows& rows, int64_t query, int64_t head, const auto&, float* scratch) {
-             const int64_t at = query * rows.queryStride + head * rows.heads * rows.width;
-             const int64_t sums = (head * plan.queries() + query) * rows.heads;
-             kernels_.attend(rows, q + at, out + at, logSum + sums, scratch);
-           });
+  forItems(heads, plan, key, value, [&](const AttentionRows& rows, int64_t query, int64_t head, Attending& own) {
+    const int64_t at = query * rows.queryStride + head * rows.heads * rows.width;
+    const int64_t sums = (head * plan.queries() + query) * rows.heads;
+    kernels_.attend(rows, q + at, out + at, logSum + sums, own.scratch.data());
+  });
 }
 
 void Ops::attendBackward(const Heads& heads, const AttentionPlan& plan, const float* q, const float* key,
                          const float* value, const float* out, const float* logSum, const float* dout, float* dq,
                          float* dkey, float* dvalue) {
-  forItems(heads, plan, key, value,
-           [&](const AttentionRows& rows, int64_t query, int64_t head, const auto& keyAt, float* scratch) {
-             const int64_t at = query * rows.queryStride + head * rows.heads * rows.width;
-             const int64_t sums = (head * plan.queries() + query) * rows.heads;
-             std::vector<float*> dkeys, dvalues;
-             for (const int64_t k : keyAt) dkeys.push_back(dkey + k), dvalues.push_back(dvalue + k);
-             kernels_.attendBackward(rows, q + at, out + at, logSum + sums, dout + at, dq + at, dkeys.data(),
-                                     dvalues.data(), scratch);
-           });
+  forItems(heads, plan, key, value, [&](const AttentionRows& rows, int64_t query, int64_t head, Attending& own) {
+    const int64_t at = query * rows.queryStride + head * rows.heads * rows.width;
+    const int64_t sums = (head * plan.queries() + query) * rows.heads;
+    for (int64_t k = 0; k < rows.keys; ++k) {
+      own.dkey[k] = dkey + (own.key[k] - key);
+      own.dvalue[k] = dvalue + (own.value[k] - value);
+    }
+    kernels_.attendBackward(rows, q + at, out + at, logSum + sums, dout + at, dq + at, own.dkey.data(),
+                            own.dvalue.data(), own.scratch.data());
+  });
 }
 
 void Ops::linearLoss(std::span<const LinearTerm> terms, int64_t rows, int64_t vocabulary, const Labels& labels,

@@ -118,14 +118,22 @@ class Ops {
                   const LossWeights& weights, const float* weight, std::span<RowLoss> loss);
 
  private:
+  /// What a thread attends with, sized before it runs: its job must not throw.
+  struct Attending {
+    std::vector<const float*> key, value;  ///< of a sequence and key head
+    std::vector<float*> dkey, dvalue;      ///< their gradients
+    std::vector<float> scratch;
+  };
+
+  void sizeAttending(const Heads&, const AttentionPlan&);
   template <class F>
   void forItems(const Heads&, const AttentionPlan&, const float* key, const float* value, F&& f);
 
   ThreadPool& threads_;
   const TrainKernels& kernels_;
   Gemm gemm_;
-  std::vector<std::vector<float>> scratch_;  ///< of each thread
-  std::vector<float> logits_, target_;       ///< of a chunk of rows
+  std::vector<Attending> attending_;    ///< of each thread
+  std::vector<float> logits_, target_;  ///< of a chunk of rows
 };
 
 }  // namespace foretoken::train

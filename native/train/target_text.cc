@@ -145,9 +145,9 @@ TargetText::TargetText(TrainTarget& target, std::vector<TextToLearn> texts, std:
     : target_(target), texts_(std::move(texts)), layers_(std::move(layers)) {
   for (const TextToLearn& text : texts_) {
     const auto length = static_cast<int64_t>(text.token.size());
-    if (length > TrainTarget::kMostTokens)
+    if (length > target.mostTokens())
       throw Error("CONTEXT_EXCEEDED", "a text of " + std::to_string(length) + " tokens: training takes at most " +
-                                          std::to_string(TrainTarget::kMostTokens));
+                                          std::to_string(target.mostTokens()));
     for (const int32_t token : text.token)
       if (token < 0 || token >= target.config().vocabulary)
         throw Error("INVALID_ARGUMENT", "the target has no token " + std::to_string(token));
@@ -189,7 +189,8 @@ BlockHeadShape headShapeFor(const ModelConfig& config, int64_t fused, int64_t vo
   shape.positions = config.contextLength;
   shape.epsilon = config.normEps;
   // The target's own base; where its angles are scaled for long contexts, the head's are not.
-  shape.rotaryBase = config.headDim > 2 ? std::pow(static_cast<double>(config.ropeFrequency[1]),
+  const std::vector<float>& frequency = config.ropeFrequency;
+  shape.rotaryBase = config.headDim > 2 ? std::pow(static_cast<double>(frequency[1]) / frequency[0],
                                                    -static_cast<double>(config.headDim) / 2)
                                         : 10000;
   return shape;

@@ -1,5 +1,6 @@
 // Texts with what a target makes of them, computed when a trainer asks: a prefill gives a label at every position.
 #pragma once
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -25,8 +26,9 @@ class TrainTarget {
   /// Residual streams after `layers` and what the output layer sees.
   void compute(std::span<const int32_t> token, std::span<const int> layers, std::vector<Floats>& features,
                Floats& state);
-  /// Most tokens of a text.
+  /// Most tokens of a text: no more than the model's context has.
   static constexpr int64_t kMostTokens = 4096;
+  int64_t mostTokens() const { return std::min<int64_t>(kMostTokens, config().contextLength); }
 
  private:
   std::unique_ptr<Backend> backend_;
@@ -39,8 +41,8 @@ class TrainTarget {
 /// Texts as a source of sequences.
 class TargetText final : public SequenceSource {
  public:
-  /// `target` outlives the source. Texts longer than TrainTarget::kMostTokens are refused with CONTEXT_EXCEEDED, tokens
-  /// that the target has not with INVALID_ARGUMENT.
+  /// `target` outlives the source. Texts longer than its mostTokens() are refused with CONTEXT_EXCEEDED, tokens that it
+  /// has not with INVALID_ARGUMENT.
   TargetText(TrainTarget& target, std::vector<TextToLearn> texts, std::vector<int> layers);
 
   int64_t count() const override { return static_cast<int64_t>(texts_.size()); }

@@ -1,6 +1,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { writeTinyModel } from '../../lib/models/tiny-model';
 import { readTexts } from '../../lib/speculators/prompts';
 import { trainHead } from '../../lib/speculators/train-head';
 import type { HeadText, TrainHeadOptions } from '../../lib/speculators/train-head';
@@ -77,6 +78,19 @@ test('a run whose report is damaged or gone is refused with a code, and says wha
     const run = trainHead(tiny.path, texts, folder, options());
     await expect(run).rejects.toMatchObject({ code: 'CHECKPOINT_INVALID', file, message });
   }
+});
+
+test('texts longer than the context are cut, and what is left has to be long enough', async () => {
+  const path = join(folder, 'short.gguf');
+  writeTinyModel(path, { contextLength: 64 });
+  const tokens = Array.from({ length: 100 }, (_, i) => 20 + (i % 7));
+  const records = [10, 62, 80].map((answer) => ({ tokens, answer })); // 54 tokens of an answer are left, then too few
+  const { texts: taken, tokens: count, ...run } = await trainHead(path, records, join(folder, 'records'), options());
+  expect({ taken, count, steps: run.step }).toEqual({ taken: 1, count: 64, steps: run.steps });
+  const long = await trainHead(path, ['a'.repeat(1000)], join(folder, 'words'), options());
+  expect(long.texts).toBeGreaterThan(1);
+  expect(long.tokens / long.texts).toBeLessThanOrEqual(64);
+  expect(long.path).toBeDefined();
 });
 
 test('texts are whole files, prompts of records, or tokens', async () => {

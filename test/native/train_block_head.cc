@@ -132,6 +132,17 @@ void testDraft() {
   CHECK(golden.head.draft({exact, weights.data(), nullptr}, golden.target, golden.batch) == golden.integers("drafted"));
 }
 
+/// Logits that are no numbers propose some token of the draft vocabulary, also after one that has no place in it.
+void testWalkOfNaN() {
+  const Golden golden;
+  const Floats weights = golden.run("weight");
+  const auto vocabulary = static_cast<int32_t>(golden.head.shape().vocabulary);
+  const Floats logits(Golden::kSlots * vocabulary, NAN);
+  std::vector<int32_t> proposed(Golden::kSlots, -1);
+  golden.head.walk(weights.data() + golden.head.before(), logits.data(), vocabulary, proposed.data());
+  for (const int32_t p : proposed) CHECK(p >= 0 && p < vocabulary);
+}
+
 /// Steps along the gradient lower the loss.
 void testLearns() {
   Golden golden;
@@ -178,6 +189,7 @@ void testLayout() {
 int main() {
   testAgainstTorch();
   testDraft();
+  testWalkOfNaN();
   testLearns();
   testLayout();
   testRefusals();

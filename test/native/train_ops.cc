@@ -1,5 +1,6 @@
 // Every operation of training: values against a reference in double, gradients against finite differences of it, and
 // the same bits on every path with any number of threads.
+#include "allocation_meter.h"
 #include "train_rig.h"
 
 namespace {
@@ -223,6 +224,25 @@ void testAttention() {
   });
 }
 
+/// Once attention was as large, jobs on other threads, which must not throw, allocate nothing.
+void testAttentionAllocates() {
+  const Heads heads{4, 2, 16};
+  const AttentionPlan plan = twoSequences();
+  const Floats q = randomValues(6 * 64, 1), k = randomValues(100 * 32, 2), v = randomValues(100 * 32, 3);
+  ThreadPool pool(2);
+  Ops ops(pool, Isa::portable);
+  Floats out(q.size()), sums(6 * heads.queries), gq(q.size()), gk(k.size()), gv(v.size());
+  const auto bytes = [&] {
+    return bytesAllocatedBy([&] {
+      ops.attend(heads, plan, q.data(), k.data(), v.data(), out.data(), sums.data());
+      ops.attendBackward(heads, plan, q.data(), k.data(), v.data(), out.data(), sums.data(), q.data(), gq.data(),
+                         gk.data(), gv.data());
+    });
+  };
+  CHECK(bytes() > 0);
+  for (int call = 0; call < 20; ++call) CHECK(bytes() == 0);
+}
+
 constexpr int64_t kVocabulary = 48, kListed = 3, kInputs = 32;
 
 /// The loss of one row of logits as its definition says; `dense` = probabilities of all, else listed and rest.
@@ -369,6 +389,7 @@ int main() {
   testRotate();
   testEmbed();
   testAttention();
+  testAttentionAllocates();
   testLossRow();
   for (const bool dense : {false, true})
     for (const LossWeights weights : {LossWeights{1, 0}, LossWeights{0.2f, 1}}) testLoss(dense, weights);

@@ -5,7 +5,9 @@
 #include <cmath>
 #include <filesystem>
 
+#include "model/config.h"
 #include "model_rig.h"
+#include "train/head_fit.h"
 #include "train/head_run.h"
 #include "train/target_text.h"
 #include "train_rig.h"
@@ -64,7 +66,22 @@ void testTables() {
   CHECK(codeOf([&] { target.tables({5, 5}); }) == "INVALID_ARGUMENT");
   CHECK(codeOf([&] { target.tables({1 << 20}); }) == "INVALID_ARGUMENT");
   CHECK(codeOf([&] { TargetText(target, {{{-1}, 0}}, {1}); }) == "INVALID_ARGUMENT");
-  CHECK(codeOf([&] { TargetText(target, {{std::vector<int32_t>(5000, 1), 0}}, {1}); }) == "CONTEXT_EXCEEDED");
+  const auto codeOfLength = [&](size_t length) {
+    return codeOf([&] { TargetText(target, {{std::vector<int32_t>(length, 1), 0}}, {1}); });
+  };
+  CHECK(target.config().contextLength == 512 && codeOfLength(512).empty());
+  for (const size_t length : {513, 600, 5000}) CHECK(codeOfLength(length) == "CONTEXT_EXCEEDED");
+}
+
+/// A head turns by its target's own base, also where one factor scales all of the target's angles.
+void testRotaryBase() {
+  ModelConfig config{};
+  config.headDim = 128;
+  config.ropeFrequency = ropeFrequencies(1e5, config.headDim);
+  for (const float factor : {1.0f, 4.0f}) {
+    for (float& f : config.ropeFrequency) f /= factor;
+    CHECK(std::abs(headShapeFor(config, 1, 16, 8, 3).rotaryBase / 1e5 - 1) < 1e-4);
+  }
 }
 
 /// A head for the fixture learns some of what the target says.
@@ -114,12 +131,28 @@ void testFrom() {
   std::filesystem::remove(options.from);
 }
 
+/// A head may say some positions more than the context has, but not at the price of their angles.
+void testPositions() {
+  const TrainTarget target(foretoken::test::fixture("models/tied-f32"), "f32", "", {1, ""});
+  BlockHeadShape shape = headShapeFor(target.config(), 1, 16, 8, 3);
+  const auto codeWith = [&](int64_t positions, int context) {
+    ModelConfig config = target.config();
+    shape.positions = positions, config.contextLength = context;
+    return codeOf([&] { requireFit(shape, {}, {}, config); });
+  };
+  CHECK(codeWith(511, 512) == "HEAD_MISMATCH");
+  CHECK(codeWith(1 << 20, 512).empty() && codeWith(1 << 22, 1 << 22).empty());
+  CHECK(codeWith(1 << 22, 512) == "HEAD_MISMATCH");
+}
+
 }  // namespace
 
 int main() {
   for (const char* name : {"tied-f32", "llama3-bf16", "tied-f16.gguf"}) testStates(name);
   testTables();
+  testRotaryBase();
   testRun();
   testFrom();
+  testPositions();
   return foretoken::test::finish("train_target");
 }

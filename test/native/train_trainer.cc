@@ -269,6 +269,23 @@ void testLyingHead() {
   std::filesystem::remove(path);
 }
 
+/// A head has as many positions as its model's context, of which a model may say many.
+void testManyPositions() {
+  const std::string path = temporary("foretoken-train-positions");
+  const BlockHead head(toyShape(4, 1 << 22));
+  const Run run(1);
+  saveHead(path, head, {run.trainer.weights(), run.toy.target.draft, {}}, kBinding, FileType::bf16);
+  CHECK(loadHead(path, kBinding).shape.positions == 1 << 22);
+  const std::string whole = bytesOf(path);
+  const auto codeWith = [&](int64_t positions) {
+    std::ofstream(path, std::ios::binary) << withMetadata(whole, "positions", std::to_string(positions));
+    return codeOf([&] { loadHead(path, kBinding); });
+  };
+  CHECK(codeWith(1 << 26).empty());
+  CHECK(codeWith((1 << 26) + 1) == "HEAD_INVALID");
+  std::filesystem::remove(path);
+}
+
 /// A file that lacks a tensor is refused, also where its sizes leave the tensor no values.
 void testLackingHead() {
   const std::string path = temporary("foretoken-train-lacking");
@@ -323,6 +340,7 @@ int main() {
   testPoison();
   testHeadFile();
   testLyingHead();
+  testManyPositions();
   testLackingHead();
   for (const FileType type : {FileType::bf16, FileType::e4m3}) testDamage(type);
   return foretoken::test::finish("train_trainer");
