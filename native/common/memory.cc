@@ -7,11 +7,15 @@
 #include <limits>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "common/cgroup.h"
 #include "common/error.h"
 
 namespace foretoken {
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kUnlimited = std::numeric_limits<size_t>::max();
@@ -32,8 +36,8 @@ size_t inactiveFile(std::istream& stat) {
   return own;
 }
 
-size_t systemAvailable() {
-  std::ifstream file("/proc/meminfo");
+size_t systemAvailable(const fs::path& root) {
+  std::ifstream file(root / "proc/meminfo");
   std::string key, unit;
   size_t kibibytes;
   while (file >> key >> kibibytes) {
@@ -43,9 +47,13 @@ size_t systemAvailable() {
   return kUnlimited;
 }
 
-size_t leftInCgroup(const char* limitPath, const char* usagePath, const char* statPath) {
-  std::ifstream limit(limitPath), usage(usagePath), stat(statPath);
-  return foretoken::leftInCgroup(limit, usage, stat);
+size_t leftIn(const std::vector<fs::path>& cgroups, const char* limitName, const char* usageName) {
+  size_t least = kUnlimited;
+  for (const fs::path& folder : cgroups) {
+    std::ifstream limit(folder / limitName), usage(folder / usageName), stat(folder / "memory.stat");
+    least = std::min(least, leftInCgroup(limit, usage, stat));
+  }
+  return least;
 }
 
 }  // namespace
@@ -57,12 +65,10 @@ size_t leftInCgroup(std::istream& limit, std::istream& usage, std::istream& stat
   return most > used ? most - used : 0;
 }
 
-size_t availableMemory() {
-  const size_t two =
-      leftInCgroup("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat");
-  const size_t one = leftInCgroup("/sys/fs/cgroup/memory/memory.limit_in_bytes",
-                                  "/sys/fs/cgroup/memory/memory.usage_in_bytes", "/sys/fs/cgroup/memory/memory.stat");
-  return std::min({systemAvailable(), two, one});
+size_t availableMemory(const fs::path& root) {
+  const size_t two = leftIn(cgroupFolders("", root), "memory.max", "memory.current");
+  const size_t one = leftIn(cgroupFolders("memory", root), "memory.limit_in_bytes", "memory.usage_in_bytes");
+  return std::min({systemAvailable(root), two, one});
 }
 
 Memory::Memory(size_t bytes, const char* what) : size_(bytes) {

@@ -3,12 +3,14 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <iosfwd>
 
 namespace foretoken {
 
-/// Bytes that could still be allocated without swapping or exceeding a cgroup's limit.
-size_t availableMemory();
+/// Bytes that could still be allocated without swapping or exceeding a limit of the cgroup this process is in, or of
+/// one above it. `root` holds proc and sys.
+size_t availableMemory(const std::filesystem::path& root = "/");
 
 /// Bytes that a cgroup's limit leaves, from what its files say: limit less usage, where cached file pages that the
 /// kernel would give up first (`inactive_file` of memory.stat; version 1 adds subgroups up as `total_inactive_file`)

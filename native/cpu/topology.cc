@@ -10,8 +10,12 @@
 #include <thread>
 #include <vector>
 
+#include "common/cgroup.h"
+
 namespace foretoken {
 namespace {
+
+namespace fs = std::filesystem;
 
 std::vector<int> affinity() {
   std::vector<int> cpus;
@@ -38,25 +42,32 @@ int coresOf(const std::vector<int>& cpus) {
   return static_cast<int>(cores.size());
 }
 
-/// CPUs that the cgroup's bandwidth limit amounts to; infinity if there is none. Version 2 first, then version 1.
-double quota() {
-  std::string limit;
-  double period = 0;
-  std::ifstream two("/sys/fs/cgroup/cpu.max");
-  if (two >> limit >> period && limit != "max" && period > 0) return std::stod(limit) / period;
-  double microseconds = 0;
-  std::ifstream quotaFile("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), periodFile("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
-  if (quotaFile >> microseconds && periodFile >> period && microseconds > 0 && period > 0) return microseconds / period;
-  return INFINITY;
+/// CPUs that a limit of `quota` in every `period` microseconds amounts to; infinity if there is none ("max", -1).
+double cpusIn(std::istream& quota, std::istream& period) {
+  double most, of;
+  return quota >> most && period >> of && most > 0 && of > 0 ? most / of : INFINITY;
 }
 
 }  // namespace
+
+double cpuQuota(const fs::path& root) {
+  double least = INFINITY;
+  for (const fs::path& folder : cgroupFolders("", root)) {
+    std::ifstream both(folder / "cpu.max");
+    least = std::min(least, cpusIn(both, both));
+  }
+  for (const fs::path& folder : cgroupFolders("cpu", root)) {
+    std::ifstream quota(folder / "cpu.cfs_quota_us"), period(folder / "cpu.cfs_period_us");
+    least = std::min(least, cpusIn(quota, period));
+  }
+  return least;
+}
 
 int allowedCpus() { return static_cast<int>(affinity().size()); }
 
 int defaultThreads() {
   const int cores = coresOf(affinity());
-  return std::max(1, static_cast<int>(std::min<double>(cores, std::ceil(quota()))));
+  return std::max(1, static_cast<int>(std::min<double>(cores, std::ceil(cpuQuota()))));
 }
 
 }  // namespace foretoken
