@@ -215,6 +215,7 @@ class EngineCore {
   void askDrafters(Entry& entry);
   bool mayDraft(const Entry& entry, DrafterId which) const;
   void draftWith(Entry& entry, Draft& draft, DrafterId which);
+  void leaveOutStops(const Sequence& sequence, Draft& draft) const;
   void blendDrafts(Entry& entry);
   void chooseDraft(Entry& entry);
   void askHead();

@@ -140,6 +140,24 @@ void EngineCore::draftWith(Entry& entry, Draft& draft, DrafterId which) {
   if (drafter == nullptr) return;
   draft.count = drafter->draft({sequence.tokens, sequence.promptLength, sequence.draftDepth()},
                                std::span(draft.nodes).first(nodesFor(sequence)));
+  leaveOutStops(sequence, draft);
+}
+
+/// The row above a stop token says it, and behind it nothing is said: neither is worth a row. Forced drafts are
+/// verified as they are.
+void EngineCore::leaveOutStops(const Sequence& sequence, Draft& draft) const {
+  if (sequence.request.force >= 0) return;
+  std::array<int32_t, kMaxDraftNodes> place;
+  int count = 0;
+  for (int n = 0; n < draft.count; ++n) {
+    DraftNode node = draft.nodes[n];
+    const bool isCut = node.parent >= 0 && place[node.parent] < 0;
+    place[n] = isCut || sequence.isStop(node.token) ? -1 : count;
+    if (place[n] < 0) continue;
+    if (node.parent >= 0) node.parent = place[node.parent];
+    draft.nodes[count++] = node;
+  }
+  draft.count = count;
 }
 
 size_t EngineCore::nodesFor(const Sequence& sequence) const {
@@ -194,7 +212,7 @@ void EngineCore::askHead() {
   headSeconds_ = secondsBetween(begin, Clock::now());
   counters_.headSeconds += headSeconds_;
   for (Entry* entry : entries_)
-    if (entry->asked > 0) considerHead(*entry);
+    if (entry->asked > 0) leaveOutStops(*entry->sequence, entry->drafts[kHead]), considerHead(*entry);
 }
 
 const std::shared_ptr<const HeadWeights>& EngineCore::headOf(const Entry& entry) const {

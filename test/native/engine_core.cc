@@ -1,6 +1,7 @@
 // The engine's rules, one by one, on a model whose every answer is known.
 #include "engine/core.h"
 
+#include <array>
 #include <map>
 #include <optional>
 #include <set>
@@ -378,6 +379,40 @@ void scoresWhatItDoesNotVerify() {
   CHECK(bench.drafted == 0 && bench.shadow > 20 && bench.rounds == 60);
   const auto asked = std::count_if(bench.times.begin(), bench.times.end(), [](auto& r) { return r.draftSeconds > 0; });
   CHECK(asked == 58);  // all but the pass that reads the prompt, and the one with which the text ends
+}
+
+/// A prompt that says again and again what comes behind the first token of its answer.
+std::vector<int32_t> promptThatKnows(std::array<int32_t, 2> next) {
+  for (int32_t seed = 0;; ++seed) {
+    Request r = request(0, 1);
+    const int32_t first = seed % test::kFakeVocabulary;
+    r.prompt.assign(1, seed);
+    for (int i = 0; i < 20; ++i) r.prompt.insert(r.prompt.end(), {first, next[0], next[1]});
+    r.prompt[0] = seed / test::kFakeVocabulary % test::kFakeVocabulary;
+    if (fakeDecode(r, kContext)[0] == first) return r.prompt;
+  }
+}
+
+/// A stop token needs no row of its own, and nothing comes behind it.
+void draftsNothingBehindAStopToken() {
+  Policy policy;
+  policy.allowed[static_cast<int>(DrafterId::suffix)] = true;
+  for (auto& drafter : policy.acceptance)
+    for (auto& depth : drafter) depth.fill(0.9f);
+  policy.passSeconds.assign(16, 1);
+  const auto drafted = [&](std::vector<int32_t> stopTokens) {
+    Bench bench;
+    bench.core.setPolicy(nullptr, policy);
+    Request r = request(0, 4);
+    r.prompt = promptThatKnows({9, 7});
+    r.force = -1;
+    r.stopTokens = std::move(stopTokens);
+    const int32_t id = bench.submit(r);
+    while (bench.rounds < 2 && bench.step()) continue;  // the prompt, and what is drafted behind the first token
+    CHECK(bench.got[id].size() >= 2);
+    return bench.drafted;
+  };
+  CHECK(drafted({}) == 2 && drafted({7}) == 1 && drafted({9}) == 0);
 }
 
 /// Drafted tokens that the text has reached, by the length of the text when they were drafted: drafter, depth,
@@ -1059,6 +1094,7 @@ int main() {
   runsToTheEndWhereNobodyReads();
   draftsNothingWithoutAPolicy();
   scoresWhatItDoesNotVerify();
+  draftsNothingBehindAStopToken();
   labelsDoNotDependOnWhatWasVerified();
   believesTenantByTenant();
   keepsNoIndexWithoutSpeculation();
