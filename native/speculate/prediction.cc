@@ -4,14 +4,14 @@
 
 namespace foretoken {
 namespace {
-constexpr int kShortestAnchor = 2;  ///< tokens that must match to align again
+constexpr size_t kShortestMatch = 2;  ///< tokens that must match to align again
+constexpr size_t kLongestMatch = 32;  ///< matches are compared up to here
+constexpr int kProof = 2;             ///< tokens that an alignment must predict to move the anchor
 constexpr int kLongestRun = 64;
 }  // namespace
 
 PredictionDrafter::PredictionDrafter(std::span<const int32_t> prediction)
-    : prediction_(prediction.begin(), prediction.end()), index_(static_cast<int32_t>(prediction.size())), voters_(64) {
-  for (const int32_t token : prediction) index_.append(token);
-}
+    : prediction_(prediction.begin(), prediction.end()) {}
 
 int PredictionDrafter::draft(const DraftInput& input, std::span<DraftNode> out) {
   const auto output = input.tokens.subspan(input.promptLength);
@@ -33,33 +33,34 @@ void PredictionDrafter::follow(std::span<const int32_t> output) {
     if (pointer_ < prediction_.size() && prediction_[pointer_] == output[seen_]) {
       ++pointer_;
       agreed_ = std::min(agreed_ + 1, kLongestRun);
+      right_ = std::min(right_ + 1, kProof);
+      if (right_ == kProof) anchor_ = pointer_;
     } else {
       aligned_ = false;
     }
   }
 }
 
-/// Longest match wins; among equals the nearest ahead of the pointer.
+/// Longest match wins; among equals the nearest ahead of the anchor, then the nearest behind it. Every place is looked
+/// at: in a text of like lines the nearest may be any of them.
 bool PredictionDrafter::synchronise(std::span<const int32_t> output) {
-  Voters voters{voters_};
-  for (int order = static_cast<int>(kSuffixOrders.size()); order-- > 0 && voters.count == 0;) {
-    if (kSuffixOrders[order] < kShortestAnchor) break;
-    index_.lookup(output, order, static_cast<int>(voters_.size()), voters);
-  }
-  size_t best = 0;
-  float length = 0;
-  const auto distance = [&](size_t place) {
-    return place >= pointer_ ? place - pointer_ : prediction_.size() + pointer_ - place;
+  const size_t longest = std::min(kLongestMatch, output.size());
+  size_t best = 0, length = kShortestMatch - 1;
+  const auto isSame = [&](size_t place, size_t back) {
+    return prediction_[place - 1 - back] == output[output.size() - 1 - back];
   };
-  for (int i = 0; i < voters.count; ++i) {
-    const auto place = static_cast<size_t>(voters.room[i].next - index_.data());
-    if (voters.room[i].weight < length) continue;
-    if (voters.room[i].weight == length && distance(place) >= distance(best)) continue;
-    best = place;
-    length = voters.room[i].weight;
-  }
-  if (length == 0) return false;
+  const auto consider = [&](size_t place) {
+    const size_t most = std::min(longest, place);
+    if (most <= length || !isSame(place, length)) return;  // cannot be longer
+    size_t match = 0;
+    while (match < most && isSame(place, match)) ++match;
+    if (match > length) best = place, length = match;
+  };
+  for (size_t place = anchor_; place < prediction_.size() && length < longest; ++place) consider(place);
+  for (size_t place = anchor_; place-- > kShortestMatch && length < longest;) consider(place);
+  if (length < kShortestMatch) return false;
   pointer_ = best;
+  right_ = 0;
   agreed_ = static_cast<int>(length);
   aligned_ = true;
   return true;

@@ -314,6 +314,42 @@ void predictionFollowsAndFindsBack() {
   CHECK(drafter.draft({tokens, 3, 4}, nodes) == 0);  // at its end
 }
 
+/// After an edit in a text of like lines it goes on with the next line, not with one far below.
+void predictionKeepsItsPlace() {
+  enum : int32_t { key, equals, one, semicolon, newline, nine, seven, number };
+  const auto line = [](int i) { return std::vector<int32_t>{key, number + i, equals, one, semicolon, newline}; };
+  std::array<DraftNode, 6> nodes;
+  // The drafts for the tokens after `edit`, which comes in line 2 instead of the value.
+  const auto draftAfter = [&](const std::vector<int32_t>& prediction, const std::vector<int32_t>& edit) {
+    PredictionDrafter drafter(prediction);
+    std::vector<int32_t> tokens(prediction.begin(), prediction.begin() + 9);
+    drafter.draft({tokens, 0, 6}, nodes);
+    for (const int32_t token : edit) {
+      tokens.push_back(token);
+      std::fill(nodes.begin(), nodes.end(), DraftNode{});
+      drafter.draft({tokens, 0, 6}, nodes);
+    }
+    std::vector<int32_t> drafted;
+    for (const DraftNode& node : nodes) drafted.push_back(node.token);
+    return drafted;
+  };
+  std::vector<int32_t> many, few;
+  for (int i = 1; i <= 40; ++i) {
+    const auto next = line(i);
+    many.insert(many.end(), next.begin(), next.end());
+    if (i > 12) continue;
+    few.insert(few.end(), next.begin(), next.end());
+    if (i == 8) few.insert(few.end() - 3, {nine, seven});
+  }
+  CHECK(draftAfter(many, {nine, semicolon, newline}) == line(3));
+  // Line 8 is tried, and is wrong.
+  CHECK(draftAfter(few, {nine, semicolon, newline}) == line(3));
+  CHECK(draftAfter(few, {nine, seven, semicolon, newline}) == line(3));
+  // Behind the anchor too: line 1 comes again.
+  CHECK((draftAfter(many, {one, semicolon, newline, key, number + 1}) ==
+         std::vector<int32_t>{equals, one, semicolon, newline, key, number + 2}));
+}
+
 void adversaryMakesValidTrees() {
   const auto tokens = repeated({1, 2, 3, 4, 5, 6}, 8);
   const TextSegment own = segmentOf(tokens);
@@ -370,6 +406,7 @@ int main() {
   tenantsDoNotPushEachOtherOut();
   knownBeginningsAreNotShelvedAgain();
   predictionFollowsAndFindsBack();
+  predictionKeepsItsPlace();
   adversaryMakesValidTrees();
   printsItsCost();
   return test::finish("suffix");
