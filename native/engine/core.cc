@@ -268,15 +268,12 @@ EngineCounters EngineCore::counters() const {
   return result;
 }
 
-/// Runs the pass that was built. Where nobody drafts from it no keys are computed, and none of an earlier owner stay.
-/// Side bytes are written by the host before the pass begins, so that nobody has to wait for it.
-void EngineCore::runPass(bool keys) {
+/// Runs the pass that was built. Keys are computed whoever decodes: whoever shares its pages may draft from them.
+void EngineCore::runPass() {
   const Pass& pass = pass_.finish();
   if (head_)
     for (int row = 0; row < pass.rows; ++row) head_->written(pass.slot[row]);
-  if (!keys && keys_)
-    for (int row = 0; row < pass.rows; ++row) std::fill_n(backend_.side(pass.slot[row]), kKeyWidth, uint8_t{0});
-  capture_.projection = keys && keys_ ? &keys_->projection() : nullptr;
+  capture_.projection = keys_ ? &keys_->projection() : nullptr;
   const bool wanted = capture_.projection != nullptr || options_.captureSink != nullptr || head_;
   model_->forward(pass, wanted ? &capture_ : nullptr);
 }

@@ -248,7 +248,7 @@ class EngineCore {
 
   // core.cc
   int busy() const;
-  void runPass(bool keys);
+  void runPass();
   void verified(Sequence& sequence, int32_t row);
   void emit(Sequence& sequence, const SampleResult& result);
   bool endIfComplete(Sequence& sequence);

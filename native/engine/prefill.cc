@@ -14,8 +14,7 @@ bool EngineCore::prefill() {
   planPrefill();
   if (prefillParts_.empty()) return false;
   try {
-    runPass(std::any_of(prefillParts_.begin(), prefillParts_.end(),
-                        [](const PrefillPart& part) { return part.sequence->drafts(); }));
+    runPass();
     // Where no token is wanted nobody would wait for the pass, and the next one would have its time as well.
     if (sampleRows_.empty()) backend_.settle();
     const auto passed = Clock::now();

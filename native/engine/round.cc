@@ -32,7 +32,7 @@ bool EngineCore::decode(Model& weights) {
     plan();
     layOut();
     const auto started = Clock::now();
-    runPass(std::any_of(entries_.begin(), entries_.end(), [](const Entry* e) { return e->sequence->drafts(); }));
+    runPass();
     const auto passed = Clock::now();
     prepareSampling();
     backend_.sample(model_->logits(), vocabulary_, sampleRows_, std::span(results_).first(sampleRows_.size()));

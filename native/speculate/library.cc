@@ -13,14 +13,15 @@ constexpr size_t kContextBefore = 8;  ///< the first new tokens are found by wha
 constexpr int32_t kPassageBefore = 8, kPassageBehind = 16;  ///< what is kept around a useful place
 constexpr int32_t kMostCarried = 4;                         ///< a quarter of a segment's text at most outlives it
 
-/// f(length, hash) for the beginnings of a document whose length is a multiple of kChunk, shortest first.
+/// f(length, hash) for the beginnings of a document whose length is a multiple of kChunk, and for all of it, shortest
+/// first.
 template <typename F>
 void overBeginnings(std::span<const int32_t> document, F f) {
   uint64_t hash = 0;
   for (size_t i = 0; i < document.size(); ++i) {
     hash = (hash ^ static_cast<uint32_t>(document[i])) * 0x9e3779b97f4a7c15ull;
     hash ^= hash >> 29;
-    if ((i + 1) % kChunk == 0) f(i + 1, hash);
+    if ((i + 1) % kChunk == 0 || i + 1 == document.size()) f(i + 1, hash);
   }
 }
 

@@ -649,19 +649,6 @@ void sharesNoPrefixAcrossWeights() {
   CHECK(bench.finished.at(again).cachedPromptTokens > 0);
 }
 
-/// Every computed row gets a key where drafts are made of it, none where the request does not speculate.
-void computesKeysForDraftersOnly() {
-  Bench bench;
-  Request r = request(1, 30);
-  r.speculate = false;
-  bench.submit(r);
-  bench.run();
-  CHECK(bench.model->keys == 0);
-  bench.submit(request(2, 30));
-  bench.run();
-  CHECK(bench.model->keys >= 40 + 29);
-}
-
 /// What was said before is recalled, also from a prefix that is not computed again: its pages carry the keys.
 void recallsByKeys() {
   Bench bench;
@@ -681,6 +668,30 @@ void recallsByKeys() {
   CHECK(bench.finished.at(cached).cachedPromptTokens == 96);
   CHECK(bench.got[cached] == fakeDecode(again, kContext));
   CHECK(bench.accepted - alone > 40);
+}
+
+/// Pages of who drafts nothing carry keys, too: who shares them drafts what it would from pages of its own.
+void recallsFromPagesOfOthers() {
+  Request r = request(3, 100);
+  const std::vector<int32_t> once = r.prompt;
+  r.prompt.insert(r.prompt.end(), once.begin(), once.end());
+  r.force = static_cast<int32_t>(DrafterId::recall);
+  const auto draftsOf = [&](bool shares) {
+    Bench bench;
+    Request before = r;
+    before.speculate = false;
+    before.maxTokens = 1;
+    if (shares) bench.submit(before);
+    bench.run();
+    if (shares) bench.core.finish(bench.lastId, 1);
+    const int32_t id = bench.submit(r);
+    bench.run();
+    CHECK((bench.finished.at(id).cachedPromptTokens > 0) == shares);
+    std::vector<std::pair<int32_t, float>> drafts;
+    for (size_t n = 0; n < bench.nodes.size(); ++n) drafts.emplace_back(bench.nodes[n], bench.confidences[n]);
+    return drafts;
+  };
+  CHECK(!draftsOf(false).empty() && draftsOf(true) == draftsOf(false));
 }
 
 /// One sequence as the engine should have it, token by token.
@@ -1016,7 +1027,7 @@ void capturesVerifiedRowsOnly() {
     for (int32_t slot = kMaxDraftRows; slot < static_cast<int32_t>(bench.backend.slots.size()); ++slot) {
       if (test::holdsFakeKey(bench.backend, slot)) keyed.insert(bench.backend.slots[slot].position);
     }
-    CHECK(keyed.size() == (speculate ? 159 : 0));
+    CHECK(keyed.size() == 159);
   }
   CHECK(runs[0].size() == 159 && runs[0] == runs[1]);  // the last token's row is never run
 }
@@ -1103,8 +1114,8 @@ int main() {
   finishesOnTheWeightsItBeganWith();
   restartsOnNewWeights();
   sharesNoPrefixAcrossWeights();
-  computesKeysForDraftersOnly();
   recallsByKeys();
+  recallsFromPagesOfOthers();
   hearsAnswersBehindRejectedDrafts();
   draftsFromNothingLearned();
   tenantsDraftAsIfAlone();

@@ -293,6 +293,8 @@ void knownBeginningsAreNotShelvedAgain() {
   CHECK(shelf->segments().size() == 1 && shelf->segments()[0]->size() == 1601);
   library.add(*shelf, std::span(document).first(1700), {});
   CHECK(shelf->segments()[0]->size() == 1601 + 8 + 100 + 1);
+  for (int again = 0; again < 3; ++again) library.add(*shelf, std::span(document).subspan(1800, 37), {});
+  CHECK(shelf->segments()[0]->size() == 1710 + 37 + 1);
 }
 
 void predictionFollowsAndFindsBack() {
