@@ -8,6 +8,7 @@ import type { GenerateResult } from '../decode/result';
 import { Engine } from '../engine/engine';
 import type { LoadOptions } from '../engine/load-options';
 import { readMetadata } from '../engine/model-source';
+import { contextUpTo } from '../models/metadata';
 import { ForetokenError } from '../error';
 import { cacheFolder } from '../models/cache';
 import { defaultModel } from '../models/default-model';
@@ -201,8 +202,7 @@ class Demo {
 
 /** Tokens that prompts and answers have room in, where the model was made for so many. */
 async function contextOf(path: string): Promise<number> {
-  const { contextLength } = await readMetadata(path, loadBinding());
-  return Math.min(contextLength || Infinity, 2048);
+  return contextUpTo(2048, await readMetadata(path, loadBinding()));
 }
 
 function tableRow(title: string, pairs: Pair[]): string {

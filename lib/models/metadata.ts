@@ -26,6 +26,11 @@ export interface GgufTokenizerData {
 export type TokenizerSource =
   { kind: 'gguf'; data: GgufTokenizerData } | { kind: 'json'; json: Record<string, unknown> };
 
+/** So many tokens, or as many as a model was made for where those are fewer. */
+export function contextUpTo(most: number, { contextLength }: Pick<ModelMetadata, 'contextLength'>): number {
+  return Math.min(most, contextLength || Infinity);
+}
+
 /** What TypeScript needs to know of a model; sizes and weights are the native side's business. */
 export interface ModelMetadata {
   architecture: string;

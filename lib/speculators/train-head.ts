@@ -6,7 +6,7 @@ import { checkLoadOptions } from '../engine/load-options';
 import type { LoadOptions } from '../engine/load-options';
 import { openModel } from '../engine/model-source';
 import { ForetokenError, callNative, writing } from '../error';
-import { tokenizerHash } from '../models/metadata';
+import { contextUpTo, tokenizerHash } from '../models/metadata';
 import type { Tokenizer } from '../models/tokenizer';
 import type { NativeHeadRun } from '../native';
 import { lines } from '../plot';
@@ -111,7 +111,7 @@ export async function trainHead(
   const checked = checkLoadOptions({ threads, isa, weights, cacheFolder, onProgress, signal });
   const binding = loadBinding();
   const source = await openModel(ref, checked, binding);
-  const pieces = await cut(texts, source.tokenizer, source.metadata.contextLength);
+  const pieces = await cut(texts, source.tokenizer, contextUpTo(mostTokens, source.metadata));
   const one = Math.max(heldBackShare, Math.ceil(pieces.length / mostHeldBack));
   const training = pieces.filter((_, i) => i % one !== one - 1);
   const heldBack = pieces.filter((_, i) => i % one === one - 1);
@@ -248,8 +248,8 @@ interface Piece {
 }
 
 /** Words become tokens, and those pieces that fit a step and the model's context. Of tokens the beginning is taken. */
-async function cut(texts: readonly HeadText[], tokenizer: Tokenizer, contextLength: number): Promise<Piece[]> {
-  const most = Math.max(shortest, Math.min(mostTokens, contextLength || Infinity));
+async function cut(texts: readonly HeadText[], tokenizer: Tokenizer, context: number): Promise<Piece[]> {
+  const most = Math.max(shortest, context);
   const length = Math.min(pieceTokens, most);
   const pieces: Piece[] = [];
   for (const text of texts) {

@@ -7,7 +7,7 @@ import { Engine } from '../engine/engine';
 import { checkLoadOptions } from '../engine/load-options';
 import { openModel } from '../engine/model-source';
 import { ForetokenError, callNative, writing } from '../error';
-import { tokenizerHash } from '../models/metadata';
+import { contextUpTo, tokenizerHash } from '../models/metadata';
 import type { ModelMetadata } from '../models/metadata';
 import { replaceFile } from '../replace-file';
 import { answerPrompts } from './answers';
@@ -70,7 +70,7 @@ export async function trainStatic(
   const kept = join(out, `${target.hash}.answers.json`);
   const run = runOf(prompts, { answerTokens, memoryTokens, weights: training.weights ?? 'auto' });
   if (!existsSync(kept)) {
-    const contextLength = Math.min(target.metadata.contextLength || Infinity, answerContext);
+    const contextLength = contextUpTo(answerContext, target.metadata);
     const answering = { ...training, parallel, answerTokens, memoryTokens, contextLength };
     const answers = await write(ref, prompts, out, answering);
     await writing(kept, replaceFile(kept, [JSON.stringify({ run, answers })]));

@@ -195,8 +195,8 @@ void Planner::better(const Prices& prices, std::span<const PlanEntry> entries, i
     const Candidate *in = nullptr, *leaf = nullptr, *branch = nullptr;
     double less = 0;
     for (const Candidate& node : candidates_) {
-      const int32_t parent = parentOf(entries, node);
       if (!isTaken(node)) {
+        const int32_t parent = entries[node.entry].nodes[node.node].parent;
         const bool fits = parent < 0 || (taken_[node.entry] >> parent & 1);
         if (fits && (in == nullptr || gain(node) > gain(*in))) in = &node;
         continue;

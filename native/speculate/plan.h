@@ -142,9 +142,6 @@ class Planner {
     void change(const Candidate& node, int by, int contextTokens);
   };
   bool isTaken(const Candidate& node) const { return taken_[node.entry] >> node.node & 1; }
-  static int32_t parentOf(std::span<const PlanEntry> entries, const Candidate& node) {
-    return entries[node.entry].nodes[node.node].parent;
-  }
   /// Whether a node is another one, or below it.
   static bool isWithin(const Candidate& node, const Candidate& top) {
     return node.entry == top.entry && ((top.below | uint64_t{1} << top.node) >> node.node & 1);

@@ -63,6 +63,14 @@ struct Text {
   std::array<DraftNode, 48> nodes;
 };
 
+/// What is drafted behind all of a text of which so much is known.
+std::vector<DraftNode> draftAll(Drafting& drafting, Text& text, HeadProgress& known) {
+  HeadAsk ask = text.ask(kText);
+  ask.known = &known;
+  drafting.drafter->draft(*drafting.model, {&ask, 1});
+  return {text.nodes.begin(), text.nodes.begin() + ask.count};
+}
+
 /// The likeliest child of the likeliest child …
 std::vector<int32_t> chain(std::span<const DraftNode> nodes) {
   std::vector<int32_t> tokens;
@@ -166,11 +174,7 @@ void testSwaps() {
   Drafting drafting(rig, "tied-f16.gguf", "auto", {});
   Text text(2, rig.target.config().vocabulary);
   drafting.compute(text.tokens, text.table);
-  const auto draft = [&] {
-    HeadAsk ask = text.ask(kText);
-    drafting.drafter->draft(*drafting.model, {&ask, 1});
-    return std::vector<DraftNode>(text.nodes.begin(), text.nodes.begin() + ask.count);
-  };
+  const auto draft = [&] { return draftAll(drafting, text, text.known); };
   const std::vector<DraftNode> first = draft();
   const auto twin = std::make_shared<const HeadWeights>(rig.source(), *drafting.model, *drafting.backend);
   CHECK(twin->context()->serial() != drafting.head->context()->serial());
@@ -200,10 +204,7 @@ void testTurns() {
   const auto another = std::make_shared<const HeadWeights>(other, *drafting.model, *drafting.backend);
   const auto draft = [&](const std::shared_ptr<const HeadWeights>& head, HeadProgress& known) {
     drafting.drafter->swap(head);
-    HeadAsk ask = one.ask(kText);
-    ask.known = &known;
-    drafting.drafter->draft(*drafting.model, {&ask, 1});
-    return std::vector<DraftNode>(one.nodes.begin(), one.nodes.begin() + ask.count);
+    return draftAll(drafting, one, known);
   };
   HeadProgress of, ofOther;
   const std::vector<DraftNode> first = draft(drafting.head, of), firstOfOther = draft(another, ofOther);
@@ -223,9 +224,7 @@ void testSharedParts() {
   drafting.compute(text.tokens, text.table);
   const auto draftsOf = [&](std::shared_ptr<const HeadWeights> head) {
     drafting.drafter->swap(std::move(head));
-    HeadAsk ask = text.ask(kText);
-    drafting.drafter->draft(*drafting.model, {&ask, 1});
-    return std::vector<DraftNode>(text.nodes.begin(), text.nodes.begin() + ask.count);
+    return draftAll(drafting, text, text.known);
   };
   const auto packed = [&](const HeadSource& source, HeadParts shared) {
     return std::make_shared<const HeadWeights>(source, *drafting.model, *drafting.backend, HeadFormats{},

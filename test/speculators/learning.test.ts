@@ -119,6 +119,16 @@ function learning(
   return { learning: new Learning(recorder.engine, options), events, changed };
 }
 
+/** A store in which a head of a tenant was promoted. */
+async function withPromoted(tenant: string): Promise<SpeculatorStore> {
+  const store = new SpeculatorStore(folder(), model);
+  const { learning: first } = learning(promising(tenant), store);
+  await first.open(tenant);
+  for (let i = 0; i < 100; ++i) first.judge(judged(tenant, 1, 2));
+  await first.close();
+  return store;
+}
+
 const kinds = (events: LearningEvent[]): string[] => events.map(({ kind, tenant }) => `${tenant} ${kind}`);
 test('a better candidate is promoted once, kept on disk with its evidence, and found again', async () => {
   const recorder = new Recorder();
@@ -148,11 +158,7 @@ test('a better candidate is promoted once, kept on disk with its evidence, and f
 });
 
 test('a head of another format of the weights is judged again, then drafts or is given up', async () => {
-  const store = new SpeculatorStore(folder(), model);
-  const { learning: first } = learning(promising('a'), store);
-  await first.open('a');
-  for (let i = 0; i < 100; ++i) first.judge(judged('a', 1, 2));
-  await first.close();
+  const store = await withPromoted('a');
   expect((await store.manifest('a')).versions[0].weights).toBe('auto');
   for (const isBetter of [false, true]) {
     const recorder = promising('a');
@@ -326,11 +332,7 @@ test('what can not be written down is told, and whoever wanted to let go of it i
 });
 
 test('a tenant whose head is refused has no version of its own', async () => {
-  const store = new SpeculatorStore(folder(), model);
-  const { learning: first } = learning(promising('a'), store);
-  await first.open('a');
-  for (let i = 0; i < 100; ++i) first.judge(judged('a', 1, 2));
-  await first.close();
+  const store = await withPromoted('a');
   const recorder = promising('a');
   recorder.refusal = Object.assign(new Error('made for another head'), { code: 'HEAD_MISMATCH' });
   const { learning: own, events } = learning(recorder, store);
@@ -346,11 +348,7 @@ test('a tenant whose head is refused has no version of its own', async () => {
 });
 
 test('where memory is lacking to find it again what is kept stays, and the next request tries again', async () => {
-  const store = new SpeculatorStore(folder(), model);
-  const { learning: first } = learning(promising('a'), store);
-  await first.open('a');
-  for (let i = 0; i < 100; ++i) first.judge(judged('a', 1, 2));
-  await first.close();
+  const store = await withPromoted('a');
   const recorder = new Recorder();
   recorder.refusal = Object.assign(new Error('no memory left'), { code: 'OUT_OF_MEMORY' });
   const { learning: own, events } = learning(recorder, store);
@@ -392,11 +390,7 @@ test('a head that was saved for other weights than it was promoted with is not k
 });
 
 test('a head that is found again comes to the learner behind what dropped it before', async () => {
-  const store = new SpeculatorStore(folder(), model);
-  const { learning: first } = learning(promising('a'), store);
-  await first.open('a');
-  for (let i = 0; i < 100; ++i) first.judge(judged('a', 1, 2));
-  await first.close();
+  const store = await withPromoted('a');
   const recorder = new Recorder();
   let settle: () => void = () => undefined;
   const settled = new Promise<void>((resolve) => (settle = resolve));
@@ -532,11 +526,7 @@ test('where what was kept cannot be read the tenant begins anew, and it is told'
 });
 
 test('what is to be forgotten goes, whatever state the files of others are in; what could not be looked at is told', async () => {
-  const store = new SpeculatorStore(folder(), model);
-  const { learning: first } = learning(promising('a'), store);
-  await first.open('a');
-  for (let i = 0; i < 100; ++i) first.judge(judged('a', 1, 2));
-  await first.close();
+  const store = await withPromoted('a');
   const spoilt = join(dirname(store.fileOf('b', (await store.manifest('a')).versions[0])), 'manifest.json');
   await store.saveMemory('b', { tokens: Int32Array.from([1, -1]), keys: new Uint8Array(32) });
   writeFileSync(spoilt, '{');
