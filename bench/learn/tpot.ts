@@ -8,7 +8,7 @@ import { median } from '../common/stats';
 
 const newTokens = 128;
 /** By requests at a time: pairs of blocks, and times in a block that so many are asked, one time right behind the other. */
-const plans = { 1: { pairs: 16, times: 4 }, 8: { pairs: 8, times: 3 } } as const;
+const plans = { 1: { pairs: 40, times: 4 }, 8: { pairs: 16, times: 3 } } as const;
 
 /**
  * What learning costs while it brings nothing: seconds a token of requests that are learned from over those of requests that are not. Each
@@ -56,7 +56,7 @@ async function settled(engine: Engine): Promise<void> {
     const { learnedTexts, learningSteps, learningLayerSteps } = engine.stats();
     return learnedTexts + learningSteps + learningLayerSteps;
   };
-  for (let before = -1; before !== learned(); await sleep(250)) before = learned();
+  for (let before = -1; before !== learned(); await sleep(500)) before = learned();
 }
 
 async function secondsPerToken(

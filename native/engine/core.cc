@@ -231,7 +231,7 @@ void EngineCore::updateWeights(std::shared_ptr<Model> model, bool restart, std::
 }
 
 bool EngineCore::step(const std::function<void()>& read) {
-  if (options_.textSink) options_.textSink->busy(busy());
+  load_.set(busy());
   dropOldWeights();
   admit();
   bool worked = prefill();

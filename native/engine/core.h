@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "backend.h"
+#include "common/load.h"
 #include "engine/budget.h"
 #include "engine/keys.h"
 #include "engine/options.h"
@@ -301,6 +302,7 @@ class EngineCore {
   int32_t scratchUsed_ = 0;
 
   EngineCounters counters_;
+  Load load_;
 };
 
 }  // namespace foretoken

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "common/error.h"
+#include "common/load.h"
 #include "common/start_thread.h"
 #include "quant/float_codecs.h"
 #include "train/head_fit.h"
@@ -23,6 +24,8 @@ constexpr size_t kMostWaitingInAll = 16;
 /// Seconds of work that may be saved up while a sequence is decoded, and how often is looked whether there are any.
 constexpr double kMostBudget = 0.25;
 constexpr auto kLook = std::chrono::milliseconds(20);
+/// A step takes some 25 ms: one that begins between two requests would be under way in the next one.
+constexpr std::chrono::milliseconds kCalm{100};
 
 /// Whatever else wants the core gets it first.
 void yieldToAll() {
@@ -100,10 +103,6 @@ void Learner::ended(VerifiedText text) {
   wake_.notify_one();
 }
 
-void Learner::busy(int sequences) {
-  if (busy_.exchange(sequences) != 0 && sequences == 0) wake_.notify_one();
-}
-
 void Learner::weightsMoved(std::shared_ptr<const Model> target, std::shared_ptr<const HeadWeights> head) {
   Commands made;
   made.push_back([this, target = std::move(target), head = std::move(head)] {
@@ -165,7 +164,7 @@ void Learner::run() {
   for (bool may = true, worked = false;;) {
     {
       std::unique_lock lock(mutex_);
-      const auto isAwaited = [&] { return stop_ || !commands_.empty() || (may ? !texts_.empty() : busy_ == 0); };
+      const auto isAwaited = [&] { return stop_ || !commands_.empty() || (may && !texts_.empty()); };
       if (!worked) wake_.wait_for(lock, kLook, isAwaited);
       if (stop_) return;
       commands.swap(commands_);
@@ -200,16 +199,16 @@ void Learner::endLearning(std::exception_ptr why) {
   callbacks_.stopped(std::move(whose_), std::move(why));
 }
 
-/// Nothing is decoded, or one sequence is and there is time left of what its decoding allows.
+/// Nothing has been decoded for a while, or one sequence is and there is time left of what its decoding allows.
 bool Learner::mayWork() {
-  const int busy = busy_;
+  const int busy = Load::now();
   const auto now = Clock::now();
   const double passed = std::chrono::duration<double>(now - checked_).count();
   checked_ = now;
   if (busy == 1) budget_ = std::min(kMostBudget, budget_ + options_.share * passed);
-  const bool may = busy == 0 || (busy == 1 && budget_ > 0);
+  const bool may = busy == 0 ? Load::calm() > kCalm : busy == 1 && budget_ > 0;
   const std::lock_guard lock(mutex_);
-  counters_.paused = !may;
+  counters_.paused = busy != 0 && !may;
   return may;
 }
 
@@ -230,7 +229,7 @@ bool Learner::work() {
       take(std::move(*text));
     else
       worked = step(&Tenant::owed, &HeadLearner::step) ||
-               (busy_ == 0 && step(&Tenant::owedLayers, &HeadLearner::stepLayers));
+               (Load::now() == 0 && step(&Tenant::owedLayers, &HeadLearner::stepLayers));
   } catch (...) {
     if (!lacksMemory(std::current_exception())) throw;
     const auto own = tenants_.find(whose_);
@@ -239,7 +238,7 @@ bool Learner::work() {
     counters_.dropped += text.has_value();
   }
   const double seconds = threadSeconds() - began;
-  if (busy_ != 0) budget_ -= seconds;
+  if (Load::now() != 0) budget_ -= seconds;
   if (worked) publish(seconds);
   return worked;
 }

@@ -1,9 +1,9 @@
 // Heads that learn while the engine serves: one thread of the lowest priority takes finished texts, judges the heads of
-// their tenant on them, and trains. It works where nothing is decoded, takes a bounded share of the time beside one
-// sequence, and waits where more are busy; layers move only where nothing is decoded. Where a device fails it, learning
-// ends and drafting goes on. Who decides about candidates sits elsewhere and sees lengths, no text.
+// their tenant on them, and trains. It works where no engine of the process has decoded for a moment, takes a bounded
+// share of the time beside one sequence, and waits where more are busy; layers move only where nothing is decoded.
+// Where a device fails it, learning ends and drafting goes on. Who decides about candidates sits elsewhere and sees
+// lengths, no text.
 #pragma once
-#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -73,7 +73,6 @@ class Learner final : public TextSink {
   void ended(VerifiedText text) override;
   /// Nothing of a tenant is left, or of all.
   std::function<void()> forgetting(const std::string* tenant) override;
-  void busy(int sequences) override;
   /// Heads that were promoted become candidates again; the one for all drafts meanwhile.
   void weightsMoved(std::shared_ptr<const Model> target, std::shared_ptr<const HeadWeights> head) override;
 
@@ -172,7 +171,6 @@ class Learner final : public TextSink {
   double budget_ = 0;
   Clock::time_point checked_ = Clock::now();
 
-  std::atomic<int> busy_{0};
   mutable std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<VerifiedText> texts_;

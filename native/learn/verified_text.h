@@ -31,8 +31,6 @@ class TextSink {
   /// What makes it learn nothing any more from what ended before: of a learner, or of all (null). Made on any thread,
   /// and called on the engine's, where it never fails.
   virtual std::function<void()> forgetting(const std::string* learner) = 0;
-  /// How many sequences are decoding or waiting for a place, before every step: not those that wait for their readers.
-  virtual void busy(int sequences) = 0;
   /// Texts that end from now on are of these weights of the target; `head` drafts for all tenants.
   virtual void weightsMoved(std::shared_ptr<const Model> target, std::shared_ptr<const HeadWeights> head) = 0;
 };

@@ -1,6 +1,7 @@
 // The engine with a draft head on a real (tiny) model: forced in every round or asked by the policy, batched, sharing
 // prefixes, on few pages, swapped in the middle, every sequence gets the bits of plain decoding one at a time.
 #include "common/error.h"
+#include "common/load.h"
 #include "engine/engine.h"
 #include "engine/timed_backend.h"
 #include "engine_rig.h"
@@ -292,22 +293,17 @@ void testSaysWhoseTextItIs(const HeadRig& rig) {
 
 /// Who learns has the processor where all that there is waits for its readers.
 void testLeavesTimeToLearn(const HeadRig& rig) {
-  struct Sink final : test::Texted {
-    int sequences = 0;
-    void busy(int now) override { sequences = now; }
-  } sink;
   EngineOptions options = engineOptions(2);
-  options.textSink = &sink;
   options.runAhead = 10;
   Loaded learning(rig, options);
   for (int32_t id = 1; id <= 3; ++id) learning.submit(id, request(id, learning.model->config().vocabulary));
   learning.core->step();
-  CHECK(sink.sequences == 3);
+  CHECK(Load::now() == 3);
   learning.run();
-  CHECK(sink.sequences == 0 && !learning.core->drained());
+  CHECK(Load::now() == 0 && !learning.core->drained());
   learning.core->unread(2);
   learning.core->step();
-  CHECK(sink.sequences == 1);
+  CHECK(Load::now() == 1);
 }
 
 /// What is not drafted for is not paid for.

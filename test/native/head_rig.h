@@ -54,7 +54,6 @@ struct Texted : TextSink {
   std::function<void()> forgetting(const std::string*) override {
     return [] {};
   }
-  void busy(int) override {}
   void weightsMoved(std::shared_ptr<const Model>, std::shared_ptr<const HeadWeights>) override {}
 };
 

@@ -8,6 +8,7 @@
 #include <future>
 
 #include "check.h"
+#include "common/load.h"
 #include "engine/timed_backend.h"
 #include "head_rig.h"
 #include "model_rig.h"
@@ -317,15 +318,16 @@ void testWithdraws() {
   CHECK(isTaken(6));
 }
 
-/// While others decode it looks now and then whether it may work, however long a text waits. Every look tries to tell
-/// what there was no memory to tell: so many times it was asked.
+/// While engines decode, and for a moment behind that, it looks now and then whether it may work, however long a text
+/// waits. Every look tries to tell what there was no memory to tell: so many times it was asked.
 void testRestsWhilePaused() {
   Rig rig;
   const std::string& path = rig.path;
   rig.write(path, rig.head.draft);
   const std::string tenant = "b";
   CHECK(rig.adopt(tenant, path).empty());
-  rig.learner->busy(2);
+  Load own, other;  // of two engines, one sequence each
+  own.set(1), other.set(1);
   rig.starving = true;
   rig.learner->forgetting (&tenant)();
   rig.learner->ended(rig.text());
@@ -340,10 +342,12 @@ void testRestsWhilePaused() {
   rig.starving = false;
   rig.settle();
   CHECK(rig.drafts.size() == 2 && rig.drafts.back() == nullptr && rig.judged.empty());
-  rig.learner->busy(0);
+  own.set(0), other.set(0);
+  const auto calm = std::chrono::steady_clock::now();
   std::unique_lock lock(rig.mutex);
   rig.told.wait(lock, [&] { return !rig.judged.empty(); });
   lock.unlock();
+  CHECK(std::chrono::steady_clock::now() - calm > std::chrono::milliseconds(90));
 }
 
 }  // namespace
