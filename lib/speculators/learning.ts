@@ -299,22 +299,27 @@ export class Learning {
     const { live, head } = kept;
     const again = live?.weights !== undefined && live.weights !== weights;
     const restored = this.#remember(tenant, kept, opened);
-    // What dropped the tenant before is still on its way to the learner, and must not withdraw the head that comes now.
-    const adopt = async (path: string): Promise<HeadVersion | undefined> => {
-      await this.native.settled();
-      await this.native.adoptHead(tenant, path, again);
-      return live;
-    };
-    const adopted = heads && head !== undefined && adopt(head);
-    const [remembers, drafts] = await Promise.allSettled([restored, adopted]);
-    const isHeld = this.#opened.get(tenant) === opened; // it may have been forgotten meanwhile
-    if (isHeld && drafts.status === 'fulfilled' && drafts.value) this.#goesOn(tenant, drafts.value, again);
-    for (const part of [remembers, drafts]) if (part.status === 'rejected') throw part.reason;
+    const adopted = heads && live && head !== undefined && this.#adopt(tenant, live, head, again, opened);
+    for (const part of await Promise.allSettled([restored, adopted])) if (part.status === 'rejected') throw part.reason;
   }
 
-  /** Learning goes on from a version that was kept, which drafts or, `again`, has to be judged first. */
-  #goesOn(tenant: string, { version, tenants, weights }: HeadVersion, again: boolean): void {
+  /** Learning goes on from a version that was kept, which drafts or, `again`, has to be judged first: unless it is forgotten meanwhile. */
+  async #adopt(tenant: string, kept: HeadVersion, path: string, again: boolean, opened: Opened): Promise<void> {
+    const { version, tenants, weights } = kept;
+    const isHeld = (): boolean => this.#opened.get(tenant) === opened;
     const head = { version, kept: version, tenants };
+    const state = this.#stateOf(tenant);
+    state.base = head; // from now on, whoever forgets one that taught it drops it
+    try {
+      // What dropped the tenant before is still on its way to the learner, and must not withdraw the head that comes now.
+      await this.native.settled();
+      if (!isHeld()) return;
+      await this.native.adoptHead(tenant, path, again);
+    } catch (error) {
+      if (state.base === head) state.base = staticHead;
+      throw error;
+    }
+    if (!isHeld()) return;
     if (this.#headStore && !again) this.#drafts(tenant, head);
     this.#stateOf(tenant).base = head;
     if (again) this.#tell('regated', tenant, { version, weights: weights! });

@@ -88,6 +88,15 @@ function promising(tenant: string): Recorder {
   return recorder;
 }
 
+/** One that has not done what was asked before until it is told to. */
+function heldUp(): { recorder: Recorder; settle: () => void } {
+  const recorder = new Recorder();
+  let settle: () => void = () => undefined;
+  const settled = new Promise<void>((resolve) => (settle = resolve));
+  recorder.settled = () => (recorder.asked.push('settled'), settled);
+  return { recorder, settle: () => settle() };
+}
+
 function judged(learner: string, live: number, candidate: number, number = 1, previous?: number): NativeJudged {
   const all = (accepted: number): Uint8Array => new Uint8Array(64).fill(accepted);
   const none = new Uint8Array(0);
@@ -391,10 +400,7 @@ test('a head that was saved for other weights than it was promoted with is not k
 
 test('a head that is found again comes to the learner behind what dropped it before', async () => {
   const store = await withPromoted('a');
-  const recorder = new Recorder();
-  let settle: () => void = () => undefined;
-  const settled = new Promise<void>((resolve) => (settle = resolve));
-  recorder.settled = () => (recorder.asked.push('settled'), settled);
+  const { recorder, settle } = heldUp();
   const { learning: own } = learning(recorder, store);
   const opened = own.open('a');
   while (!recorder.asked.includes('settled')) await sleep(1);
@@ -403,6 +409,24 @@ test('a head that is found again comes to the learner behind what dropped it bef
   settle();
   await opened;
   expect(recorder.asked.at(-1)).toBe('a adopt 1.safetensors');
+});
+
+test.each([
+  ['itself', (own: Learning) => own.forget('a')],
+  ['one that taught it', (own: Learning) => own.taughtBy('b').forEach((each) => own.drop(each))],
+])('a head that is being found again is not taken where %s is forgotten', async (_, forget) => {
+  const store = new SpeculatorStore(folder(), model);
+  const write = (path: string): Promise<void> => Promise.resolve(writeFileSync(path, 'head'));
+  await store.promote('a', { origin: 'imported', tenants: ['a', 'b'], evidence: {}, write });
+  const { recorder, settle } = heldUp();
+  const { learning: own, events } = learning(recorder, store);
+  const opened = own.open('a');
+  while (!recorder.asked.includes('settled')) await sleep(1);
+  const forgotten = forget(own);
+  settle();
+  await Promise.all([opened, forgotten]);
+  expect(recorder.asked).toEqual(['settled']);
+  expect(own.withHeads.size + own.taughtBy('b').length + events.length).toBe(0);
 });
 
 test('what is decided about one tenant does not depend on another', async () => {
