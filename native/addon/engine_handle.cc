@@ -287,7 +287,11 @@ Napi::Promise EngineHandle::settled(Napi::Env env) {
   return answer<bool>(
       env,
       [&](Reply<bool> reply) {
-        const auto learned = learner_ ? learner_->settling([reply] { bare(reply)(nullptr); }) : nullptr;
+        const auto answers = [reply] {
+          bool done = true;
+          reply(&done, nullptr);
+        };
+        const auto learned = learner_ ? learner_->settling(answers) : nullptr;
         engine.settle([reply, learned](bool* done, std::exception_ptr failure) {
           failure || !learned ? reply(done, std::move(failure)) : learned();
         });

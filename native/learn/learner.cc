@@ -507,7 +507,11 @@ std::function<void()> Learner::forgetting(const std::string* name) {
 std::function<void()> Learner::settling(std::function<void()> done) {
   if (!thread_.joinable()) return nullptr;
   const auto made = std::make_shared<Commands>();
-  made->push_back([this, done = std::move(done)] { publish(0), done(); });
+  made->push_back([this, done = std::move(done)] {
+    attempt([this] { return tellWithdrawn(), true; });
+    publish(0);
+    done();
+  });
   return [this, made] { post(*made); };
 }
 

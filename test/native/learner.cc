@@ -318,6 +318,21 @@ void testWithdraws() {
   CHECK(isTaken(6));
 }
 
+/// Who waits for what was asked before finds that whoever drafts has heard of it, though all of it is done at once.
+void testSettlesBehindWhatIsTold() {
+  Rig rig;
+  const std::string tenant = "a";
+  rig.write(rig.path, rig.head.draft);
+  CHECK(rig.adopt(tenant, rig.path).empty() && rig.drafts.size() == 1);
+  std::promise<void> asked;
+  std::promise<size_t> told;
+  rig.learner->decide(tenant, Learner::Decision::rollBack, 0, [&](bool) { asked.get_future().wait(); });
+  rig.learner->forgetting (&tenant)();
+  rig.learner->settling([&] { told.set_value(rig.drafts.size()); })();
+  asked.set_value();
+  CHECK(told.get_future().get() == 2);
+}
+
 /// While engines decode, and for a moment behind that, it looks now and then whether it may work, however long a text
 /// waits. Every look tries to tell what there was no memory to tell: so many times it was asked.
 void testRestsWhilePaused() {
@@ -362,6 +377,7 @@ int main() {
   testCountsWhoIsGone();
   testJudgesWhatWaited();
   testWithdraws();
+  testSettlesBehindWhatIsTold();
   testRestsWhilePaused();
   return finish("learner");
 }
