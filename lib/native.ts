@@ -299,6 +299,8 @@ export interface NativeStats {
   learningSteps: number;
   learningLayerSteps: number;
   learningSkipped: number;
+  /** Texts and steps of training that heads have still to learn from; 0: they have learned what there was. */
+  learningBacklog: number;
   /** Tenants with heads that learn, bytes of text with features that they learn from, seconds of one core spent. */
   learningTenants: number;
   learningBytes: number;

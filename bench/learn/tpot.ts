@@ -52,11 +52,9 @@ export async function tpotCost(engine: Engine, folder: string): Promise<Record<s
 
 /** Waits until heads have learned what there is to learn from. */
 async function settled(engine: Engine): Promise<void> {
-  const learned = (): number => {
-    const { learnedTexts, learningSteps, learningLayerSteps } = engine.stats();
-    return learnedTexts + learningSteps + learningLayerSteps;
-  };
-  for (let before = -1; before !== learned(); await sleep(500)) before = learned();
+  do
+    await sleep(200); // the last text comes behind its answer
+  while (engine.stats().learningBacklog > 0);
 }
 
 async function secondsPerToken(

@@ -224,6 +224,7 @@ Napi::Object EngineHandle::stats(Napi::Env env) {
   set("learningSteps", static_cast<double>(learning.steps));
   set("learningLayerSteps", static_cast<double>(learning.layerSteps));
   set("learningSkipped", static_cast<double>(learning.skipped));
+  set("learningBacklog", static_cast<double>(learning.backlog));
   set("learningTenants", static_cast<double>(learning.tenants));
   set("learningBytes", static_cast<double>(learning.bytes));
   set("learningDeviceBytes", static_cast<double>(learning.deviceBytes));

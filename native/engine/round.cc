@@ -105,7 +105,7 @@ bool EngineCore::looksUp(const Entry& entry) const {
   return entry.sequence->request.force >= 0 || mayDraft(entry, DrafterId::suffix) || mayDraft(entry, DrafterId::recall);
 }
 
-/// All but the head, which is asked for all sequences together.
+/// All but the head, which is asked for all sequences together. A blend knows of the stop tokens that it is made of.
 void EngineCore::askDrafters(Entry& entry) {
   const auto forced = static_cast<DrafterId>(entry.sequence->request.force);
   if (entry.sequence->request.force >= 0 && forced != DrafterId::blend)
@@ -113,6 +113,7 @@ void EngineCore::askDrafters(Entry& entry) {
   for (size_t i = 0; i < kBlend; ++i)
     if (mayDraft(entry, kAsked[i])) draftWith(entry, entry.drafts[i], kAsked[i]);
   if (mayDraft(entry, DrafterId::blend)) blendDrafts(entry);
+  for (size_t i = 0; i <= kBlend; ++i) leaveOutStops(*entry.sequence, entry.drafts[i]);
 }
 
 /// Whether the table and the request leave a drafter the choice to draft; a forced blend has those whose drafts it is
@@ -140,7 +141,6 @@ void EngineCore::draftWith(Entry& entry, Draft& draft, DrafterId which) {
   if (drafter == nullptr) return;
   draft.count = drafter->draft({sequence.tokens, sequence.promptLength, sequence.draftDepth()},
                                std::span(draft.nodes).first(nodesFor(sequence)));
-  leaveOutStops(sequence, draft);
 }
 
 /// The row above a stop token says it, and behind it nothing is said: neither is worth a row. Forced drafts are

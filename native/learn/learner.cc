@@ -221,7 +221,7 @@ bool Learner::work() {
   {
     const std::lock_guard lock(mutex_);
     if (!commands_.empty()) return true;  // a text may be of weights that a command is about
-    if (!texts_.empty()) text = std::move(texts_.front()), texts_.pop_front();
+    if (!texts_.empty()) text = std::move(texts_.front()), texts_.pop_front(), taking_ = true;
   }
   bool worked = true;
   try {
@@ -349,10 +349,11 @@ void Learner::take(VerifiedText text) {
 
 void Learner::publish(double seconds) {
   Taken taken = gone_;
-  int64_t bytes = 0;
+  int64_t bytes = 0, owed = 0;
   int64_t deviceBytes = takers_.rows ? static_cast<int64_t>(takers_.rows->deviceBytes()) : 0;
   for (const auto& [name, each] : tenants_) {
     taken.add(*each.learner);
+    owed += each.owed + each.owedLayers;
     bytes += static_cast<int64_t>(each.learner->bytes());
     deviceBytes += static_cast<int64_t>(each.learner->deviceBytes());
   }
@@ -361,6 +362,8 @@ void Learner::publish(double seconds) {
   counters_.bytes = bytes;
   counters_.deviceBytes = deviceBytes;
   counters_.tenants = static_cast<int64_t>(tenants_.size());
+  counters_.backlog = owed;
+  taking_ = false;
   counters_.seconds += seconds;
 }
 
@@ -517,7 +520,9 @@ std::function<void()> Learner::settling(std::function<void()> done) {
 
 LearnerCounters Learner::counters() const {
   const std::lock_guard lock(mutex_);
-  return counters_;
+  LearnerCounters result = counters_;
+  result.backlog += static_cast<int64_t>(texts_.size()) + (taking_ ? 1 : 0);
+  return result;
 }
 
 }  // namespace foretoken::learn

@@ -39,7 +39,8 @@ struct LearnerOptions {
 
 struct LearnerCounters {
   int64_t texts = 0, dropped = 0, steps = 0, layerSteps = 0, skipped = 0, tenants = 0, bytes = 0, deviceBytes = 0;
-  double seconds = 0;  ///< of the processor
+  int64_t backlog = 0;  ///< texts that wait or are being taken, and steps that are owed
+  double seconds = 0;   ///< of the processor
   bool paused = false;
 };
 
@@ -175,6 +176,7 @@ class Learner final : public TextSink {
   std::condition_variable wake_;
   std::deque<VerifiedText> texts_;
   Commands commands_;
+  bool taking_ = false;  ///< a text that is in `texts_` no more and not counted yet
   LearnerCounters counters_;
   bool started_ = false, stop_ = false, ended_ = false;
   std::thread thread_;

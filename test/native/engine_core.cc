@@ -396,7 +396,8 @@ std::vector<int32_t> promptThatKnows(std::array<int32_t, 2> next) {
 /// A stop token needs no row of its own, and nothing comes behind it.
 void draftsNothingBehindAStopToken() {
   Policy policy;
-  policy.allowed[static_cast<int>(DrafterId::suffix)] = true;
+  for (const DrafterId each : {DrafterId::suffix, DrafterId::recall, DrafterId::blend})
+    policy.allowed[static_cast<int>(each)] = true;
   for (auto& drafter : policy.acceptance)
     for (auto& depth : drafter) depth.fill(0.9f);
   policy.passSeconds.assign(16, 1);
