@@ -38,6 +38,7 @@ Planner::Planner(int maxNodes) {
   candidates_.reserve(maxNodes);
   shares_.reserve(kPlannedNodes + 1);
   taken_.reserve(maxNodes);
+  branches_.reserve(maxNodes);
 }
 
 int Planner::plan(const Prices& prices, std::span<const PlanEntry> entries, int maxDrafted) {
@@ -120,13 +121,13 @@ double Planner::roundBelow(std::span<const Candidate> ranked, uint64_t below, do
 /// Makes an entry's nodes candidates: children come behind their parents, so that from the last one up all below a node
 /// are known before it is.
 void Planner::addCandidates(const PlanEntry& entry, int32_t index) {
-  const auto from = static_cast<std::ptrdiff_t>(candidates_.size());
+  const auto from = static_cast<int32_t>(candidates_.size());
   std::array<uint64_t, kPlannedNodes> below{};
   for (auto n = static_cast<int32_t>(entry.nodes.size()) - 1; n >= 0; --n) {
     const float survival = entry.survival[n];
     const std::span<const Candidate> ranked = std::span(candidates_).subspan(from);
     const double worth = survival > 0 ? roundBelow(ranked, below[n], survival) : 0;
-    const Candidate candidate{survival, index, n, survival * worth, below[n]};
+    const Candidate candidate{survival, index, n, from, survival * worth, below[n]};
     candidates_.insert(std::lower_bound(candidates_.begin() + from, candidates_.end(), candidate), candidate);
     if (const int32_t parent = entry.nodes[n].parent; parent >= 0) below[parent] |= below[n] | uint64_t{1} << n;
   }
@@ -194,20 +195,21 @@ void Planner::better(const Prices& prices, std::span<const PlanEntry> entries, i
     const double now = prices.pass(cut.rows);
     const Candidate *in = nullptr, *leaf = nullptr, *branch = nullptr;
     double less = 0;
-    for (const Candidate& node : candidates_) {
+    branches_.assign(candidates_.size(), {});
+    for (auto next = candidates_.rbegin(); next != candidates_.rend(); ++next) {
+      const Candidate& node = *next;
+      const int32_t parent = entries[node.entry].nodes[node.node].parent;
       if (!isTaken(node)) {
-        const int32_t parent = entries[node.entry].nodes[node.node].parent;
         const bool fits = parent < 0 || (taken_[node.entry] >> parent & 1);
-        if (fits && (in == nullptr || gain(node) > gain(*in))) in = &node;
+        if (fits && (in == nullptr || gain(node) >= gain(*in))) in = &node;
         continue;
       }
-      double lost = 0;
-      int rows = 0;
-      for (const Candidate& each : candidates_)
-        if (isTaken(each) && isWithin(each, node)) lost += gain(each), ++rows;
-      const double saved = now - prices.pass(cut.rows - rows) - lost;
+      Branch& own = branches_[node.first + node.node];
+      own.add({gain(node), 1});
+      if (parent >= 0) branches_[node.first + parent].add(own);
+      const double saved = now - prices.pass(cut.rows - own.rows) - own.gain;
       if (saved > less) less = saved, branch = &node;
-      if (rows == 1 && (leaf == nullptr || gain(node) < gain(*leaf))) leaf = &node;
+      if (own.rows == 1 && (leaf == nullptr || gain(node) <= gain(*leaf))) leaf = &node;
     }
     const double more = in && cut.nodes < most ? gain(*in) - (prices.pass(cut.rows + 1) - now) : 0;
     const double other = in && leaf && !isWithin(*in, *leaf) ? gain(*in) - gain(*leaf) : 0;

@@ -122,6 +122,7 @@ class Planner {
   struct Candidate {
     float survival;
     int32_t entry, node;
+    int32_t first;   ///< of its entry's candidates
     double saves;    ///< survival x worth
     uint64_t below;  ///< nodes
     /// Best first; a parent before its child where both survive alike.
@@ -141,6 +142,12 @@ class Planner {
     double tokens, saved, contextRows;
     void change(const Candidate& node, int by, int contextTokens);
   };
+  /// Of what is in the pass, a node and all below it.
+  struct Branch {
+    double gain = 0;
+    int rows = 0;
+    void add(const Branch& other) { gain += other.gain, rows += other.rows; }
+  };
   bool isTaken(const Candidate& node) const { return taken_[node.entry] >> node.node & 1; }
   /// Whether a node is another one, or below it.
   static bool isWithin(const Candidate& node, const Candidate& top) {
@@ -153,7 +160,8 @@ class Planner {
   std::vector<Candidate> candidates_;
   /// Of the entry that is looked at: its share of a round in which it verifies so many nodes, as many as it may.
   std::vector<double> shares_;
-  std::vector<uint64_t> taken_;  ///< nodes of each entry
+  std::vector<uint64_t> taken_;   ///< nodes of each entry
+  std::vector<Branch> branches_;  ///< of each node, an entry's nodes side by side
 };
 
 }  // namespace foretoken
