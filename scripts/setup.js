@@ -166,11 +166,12 @@ async function buildNative({ tests = false, mutants = false, cuda = 'AUTO' } = {
   await step('building native code', 'native', 'cmake', args);
 }
 
-/** What is known of the nvcc that CMake will find: CUDACXX, and what version it or that on PATH prints. */
+/** What is known of the nvcc that CMake will find: CUDACXX and CUDA_PATH, and what versions it or those of PATH and there print. */
 function nvcc() {
-  const { CUDACXX = '' } = process.env;
-  const { stdout } = spawnSync(CUDACXX || 'nvcc', ['--version'], { encoding: 'utf8' });
-  return `nvcc ${CUDACXX} ${stdout ?? ''}`;
+  const { CUDACXX = '', CUDA_PATH = '' } = process.env;
+  const found = CUDACXX ? [CUDACXX] : ['nvcc', ...(CUDA_PATH ? [path.join(CUDA_PATH, 'bin', 'nvcc')] : [])];
+  const versions = found.map((each) => spawnSync(each, ['--version'], { encoding: 'utf8' }).stdout ?? '');
+  return `nvcc ${CUDACXX} ${CUDA_PATH} ${versions.join(' ')}`;
 }
 
 /** The generator that cmake-js chooses. */

@@ -91,6 +91,12 @@ describe('native code is configured', () => {
     rmSync(join(folder, 'nvcc'));
     expect(configured()).toBe('again');
     expect(configured()).toBe('');
+    mkdirSync(join(folder, 'cuda', 'bin'), { recursive: true });
+    const beside = { CUDA_PATH: join(folder, 'cuda') };
+    expect(configured(beside)).toBe('again');
+    pretend('cuda/bin/nvcc', 'release 13.1');
+    expect(configured(beside)).toBe('again');
+    expect(configured(beside)).toBe('');
   });
 
   test('anew when ninja came or went, for CMake goes on with no other generator than before', () => {
