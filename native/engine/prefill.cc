@@ -103,6 +103,7 @@ void EngineCore::takePrefilled(const PrefillPart& part) {
   const auto round = static_cast<int32_t>(out_->rounds.size()) - 1;
   const auto offset = static_cast<int32_t>(out_->tokens.size());
   emit(sequence, results_[part.logitRow]);
+  if (sequence.drafts()) sequence.echoes().hearNothing();
   sequence.state = Sequence::State::decoding;
   out_->steps.push_back({.round = round,
                          .sequence = sequence.id,
