@@ -127,7 +127,7 @@ void EngineCore::finish(int32_t id, int32_t keep) {
   if (found == sequences_.end()) return;
   Sequence& sequence = *found->second;
   try {
-    if (sequence.state != Sequence::State::ended) end(sequence, FinishReason::cancelled);
+    if (sequence.state != Sequence::State::ended) out_->whole([&] { end(sequence, FinishReason::cancelled); });
   } catch (const std::bad_alloc& error) {
     return fail(sequence, error);  // what it recorded can't be told
   }
