@@ -190,7 +190,7 @@ export interface NativeOutcomes {
    * `rejected` in the stats.
    */
   draftOutcome: Int32Array;
-  /** Per emitted token when the request asked for logprobs: logprob, then n × (token, logprob). */
+  /** Per emitted token when the request asked for logprobs: logprob, then n × (token, logprob); where they begin, a step says. */
   logprobs: Float32Array;
   /**
    * Sequences that ended: [id, reason, cachedPromptTokens] triples. Every submitted sequence gets exactly one triple here or one
@@ -221,9 +221,9 @@ export const roundFields = 10;
 /**
  * round, sequence, tokenOffset, tokenCount, draftOffset, draftCount, accepted, drafter; then 1 + the index of the others' promise where
  * the head was asked (0 = it was not); then how many of the verified nodes the plan expected to be accepted, in millionths; then the
- * version of the weights that drew the tokens.
+ * version of the weights that drew the tokens; then logprobOffset.
  */
-export const stepFields = 11;
+export const stepFields = 12;
 /**
  * The step whose tokens decide it, of the same sequence; the index of the others' promise when the head was asked; and the plan with its
  * draft less the plan without it: millionths of a token promised, tokens that the text says, nanoseconds of the pass (but for the head's own).

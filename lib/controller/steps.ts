@@ -13,6 +13,8 @@ export interface StepRecord {
   expected: number;
   /** Version of the weights that drew the tokens. */
   weights: number;
+  /** Where the logprobs of its tokens begin, if the request asked for them. */
+  logprobOffset: number;
 }
 
 /** The row that begins at `at`: by index, for a view and its iterator cost more than all that is done with the row. */
@@ -28,5 +30,6 @@ export function readStep(steps: Int32Array, at: number): StepRecord {
     asked: steps[at + 8],
     expected: steps[at + 9] * 1e-6,
     weights: steps[at + 10],
+    logprobOffset: steps[at + 11],
   };
 }

@@ -29,7 +29,6 @@ const finishReasons: Record<number, FinishReason> = {
 export class DecodeLoop {
   readonly #engine: () => SequenceEngine;
   readonly #running = new Map<number, Generation>();
-  readonly #logprobs = new Map<number, number>();
   readonly #watched = new Map<AbortSignal, { generations: Set<Generation>; forget: () => void }>();
   #idle: (() => void)[] = [];
 
@@ -73,7 +72,6 @@ export class DecodeLoop {
     };
     const generation = new Generation(request, text, control, site);
     this.#running.set(sequence, generation);
-    this.#logprobs.set(sequence, request.logprobs);
     if (signal) this.#watch(generation, signal);
     return generation;
   }
@@ -104,24 +102,20 @@ export class DecodeLoop {
   #acceptSteps(outcomes: NativeOutcomes): Set<Generation> {
     const woken = new Set<Generation>();
     const { steps, tokens, draftConfidence, draftOutcome, logprobs } = outcomes;
-    let logprobOffset = 0;
     for (let i = 0; i < steps.length; i += stepFields) {
-      const { round, sequence, tokenOffset, tokenCount, draftOffset, draftCount, drafter, expected, weights } =
-        readStep(steps, i);
-      const generation = this.#running.get(sequence);
-      // A request that was aborted is forgotten here, but what it asked for still shapes the crossing.
-      const alternatives = this.#logprobs.get(sequence) ?? -1;
-      const logprobCount = alternatives < 0 ? 0 : tokenCount * (1 + 2 * alternatives);
-      generation?.accept({
+      const step = readStep(steps, i);
+      const { round, tokenOffset, tokenCount, draftOffset, draftCount, drafter, expected, weights } = step;
+      const generation = this.#running.get(step.sequence);
+      if (!generation) continue;
+      generation.accept({
         tokens: tokens.subarray(tokenOffset, tokenOffset + tokenCount),
         ...{ drafter, expected, weights },
         draftConfidence: draftCount > 0 ? draftConfidence.subarray(draftOffset, draftOffset + draftCount) : noNumbers,
         draftOutcome: draftCount > 0 ? draftOutcome.subarray(draftOffset, draftOffset + draftCount) : noNodes,
-        logprobs: logprobCount > 0 ? logprobs.subarray(logprobOffset, logprobOffset + logprobCount) : noNumbers,
+        logprobs: logprobs.length > 0 ? logprobs.subarray(step.logprobOffset) : noNumbers,
         seconds: roundSeconds(outcomes.rounds, round * roundFields),
       });
-      logprobOffset += logprobCount;
-      if (generation) woken.add(generation);
+      woken.add(generation);
     }
     return woken;
   }
@@ -170,7 +164,6 @@ export class DecodeLoop {
 
   #remove(sequence: number): void {
     this.#running.delete(sequence);
-    this.#logprobs.delete(sequence);
     if (this.#running.size > 0) return;
     for (const resolve of this.#idle.splice(0)) resolve();
   }

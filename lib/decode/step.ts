@@ -7,7 +7,7 @@ export interface Step {
   draftConfidence: Float32Array;
   /** Packed nodes, see controller/nodes. */
   draftOutcome: Int32Array;
-  /** 1 + 2 n numbers per token; empty if the request asked for none. */
+  /** Begins with 1 + 2 n numbers per token, if the request asked for them. */
   logprobs: Float32Array;
   /** Version of the weights that drew the tokens. */
   weights: number;

@@ -341,11 +341,12 @@ export class Engine {
   }
 
   /**
-   * Forgets what was learned from text: of one session, of one tenant (its cached prefixes and its heads too, and what other tenants' heads
-   * and groups learned from it), of one group, or of all. A session is a tenant's or a group's; where none is named, those of this name of
-   * all are meant; a tenant and a group are two calls. Requests that begin when this has returned find nothing of it, and those that have
-   * begun teach nothing. It is gone, in memory and on disk, when the promise resolves: from disk a tenant's also where this engine keeps
-   * nothing itself, all tenants' only where it was loaded with `keepLearned`. Counts in {@link stats} stay.
+   * Forgets what was learned from text: of one session (what it alone has: its tenant keeps what the same text taught), of one tenant (its
+   * cached prefixes and its heads too, and what other tenants' heads and groups learned from it), of one group, or of all. A session is a
+   * tenant's or a group's; where none is named, those of this name of all are meant; a tenant and a group are two calls. Requests that
+   * begin when this has returned find nothing of it, and those that have begun teach nothing. It is gone, in memory and on disk, when the
+   * promise resolves: from disk a tenant's also where this engine keeps nothing itself, all tenants' only where it was loaded with
+   * `keepLearned`. Counts in {@link stats} stay.
    *
    * @throws ForetokenError INVALID_OPTION, ENGINE_CLOSED, WRITE_FAILED, FILE_UNREADABLE, MANIFEST_INVALID
    */

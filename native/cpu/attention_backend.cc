@@ -21,6 +21,8 @@ constexpr int64_t kSerialHeads = 128;
 
 size_t CpuBackend::memoryLeft() const { return availableMemory(); }
 
+size_t CpuBackend::kvBytes(const KvShape& shape) const { return KvPool::bytes(shape); }
+
 void CpuBackend::allocateKv(const KvShape& shape) {
   if (!attention_) attention_ = std::make_shared<CpuAttention>(isa_, threads_);
   if (attention_->pool) throw Error("INVALID_ARGUMENT", "the KV pool of this backend is allocated already");

@@ -54,6 +54,7 @@ class CpuBackend final : public Backend {
 
   // Defined in attention's, kv's and sample's files.
   size_t memoryLeft() const override;
+  size_t kvBytes(const KvShape&) const override;
   void allocateKv(const KvShape&) override;
   void copySlots(std::span<const int32_t> from, std::span<const int32_t> to) override;
   uint8_t* side(int32_t slot) override;

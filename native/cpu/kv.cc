@@ -35,6 +35,7 @@ void checkShape(const KvShape& s) {
 }  // namespace
 
 size_t KvPool::bytes(const KvShape& s) {
+  checkShape(s);
   return keyValueBytes(s) + static_cast<size_t>(s.pages) * kPageSize * s.sideBytes;
 }
 

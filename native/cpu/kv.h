@@ -45,7 +45,7 @@ class KvPool {
 
   const KvShape& shape() const { return shape_; }
   KvLayer layer(int index) const;
-  /// Bytes that `shape` takes, side bytes included.
+  /// Bytes that `shape` takes, side bytes included. Errors: as the constructor, but for memory that there is not.
   static size_t bytes(const KvShape& shape);
 
   /// Copies K and V of slots in the given order (a slot written earlier in the list is read as written) for the pages'

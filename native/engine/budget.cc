@@ -22,12 +22,13 @@ int32_t contextLengthFor(const EngineOptions& options, const ModelConfig& config
   return options.contextLength;
 }
 
-KvBudget kvBudget(const EngineOptions& options, const ModelConfig& config, size_t availableBytes) {
-  const size_t layers = config.layers + (options.head ? options.head->shape().layers : 0);
-  // A key and a value; in fp8 with a scale each.
-  const size_t head = options.kvFormat == KvFormat::fp8 ? 2 * (config.headDim + 1) : 4 * config.headDim;
-  const size_t slot = layers * config.kvHeads * head + options.sideBytes;
-  const size_t page = slot * kPageSize;
+KvShape kvShape(const EngineOptions& options, const ModelConfig& config, int32_t pages) {
+  const int ofHead = options.head ? static_cast<int>(options.head->shape().layers) : 0;
+  return {config.layers + ofHead, config.kvHeads, config.headDim, pages, options.sideBytes, options.kvFormat};
+}
+
+KvBudget kvBudget(const EngineOptions& options, const ModelConfig& config, const Backend& backend) {
+  const size_t page = backend.kvBytes(kvShape(options, config, 1)), availableBytes = backend.memoryLeft();
   const int32_t context = contextLengthFor(options, config);
   const size_t onePages = (context + kPageSize - 1) / kPageSize;
   const int32_t scratch = options.speculation ? (kMaxDraftRows + kPageSize - 1) / kPageSize : 0;

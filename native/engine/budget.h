@@ -15,7 +15,10 @@ struct KvBudget {
   int32_t scratchPages;   ///< pages 0 .. scratchPages - 1 hold tree nodes off the main chain for the length of a round
   int32_t sequencePages;  ///< pages after them, for sequences and the prefix cache
 };
-/// Pages for `options` within `availableBytes`. Throws OUT_OF_MEMORY if not even one full context fits.
-KvBudget kvBudget(const EngineOptions& options, const ModelConfig& config, size_t availableBytes);
+/// Keys and values under these options, of the model and of the head behind it, in so many pages.
+KvShape kvShape(const EngineOptions& options, const ModelConfig& config, int32_t pages);
+/// Pages for `options` within the memory that the backend has left. Throws OUT_OF_MEMORY if not even one full context
+/// fits, and what the backend has against keys and values of this shape.
+KvBudget kvBudget(const EngineOptions& options, const ModelConfig& config, const Backend& backend);
 
 }  // namespace foretoken

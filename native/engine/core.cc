@@ -43,7 +43,7 @@ EngineCore::EngineCore(Backend& backend, std::shared_ptr<Model> model, const Eng
       vocabulary_(model_->config().vocabulary),
       contextLength_(contextLengthFor(options_, model_->config())),
       promptsDiffer_(backend.promptsDiffer()),
-      budget_(kvBudget(options_, model_->config(), backend.memoryLeft())),
+      budget_(kvBudget(options_, model_->config(), backend)),
       pool_(budget_.scratchPages, budget_.sequencePages),
       library_(options_.indexBytes, options_.tenantIndexBytes, /*keys=*/true, options_.keepsDropped),
       recordersBeliefs_(everybodyDraftsInVain()),
@@ -53,9 +53,7 @@ EngineCore::EngineCore(Backend& backend, std::shared_ptr<Model> model, const Eng
       paths_(static_cast<size_t>(options_.maxSequences + kMaxDraftRows) * kMaxDraftNodes),
       results_(options_.maxSequences + kMaxDraftRows) {
   const ModelConfig& config = model_->config();
-  const int headLayers = options_.head ? static_cast<int>(options_.head->shape().layers) : 0;
-  backend.allocateKv({config.layers + headLayers, config.kvHeads, config.headDim,
-                      budget_.scratchPages + budget_.sequencePages, options_.sideBytes, options_.kvFormat});
+  backend.allocateKv(kvShape(options_, config, budget_.scratchPages + budget_.sequencePages));
   active_.reserve(options_.maxSequences);
   entries_.reserve(options_.maxSequences);
   askers_.reserve(options_.maxSequences);
@@ -129,7 +127,7 @@ void EngineCore::finish(int32_t id, int32_t keep) {
   if (found == sequences_.end()) return;
   Sequence& sequence = *found->second;
   try {
-    if (sequence.state != Sequence::State::ended) end(sequence, FinishReason::cancelled);
+    if (sequence.state != Sequence::State::ended) out_->whole([&] { end(sequence, FinishReason::cancelled); });
   } catch (const std::bad_alloc& error) {
     return fail(sequence, error);  // what it recorded can't be told
   }

@@ -237,7 +237,7 @@ class EngineCore {
   void hearEchoes(Entry& entry, int32_t last);
   static int32_t acceptedChild(const Entry& entry, int32_t parent, int32_t token);
   bool commit(Sequence& sequence, int32_t row);
-  void recordStep(Entry& entry, int32_t tokenOffset);
+  void recordStep(Entry& entry, int32_t tokenOffset, int32_t logprobOffset);
   void recordAsks(Sequence& sequence);
   void reportRecorded(Sequence& sequence, bool ended);
 

@@ -12,7 +12,7 @@
 namespace foretoken {
 
 constexpr int kRoundFields = 10;
-constexpr int kStepFields = 11;
+constexpr int kStepFields = 12;
 constexpr int kAskFields = 5;
 constexpr int kFinishedFields = 3;
 
@@ -31,6 +31,7 @@ struct StepRecord {
   int32_t asked = 0;     ///< 1 + the index of the others' promise (Policy::askEvery) where the head was asked, else 0
   int32_t expected = 0;  ///< of the verified nodes to be accepted, by the plan: millionths
   int32_t weights = 0;   ///< version of those that drew the tokens
+  int32_t logprobOffset = 0;  ///< counts where the request asked for them
 };
 static_assert(sizeof(StepRecord) == kStepFields * sizeof(int32_t));
 

@@ -102,7 +102,9 @@ void EngineCore::takePrefilled(const PrefillPart& part) {
   if (part.logitRow < 0) return;
   const auto round = static_cast<int32_t>(out_->rounds.size()) - 1;
   const auto offset = static_cast<int32_t>(out_->tokens.size());
+  const auto logprobOffset = static_cast<int32_t>(out_->logprobs.size());
   emit(sequence, results_[part.logitRow]);
+  if (sequence.drafts()) sequence.echoes().hearNothing();
   sequence.state = Sequence::State::decoding;
   out_->steps.push_back({.round = round,
                          .sequence = sequence.id,
@@ -112,7 +114,8 @@ void EngineCore::takePrefilled(const PrefillPart& part) {
                          .draftCount = 0,
                          .accepted = 0,
                          .drafter = 0,
-                         .weights = sequence.weights});
+                         .weights = sequence.weights,
+                         .logprobOffset = logprobOffset});
   endIfComplete(sequence);
 }
 

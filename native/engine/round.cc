@@ -361,6 +361,7 @@ void EngineCore::acceptAll() {
 void EngineCore::accept(Entry& entry) {
   Sequence& sequence = *entry.sequence;
   const auto offset = static_cast<int32_t>(out_->tokens.size());
+  const auto logprobOffset = static_cast<int32_t>(out_->logprobs.size());
   int32_t node = -1, last = -1, row = entry.rootRow;
   for (;;) {
     sequence.computed = pass_.position(row) + 1;
@@ -374,7 +375,7 @@ void EngineCore::accept(Entry& entry) {
     last = node;
   }
   if (keys_ && sequence.drafts()) hearEchoes(entry, last);
-  recordStep(entry, offset);
+  recordStep(entry, offset, logprobOffset);
   sequence.table.rollBack(pool_, sequence.length());
   endIfComplete(sequence);
 }
@@ -410,7 +411,7 @@ bool EngineCore::commit(Sequence& sequence, int32_t row) {
   return true;
 }
 
-void EngineCore::recordStep(Entry& entry, int32_t tokenOffset) {
+void EngineCore::recordStep(Entry& entry, int32_t tokenOffset, int32_t logprobOffset) {
   Sequence& sequence = *entry.sequence;
   const auto emittedCount = static_cast<int32_t>(out_->tokens.size()) - tokenOffset;
   const int32_t start = sequence.length() - emittedCount;
@@ -442,7 +443,8 @@ void EngineCore::recordStep(Entry& entry, int32_t tokenOffset) {
                          .drafter = drafter,
                          .asked = entry.asked,
                          .expected = verified.expectedMillionths(),
-                         .weights = sequence.weights});
+                         .weights = sequence.weights,
+                         .logprobOffset = logprobOffset});
 }
 
 /// What came of the drafts of a sequence that records, as far as its text decides it.

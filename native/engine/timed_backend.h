@@ -47,6 +47,7 @@ class TimedBackend : public Backend {
   bool promptsDiffer() const override { return inner_->promptsDiffer(); }
   std::unique_ptr<Tensor> tensor(int64_t rows, int64_t width) override { return inner_->tensor(rows, width); }
   size_t memoryLeft() const override { return inner_->memoryLeft(); }
+  size_t kvBytes(const KvShape& shape) const override { return inner_->kvBytes(shape); }
   void allocateKv(const KvShape& shape) override { inner_->allocateKv(shape); }
   void copySlots(std::span<const int32_t> from, std::span<const int32_t> to) override { inner_->copySlots(from, to); }
   uint8_t* side(int32_t slot) override { return inner_->side(slot); }

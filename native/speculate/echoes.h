@@ -34,6 +34,9 @@ class Echoes {
   template <typename AnswerOf, typename ChildOf, typename KeyOf>
   void hear(std::span<const DraftNode> draft, int32_t last, AnswerOf answerOf, ChildOf childOf, KeyOf keyOf);
 
+  /// The text's last token came of a pass that verified nothing.
+  void hearNothing() { insteadCount_ = 0; }
+
   /// Those of the latest pass in whose place the text's last token came, at most kMostInstead.
   std::span<const int32_t> instead() const { return std::span(instead_).first(insteadCount_); }
   /// The latest echo behind a token with the hash of `token`, and the one before; below oldest() = none any more.
@@ -71,7 +74,7 @@ class Echoes {
 /// An answer goes on where the pass holds a node for it.
 template <typename AnswerOf, typename ChildOf, typename KeyOf>
 void Echoes::hear(std::span<const DraftNode> draft, int32_t last, AnswerOf answerOf, ChildOf childOf, KeyOf keyOf) {
-  insteadCount_ = 0;
+  hearNothing();
   const auto isTaken = [&](int32_t node) {
     int32_t taken = last;
     while (taken > node) taken = draft[taken].parent;

@@ -324,6 +324,22 @@ test('logprobs are split over sequences that asked for different numbers of them
   ]);
 });
 
+test('a request that failed while its sequence ran on takes no logprobs of others along', async () => {
+  const engine = new ScriptedEngine();
+  const loop = new DecodeLoop(() => engine);
+  const request = { ...plain, owner: { tenant: 'a', kind: undefined }, logprobs: 0 };
+  const lost = loop.start(native, request, new CharacterText(), {});
+  const other = loop.start(native, request, new CharacterText(), {});
+  loop.onOutcomes(outcomes([], { errors: [{ sequence: 1, code: 'OUT_OF_MEMORY', message: 'no memory left' }] }));
+  const steps = [
+    { sequence: 1, tokens: [97, 98], logprobs: [-1, -2] },
+    { sequence: 2, tokens: [99], logprobs: [-3] },
+  ];
+  loop.onOutcomes(outcomes(steps, { finished: [2, 1, 0] }));
+  await expect(lost.result).rejects.toMatchObject({ code: 'OUT_OF_MEMORY' });
+  expect((await other.result).logprobs).toEqual([{ token: 99, logprob: -3, top: [] }]);
+});
+
 test('draining lifts back-pressure and waits for every request', async () => {
   const { engine, loop } = begin();
   loop.onOutcomes(outcomes([{ sequence: 1, tokens: codes('ab') }]));

@@ -27,14 +27,16 @@ export function outcomes(
   const confidence: number[] = [];
   const chances: number[] = [];
   const outcome: number[] = [];
+  const logprobs: number[] = [];
   const table = new Int32Array(steps.length * stepFields);
   steps.forEach((step, i) => {
     const drafts = step.drafts ?? [];
     const accepted = drafts.filter((draft) => draft[2] === 1).length;
     const row = [step.round ?? 0, step.sequence, tokens.length, step.tokens.length, outcome.length, drafts.length];
-    const more = [accepted, step.drafter ?? 0, 0, 1e6 * (step.expected ?? 0), step.weights ?? 0];
+    const more = [accepted, step.drafter ?? 0, 0, 1e6 * (step.expected ?? 0), step.weights ?? 0, logprobs.length];
     table.set([...row, ...more], i * stepFields);
     tokens.push(...step.tokens);
+    logprobs.push(...(step.logprobs ?? []));
     for (const [depth, sure, became, chance] of drafts) {
       confidence.push(sure);
       chances.push(chance ?? 0);
@@ -49,7 +51,7 @@ export function outcomes(
     draftConfidence: Float32Array.from(confidence),
     draftChance: Float32Array.from(chances),
     draftOutcome: Int32Array.from(outcome),
-    logprobs: Float32Array.from(steps.flatMap((step) => step.logprobs ?? [])),
+    logprobs: Float32Array.from(logprobs),
     finished: Int32Array.from(rest.finished ?? []),
     asks: Int32Array.from(rest.asks ?? []),
     errors: rest.errors ?? [],

@@ -2,6 +2,7 @@
 #include "engine/core.h"
 
 #include <array>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -47,8 +48,8 @@ struct Bench {
     core.submit(std::make_unique<Sequence>(++lastId, r, core.contextLength(), test::kFakeVocabulary, true));
     return lastId;
   }
-  bool step() {
-    const bool worked = core.step();
+  bool step(const std::function<void()>& read = {}) {
+    const bool worked = core.step(read);
     for (const StepRecord& s : out.steps) {
       steps.push_back(s);
       auto& tokens = got[s.sequence];
@@ -977,6 +978,34 @@ void preemptsAndRecovers() {
   CHECK(codeOf([&] { Bench tooSmall(options); }) == "OUT_OF_MEMORY");
 }
 
+/// The token that a text goes on with where it is computed again stands in no drafted one's place.
+void hearsNothingWhereATextIsComputedAgain() {
+  EngineOptions options = smallOptions();
+  options.kvBytes = kOneContext;
+  Bench bench(options);
+  std::map<int32_t, Sequence*> running;
+  std::map<int32_t, bool> heard;  ///< something, from the pass before
+  for (int32_t id = 1; id <= 4; ++id) {
+    Request r = request(id, 200);
+    r.force = static_cast<int32_t>(DrafterId::adversarial);
+    auto sequence = std::make_unique<Sequence>(id, r, bench.core.contextLength(), test::kFakeVocabulary, true);
+    running[id] = sequence.get();
+    bench.core.submit(std::move(sequence));
+  }
+  const auto hears = [&](int32_t id) { return running[id]->hasBegun() && !running[id]->echoes().instead().empty(); };
+  int again = 0;
+  const auto read = [&] {
+    for (const StepRecord& step : bench.out.steps) {
+      CHECK(!hears(step.sequence));
+      again += heard[step.sequence];
+    }
+  };
+  do {
+    for (const auto& [id, sequence] : running) heard[id] = hears(id);
+  } while (bench.step(read));
+  CHECK(again > 0);
+}
+
 /// Pages for all sequences want more than half of what the backend has left: they get that half, or none do.
 void keepsToTheBackendsMemory() {
   const size_t page = static_cast<size_t>(4 + kKeyWidth) * kPageSize;
@@ -1127,6 +1156,7 @@ int main() {
   for (const bool lacksMemory : {false, true})
     for (const bool inPrefill : {false, true}) survivesAFailingPass(lacksMemory, inPrefill);
   preemptsAndRecovers();
+  hearsNothingWhereATextIsComputedAgain();
   keepsToTheBackendsMemory();
   capturesVerifiedRowsOnly();
   scoresText();

@@ -8,6 +8,7 @@
 
 #include "check.h"
 #include "common/error.h"
+#include "engine/budget.h"
 
 namespace {
 
@@ -84,6 +85,20 @@ bool holds(KvPool& pool, int slot, uint16_t value) {
   return true;
 }
 
+/// An engine takes as many pages as fit into what it was granted, whatever lies in them besides keys and values.
+void testPagesOfAnEngine(int headDim) {
+  ModelConfig config;
+  config.layers = 3, config.kvHeads = 2, config.headDim = headDim, config.contextLength = 64;
+  EngineOptions options;
+  options.kvBytes = 8 << 20;
+  options.sideBytes = 5;
+  const KvBudget budget = kvBudget(options, config, *createCpuBackend({1, "portable"}));
+  const KvShape shape = kvShape(options, config, budget.scratchPages + budget.sequencePages);
+  KvShape more = shape;
+  ++more.pages;
+  CHECK(KvPool::bytes(shape) <= options.kvBytes && KvPool::bytes(more) > options.kvBytes);
+}
+
 /// A branch moving down by one, where targets are the next sources, and a scattered one; neighbours stay as they are.
 void testCopies() {
   KvPool pool({3, 2, 48, 4, 5});
@@ -108,5 +123,6 @@ int main() {
   testPlacesAreDisjoint({2, 3, 64, 2, 8});
   testPlacesAreDisjoint({1, 2, 80, 2, 0});
   testCopies();
+  for (const int headDim : {48, 64, 80}) testPagesOfAnEngine(headDim);
   return foretoken::test::finish("kv");
 }
