@@ -80,6 +80,7 @@ using cudaEvent_t = foretoken::simt::Event*;
 using cudaGraph_t = foretoken::simt::Work*;
 using cudaGraphExec_t = foretoken::simt::Work*;
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal };
 constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2, cudaHostAllocPortable = 1,
@@ -146,6 +147,12 @@ inline cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemc
 }
 inline cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
   return foretoken::simt::callUnrecorded(foretoken::simt::Call::copy, stream, [=] { std::memset(to, value, bytes); });
+}
+
+// --- kernels ---------------------------------------------------------------------------------------------------------
+
+inline cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int value) {
+  return foretoken::simt::ask([=] { foretoken::simt::sharedLimits.set(kernel, static_cast<size_t>(value)); });
 }
 
 // --- streams and events ----------------------------------------------------------------------------------------------
