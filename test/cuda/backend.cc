@@ -141,6 +141,21 @@ std::map<int32_t, std::vector<int32_t>> plainTexts() {
   return plain.got;
 }
 
+/// Once memory has grown the host waits twice in a round that a head drafts for: for the drafts, and for the tokens.
+void testWaitsWithHead(const HeadRig& head) {
+  OnCuda engine(engineOptions(1), &head);
+  Request r = request(0, engine.model->config().vocabulary);
+  r.force = static_cast<int32_t>(DrafterId::head), r.maxLookahead = 4;
+  int64_t waits = 0, rounds = 0;
+  for (const int32_t id : {1, 2}) {
+    waits = cudaOf(*engine.backend).waits(), rounds = engine.core->counters().rounds;
+    engine.submit(id, r);
+    engine.run();
+  }
+  rounds = engine.core->counters().rounds - rounds, waits = cudaOf(*engine.backend).waits() - waits;
+  CHECK(rounds > 8 && engine.drafted > 0 && waits <= 2 * rounds + 4);
+}
+
 /// Whoever drafts, all together, prefilled in pieces, heads exchanged in between as when they learn: every sequence
 /// gets the tokens of plain decoding, one at a time.
 void testSpeculation(const HeadRig* head) {
@@ -293,6 +308,7 @@ int main() {
     testSpeculation(nullptr);
     const HeadRig head("tied-f16.gguf");
     testSpeculation(&head);
+    testWaitsWithHead(head);
     testTimes();
     testCopiesOfTheGone();
     testRoomInLogits();
