@@ -8,6 +8,7 @@
 #include "test/cuda/schedules.h"
 #include "test/native/model_rig.h"
 #include "test/native/refusal.h"
+#include "test/native/starving.h"
 
 namespace {
 
@@ -277,6 +278,81 @@ void testCopiesOfTheGone() {
   CHECK(std::abs(backend.read(*out, 1)[0] - kWidth) < 0.5f);
 }
 
+// --- memory ----------------------------------------------------------------------------------------------------------
+
+/// A backend that multiplies rows of numbers by a matrix.
+struct Multiplying {
+  static constexpr int kWidth = 8192, kOutputs = 32, kMost = 16;
+  std::unique_ptr<Backend> own = cudaBackend();
+  MatrixSet set;
+  std::unique_ptr<Tensor> in = own->tensor(kMost, kWidth), out = own->tensor(kMost, kOutputs);
+
+  Multiplying() {
+    std::mt19937 random(3);
+    set.add(Format::bf16, kOutputs, kWidth, normalFloats(random, kOutputs * kWidth, 1));
+    set.pack(*own);
+    own->write(*in, normalFloats(random, kMost * kWidth, 1).data(), kMost);
+  }
+  void note(int rows, Epilogue epilogue = Epilogue::store) {
+    Pass pass;
+    pass.rows = rows;
+    own->linear(pass, set[0], *in, nullptr, 0, *out, epilogue);
+  }
+  std::vector<float> read(int rows) {
+    const float* const values = own->read(*out, rows);
+    return {values, values + rows * kOutputs};
+  }
+};
+
+/// Room for all that a larger pass needs is enough, whatever the smaller one before it had; where there is less it says
+/// so, and goes on when there is more.
+void testRoomForScratch() {
+  constexpr size_t kNeeded = Multiplying::kMost * Multiplying::kWidth * sizeof(uint16_t);
+  Multiplying fresh;
+  fresh.note(Multiplying::kMost);
+  const std::vector<float> expected = fresh.read(Multiplying::kMost);
+  for (const bool isEnough : {true, false}) {
+    Multiplying backend;
+    backend.note(Multiplying::kMost / 2);
+    backend.own->settle();
+    simt::room.most = simt::room.taken + (isEnough ? kNeeded * 3 / 4 : kNeeded / 4);  // half of it is there already
+    const std::string code = codeOf([&] { backend.note(Multiplying::kMost); });
+    simt::room.most = std::numeric_limits<size_t>::max();
+    CHECK(code == (isEnough ? "" : "OUT_OF_MEMORY"));
+    if (!isEnough) backend.note(Multiplying::kMost);
+    CHECK(backend.read(Multiplying::kMost) == expected);
+  }
+}
+
+/// The host has no memory to note an operation, whichever of a pass: nothing of the pass is ever carried out.
+void testStarvedPass() {
+  int grant = 0;
+  for (bool starved = true; starved; ++grant) {
+    Multiplying backend;
+    const auto noteAll = [&] {
+      backend.note(2);
+      for (int i = 0; i < 6; ++i) backend.note(2, Epilogue::add);
+    };
+    noteAll();
+    const std::vector<float> expected = backend.read(2);
+    bool threw = false;
+    starve(grant, 1);
+    try {
+      noteAll();
+    } catch (const std::bad_alloc&) {
+      threw = true;
+    }
+    starved = feed();
+    CHECK(threw == starved);
+    const uint64_t blocks = simt::blocksRun;
+    backend.own->settle();
+    CHECK((simt::blocksRun == blocks) == starved);
+    noteAll();
+    CHECK(backend.read(2) == expected);
+  }
+  CHECK(grant > 3);
+}
+
 // --- work of the host ------------------------------------------------------------------------------------------------
 
 /// Work of the host between passes: every item once, on its threads, plain integers for a sanitizer to watch.
@@ -296,6 +372,8 @@ void testSpread() {
 
 int main() {
   testSpread();
+  testRoomForScratch();
+  testStarvedPass();
   forEachSchedule(longRun() ? 2 : 1, [] {
     for (const char* name : {"tied-f16.gguf", "llama3-bf16.gguf", "qwen2", "qwen3.gguf"}) {
       testGolden(name, KvFormat::bf16);
