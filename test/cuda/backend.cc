@@ -324,6 +324,17 @@ void testRoomForScratch() {
   }
 }
 
+/// Graphs of other passes make room for a new one's.
+void testRoomForGraphs() {
+  Multiplying backend;
+  backend.note(2);
+  std::vector<float> expected = backend.read(2);
+  for (float& sum : expected) sum += sum;
+  simt::faults.arm({simt::Call::allocate, 0, cudaErrorMemoryAllocation});
+  backend.note(2, Epilogue::add);
+  CHECK(backend.read(2) == expected && simt::faults.mend());
+}
+
 /// The host has no memory to note an operation, whichever of a pass: nothing of the pass is ever carried out.
 void testStarvedPass() {
   int grant = 0;
@@ -373,6 +384,7 @@ void testSpread() {
 int main() {
   testSpread();
   testRoomForScratch();
+  testRoomForGraphs();
   testStarvedPass();
   forEachSchedule(longRun() ? 2 : 1, [] {
     for (const char* name : {"tied-f16.gguf", "llama3-bf16.gguf", "qwen2", "qwen3.gguf"}) {
