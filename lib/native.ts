@@ -424,8 +424,8 @@ export interface NativeEngine {
    * Lets heads learn from finished texts, each tenant's from its own, on a thread of the lowest priority; of an engine that was loaded with
    * `learn` and has a head, NO_HEAD otherwise. `onJudged` is called after each text that was looked at,
    * `onStopped` where computing fails while a tenant's head learns (CUDA_ERROR, INTERNAL_ERROR): nobody learns any more then, and drafting
-   * goes on with the heads that there are; `onCpu` where the CPU takes the steps of a tenant's layers, because the device has no memory for
-   * them (OUT_OF_MEMORY) or its kernels can't (SHAPE_MISMATCH).
+   * goes on with the heads that there are; `onCpu` where the CPU takes the steps of a tenant's layers or rows, because the device has no
+   * memory for them (OUT_OF_MEMORY) or its kernels can't (SHAPE_MISMATCH).
    */
   watchLearning(
     onJudged: (judged: NativeJudged) => void,

@@ -98,7 +98,8 @@ std::unique_ptr<Tensor> CudaBackend::tensor(int64_t rows, int64_t width) {
   return std::make_unique<CudaTensor>(rows, width);
 }
 
-/// Does `work`. Where that throws, nothing of what was noted is left or under way, so that nobody hears of it again.
+/// Does `work`. Where that throws, nothing of what was noted is left or under way, so that nobody hears of it again:
+/// half a pass would run with the next one, when weights that it was noted for may be gone.
 template <class Work>
 void CudaBackend::orDrop(const Work& work) {
   try {
@@ -118,7 +119,7 @@ void* CudaBackend::scratch(DeviceMemory& memory, size_t bytes) {
     issue();
     finish();
     graphs_.clear();
-    orDrop([&] { memory = DeviceMemory(bytes); });
+    memory.renew(bytes);
   }
   return memory.data();
 }
@@ -188,7 +189,7 @@ const float* CudaBackend::read(const Tensor& tensor, int64_t rows) {
   issue();
   auto& t = const_cast<CudaTensor&>(own(tensor));
   const size_t bytes = rows * t.width() * sizeof(float);
-  if (t.host.size() < bytes) t.host = PinnedMemory(bytes);
+  if (t.host.size() < bytes) t.host.renew(bytes);
   stream_.copyOut(t.host.data(), t.data(), bytes);
   waiting_ = true;
   finish();
@@ -210,9 +211,9 @@ const T* CudaBackend::onDevice(const T* values, size_t count) {
   copy.used = ++uses_;
   const auto* const raw = reinterpret_cast<const uint8_t*>(values);
   if (copy.host.size() != bytes || std::memcmp(copy.host.data(), raw, bytes) != 0) {
+    copy.host.clear();  // in case the copy fails
     if (copy.device.size() != bytes) scratch(copy.device, bytes);
     issue();
-    copy.host.clear();  // in case the copy fails
     stream_.copyIn(copy.device.data(), raw, bytes);
     copy.host.assign(raw, raw + bytes);
   }
@@ -282,7 +283,7 @@ void CudaBackend::grown() {
   if (bytes > upload_.room()) {
     issue();
     graphs_.clear();
-    orDrop([&] { upload_.reserve(bytes, stream_); });
+    upload_.reserve(bytes, stream_);
   }
   sent_ = false;
 }
@@ -343,9 +344,13 @@ void CudaBackend::finish() {
 
 // --- operations ------------------------------------------------------------------------------------------------------
 
+// Whatever throws on the way, be it the host that has no memory for what is noted: the pass is dropped.
+
 void CudaBackend::embed(const Pass& pass, const Matrix& table, Tensor& out) {
-  beginAnew(pass);
-  note(EmbedOp{passWords(), own(table).skinny(), own(table).weights(), own(out).data(), stepped(pass.rows)});
+  orDrop([&] {
+    beginAnew(pass);
+    note(EmbedOp{passWords(), own(table).skinny(), own(table).weights(), own(out).data(), stepped(pass.rows)});
+  });
 }
 
 /// out (as `how` says)= W · norm(in), for the pass's rows or those whose logits are wanted.
@@ -378,32 +383,38 @@ void CudaBackend::multiplyPrompts(const Matrix& w, const Tensor& in, const float
 
 void CudaBackend::linear(const Pass& pass, const Matrix& w, const Tensor& in, const float* norm, float eps, Tensor& out,
                          Epilogue epilogue) {
-  begin(pass);
   const Finish how = epilogue == Epilogue::add      ? Finish::add
                      : epilogue == Epilogue::swiglu ? Finish::swiglu
                      : epilogue == Epilogue::geglu  ? Finish::geglu
                                                     : Finish::store;
   const int rows = stepped(pass.rows);
-  if (pass.prompts && hasLargeProduct(w))
-    multiplyPrompts(w, in, norm, eps, rows, out, how);
-  else
-    multiply(w, in, norm, eps, /*ofLogitRows=*/false, rows, out, how);
+  orDrop([&] {
+    begin(pass);
+    if (pass.prompts && hasLargeProduct(w))
+      multiplyPrompts(w, in, norm, eps, rows, out, how);
+    else
+      multiply(w, in, norm, eps, /*ofLogitRows=*/false, rows, out, how);
+  });
 }
 
 void CudaBackend::logits(const Pass& pass, const Matrix& w, const Tensor& in, const float* norm, float eps,
                          Tensor& out) {
-  begin(pass);
-  multiply(w, in, norm, eps, true, stepped(pass.logitRows), out, Finish::store);
+  orDrop([&] {
+    begin(pass);
+    multiply(w, in, norm, eps, true, stepped(pass.logitRows), out, Finish::store);
+  });
 }
 
 void CudaBackend::adjustHeads(const Pass& pass, int heads, const HeadRules& rules, Tensor& qkv) {
-  begin(pass);
   const int dim = kv_.headDim, keys = kv_.kvHeads * dim;
   const auto copied = [&](const float* values, int count) { return values ? onDevice(values, count) : nullptr; };
-  const HeadRules there{copied(rules.queryBias, heads * dim), copied(rules.keyBias, keys),
-                        copied(rules.valueBias, keys),        copied(rules.queryNorm, dim),
-                        copied(rules.keyNorm, dim),           rules.eps};
-  note(HeadsOp{{passWords(), own(qkv).data(), heads, kv_.kvHeads, dim, there}, stepped(pass.rows)});
+  orDrop([&] {
+    begin(pass);
+    const HeadRules there{copied(rules.queryBias, heads * dim), copied(rules.keyBias, keys),
+                          copied(rules.valueBias, keys),        copied(rules.queryNorm, dim),
+                          copied(rules.keyNorm, dim),           rules.eps};
+    note(HeadsOp{{passWords(), own(qkv).data(), heads, kv_.kvHeads, dim, there}, stepped(pass.rows)});
+  });
 }
 
 template <class Codec>
@@ -433,51 +444,64 @@ void CudaBackend::attend(const Pass& pass, int layerIndex, int heads, const Rope
 }
 
 void CudaBackend::attention(const Pass& pass, int layerIndex, int heads, const Rope& rope, Tensor& qkv, Tensor& out) {
-  begin(pass);
-  if (kv_.format == KvFormat::fp8)
-    attend<Fp8Kv>(pass, layerIndex, heads, rope, own(qkv).data(), own(out).data());
-  else
-    attend<Bf16Kv>(pass, layerIndex, heads, rope, own(qkv).data(), own(out).data());
+  orDrop([&] {
+    begin(pass);
+    if (kv_.format == KvFormat::fp8)
+      attend<Fp8Kv>(pass, layerIndex, heads, rope, own(qkv).data(), own(out).data());
+    else
+      attend<Bf16Kv>(pass, layerIndex, heads, rope, own(qkv).data(), own(out).data());
+  });
 }
 
 void CudaBackend::writeKeys(const Pass& pass, int layerIndex, const Rope& rope, Tensor& kv) {
-  begin(pass);
-  if (kv_.format == KvFormat::fp8)
-    append<Fp8Kv>(pass, layerIndex, 0, rope, own(kv).data());
-  else
-    append<Bf16Kv>(pass, layerIndex, 0, rope, own(kv).data());
+  orDrop([&] {
+    begin(pass);
+    if (kv_.format == KvFormat::fp8)
+      append<Fp8Kv>(pass, layerIndex, 0, rope, own(kv).data());
+    else
+      append<Bf16Kv>(pass, layerIndex, 0, rope, own(kv).data());
+  });
 }
 
 void CudaBackend::project(const Pass& pass, const Tensor& in, const KeyProjection& projection) {
-  begin(pass);
   const auto width = static_cast<int>(in.width());
-  const uint32_t* const signs = onDevice(projection.signs, static_cast<size_t>(ceilDiv(width, 32)) * kKeyWidth);
-  const float* const centre = onDevice(projection.centre, kKeyWidth);
-  note(ProjectOp{{passWords(), own(in).data(), width, signs, centre, sides()}, stepped(pass.rows)});
+  orDrop([&] {
+    begin(pass);
+    const uint32_t* const signs = onDevice(projection.signs, static_cast<size_t>(ceilDiv(width, 32)) * kKeyWidth);
+    const float* const centre = onDevice(projection.centre, kKeyWidth);
+    note(ProjectOp{{passWords(), own(in).data(), width, signs, centre, sides()}, stepped(pass.rows)});
+  });
 }
 
 void CudaBackend::keep(const Pass& pass, const Tensor& in, int32_t offset) {
-  begin(pass);
-  note(KeepOp{passWords(), own(in).data(), static_cast<int>(in.width()), sides(), offset, stepped(pass.rows), false});
+  orDrop([&] {
+    begin(pass);
+    note(KeepOp{passWords(), own(in).data(), static_cast<int>(in.width()), sides(), offset, stepped(pass.rows), false});
+  });
 }
 
 void CudaBackend::kept(const Pass& pass, int32_t offset, Tensor& out) {
-  begin(pass);
-  note(KeepOp{passWords(), own(out).data(), static_cast<int>(out.width()), sides(), offset, stepped(pass.rows), true});
+  orDrop([&] {
+    begin(pass);
+    note(
+        KeepOp{passWords(), own(out).data(), static_cast<int>(out.width()), sides(), offset, stepped(pass.rows), true});
+  });
 }
 
 void CudaBackend::addRows(const Tensor& in, std::span<const int32_t> row, Tensor& out, int64_t first) {
   if (row.empty()) return;
-  if (words_.words().empty()) beginAnew(Pass{});
-  int list = words_.addList(row);
-  if (list < 0) {
-    issue();
-    words_.clearLists();
-    list = words_.addList(row);
-  }
-  grown();
-  note(AddListedOp{passWords(), list, own(in).data(), own(out).row(first), static_cast<int>(in.width()),
-                   stepped(static_cast<int>(row.size()))});
+  orDrop([&] {
+    if (words_.words().empty()) beginAnew(Pass{});
+    int list = words_.addList(row);
+    if (list < 0) {
+      issue();
+      words_.clearLists();
+      list = words_.addList(row);
+    }
+    grown();
+    note(AddListedOp{passWords(), list, own(in).data(), own(out).row(first), static_cast<int>(in.width()),
+                     stepped(static_cast<int>(row.size()))});
+  });
 }
 
 void CudaBackend::sample(const Tensor& logits, int vocabulary, std::span<const SampleRow> rows,

@@ -68,7 +68,7 @@ class Sampler {
 
   template <class Memory>
   static void reserve(Memory& memory, size_t bytes) {
-    if (memory.size() < bytes) memory = Memory(std::max(bytes, 2 * memory.size()));
+    if (memory.size() < bytes) memory.renew(std::max(bytes, 2 * memory.size()));
   }
 
   /// The batch's arrays as one piece.

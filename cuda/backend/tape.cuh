@@ -8,6 +8,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "common/error.h"
 #include "cuda/common/memory.cuh"
 
 namespace foretoken::cuda {
@@ -59,14 +60,7 @@ class GraphCache {
       return;
     }
     if (entries_.size() >= kMost) entries_.pop_back();
-    entries_.push_front({tape, nullptr});
-    const Tape& kept = entries_.front().tape;
-    try {
-      entries_.front().graph = std::make_unique<Graph>(stream, [&kept, &stream] { issueAll(kept, stream); });
-    } catch (...) {
-      entries_.pop_front();
-      throw;
-    }
+    entries_.push_front({tape, record(tape, stream)});
     entries_.front().graph->launch(stream);
     ++recorded_;
   }
@@ -77,6 +71,18 @@ class GraphCache {
   int64_t repeated() const { return repeated_; }
 
  private:
+  /// Where there is no memory for it, the others go first: they can be recorded again.
+  std::unique_ptr<Graph> record(const Tape& tape, Stream& stream) {
+    const auto make = [&] { return std::make_unique<Graph>(stream, [&] { issueAll(tape, stream); }); };
+    try {
+      return make();
+    } catch (const Error& error) {
+      if (error.code() != "OUT_OF_MEMORY" || entries_.empty()) throw;
+    }
+    clear();
+    return make();
+  }
+
   static constexpr size_t kMost = 128;
   struct Entry {
     Tape tape;

@@ -18,10 +18,9 @@ class Upload {
     if (bytes <= room()) return;
     stream.synchronise();
     const size_t enough = std::max(bytes, 2 * room());
-    DeviceMemory device(enough);
-    std::array<PinnedMemory, kTurns> staging;
-    for (PinnedMemory& part : staging) part = PinnedMemory(enough);
-    device_ = std::move(device), staging_ = std::move(staging);  // both or neither
+    device_ = {};
+    for (PinnedMemory& part : staging_) part.renew(enough);
+    device_ = DeviceMemory(enough);  // last: what has room() is staged, too
   }
   /// There must be room.
   void send(const void* from, size_t bytes, Stream& stream) {

@@ -3,6 +3,9 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <map>
+#include <mutex>
+#include <utility>
 
 #ifdef FORETOKEN_SIMT
 #include "cuda/simt/atomics.h"
@@ -58,32 +61,42 @@ __device__ __forceinline__ void arriveAtBarrier(int id, int threads) {
 }
 #endif
 
+/// From now on the kernel may have so much dynamic shared memory on the present device. It never may have less again:
+/// another thread may be about to launch it with more.
+inline cudaError_t allowShared(const void* kernel, size_t bytes) {
+  constexpr size_t kWithoutAsking = 48 * 1024;
+  static std::mutex mutex;
+  static std::map<std::pair<int, const void*>, size_t> allowed;
+  if (bytes <= kWithoutAsking) return cudaSuccess;
+  int device = 0;
+  if (const cudaError_t error = cudaGetDevice(&device); error != cudaSuccess) return error;
+  const std::lock_guard lock(mutex);
+  size_t& most = allowed[{device, kernel}];
+  if (bytes <= most) return cudaSuccess;
+  const cudaError_t error =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+  if (error == cudaSuccess) most = bytes;
+  return error;
+}
+
 /// kernel<<<grid, block, sharedBytes, stream>>>(arguments...), with as much dynamic shared memory as that takes. The
 /// executor is done when it returns, and throws simt::Failure.
-#ifdef FORETOKEN_SIMT
 template <class... Parameters, class... Arguments>
 cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t sharedBytes, cudaStream_t stream,
                    Arguments&&... arguments) {
+  const cudaError_t error = allowShared(reinterpret_cast<const void*>(kernel), sharedBytes);
+  if (error != cudaSuccess) return error;
+#ifdef FORETOKEN_SIMT
   return simt::issue(stream,
                      [=] { simt::runGrid(kernel, grid, block, sharedBytes, static_cast<Parameters>(arguments)...); });
-}
 #else
-template <class... Parameters, class... Arguments>
-cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t sharedBytes, cudaStream_t stream,
-                   Arguments&&... arguments) {
-  constexpr size_t kWithoutAsking = 48 * 1024;
-  if (sharedBytes > kWithoutAsking) {
-    const cudaError_t error =
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(sharedBytes));
-    if (error != cudaSuccess) return error;
-  }
   cudaLaunchConfig_t config = {};
   config.gridDim = grid;
   config.blockDim = block;
   config.dynamicSmemBytes = sharedBytes;
   config.stream = stream;
   return cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
-}
 #endif
+}
 
 }  // namespace foretoken::cuda

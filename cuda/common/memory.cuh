@@ -73,6 +73,12 @@ class MemoryOf {
     return reinterpret_cast<T*>(data_);
   }
   size_t size() const { return bytes_; }
+  /// Other memory in its place. What there is goes first, for there may be no room for both: where there is none for
+  /// the new either, nothing is left.
+  void renew(size_t bytes) {
+    *this = {};
+    *this = MemoryOf(bytes);
+  }
 
  private:
   void swap(MemoryOf& other) {

@@ -14,11 +14,12 @@
 // in the orders of that stage, before its products and behind those of the stage before.
 //
 // Inputs: with a the largest magnitude of a group, 2^e is the smallest power of two with a / 2^e at most what the codes
-// hold (6, 448). nvfp4 has the factor largest of the row / (6 * 448) and scales e4m3(a / (6 factor)), and codes are
-// divided by the rounded scale.
+// hold (6, 448). nvfp4 has the factor largest of the row / (6 * 448), 1 where that is below kSmallestScale, and scales
+// e4m3(a / (6 factor)), and codes are divided by the rounded scale.
 #pragma once
 #include "cuda/gemm/large_tcgen05.cuh"
 #include "cuda/gemm/scaled.h"
+#include "quant/quantize.h"
 
 namespace foretoken::cuda {
 
@@ -114,7 +115,8 @@ __global__ void __launch_bounds__(kThreads) quantizeScaled(const float* in, cons
     for (int col = static_cast<int>(threadIdx.x); col < x.cols; col += kThreads)
       largest = fmaxf(largest, fabsf(row[col]));
     largest = blockReduce(largest, scratch, kThreads / kWarp, Max{});
-    if (largest > 0) factor = largest / (6.0f * 448.0f);
+    const float exact = largest / (6.0f * 448.0f);
+    factor = exact < kSmallestScale ? 1.0f : exact;
     if (threadIdx.x == 0) x.factors[token] = factor;
   }
   const ScaledLayout layout{kKind, ScaledSide::inputs, x.count, x.cols};

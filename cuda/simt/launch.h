@@ -2,6 +2,7 @@
 #pragma once
 #include <atomic>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <numeric>
 #include <string>
@@ -23,6 +24,25 @@ inline void checkShape(dim3 grid, dim3 shape, size_t sharedBytes) {
     throw Failure(std::to_string(all) + " bytes of shared memory: a block has at most 232448");
 }
 
+/// Dynamic shared memory that kernels may have.
+class SharedLimits {
+ public:
+  void set(const void* kernel, size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    limits_[kernel] = bytes;
+  }
+  size_t of(const void* kernel) {
+    constexpr size_t kUnlessSet = 48 * 1024;
+    const std::lock_guard lock(mutex_);
+    return limits_.emplace(kernel, kUnlessSet).first->second;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<const void*, size_t> limits_;
+};
+inline SharedLimits sharedLimits;
+
 /// Blocks of all launches so far: the executor's clock.
 inline std::atomic<uint64_t> blocksRun = 0;
 
@@ -33,6 +53,8 @@ inline std::mutex oneGrid;
 template <class Kernel, class... Arguments>
 void runGrid(Kernel kernel, dim3 grid, dim3 shape, size_t sharedBytes, Arguments... arguments) {
   checkShape(grid, shape, sharedBytes);
+  if (sharedBytes > sharedLimits.of(reinterpret_cast<const void*>(kernel)))
+    throw Failure(std::to_string(sharedBytes) + " bytes of dynamic shared memory: more than the kernel may have");
   const std::lock_guard lock(oneGrid);
   const std::function<void()> body = [&] { kernel(arguments...); };
   std::vector<uint64_t> order(uint64_t{grid.x} * grid.y * grid.z);

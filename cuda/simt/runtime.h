@@ -1,9 +1,14 @@
 // The CUDA runtime as host code calls it: memory is plain memory, filled with what nobody would compute, and work is
 // done when it is issued, unless its stream records it. A block takes a microsecond, whatever it does.
 #pragma once
+#include <malloc.h>
+
+#include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -63,14 +68,26 @@ cudaError_t issue(Queue* queue, const Launch& work) {
   });
 }
 
+/// Bytes of memory of both kinds that are taken, and that there are.
+struct Room {
+  std::atomic<size_t> taken = 0, most = std::numeric_limits<size_t>::max();
+};
+inline Room room;
+
 /// Both kinds of memory lie in the host's, filled with NaN.
 inline cudaError_t allocate(void** data, size_t bytes) {
   constexpr size_t kAlignment = 256;
+  *data = nullptr;
   const cudaError_t error = call(Call::allocate, [&] {
+    if (bytes > room.most - std::min(room.taken.load(), room.most.load())) return;
     *data = std::aligned_alloc(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
-    if (*data) std::memset(*data, 0xff, bytes);
+    if (*data) std::memset(*data, 0xff, bytes), room.taken += malloc_usable_size(*data);
   });
   return error == cudaSuccess && *data == nullptr ? cudaErrorMemoryAllocation : error;
+}
+inline void release(void* data) {
+  room.taken -= malloc_usable_size(data);
+  std::free(data);
 }
 
 }  // namespace foretoken::simt
@@ -80,6 +97,7 @@ using cudaEvent_t = foretoken::simt::Event*;
 using cudaGraph_t = foretoken::simt::Work*;
 using cudaGraphExec_t = foretoken::simt::Work*;
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal };
 constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2, cudaHostAllocPortable = 1,
@@ -135,7 +153,7 @@ inline cudaError_t cudaMemGetInfo(size_t* left, size_t* all) {
 inline cudaError_t cudaMalloc(void** data, size_t bytes) { return foretoken::simt::allocate(data, bytes); }
 inline cudaError_t cudaHostAlloc(void** data, size_t bytes, unsigned) { return foretoken::simt::allocate(data, bytes); }
 inline cudaError_t cudaFree(void* data) {
-  return data == nullptr ? cudaSuccess : foretoken::simt::giveBack([=] { std::free(data); });
+  return data == nullptr ? cudaSuccess : foretoken::simt::giveBack([=] { foretoken::simt::release(data); });
 }
 inline cudaError_t cudaFreeHost(void* data) { return cudaFree(data); }
 inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
@@ -146,6 +164,12 @@ inline cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemc
 }
 inline cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
   return foretoken::simt::callUnrecorded(foretoken::simt::Call::copy, stream, [=] { std::memset(to, value, bytes); });
+}
+
+// --- kernels ---------------------------------------------------------------------------------------------------------
+
+inline cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int value) {
+  return foretoken::simt::ask([=] { foretoken::simt::sharedLimits.set(kernel, static_cast<size_t>(value)); });
 }
 
 // --- streams and events ----------------------------------------------------------------------------------------------

@@ -180,10 +180,7 @@ void DeviceLayerSteps::makeRoom(const train::BlockBatch& batch) {
   size_.blocks = size_.anchors * static_cast<int>(shape_.slots),
   size_.keys = size_.rows + static_cast<int>(shape_.slots);
   const size_t bytes = placePass(Arrays());
-  if (memory_.size() < bytes) {
-    memory_ = {};  // before the new: there may be no room for both
-    memory_ = DeviceMemory(bytes);
-  }
+  if (memory_.size() < bytes) memory_.renew(bytes);
   placePass(Arrays(memory_.data()));
 }
 

@@ -66,7 +66,7 @@ int64_t DeviceRowSteps::step(const learn::RowSlots& slots, learn::MovedRows& row
   placed.add(a.weight, slots.weight), placed.add(a.state, slots.state);
   placed.add(a.beforeRows, rows.before), placed.add(a.afterRows, rows.after), placed.add(a.delta, rows.delta);
   placed.add(a.isMoved, rows.isMoved), placed.add(a.room, counts, 2);
-  if (memory_.size() < placed.bytes()) memory_ = DeviceMemory(std::max(placed.bytes(), 2 * memory_.size()));
+  if (memory_.size() < placed.bytes()) memory_.renew(std::max(placed.bytes(), 2 * memory_.size()));
   placed.send(memory_.data(), stream_);
   each([&](auto*& pointer) { Placed::settle(pointer, memory_.data()); });
   a.skipped = a.room + 1;

@@ -13,8 +13,8 @@ export interface LearningEvent {
    * read, so that the tenant begins anew; or the weights were updated, and what is remembered is of none that a file names. `regated`: the target's weights have moved, or are held in another
    * format (`weights` names the one before), so that what was promoted has to be judged again, as a candidate; it carries its version.
    * `stopped`: computing failed while this head learned (`code`, stable, such as `CUDA_ERROR`; `why`, for people). No head of the engine
-   * learns any more; all go on drafting as they are. `onCpu`: the device has no memory for the layers of this head (`code` is
-   * `OUT_OF_MEMORY`), or its kernels can't take them (`SHAPE_MISMATCH`), `why` says what; they learn on the CPU, more slowly.
+   * learns any more; all go on drafting as they are. `onCpu`: the device has no memory for the layers or the rows of this head
+   * (`code` is `OUT_OF_MEMORY`), or its kernels can't take them (`SHAPE_MISMATCH`), `why` says what; they learn on the CPU, more slowly.
    */
   kind: 'candidate' | 'promoted' | 'discarded' | 'rolledBack' | 'alarm' | 'notKept' | 'regated' | 'stopped' | 'onCpu';
   /** Whose head it is: a tenant's; with `group`, that of the group of this name. */

@@ -11,9 +11,10 @@ namespace foretoken {
 /// One chunk of what is to be computed, oldest sequence first. False: there is nothing to prefill.
 bool EngineCore::prefill() {
   const auto begin = Clock::now();
-  planPrefill();
-  if (prefillParts_.empty()) return false;
+  prefillParts_.clear();
   try {
+    planPrefill();
+    if (prefillParts_.empty()) return false;
     runPass();
     // Where no token is wanted nobody would wait for the pass, and the next one would have its time as well.
     if (sampleRows_.empty()) backend_.settle();
@@ -31,9 +32,9 @@ bool EngineCore::prefill() {
   return true;
 }
 
-/// All rows are of one phase: of prompts, or of what was generated before its keys and values were given up.
+/// All rows are of one phase: of prompts, or of what was generated before its keys and values were given up. Whose turn
+/// it is has its part before anything of its is done, so that it ends where that fails.
 void EngineCore::planPrefill() {
-  prefillParts_.clear();
   sampleRows_.clear();
   const bool decoding = std::any_of(active_.begin(), active_.end(), [&](const Sequence* s) {
     return s->state == Sequence::State::decoding && !tooFarAhead(*s);
@@ -42,17 +43,20 @@ void EngineCore::planPrefill() {
   for (Sequence* each = activeAfter(-1); each != nullptr && room > 0; each = activeAfter(each->id)) {
     Sequence& sequence = *each;
     if (sequence.state != Sequence::State::prefilling) continue;
-    if (!prefillParts_.empty() && sequence.model.get() != model_) continue;
-    if (!startPrefill(sequence)) continue;
-    if (prefillParts_.empty()) {
+    const bool isFirst = prefillParts_.empty();
+    if (!isFirst && sequence.model.get() != model_) continue;
+    PrefillPart& part = prefillParts_.emplace_back(PrefillPart{&sequence, 0, 0, -1});
+    if (!startPrefill(sequence) || (!isFirst && sequence.isInPrompt() != pass_.ofPrompts())) {
+      prefillParts_.pop_back();
+      continue;
+    }
+    if (isFirst) {
       model_ = sequence.model.get();
       pass_.begin(sequence.isInPrompt());
-    } else if (sequence.isInPrompt() != pass_.ofPrompts()) {
-      continue;
     }
     const int32_t rows = std::min(room, sequence.pendingInPhase());
     room -= rows;
-    PrefillPart part{&sequence, pass_.rows(), rows, -1};
+    part.firstRow = pass_.rows(), part.rows = rows;
     const int32_t index = pass_.addSequence(sequence.table);
     for (int32_t k = 0; k < rows; ++k) {
       const int32_t position = sequence.computed + k;
@@ -61,7 +65,6 @@ void EngineCore::planPrefill() {
       pass_.addInPlace(index, sequence.tokens[position], position, sequence.table.slot(position), last);
     }
     if (part.logitRow >= 0) sampleRows_.push_back(sequence.sampleRow(part.logitRow, {}));
-    prefillParts_.push_back(part);
   }
 }
 

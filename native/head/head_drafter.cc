@@ -108,6 +108,7 @@ void HeadDrafter::draftSome(const Model& target, std::span<HeadAsk> asks) {
   computeContext(target, asks);
   layOut(asks);
   runBlocks();
+  markContext();
   int32_t row = static_cast<int32_t>(asks.size());  // of an ask's second slot
   for (size_t a = 0; a < asks.size(); ++a) {
     grow(asks[a], static_cast<int32_t>(a), row);
@@ -141,7 +142,7 @@ void HeadDrafter::computeContext(const Model& target, std::span<HeadAsk> asks) {
     const auto anchor = static_cast<int32_t>(ask.tokens.size()) - 2;
     for (int32_t p = ask.known->turn == now ? ask.known->positions : 0; p < anchor; ++p) {
       if (mark(ask.table->slot(p)) == serial_) continue;
-      if (context_.rows() == kContextRows) run(), begin();
+      if (context_.rows() == kContextRows) run(), markContext(), begin();
       add(ask, p);
       ++ask.context;
     }
@@ -165,7 +166,12 @@ void HeadDrafter::runContext() {
     backend_.linear(pass, context.keys(l), *fused_, context.norm(), eps, *keys_, Epilogue::store);
     backend_.writeKeys(pass, keyLayer_ + l, context.rope(), *keys_);
   }
-  for (int r = 0; r < pass.rows; ++r) setMark(pass.slot[r], context.serial());
+}
+
+/// From now on the positions of the latest pass of context are known. That waits for the pass; the last one is marked
+/// when drafts are there, which are waited for anyway.
+void HeadDrafter::markContext() {
+  for (int32_t r = 0; r < context_.rows(); ++r) setMark(context_.slot(r), serial_);
 }
 
 /// What the rows of blocks are made of: token and feature for the first slot, the feature alone for the others. The

@@ -75,6 +75,7 @@ class HeadDrafter {
   int slotsOf(const HeadAsk& ask) const;
   void computeContext(const Model& target, std::span<HeadAsk> asks);
   void runContext();
+  void markContext();
   void startBlocks(const Model& target, std::span<HeadAsk> asks);
   void layOut(std::span<HeadAsk> asks);
   void runBlocks();

@@ -109,10 +109,21 @@ bool HeadLearner::step() {
   if (replay_.textsWithSlots() == 0) return false;
   if (markov_.empty()) beginAgain();
   const Lesson& lesson = replay_.pick(positionNoise(kPicking, static_cast<uint64_t>(steps_++)));
-  skipped_ += rows_->step(lesson.slots, markov_);
+  skipped_ += takeStep(lesson.slots);
   ++sinceCandidate_;
   makeCandidate();
   return true;
+}
+
+/// Rows that find no memory elsewhere go on on the CPU, from where they are.
+int64_t HeadLearner::takeStep(const SlotExamples& slots) {
+  try {
+    return rows_->step(slots, markov_);
+  } catch (const Error& error) {
+    if (error.code() != "OUT_OF_MEMORY" || !rows_->goToCpu()) throw;
+    takers_.onCpu(std::current_exception());
+  }
+  return rows_->step(slots, markov_);
 }
 
 /// Elsewhere, if somebody is there for it, who can with this head and has memory.

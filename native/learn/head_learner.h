@@ -90,6 +90,7 @@ class HeadLearner {
   std::vector<uint8_t> judge(const train::LabelledBlocks& batch, const HeadRows& head,
                              const train::SlotLogits& given) const;
   SlotExamples examples(const train::LabelledBlocks& batch, const train::SlotLogits& given) const;
+  int64_t takeStep(const SlotExamples& slots);
   std::unique_ptr<LayerSteps> beginLayers();
   bool takeStep(const train::LabelledBlocks& batch);
   void makeCandidate();

@@ -12,6 +12,7 @@
 // label at once.
 #pragma once
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "learn/learned_head.h"
@@ -28,8 +29,10 @@ class RowLearner {
              const RowOptions& options, const HeadRows& start, RowSteps* steps = nullptr);
 
   /// Takes one step for each slot, moving rows of `markov`, as in HeadRows; returns how many were skipped as not
-  /// finite.
+  /// finite. Nothing has moved where it throws what `steps` throws.
   int64_t step(const SlotExamples& slots, train::Floats& markov);
+  /// The CPU takes the steps from now on. False where it did before.
+  bool goToCpu() { return std::exchange(steps_, nullptr) != nullptr; }
 
   /// Traffic has used these tokens.
   void count(std::span<const int32_t> tokens);
@@ -71,7 +74,7 @@ class RowLearner {
   train::Ops& ops_;
   const train::TargetTables& target_;
   const RowOptions options_;
-  RowSteps* const steps_;
+  RowSteps* steps_;
   const int64_t width_, rank_, after_;
   std::vector<int32_t> draft_, place_;
   train::Floats delta_;           ///< rows that are added to output rows

@@ -39,7 +39,8 @@ struct MovedRows {
 class RowSteps {
  public:
   virtual ~RowSteps() = default;
-  /// One step for each slot, in order; returns how many were skipped as not finite.
+  /// One step for each slot, in order; returns how many were skipped as not finite. Throws OUT_OF_MEMORY where there is
+  /// no memory for them; anything else is a failure.
   virtual int64_t step(const RowSlots&, MovedRows&, const RowOptions&) = 0;
   /// Of a device's memory, held from step to step.
   virtual size_t deviceBytes() const = 0;

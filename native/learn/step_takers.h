@@ -11,7 +11,7 @@ namespace foretoken::learn {
 struct StepTakers {
   std::shared_ptr<RowSteps> rows;
   MakeLayerSteps layers;
-  /// Is told where the CPU takes steps of layers that `layers` were to take, and why.
+  /// Is told where the CPU takes steps in the place of one of them, and why.
   std::function<void(std::exception_ptr)> onCpu = nullptr;
 };
 

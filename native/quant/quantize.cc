@@ -13,8 +13,6 @@ using Floats = float __attribute__((vector_size(16)));
 using Ints = int32_t __attribute__((vector_size(16)));
 constexpr int kLanes = 4;
 
-/// Below this a scale's inverse would overflow or lose bits; such values count as zero.
-
 constexpr float kLargestE2m1 = 6.0f;
 constexpr uint8_t kLargestE4m3 = 0x7e;
 

@@ -14,7 +14,8 @@ constexpr int kMxfp4Block = 32;
 /// Largest magnitude among `count` values; 0 for none.
 float maxMagnitude(const float* values, int64_t count);
 
-/// What a row of fp8 or a matrix of nvfp4 is multiplied by is no smaller: it counts as zeros instead.
+/// What a row of fp8 or a matrix of nvfp4 is multiplied by is no smaller, for its inverse would overflow or lose bits:
+/// it counts as zeros instead.
 constexpr float kSmallestScale = 0x1p-100f;
 
 /// fp8: codes[i] is e4m3 of row[i] / scale, scale = amax / 448. Returns the scale, 1 for a row of zeros.

@@ -8,6 +8,7 @@
 #include "test/cuda/schedules.h"
 #include "test/native/model_rig.h"
 #include "test/native/refusal.h"
+#include "test/native/starving.h"
 
 namespace {
 
@@ -141,6 +142,21 @@ std::map<int32_t, std::vector<int32_t>> plainTexts() {
   return plain.got;
 }
 
+/// Once memory has grown the host waits twice in a round that a head drafts for: for the drafts, and for the tokens.
+void testWaitsWithHead(const HeadRig& head) {
+  OnCuda engine(engineOptions(1), &head);
+  Request r = request(0, engine.model->config().vocabulary);
+  r.force = static_cast<int32_t>(DrafterId::head), r.maxLookahead = 4;
+  int64_t waits = 0, rounds = 0;
+  for (const int32_t id : {1, 2}) {
+    waits = cudaOf(*engine.backend).waits(), rounds = engine.core->counters().rounds;
+    engine.submit(id, r);
+    engine.run();
+  }
+  rounds = engine.core->counters().rounds - rounds, waits = cudaOf(*engine.backend).waits() - waits;
+  CHECK(rounds > 8 && engine.drafted > 0 && waits <= 2 * rounds + 4);
+}
+
 /// Whoever drafts, all together, prefilled in pieces, heads exchanged in between as when they learn: every sequence
 /// gets the tokens of plain decoding, one at a time.
 void testSpeculation(const HeadRig* head) {
@@ -262,6 +278,92 @@ void testCopiesOfTheGone() {
   CHECK(std::abs(backend.read(*out, 1)[0] - kWidth) < 0.5f);
 }
 
+// --- memory ----------------------------------------------------------------------------------------------------------
+
+/// A backend that multiplies rows of numbers by a matrix.
+struct Multiplying {
+  static constexpr int kWidth = 8192, kOutputs = 32, kMost = 16;
+  std::unique_ptr<Backend> own = cudaBackend();
+  MatrixSet set;
+  std::unique_ptr<Tensor> in = own->tensor(kMost, kWidth), out = own->tensor(kMost, kOutputs);
+
+  Multiplying() {
+    std::mt19937 random(3);
+    set.add(Format::bf16, kOutputs, kWidth, normalFloats(random, kOutputs * kWidth, 1));
+    set.pack(*own);
+    own->write(*in, normalFloats(random, kMost * kWidth, 1).data(), kMost);
+  }
+  void note(int rows, Epilogue epilogue = Epilogue::store) {
+    Pass pass;
+    pass.rows = rows;
+    own->linear(pass, set[0], *in, nullptr, 0, *out, epilogue);
+  }
+  std::vector<float> read(int rows) {
+    const float* const values = own->read(*out, rows);
+    return {values, values + rows * kOutputs};
+  }
+};
+
+/// Room for all that a larger pass needs is enough, whatever the smaller one before it had; where there is less it says
+/// so, and goes on when there is more.
+void testRoomForScratch() {
+  constexpr size_t kNeeded = Multiplying::kMost * Multiplying::kWidth * sizeof(uint16_t);
+  Multiplying fresh;
+  fresh.note(Multiplying::kMost);
+  const std::vector<float> expected = fresh.read(Multiplying::kMost);
+  for (const bool isEnough : {true, false}) {
+    Multiplying backend;
+    backend.note(Multiplying::kMost / 2);
+    backend.own->settle();
+    simt::room.most = simt::room.taken + (isEnough ? kNeeded * 3 / 4 : kNeeded / 4);  // half of it is there already
+    const std::string code = codeOf([&] { backend.note(Multiplying::kMost); });
+    simt::room.most = std::numeric_limits<size_t>::max();
+    CHECK(code == (isEnough ? "" : "OUT_OF_MEMORY"));
+    if (!isEnough) backend.note(Multiplying::kMost);
+    CHECK(backend.read(Multiplying::kMost) == expected);
+  }
+}
+
+/// Graphs of other passes make room for a new one's.
+void testRoomForGraphs() {
+  Multiplying backend;
+  backend.note(2);
+  std::vector<float> expected = backend.read(2);
+  for (float& sum : expected) sum += sum;
+  simt::faults.arm({simt::Call::allocate, 0, cudaErrorMemoryAllocation});
+  backend.note(2, Epilogue::add);
+  CHECK(backend.read(2) == expected && simt::faults.mend());
+}
+
+/// The host has no memory to note an operation, whichever of a pass: nothing of the pass is ever carried out.
+void testStarvedPass() {
+  int grant = 0;
+  for (bool starved = true; starved; ++grant) {
+    Multiplying backend;
+    const auto noteAll = [&] {
+      backend.note(2);
+      for (int i = 0; i < 6; ++i) backend.note(2, Epilogue::add);
+    };
+    noteAll();
+    const std::vector<float> expected = backend.read(2);
+    bool threw = false;
+    starve(grant, 1);
+    try {
+      noteAll();
+    } catch (const std::bad_alloc&) {
+      threw = true;
+    }
+    starved = feed();
+    CHECK(threw == starved);
+    const uint64_t blocks = simt::blocksRun;
+    backend.own->settle();
+    CHECK((simt::blocksRun == blocks) == starved);
+    noteAll();
+    CHECK(backend.read(2) == expected);
+  }
+  CHECK(grant > 3);
+}
+
 // --- work of the host ------------------------------------------------------------------------------------------------
 
 /// Work of the host between passes: every item once, on its threads, plain integers for a sanitizer to watch.
@@ -281,6 +383,9 @@ void testSpread() {
 
 int main() {
   testSpread();
+  testRoomForScratch();
+  testRoomForGraphs();
+  testStarvedPass();
   forEachSchedule(longRun() ? 2 : 1, [] {
     for (const char* name : {"tied-f16.gguf", "llama3-bf16.gguf", "qwen2", "qwen3.gguf"}) {
       testGolden(name, KvFormat::bf16);
@@ -293,6 +398,7 @@ int main() {
     testSpeculation(nullptr);
     const HeadRig head("tied-f16.gguf");
     testSpeculation(&head);
+    testWaitsWithHead(head);
     testTimes();
     testCopiesOfTheGone();
     testRoomInLogits();

@@ -1,7 +1,7 @@
 # Another pass's rows, another pass's graph.
-mutant(backend pass-not-uploaded cuda/backend/cuda_backend.cu [[    orDrop([&] { upload_.reserve(bytes, stream_); });
+mutant(backend pass-not-uploaded cuda/backend/cuda_backend.cu [[    upload_.reserve(bytes, stream_);
   }
-  sent_ = false;]] [[    orDrop([&] { upload_.reserve(bytes, stream_); });
+  sent_ = false;]] [[    upload_.reserve(bytes, stream_);
     sent_ = false;
   }]])
 mutant(backend graph-of-other-arguments cuda/backend/tape.cuh
@@ -9,3 +9,10 @@ mutant(backend graph-of-other-arguments cuda/backend/tape.cuh
 # Room that a head's logits don't fill.
 mutant(backend logits-by-their-room cuda/backend/cuda_backend.cu
   [[sampler_.ask(own(logits).data(), vocabulary, vocabulary,]] [[sampler_.ask(own(logits).data(), logits.width(), vocabulary,]])
+# Memory that is lacking.
+mutant(backend old-memory-beside-new cuda/common/memory.cuh [[    *this = {};
+]] "")
+mutant(backend half-a-pass-kept cuda/backend/cuda_backend.cu [[  } catch (...) {
+    tape_.clear();
+]] [[  } catch (...) {
+]])

@@ -87,6 +87,16 @@ void testLimits() {
 #endif
 }
 
+__global__ void doNothing() {}
+
+/// A launch with less shared memory takes nothing from one with more that is on its way.
+void testSharedMemoryThatIsAllowed() {
+  constexpr size_t kMuch = 100 * 1024, kLess = 60 * 1024;
+  CHECK(contains(failureOf([] { simt::runGrid(doNothing, 1, 1, kLess); }), "may have"));
+  for (const size_t bytes : {kMuch, kLess}) CHECK(launch(doNothing, 1, 1, bytes, nullptr) == cudaSuccess);
+  CHECK(failureOf([] { simt::runGrid(doNothing, 1, 1, kMuch); }).empty());
+}
+
 __global__ void recurse(int depth, int* out) {
   volatile char frame[4096];
   for (volatile char& byte : frame) byte = static_cast<char>(depth);
@@ -700,6 +710,7 @@ int main() {
   testShared();
   testPoison();
   testLimits();
+  testSharedMemoryThatIsAllowed();
   testStack();
   testBarriers();
   testReports();

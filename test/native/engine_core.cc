@@ -958,6 +958,25 @@ void survivesAFailingPass(bool lacksMemory, bool inPrefill) {
   CHECK(bench.core.counters().pagesUsed == 0);
 }
 
+/// What the cache has of a prompt can't be had: whoever wanted it ends, and nobody else.
+void survivesALostPrefix() {
+  Bench bench;
+  const Request r = request(1, 50);
+  const int32_t before = bench.submit(r);
+  bench.run();
+  bench.core.finish(before, 50);
+  const int32_t broken = bench.submit(r);
+  bench.backend.lost = true;
+  CHECK(bench.step());
+  bench.backend.lost = false;
+  CHECK(bench.errors.at(broken) == "CUDA_ERROR" && bench.core.drained());
+  const int32_t well = bench.submit(r);
+  bench.run();
+  CHECK(bench.got[well] == fakeDecode(r, kContext));
+  bench.core.finish(well, 50);
+  CHECK(bench.core.counters().pagesUsed == 0);
+}
+
 /// A forced run on so few pages that sequences are computed again and again.
 void preemptsAndRecovers() {
   EngineOptions options = smallOptions();
@@ -1155,6 +1174,7 @@ int main() {
   learnsKeptTokensOnly();
   for (const bool lacksMemory : {false, true})
     for (const bool inPrefill : {false, true}) survivesAFailingPass(lacksMemory, inPrefill);
+  survivesALostPrefix();
   preemptsAndRecovers();
   hearsNothingWhereATextIsComputedAgain();
   keepsToTheBackendsMemory();

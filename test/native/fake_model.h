@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "backend.h"
+#include "common/error.h"
 #include "engine/request.h"
 #include "model/model.h"
 
@@ -114,7 +115,10 @@ class FakeBackend : public Backend {
     }
     copies += static_cast<int64_t>(from.size());
   }
-  uint8_t* side(int32_t slot) override { return sides.data() + static_cast<size_t>(slot) * sideBytes; }
+  uint8_t* side(int32_t slot) override {
+    if (lost) throw Error("CUDA_ERROR", "the device was lost");
+    return sides.data() + static_cast<size_t>(slot) * sideBytes;
+  }
   const float* read(const Tensor& tensor, int64_t) override {
     return static_cast<const FakeTensor&>(tensor).values.data();
   }
@@ -146,6 +150,7 @@ class FakeBackend : public Backend {
   size_t left = size_t{1} << 30;  ///< what `memoryLeft` says
   double waiting = 0;             ///< what `waited` says
   int64_t settled = 0;            ///< times
+  bool lost = false;              ///< nothing can be had any more
   std::vector<FakeSlot> slots;
   std::vector<uint8_t> sides;
   int sideBytes = 0;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "common/error.h"
 #include "quant/float_codecs.h"
 #include "toy_language.h"
 
@@ -47,7 +48,9 @@ struct Rig {
   LearnOptions options;
 
   Rig() { options.layers.rate = 0.01f, options.stepsPerCandidate = options.layers.stepsPerCandidate = 8; }
-  HeadLearner learner() { return {ops, head, toy.target, toy.norm, options, start}; }
+  HeadLearner learner(StepTakers takers = {}) {
+    return {ops, head, toy.target, toy.norm, options, start, std::move(takers)};
+  }
 };
 
 bool isSame(const train::Parameter& p, const HeadLearner::Weights& a, const HeadLearner::Weights& b) {
@@ -158,6 +161,37 @@ void testRowsAlone() {
   CHECK(learner.replay().pick(0).text.kept.empty() && learner.replay().pick(0).slots.slots() > 0);
   CHECK(!learner.live()->rows->delta.place.empty());
   CHECK(learner.live()->layers == rig.start->layers);
+}
+
+/// Who takes steps of rows has no memory for them.
+struct Short final : RowSteps {
+  int asked = 0;
+  int64_t step(const RowSlots&, MovedRows&, const RowOptions&) override {
+    ++asked;
+    throw Error("OUT_OF_MEMORY", "the device has no memory left");
+  }
+  size_t deviceBytes() const override { return 0; }
+};
+
+/// Rows for which a device has no memory learn on the CPU, which is told once, and lose nothing; they ask again when
+/// they begin again.
+void testRowsGoToTheCpu() {
+  Rig rig;
+  rig.options.layers.rate = 0, rig.options.rows.markov = 0.2f, rig.options.rows.output = 0.2f;
+  const auto learned = [&](StepTakers takers) {
+    HeadLearner learner = rig.learner(std::move(takers));
+    Foreseen seen;
+    learner.take(rig.toy.text(1, 5), seen);
+    for (int s = 0; s < 8; ++s) CHECK(learner.step());
+    const train::Floats weights = together(*learner.candidate()).weights;
+    learner.discard(true);
+    CHECK(learner.step() && learner.replay().textsWithSlots() == 1);
+    return weights;
+  };
+  const auto elsewhere = std::make_shared<Short>();
+  int told = 0;
+  CHECK(learned({elsewhere, {}, [&](const std::exception_ptr&) { ++told; }}) == learned({}));
+  CHECK(elsewhere->asked == 2 && told == 2);
 }
 
 /// Tokens beyond the draft vocabulary that a tenant's text is full of can be drafted by the next candidate.
@@ -383,6 +417,7 @@ int main() {
   testMarkovAlone();
   testRowsUnderLayers();
   testRowsAlone();
+  testRowsGoToTheCpu();
   testNewTokens();
   testPoison();
   testReplay();
