@@ -248,7 +248,7 @@ export class Engine {
   /**
    * A conversation that keeps its messages, and learns from its own text first.
    *
-   * @throws ForetokenError INVALID_OPTION
+   * @throws ForetokenError INVALID_OPTION, INVALID_MESSAGES
    */
   session(options?: SessionOptions): Session {
     return new Session(this, checkSessionOptions(options, this.#vocabulary));

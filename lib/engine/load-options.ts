@@ -172,7 +172,7 @@ function readSpeculation(read: OptionReader): boolean {
 }
 
 function readFileChoice(read: OptionReader, name: 'memory' | 'head', standard: boolean): string | boolean {
-  const value = read.raw(name) ?? standard;
+  const value = read.raw(name, standard);
   if (typeof value === 'boolean' || (typeof value === 'string' && value !== '')) return value;
   throw invalidOption(name, 'a path or a boolean', value);
 }

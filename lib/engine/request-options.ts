@@ -136,7 +136,7 @@ export function checkRequestOptions(options: RequestOptions | undefined, vocabul
     maxTokens: read.integer('maxTokens', 1024, 1),
     temperature: read.number('temperature', 0, 0, 100),
     topK: read.integer('topK', 0, 0, mostInteger),
-    topP: read.number('topP', 1, leastFloat, 1),
+    topP: readTopP(read),
     minP: read.number('minP', 0, 0, 1),
     repetitionPenalty: read.number('repetitionPenalty', 1, 0.01, 100),
     presencePenalty: read.number('presencePenalty', 0, -100, 100),
@@ -162,9 +162,15 @@ export function checkRequestOptions(options: RequestOptions | undefined, vocabul
   return checked;
 }
 
+function readTopP(read: OptionReader): number {
+  const value = read.number('topP', 1, 0, 1);
+  if (value >= leastFloat) return value;
+  throw invalidOption('topP', 'a number above 0', value);
+}
+
 function readBias(read: OptionReader, vocabulary: number): { biasTokens: Int32Array; biasValues: Float32Array } {
-  const value = read.raw('logitBias') ?? {};
-  if (typeof value !== 'object' || Symbol.iterator in value) {
+  const value = read.raw('logitBias', {});
+  if (typeof value !== 'object' || value === null || Symbol.iterator in value) {
     throw invalidOption('logitBias', 'an object of token ids and numbers', value);
   }
   const entries = Object.entries(value as Record<string, unknown>);
@@ -193,7 +199,7 @@ function readSeed(read: OptionReader): bigint {
 }
 
 function readStop(read: OptionReader): string[] {
-  const value = read.raw('stop') ?? [];
+  const value = read.raw('stop', []);
   const stops = typeof value === 'string' ? [value] : value;
   if (!Array.isArray(stops) || stops.length > maxStopStrings) {
     throw invalidOption('stop', `a string or an array of at most ${maxStopStrings} strings`, value);
@@ -205,13 +211,13 @@ function readStop(read: OptionReader): string[] {
 }
 
 function readStopTokens(read: OptionReader, vocabulary: number): number[] {
-  const value = read.raw('stopTokens') ?? [];
+  const value = read.raw('stopTokens', []);
   if (!Array.isArray(value)) throw invalidOption('stopTokens', 'an array of token ids', value);
   return (value as unknown[]).map((token) => checkToken(token, vocabulary, 'stopTokens'));
 }
 
 function readLearn(read: OptionReader): Learn {
-  const value = read.raw('learn') ?? true;
+  const value = read.raw('learn', true);
   if (value === 'answer') return Learn.answer;
   if (typeof value === 'boolean') return value ? Learn.all : Learn.nothing;
   throw invalidOption('learn', "a boolean or 'answer'", value);
@@ -249,11 +255,11 @@ export function checkChatOptions(
 
 /** Reads the options of a template. Throws INVALID_OPTION. */
 export function readTemplateOptions(read: OptionReader): TemplateOptions {
-  const tools = read.raw('tools') ?? undefined;
+  const tools = read.raw('tools');
   if (tools !== undefined && !Array.isArray(tools)) throw invalidOption('tools', 'an array', tools);
-  const variables = read.raw('variables') ?? undefined;
-  if (variables !== undefined && (typeof variables !== 'object' || Array.isArray(variables)))
-    throw invalidOption('variables', 'an object', variables);
+  const variables = read.raw('variables');
+  const isObject = typeof variables === 'object' && variables !== null && !Array.isArray(variables);
+  if (variables !== undefined && !isObject) throw invalidOption('variables', 'an object', variables);
   return {
     tools,
     variables: variables as Record<string, unknown> | undefined,

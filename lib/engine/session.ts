@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { GenerateResult } from '../decode/result';
 import type { GenerateStream } from '../decode/stream';
 import { ForetokenError } from '../error';
+import { messagesForTemplate } from '../models/messages';
 import type { ChatMessage } from '../models/messages';
 import { readName } from './names';
 import { checkChatOptions } from './request-options';
@@ -30,7 +31,7 @@ export interface CheckedSessionOptions {
 }
 
 /**
- * Checks options of a session, those of its requests too, and fills in its own defaults. Throws INVALID_OPTION.
+ * Checks options of a session, those of its requests too, and fills in its own defaults. Throws INVALID_OPTION, INVALID_MESSAGES.
  *
  * @param vocabulary Token ids are below this.
  */
@@ -42,6 +43,7 @@ export function checkSessionOptions(options: SessionOptions | undefined, vocabul
   if (!Array.isArray(messages)) throw invalidOption('messages', 'an array', messages);
   read.absent('session', 'signal', 'prediction', 'continueFinalMessage');
   checkChatOptions(defaults, vocabulary);
+  if (messages.length > 0) messagesForTemplate(messages);
   return { id, messages: [...(system === undefined ? [] : [first]), ...(messages as ChatMessage[])], defaults };
 }
 

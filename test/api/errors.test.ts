@@ -20,7 +20,11 @@ const wrong: [object, string][] = [
   [{ topP: 0 }, 'topP'],
   [{ topK: 2 ** 31 }, 'Expected an integer 0..2147483647 for topK'],
   [{ penaltyWindow: 2 ** 31 }, 'Expected an integer 0..2147483647 for penaltyWindow'],
-  [{ topP: 1e-50 }, 'topP'],
+  [{ topP: 1e-50 }, 'Expected a number above 0 for topP'],
+  ...['logitBias', 'stop', 'stopTokens', 'learn', 'seed', 'temperature'].map((name): [object, string] => [
+    { [name]: null },
+    `for ${name} but received null`,
+  ]),
   [{ logitBias: [1, 2] }, 'Expected an object of token ids and numbers for logitBias but received an array of 2'],
   [{ logitBias: new Map([[3, 1]]) }, 'Expected an object of token ids and numbers for logitBias'],
   [{ logitBias: { '': 1 } }, 'logitBias'],
@@ -77,7 +81,7 @@ test.each<[unknown, string]>([
   [{ tenant: undefined }, 'Expected a name for tenant'],
   [{ tenant: 'a', session: '' }, 'session'],
   [{ group: '' }, 'group'],
-  [{ tenant: 'a', group: 'g' }, 'group'],
+  [{ tenant: 'a', group: 'g' }, 'Expected nothing beside a tenant (forget both in two calls) for group'],
 ])('forgetting %j is refused, and nothing is forgotten', async (what, message) => {
   const prompt = 'a prompt that is long enough to fill a page of the cache, and a little more';
   await engine.generate(prompt, { maxTokens: 2 });
@@ -99,6 +103,8 @@ test.each([
   [{ contextLength: 'long' }, 'contextLength'],
   [{ runAhead: 2 ** 24 + 1 }, 'Expected an integer 1..16777216 for runAhead'],
   [{ speculation: 'on' }, 'speculation'],
+  [{ memory: null }, 'Expected a path or a boolean for memory but received null'],
+  [{ head: null }, 'Expected a path or a boolean for head but received null'],
   [{ wieghts: 'fp8' }, 'Unknown option wieghts'],
 ])('load options %j are refused', async (options, message) => {
   await expect(Engine.load(path, options as object)).rejects.toMatchObject({
@@ -261,9 +267,10 @@ test('options of other kinds than objects are refused, wherever they are taken',
     await expect(engine.chat([{ role: 'user', content: 'x' }], options)).rejects.toMatchObject({
       code: 'INVALID_OPTION',
     });
-  await expect(engine.tokenizeChat([{ role: 'user', content: 'x' }], wrong)).rejects.toMatchObject({
-    code: 'INVALID_OPTION',
-  });
+  for (const options of [wrong, { tools: wrong }, { variables: wrong }].map((each) => each as object))
+    await expect(engine.tokenizeChat([{ role: 'user', content: 'x' }], options)).rejects.toMatchObject({
+      code: 'INVALID_OPTION',
+    });
 });
 
 test('an answer that reaches the end of the context ends with length', async () => {
