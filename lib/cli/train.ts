@@ -1,4 +1,4 @@
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { cacheFolder } from '../models/cache';
 import { ownSpeculators } from '../speculators/folders';
@@ -48,7 +48,11 @@ export function addTrainCommand(program: Command): void {
     .option('--epochs <n>', 'passes over answers and texts', whole(1, 1000), 1)
     .option('--rows <n>', 'positions of a step of training', whole(16, 1 << 20), 2048)
     .option('--minutes <n>', 'stop training after so many minutes, to go on another time', whole(1))
-    .option('--no-head', 'the memory alone: minutes instead of an hour')
+    .addOption(
+      new Option('--no-head', 'the memory alone: minutes instead of an hour').conflicts([
+        ...['texts', 'from', 'draftTokens', 'epochs', 'rows', 'minutes'], // of the head
+      ]),
+    )
     .option('--json', 'print the report as one line of JSON')
     .addHelpText(
       'after',
