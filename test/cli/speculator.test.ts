@@ -2,8 +2,9 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { packageRoot } from '../../lib/binding';
+import { loadBinding, packageRoot } from '../../lib/binding';
 import { writeTinyModel } from '../../lib/models/tiny-model';
+import { SpeculatorStore } from '../../lib/speculators/store';
 import { trainHead } from '../../lib/speculators/train-head';
 
 const folder = mkdtempSync(join(tmpdir(), 'foretoken-speculator-'));
@@ -75,6 +76,22 @@ test('who imports the head of another tenant loses it when that one is forgotten
   expect(run('reset', ...ofTenant('a')).status).toBe(0);
   expect([...versions('b'), ...versions('c')]).toEqual([]);
   for (const tenant of ['b', 'c']) run('reset', ...ofTenant(tenant));
+});
+
+test('a tenant that can not be is refused, and of one who taught nothing that is told', () => {
+  for (const command of [['show'], ['reset'], ['rollback'], ['import', head]]) {
+    const { status, stdout, stderr } = run(...command, ...ofTenant(''));
+    expect({ status, stdout, stderr }).toEqual({ status: 1, stdout: '', stderr: expect.stringContaining('a name') });
+  }
+  expect(run('show', ...ofTenant('acne')).stdout).toBe('nothing is kept of acne\n');
+});
+
+test('text alone is listed without a head', async () => {
+  const store = new SpeculatorStore(join(folder, 'home'), await loadBinding().hashModel(tiny));
+  await store.saveMemory('writer', { tokens: Int32Array.from([1, -1]), keys: new Uint8Array(32) });
+  expect(run('list').stdout).toMatch(/^[0-9a-f]{32} {2}writer: remembered text, .*B\n$/);
+  expect(run('show', ...ofTenant('writer')).stdout).toBe('text of writer is remembered\n');
+  await store.forget('writer');
 });
 
 test('the name of a tenant, which a client chose, has no power over the terminal', () => {
