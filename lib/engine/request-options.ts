@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { ForetokenError } from '../error';
+import { givenVariables } from '../models/chat-template';
 import type { ChatRenderOptions } from '../models/guarded-template';
 import { Drafter, Learn } from '../native';
 import { readName, readTenant } from './names';
@@ -131,7 +132,11 @@ const leastFloat = 2 ** -149;
  * @param vocabulary Token ids are below this.
  */
 export function checkRequestOptions(options: RequestOptions | undefined, vocabulary: number): CheckedRequestOptions {
-  const read = new OptionReader(options, 'options');
+  return readRequestOptions(new OptionReader(options, 'options'), vocabulary);
+}
+
+/** Reads all that has not been read yet. Throws INVALID_OPTION. */
+function readRequestOptions(read: OptionReader, vocabulary: number): CheckedRequestOptions {
   const checked: CheckedRequestOptions = {
     maxTokens: read.integer('maxTokens', 1024, 1),
     temperature: read.number('temperature', 0, 0, 100),
@@ -247,24 +252,31 @@ export function checkChatOptions(
   options: ChatOptions | undefined,
   vocabulary: number,
 ): { request: CheckedRequestOptions; template: TemplateOptions } {
-  const given = new OptionReader(options, 'options').given() as ChatOptions;
-  const { tools, variables, continueFinalMessage, ...request } = given;
-  const template = readTemplateOptions(new OptionReader({ tools, variables, continueFinalMessage }, 'options'));
-  return { request: checkRequestOptions(request, vocabulary), template };
+  const read = new OptionReader(options, 'options');
+  const template = readTemplateOptions(read);
+  return { request: readRequestOptions(read, vocabulary), template };
 }
 
 /** Reads the options of a template. Throws INVALID_OPTION. */
 export function readTemplateOptions(read: OptionReader): TemplateOptions {
   const tools = read.raw('tools');
   if (tools !== undefined && !Array.isArray(tools)) throw invalidOption('tools', 'an array', tools);
-  const variables = read.raw('variables');
-  const isObject = typeof variables === 'object' && variables !== null && !Array.isArray(variables);
-  if (variables !== undefined && !isObject) throw invalidOption('variables', 'an object', variables);
   return {
     tools,
-    variables: variables as Record<string, unknown> | undefined,
+    variables: readVariables(read),
     continueFinalMessage: read.boolean('continueFinalMessage', false),
   };
+}
+
+/** Variables that templates are given anyhow would be ignored. */
+function readVariables(read: OptionReader): Record<string, unknown> | undefined {
+  const variables = read.raw('variables');
+  if (variables === undefined) return undefined;
+  if (typeof variables !== 'object' || variables === null || Array.isArray(variables))
+    throw invalidOption('variables', 'an object', variables);
+  for (const [name, value] of Object.entries(variables))
+    if (givenVariables.includes(name)) throw invalidOption(`variables.${name}`, 'nothing', value);
+  return variables as Record<string, unknown>;
 }
 
 function checkToken(token: unknown, vocabulary: number, name: string): number {

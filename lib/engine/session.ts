@@ -89,7 +89,8 @@ export class Session {
   }
 
   /**
-   * Says something and waits for the answer; both then belong to the conversation. A turn that fails leaves no trace.
+   * Says something and waits for the answer; both then belong to the conversation. A turn that fails leaves no trace. Nothing is left out
+   * of a conversation that has filled the context: its turns fail with CONTEXT_EXCEEDED, and another session may begin with fewer `messages`.
    *
    * @throws ForetokenError as `engine.chat`, SESSION_BUSY while another turn runs, SESSION_CLOSED
    */

@@ -7,6 +7,15 @@ import { hasCalls, type ChatMessage } from './messages';
 const MAX_TEMPLATE = 1 << 20;
 const MAX_RENDER_MS = 10_000;
 
+/** What every template is given, whatever else is. */
+export const givenVariables: readonly string[] = [
+  'bos_token',
+  'eos_token',
+  'messages',
+  'tools',
+  'add_generation_prompt',
+];
+
 /** Text of the BOS and EOS tokens as a template writes them, empty where a model has none. */
 export interface TemplateTokens {
   bos: string;
@@ -19,7 +28,10 @@ export interface RenderOptions {
   tools?: readonly unknown[];
   /** End with the start of an answer. Defaults to true. */
   addGenerationPrompt?: boolean;
-  /** Further variables, like `enable_thinking`. Defaults to none. */
+  /**
+   * Further variables, like `enable_thinking`; not those that it is given anyhow: `messages`, `tools`, `add_generation_prompt`, `bos_token`,
+   * `eos_token`. Defaults to none.
+   */
   variables?: Record<string, unknown>;
 }
 

@@ -267,10 +267,23 @@ test('options of other kinds than objects are refused, wherever they are taken',
     await expect(engine.chat([{ role: 'user', content: 'x' }], options)).rejects.toMatchObject({
       code: 'INVALID_OPTION',
     });
-  for (const options of [wrong, { tools: wrong }, { variables: wrong }].map((each) => each as object))
+  const shadowing = ['messages', 'tools', 'add_generation_prompt'].map((name) => ({ variables: { [name]: [] } }));
+  for (const options of [wrong, { tools: wrong }, { variables: wrong }, ...shadowing].map((each) => each as object))
     await expect(engine.tokenizeChat([{ role: 'user', content: 'x' }], options)).rejects.toMatchObject({
       code: 'INVALID_OPTION',
     });
+});
+
+test('a chat takes options as any request does, and names its own where one is misspelt', async () => {
+  const messages = [{ role: 'user', content: 'x' }];
+  const inherited = Object.create({ maxTokens: 3, ignoreEos: true }) as object;
+  for (const asked of [engine.generate('x', inherited), engine.chat(messages, inherited)])
+    expect((await asked).tokens).toHaveLength(3);
+  const refused = {
+    code: 'INVALID_OPTION',
+    message: expect.stringMatching(/tool; .*\btools\b.*\bvariables/) as string,
+  };
+  await expect(engine.chat(messages, { tool: [] } as object)).rejects.toMatchObject(refused);
 });
 
 test('an answer that reaches the end of the context ends with length', async () => {
