@@ -127,7 +127,7 @@ export class SpeculatorStore {
       if (from !== undefined && manifest.live !== from) return manifest;
       const left = liveVersion(manifest);
       const target = to ?? existing(manifest, left?.parent ?? 0);
-      if (target !== 0) requireVersion(manifest, target);
+      if (target !== 0) delete requireVersion(manifest, target).rolledBack; // it may have been left before
       manifest.live = target;
       if (left && left.version > target) left.rolledBack = { at: new Date().toISOString(), evidence };
       return manifest;

@@ -49,10 +49,15 @@ test('heads are imported, shown, rolled back, exported and dropped', () => {
     /drafts with version 2\n {2}1 {2}imported .*from the static head: file /,
   );
   expect(JSON.parse(run('rollback', ...ofTenant('acme', '--json')).stdout)).toMatchObject({ live: 1 });
+  const again = JSON.parse(run('rollback', ...ofTenant('acme', '--to', '2', '--json')).stdout);
+  expect(again).toMatchObject({ live: 2, versions: [{ version: 1 }, { version: 2 }] });
+  expect(again.versions[1]).not.toHaveProperty('rolledBack');
   expect(run('rollback', ...ofTenant('acme', '--to', '0')).stdout).toMatch(/^acme drafts with the static head\n/);
   const copy = join(folder, 'copy.safetensors');
   expect(run('export', ...ofTenant('acme', '--out', copy, '--head', '2')).status).toBe(0);
   expect(run('export', ...ofTenant('acme', '--out', copy)).stderr).toContain('(NO_SUCH_VERSION)');
+  const nowhere = join(folder, 'nowhere', 'copy.safetensors');
+  expect(run('export', ...ofTenant('acme', '--out', nowhere, '--head', '2')).stderr).toContain('Make its folder');
   expect(run('rollback', ...ofTenant('acne'))).toMatchObject({
     status: 1,
     stderr: expect.stringContaining('(NO_SUCH_VERSION)'),
