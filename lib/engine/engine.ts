@@ -515,7 +515,8 @@ export class Engine {
     const { length } = tokens;
     if (length < this.#contextLength) return tokens;
     const held = `the engine's context holds ${this.#contextLength} with at least one to generate`;
-    throw new ForetokenError('CONTEXT_EXCEEDED', `the prompt has ${length} tokens or more, ${held}`);
+    const helps = 'shorten it, or load the model with a larger contextLength, up to its own';
+    throw new ForetokenError('CONTEXT_EXCEEDED', `the prompt has ${length} tokens or more, ${held}: ${helps}`);
   }
 
   async #encodePrediction({ prediction, signal }: CheckedRequestOptions): Promise<ArrayLike<number>> {
