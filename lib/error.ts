@@ -76,7 +76,8 @@ export async function reading<T>(path: string, work: Promise<T>): Promise<T> {
 export function writeFailed(path: string, cause: unknown): ForetokenError {
   const { message, code } = cause as NodeJS.ErrnoException;
   const isFull = code === 'ENOSPC' || code === 'EDQUOT';
-  const help = `${isFull ? 'Make room there' : 'Make it writable'}, or choose another folder (the cache's is FORETOKEN_HOME or cacheFolder).`;
+  const remedy = isFull ? 'Make room there' : code === 'ENOENT' ? 'Make its folder' : 'Make it writable';
+  const help = `${remedy}, or choose another folder (the cache's is FORETOKEN_HOME or cacheFolder).`;
   return new ForetokenError('WRITE_FAILED', `${path} could not be written: ${message}. ${help}`, { cause, file: path });
 }
 

@@ -617,6 +617,8 @@ export interface NativeHeadShape {
   slots: number;
   rank: number;
   layers: number;
+  /** Output rows of the target that it corrects: more than 0 where it has learned while serving. */
+  corrected: number;
 }
 
 /** A text of which all drafts are known. */

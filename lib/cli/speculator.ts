@@ -2,6 +2,8 @@ import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
 import { loadBinding } from '../binding';
 import { readMetadata } from '../engine/model-source';
+import { readTenant } from '../engine/names';
+import { OptionReader } from '../engine/validate';
 import { callNative } from '../error';
 import { cacheFolder } from '../models/cache';
 import { tokenizerHash } from '../models/metadata';
@@ -60,7 +62,8 @@ Examples:
     .action((flags: TenantFlags & { to?: number }) => runCommand((signal) => rollBack(flags, signal)));
   forTenant(
     group.command('reset'),
-    'drop all that a tenant taught, also versions of others that learned from it',
+    'drop all that is kept of what a tenant taught, also versions of others that learned from it; engines that run still know it ' +
+      'until they are told as well (engine.forget) or end',
   ).action((flags: TenantFlags) => runCommand((signal) => reset(flags, signal)));
 }
 
@@ -68,7 +71,7 @@ function forTenant(command: Command, description: string): Command {
   return command
     .description(description)
     .option('-m, --model <ref>', "'default', a GGUF file, a safetensors folder or a Hugging Face repository", 'default')
-    .option('--tenant <name>', 'whose', 'default')
+    .option('--tenant <name>', 'whose', tenantName, 'default')
     .option('--json', 'print the outcome as one line of JSON');
 }
 
@@ -79,16 +82,19 @@ async function list({ json }: { json?: boolean }): Promise<void> {
   if (json) return printJson(tenants);
   if (tenants.length === 0) process.stdout.write('nothing is kept yet\n');
   for (const { model, tenant, live, versions, memory, bytes } of tenants) {
-    const text = memory ? ', remembered text' : '';
-    process.stdout.write(
-      `${model}  ${printable(tenant)}: ${named(live)} of ${versions.length} kept${text}, ${formatBytes(bytes)}\n`,
-    );
+    const heads = versions.length > 0 ? [`${named(live)} of ${versions.length} kept`] : [];
+    const kept = [...heads, ...(memory ? ['remembered text'] : []), formatBytes(bytes)];
+    process.stdout.write(`${model}  ${printable(tenant)}: ${kept.join(', ')}\n`);
   }
 }
 
 async function show(flags: TenantFlags, signal: AbortSignal): Promise<void> {
   const { store } = await openStore(flags.model, signal);
-  print(await store.manifest(flags.tenant), flags);
+  const manifest = await store.manifest(flags.tenant);
+  const hasText = store.memoryPath(flags.tenant) !== undefined;
+  if (flags.json || manifest.versions.length > 0) print(manifest, flags);
+  else if (!hasText) process.stdout.write(`nothing is kept of ${printable(flags.tenant)}\n`);
+  if (!flags.json && hasText) process.stdout.write(`text of ${printable(flags.tenant)} is remembered\n`);
 }
 
 async function exportHead(flags: TenantFlags & { out: string; head?: number }, signal: AbortSignal): Promise<void> {
@@ -165,6 +171,15 @@ function named(version: number): string {
 
 function printJson(value: unknown): void {
   process.stdout.write(`${JSON.stringify(value)}\n`);
+}
+
+/** A name that no request could give is a slip, such as a variable of a shell that is not set. */
+function tenantName(tenant: string): string {
+  try {
+    return readTenant(new OptionReader({ tenant }, 'options'));
+  } catch (error) {
+    throw new InvalidArgumentError(`${(error as Error).message}.`);
+  }
 }
 
 function versionNumber(text: string): number {

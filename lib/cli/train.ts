@@ -1,4 +1,4 @@
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { cacheFolder } from '../models/cache';
 import { ownSpeculators } from '../speculators/folders';
@@ -43,12 +43,16 @@ export function addTrainCommand(program: Command): void {
     .option('--parallel <n>', 'answers written at once, at most 64', whole(1, 64), 16)
     .option('--answer-tokens <n>', 'most tokens of an answer', whole(1), 144)
     .option('--memory-tokens <n>', 'so many tokens of answers', whole(1), 200_000)
-    .option('--from <file>', 'a head to go on from')
-    .option('--draft-tokens <n>', 'tokens that the head can draft, down to a multiple of 16', whole(16), 8192)
+    .option('--from <file>', 'a head to go on from; it keeps the tokens that it can draft')
+    .option('--draft-tokens <n>', 'tokens that a new head can draft, down to a multiple of 16', whole(16), 8192)
     .option('--epochs <n>', 'passes over answers and texts', whole(1, 1000), 1)
     .option('--rows <n>', 'positions of a step of training', whole(16, 1 << 20), 2048)
     .option('--minutes <n>', 'stop training after so many minutes, to go on another time', whole(1))
-    .option('--no-head', 'the memory alone: minutes instead of an hour')
+    .addOption(
+      new Option('--no-head', 'the memory alone: minutes instead of an hour').conflicts([
+        ...['texts', 'from', 'draftTokens', 'epochs', 'rows', 'minutes'], // of the head
+      ]),
+    )
     .option('--json', 'print the report as one line of JSON')
     .addHelpText(
       'after',

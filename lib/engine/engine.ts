@@ -248,7 +248,7 @@ export class Engine {
   /**
    * A conversation that keeps its messages, and learns from its own text first.
    *
-   * @throws ForetokenError INVALID_OPTION
+   * @throws ForetokenError INVALID_OPTION, INVALID_MESSAGES
    */
   session(options?: SessionOptions): Session {
     return new Session(this, checkSessionOptions(options, this.#vocabulary));
@@ -516,7 +516,8 @@ export class Engine {
     const { length } = tokens;
     if (length < this.#contextLength) return tokens;
     const held = `the engine's context holds ${this.#contextLength} with at least one to generate`;
-    throw new ForetokenError('CONTEXT_EXCEEDED', `the prompt has ${length} tokens or more, ${held}`);
+    const helps = 'shorten it, or load the model with a larger contextLength, up to its own';
+    throw new ForetokenError('CONTEXT_EXCEEDED', `the prompt has ${length} tokens or more, ${held}: ${helps}`);
   }
 
   async #encodePrediction({ prediction, signal }: CheckedRequestOptions): Promise<ArrayLike<number>> {

@@ -10,12 +10,16 @@ export const weightFormats = ['auto', 'f32', 'f16', 'bf16', 'fp8', 'nvfp4', 'mxf
 /** How the weights are held in memory. */
 export type WeightFormat = (typeof weightFormats)[number];
 
-/** What loading is doing: fetching bytes, converting weights, measuring passes. */
+/** What loading is doing: fetching a model, and packing its weights. */
 export interface LoadProgress {
-  /** Such as 'download' or 'convert'. */
+  /**
+   * `'download'`, `'verify'`, `'unpack'`, `'packing weights'`, or `'converting weights'` with their formats; and, once and with 0 of 0,
+   * sentences for people, such as that packed weights are not cached.
+   */
   stage: string;
   /** The file that is being worked on, where it is one. */
   file?: string;
+  /** Bytes done, of weights numbers. */
   done: number;
   /** 0 where the end is not known. */
   total: number;
@@ -172,7 +176,7 @@ function readSpeculation(read: OptionReader): boolean {
 }
 
 function readFileChoice(read: OptionReader, name: 'memory' | 'head', standard: boolean): string | boolean {
-  const value = read.raw(name) ?? standard;
+  const value = read.raw(name, standard);
   if (typeof value === 'boolean' || (typeof value === 'string' && value !== '')) return value;
   throw invalidOption(name, 'a path or a boolean', value);
 }

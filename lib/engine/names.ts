@@ -36,7 +36,7 @@ export function checkLearned(what: Learned | undefined): Learned {
   read.finish();
   // Either alone: together they would leave what only one of them has.
   if (learned.tenant !== undefined && learned.group !== undefined && learned.session === undefined)
-    throw invalidOption('group', 'left out beside a tenant without a session', learned.group);
+    throw invalidOption('group', 'nothing beside a tenant (forget both in two calls)', learned.group);
   const given = Object.keys(what ?? {});
   if (given.length > 0 && Object.values(learned).every((name) => name === undefined))
     throw invalidOption(given[0], 'a name', undefined);

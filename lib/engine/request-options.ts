@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { ForetokenError } from '../error';
+import { givenVariables } from '../models/chat-template';
 import type { ChatRenderOptions } from '../models/guarded-template';
 import { Drafter, Learn } from '../native';
 import { readName, readTenant } from './names';
@@ -131,12 +132,16 @@ const leastFloat = 2 ** -149;
  * @param vocabulary Token ids are below this.
  */
 export function checkRequestOptions(options: RequestOptions | undefined, vocabulary: number): CheckedRequestOptions {
-  const read = new OptionReader(options, 'options');
+  return readRequestOptions(new OptionReader(options, 'options'), vocabulary);
+}
+
+/** Reads all that has not been read yet. Throws INVALID_OPTION. */
+function readRequestOptions(read: OptionReader, vocabulary: number): CheckedRequestOptions {
   const checked: CheckedRequestOptions = {
     maxTokens: read.integer('maxTokens', 1024, 1),
     temperature: read.number('temperature', 0, 0, 100),
     topK: read.integer('topK', 0, 0, mostInteger),
-    topP: read.number('topP', 1, leastFloat, 1),
+    topP: readTopP(read),
     minP: read.number('minP', 0, 0, 1),
     repetitionPenalty: read.number('repetitionPenalty', 1, 0.01, 100),
     presencePenalty: read.number('presencePenalty', 0, -100, 100),
@@ -162,9 +167,15 @@ export function checkRequestOptions(options: RequestOptions | undefined, vocabul
   return checked;
 }
 
+function readTopP(read: OptionReader): number {
+  const value = read.number('topP', 1, 0, 1);
+  if (value >= leastFloat) return value;
+  throw invalidOption('topP', 'a number above 0', value);
+}
+
 function readBias(read: OptionReader, vocabulary: number): { biasTokens: Int32Array; biasValues: Float32Array } {
-  const value = read.raw('logitBias') ?? {};
-  if (typeof value !== 'object' || Symbol.iterator in value) {
+  const value = read.raw('logitBias', {});
+  if (typeof value !== 'object' || value === null || Symbol.iterator in value) {
     throw invalidOption('logitBias', 'an object of token ids and numbers', value);
   }
   const entries = Object.entries(value as Record<string, unknown>);
@@ -193,7 +204,7 @@ function readSeed(read: OptionReader): bigint {
 }
 
 function readStop(read: OptionReader): string[] {
-  const value = read.raw('stop') ?? [];
+  const value = read.raw('stop', []);
   const stops = typeof value === 'string' ? [value] : value;
   if (!Array.isArray(stops) || stops.length > maxStopStrings) {
     throw invalidOption('stop', `a string or an array of at most ${maxStopStrings} strings`, value);
@@ -205,13 +216,13 @@ function readStop(read: OptionReader): string[] {
 }
 
 function readStopTokens(read: OptionReader, vocabulary: number): number[] {
-  const value = read.raw('stopTokens') ?? [];
+  const value = read.raw('stopTokens', []);
   if (!Array.isArray(value)) throw invalidOption('stopTokens', 'an array of token ids', value);
   return (value as unknown[]).map((token) => checkToken(token, vocabulary, 'stopTokens'));
 }
 
 function readLearn(read: OptionReader): Learn {
-  const value = read.raw('learn') ?? true;
+  const value = read.raw('learn', true);
   if (value === 'answer') return Learn.answer;
   if (typeof value === 'boolean') return value ? Learn.all : Learn.nothing;
   throw invalidOption('learn', "a boolean or 'answer'", value);
@@ -241,24 +252,31 @@ export function checkChatOptions(
   options: ChatOptions | undefined,
   vocabulary: number,
 ): { request: CheckedRequestOptions; template: TemplateOptions } {
-  const given = new OptionReader(options, 'options').given() as ChatOptions;
-  const { tools, variables, continueFinalMessage, ...request } = given;
-  const template = readTemplateOptions(new OptionReader({ tools, variables, continueFinalMessage }, 'options'));
-  return { request: checkRequestOptions(request, vocabulary), template };
+  const read = new OptionReader(options, 'options');
+  const template = readTemplateOptions(read);
+  return { request: readRequestOptions(read, vocabulary), template };
 }
 
 /** Reads the options of a template. Throws INVALID_OPTION. */
 export function readTemplateOptions(read: OptionReader): TemplateOptions {
-  const tools = read.raw('tools') ?? undefined;
+  const tools = read.raw('tools');
   if (tools !== undefined && !Array.isArray(tools)) throw invalidOption('tools', 'an array', tools);
-  const variables = read.raw('variables') ?? undefined;
-  if (variables !== undefined && (typeof variables !== 'object' || Array.isArray(variables)))
-    throw invalidOption('variables', 'an object', variables);
   return {
     tools,
-    variables: variables as Record<string, unknown> | undefined,
+    variables: readVariables(read),
     continueFinalMessage: read.boolean('continueFinalMessage', false),
   };
+}
+
+/** Variables that templates are given anyhow would be ignored. */
+function readVariables(read: OptionReader): Record<string, unknown> | undefined {
+  const variables = read.raw('variables');
+  if (variables === undefined) return undefined;
+  if (typeof variables !== 'object' || variables === null || Array.isArray(variables))
+    throw invalidOption('variables', 'an object', variables);
+  for (const [name, value] of Object.entries(variables))
+    if (givenVariables.includes(name)) throw invalidOption(`variables.${name}`, 'nothing', value);
+  return variables as Record<string, unknown>;
 }
 
 function checkToken(token: unknown, vocabulary: number, name: string): number {

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { GenerateResult } from '../decode/result';
 import type { GenerateStream } from '../decode/stream';
 import { ForetokenError } from '../error';
+import { messagesForTemplate } from '../models/messages';
 import type { ChatMessage } from '../models/messages';
 import { readName } from './names';
 import { checkChatOptions } from './request-options';
@@ -30,7 +31,7 @@ export interface CheckedSessionOptions {
 }
 
 /**
- * Checks options of a session, those of its requests too, and fills in its own defaults. Throws INVALID_OPTION.
+ * Checks options of a session, those of its requests too, and fills in its own defaults. Throws INVALID_OPTION, INVALID_MESSAGES.
  *
  * @param vocabulary Token ids are below this.
  */
@@ -42,6 +43,7 @@ export function checkSessionOptions(options: SessionOptions | undefined, vocabul
   if (!Array.isArray(messages)) throw invalidOption('messages', 'an array', messages);
   read.absent('session', 'signal', 'prediction', 'continueFinalMessage');
   checkChatOptions(defaults, vocabulary);
+  if (messages.length > 0) messagesForTemplate(messages);
   return { id, messages: [...(system === undefined ? [] : [first]), ...(messages as ChatMessage[])], defaults };
 }
 
@@ -87,7 +89,8 @@ export class Session {
   }
 
   /**
-   * Says something and waits for the answer; both then belong to the conversation. A turn that fails leaves no trace.
+   * Says something and waits for the answer; both then belong to the conversation. A turn that fails leaves no trace. Nothing is left out
+   * of a conversation that has filled the context: its turns fail with CONTEXT_EXCEEDED, and another session may begin with fewer `messages`.
    *
    * @throws ForetokenError as `engine.chat`, SESSION_BUSY while another turn runs, SESSION_CLOSED
    */

@@ -47,7 +47,7 @@ export function checkUpdate(
   read.finish();
   if (typeof source === 'string' && source !== '') return { source, inFlight };
   if (!Array.isArray(source)) throw invalidOption('source', 'a path or an array of tensors', source);
-  return { source: source.map(checkTensor), inFlight };
+  return { source: Array.from(source, checkTensor), inFlight };
 }
 
 function checkTensor(tensor: unknown, index: number): NativeTensor {
@@ -63,6 +63,14 @@ function checkTensor(tensor: unknown, index: number): NativeTensor {
     throw invalidOption(`${at}.shape`, `an array of whole numbers ('${name}')`, shape);
   }
   if (!ArrayBuffer.isView(data)) throw invalidOption(`${at}.data`, `a typed array ('${name}')`, data);
-  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-  return { name, dtype, shape: shape as number[], data: bytes };
+  return { name, dtype, shape: shape as number[], data: bytesOf(data, `${at}.data ('${name}')`) };
+}
+
+function bytesOf(data: ArrayBufferView, what: string): Uint8Array {
+  try {
+    return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  } catch (cause) {
+    const message = `${what} has no bytes: ${(cause as Error).message}. Give it before its buffer is transferred to a worker.`;
+    throw new ForetokenError('INVALID_OPTION', message, { cause });
+  }
 }

@@ -31,10 +31,11 @@ export class OptionReader {
     this.#prefix = prefix;
   }
 
-  /** The raw value; marks the name as known. */
-  raw(name: string): unknown {
+  /** The raw value, `fallback` where the option is absent, which null is not; marks the name as known. */
+  raw(name: string, fallback?: unknown): unknown {
     this.#known.add(name);
-    return this.#options[name];
+    const value = this.#options[name];
+    return value === undefined ? fallback : value;
   }
 
   /** Options that say something: for who hands them on. */

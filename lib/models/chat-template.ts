@@ -1,11 +1,20 @@
 import { createContext, Script } from 'node:vm';
 import { ForetokenError } from '../error';
 import { LibraryTemplate } from './huggingface';
-import type { ChatMessage } from './messages';
+import { hasCalls, type ChatMessage } from './messages';
 
 /** Limits on templates: they come with files from strangers. The time is the clock's, on a machine that may be busy otherwise. */
 const MAX_TEMPLATE = 1 << 20;
 const MAX_RENDER_MS = 10_000;
+
+/** What every template is given, whatever else is. */
+export const givenVariables: readonly string[] = [
+  'bos_token',
+  'eos_token',
+  'messages',
+  'tools',
+  'add_generation_prompt',
+];
 
 /** Text of the BOS and EOS tokens as a template writes them, empty where a model has none. */
 export interface TemplateTokens {
@@ -19,7 +28,10 @@ export interface RenderOptions {
   tools?: readonly unknown[];
   /** End with the start of an answer. Defaults to true. */
   addGenerationPrompt?: boolean;
-  /** Further variables, like `enable_thinking`. Defaults to none. */
+  /**
+   * Further variables, like `enable_thinking`; not those that it is given anyhow: `messages`, `tools`, `add_generation_prompt`, `bos_token`,
+   * `eos_token`. Defaults to none.
+   */
   variables?: Record<string, unknown>;
 }
 
@@ -44,21 +56,22 @@ export class ChatTemplate {
    * The prompt of a conversation. Control tokens in it are text; `Chat` keeps those that messages contain
    * apart from the template's own.
    *
-   * @throws ForetokenError `TEMPLATE_ERROR` if the template refuses the messages, fails, takes too long, or ignores the tools: the
-   *   prompt is the same without them.
+   * @throws ForetokenError `TEMPLATE_ERROR` if the template refuses the messages, fails, takes too long, or ignores the tools or the calls
+   *   of tools: the prompt is the same without them.
    */
   render(messages: readonly ChatMessage[], options: RenderOptions = {}): string {
     const prompt = this.write(messages, options);
-    if (options.tools?.length && this.writesWithoutTools(prompt, messages, options)) {
+    if (options.tools?.length && this.writes(prompt, messages, { ...options, tools: undefined }))
       throw templateError('it writes nothing of the tools; describe them in the system message instead');
-    }
+    if (messages.some(isCalling) && this.writes(prompt, messages.map(withoutCalls), options))
+      throw templateError('it writes nothing of tool_calls; say in the content of the message what is called instead');
     return prompt;
   }
 
-  /** Whether a prompt is the same without tools. A template that fails without them needs them. */
-  private writesWithoutTools(prompt: string, messages: readonly ChatMessage[], options: RenderOptions): boolean {
+  /** Whether a prompt is the same with less than it was made of. A template that fails then needs what is left out. */
+  private writes(prompt: string, messages: readonly ChatMessage[], options: RenderOptions): boolean {
     try {
-      return this.write(messages, { ...options, tools: undefined }) === prompt;
+      return this.write(messages, options) === prompt;
     } catch {
       return false;
     }
@@ -75,6 +88,14 @@ export class ChatTemplate {
     };
     return guarded(() => this.template.render(variables));
   }
+}
+
+function isCalling(message: ChatMessage): boolean {
+  return hasCalls(message.tool_calls);
+}
+
+function withoutCalls({ tool_calls: _, ...message }: ChatMessage): ChatMessage {
+  return message;
 }
 
 const script = new Script('work()');

@@ -1,6 +1,6 @@
 import { ForetokenError } from '../error';
 import { GuardedTemplate, type ChatRenderOptions, type RenderedChat } from './guarded-template';
-import { checkContinues, messagesForTemplate, type ChatMessage } from './messages';
+import { checkContinues, hasContent, messagesForTemplate, withContent, type ChatMessage } from './messages';
 import type { ModelMetadata } from './metadata';
 import type { EncodeOptions, Tokenizer } from './tokenizer';
 import { withArguments } from './tool-calls';
@@ -35,7 +35,7 @@ export class Chat {
    * @param options See `ChatRenderOptions`, and `EncodeOptions` for `most`.
    * @param signal Ends the work early.
    * @throws ForetokenError `INVALID_MESSAGES` if they are not messages, or not such that their last one can be continued;
-   *   `TEMPLATE_ERROR` if the template fails, or ignores the tools; `ABORTED`.
+   *   `TEMPLATE_ERROR` if the template fails, or ignores the tools or their calls; `ABORTED`.
    */
   async encode(
     messages: readonly ChatMessage[],
@@ -51,7 +51,14 @@ export class Chat {
     const said = messagesForTemplate(messages);
     if (options.continueFinalMessage) checkContinues(said);
     const template = this.templateFor(options.tools);
-    return template.render(withArguments(said, template), options);
+    const given = withArguments(said, template);
+    try {
+      return template.render(given, options);
+    } catch (error) {
+      // Of messages that only call tools some templates need a content, others that there is none.
+      if (given.every(hasContent)) throw error;
+      return template.render(given.map(withContent), options);
+    }
   }
 
   private templateFor(tools: ChatRenderOptions['tools']): GuardedTemplate {

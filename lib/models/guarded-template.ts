@@ -79,7 +79,7 @@ export class GuardedTemplate {
    *
    * @param messages As `messagesForTemplate` and `withArguments` give them.
    * @throws ForetokenError `INVALID_MESSAGES` if no mark is left or something is nested too deep, `TEMPLATE_ERROR` if the
-   *   template fails, ignores the tools, or leaves out a last message that is to be continued.
+   *   template fails, ignores the tools or their calls, or leaves out a last message that is to be continued.
    */
   render(messages: readonly ChatMessage[], options: ChatRenderOptions = {}): RenderedChat {
     const { tools, variables = {}, continueFinalMessage = false, addGenerationPrompt } = options;

@@ -49,6 +49,16 @@ export function hasCalls(calls: unknown): calls is unknown[] {
   return Array.isArray(calls) && calls.length > 0;
 }
 
+/** Whether a message says something, be it nothing but an empty text. */
+export function hasContent({ content }: ChatMessage): boolean {
+  return content !== undefined && content !== null;
+}
+
+/** The message with an empty text where it has no content. */
+export function withContent(message: ChatMessage): ChatMessage {
+  return hasContent(message) ? message : { ...message, content: '' };
+}
+
 /** The error of messages that can't be used. */
 export function invalidMessages(what: string): ForetokenError {
   return new ForetokenError('INVALID_MESSAGES', `The messages can't be used: ${what}`);
@@ -62,7 +72,7 @@ function messageForTemplate(given: unknown, where: string): ChatMessage {
     throw invalidMessages(`${where} has the role ${inspect(message.role)}, which is not a plain name`);
   }
   // Where there is no content it stays null or absent: templates tell that from an empty text.
-  if ((message.content ?? undefined) !== undefined) message.content = textOf(message.content, where);
+  if (hasContent(message)) message.content = textOf(message.content, where);
   else if (!hasCalls(message.tool_calls))
     throw invalidMessages(`${where} has no content, which only one with tool_calls may lack`);
   return message;

@@ -30,7 +30,7 @@ export function memoryPath(folder: string, sourceHash: string): string {
  *
  * @param choice A path; true = the one made for the model, or else the one that ships, if there is any; false = none.
  * @param cacheFolder Where one that was made lies.
- * @throws ForetokenError MEMORY_INVALID, MEMORY_MISMATCH, OUT_OF_MEMORY
+ * @throws ForetokenError FILE_NOT_FOUND, MEMORY_INVALID, MEMORY_MISMATCH, OUT_OF_MEMORY
  */
 export async function loadMemory(native: NativeEngine, choice: string | boolean, cacheFolder: string): Promise<void> {
   const { sourceHash } = native.info();
@@ -118,14 +118,19 @@ function concatenated(parts: readonly Memory[]): Memory {
 /**
  * Reads what {@link writeMemory} wrote.
  *
- * @throws ForetokenError MEMORY_INVALID where the file can't be read or isn't whole, MEMORY_MISMATCH where another model made it.
+ * @throws ForetokenError FILE_NOT_FOUND, MEMORY_INVALID where the file can't be read or isn't whole, MEMORY_MISMATCH where another model
+ *   made it.
  */
 export async function readMemory(path: string, sourceHash: string): Promise<Memory> {
   let bytes: Buffer;
   try {
     bytes = await readFile(path);
   } catch (error) {
-    throw invalid(path, (error as Error).message, error);
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw invalid(path, (error as Error).message, error);
+    throw new ForetokenError('FILE_NOT_FOUND', `${path} can't be read: there is no such file.`, {
+      cause: error,
+      file: path,
+    });
   }
   const { start, count, model } = readHeader(path, bytes);
   if (model !== sourceHash) {

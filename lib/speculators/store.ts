@@ -127,7 +127,7 @@ export class SpeculatorStore {
       if (from !== undefined && manifest.live !== from) return manifest;
       const left = liveVersion(manifest);
       const target = to ?? existing(manifest, left?.parent ?? 0);
-      if (target !== 0) requireVersion(manifest, target);
+      if (target !== 0) delete requireVersion(manifest, target).rolledBack; // it may have been left before
       manifest.live = target;
       if (left && left.version > target) left.rolledBack = { at: new Date().toISOString(), evidence };
       return manifest;
@@ -144,13 +144,15 @@ export class SpeculatorStore {
    * all that still counts.
    *
    * @returns The stamp of the file, undefined where it holds more than `memory`.
-   * @throws ForetokenError MEMORY_INVALID where what was kept before can't be read, WRITE_FAILED; then it stays.
+   * @throws ForetokenError MEMORY_INVALID where what was kept before can't be read, WRITE_FAILED; then it stays. FILE_NOT_FOUND where
+   *   the file of that stamp is gone: who has removed it wants none of what was in it back.
    */
   saveMemory(tenant: string, memory: Memory, basis = ''): Promise<string | undefined> {
     return this.#change(tenant, async (_, folder) => {
       const path = join(folder, memoryFile);
-      const isBasis = (await stampOf(path)) === basis;
-      const before = isBasis ? undefined : await this.#textsIn(path);
+      const stamp = await stampOf(path);
+      if (basis !== '' && stamp === '') throw removedMeanwhile(path);
+      const before = stamp === basis ? undefined : await this.#textsIn(path);
       await writeMemory(path, before ? joinMemories(before, memory) : memory, this.model);
       return before ? undefined : stampOf(path);
     });
@@ -250,6 +252,13 @@ export class SpeculatorStore {
   #folderOf(tenant: string): string {
     return join(this.#folder, createHash('sha256').update(tenant).digest('hex').slice(0, 32));
   }
+}
+
+function removedMeanwhile(path: string): ForetokenError {
+  const why = 'was removed by another process, while what was in it is still remembered here, and is not written again';
+  return new ForetokenError('FILE_NOT_FOUND', `${path} ${why}: forget the tenant here too, or start anew.`, {
+    file: path,
+  });
 }
 
 async function stampOf(path: string): Promise<string> {

@@ -48,7 +48,7 @@ export interface StaticReport {
  * @param ref The model, as in `Engine.load`.
  * @param prompts Undefined: those that the model asks itself.
  * @param out The folder for both, named after the model. While a run is under way the answers lie there too.
- * @throws ForetokenError ABORTED, CHECKPOINT_INVALID, CHECKPOINT_MISMATCH, NOTHING_LEARNED, NOTHING_TO_LEARN, NO_PROMPTS, WRITE_FAILED, and what loading a model or a head throws
+ * @throws ForetokenError ABORTED, CHECKPOINT_INVALID, CHECKPOINT_MISMATCH, HEAD_LEARNED, NOTHING_LEARNED, NOTHING_TO_LEARN, NO_PROMPTS, WRITE_FAILED, and what loading a model or a head throws
  */
 export async function trainStatic(
   ref: string,
@@ -102,9 +102,12 @@ async function openTarget(ref: string, { cacheFolder, onProgress, signal }: Trai
   return { hash: await callNative(() => binding.hashModel(path)), metadata };
 }
 
-/** A head that is missing, or another model's, is refused before minutes of answering. */
+/** A head that is missing, another model's, or not to be trained, is refused before minutes of answering. */
 async function checkHead(path: string, { hash, metadata }: Target): Promise<void> {
-  await callNative(() => loadBinding().inspectHead(path, hash, tokenizerHash(metadata)));
+  const { corrected } = await callNative(() => loadBinding().inspectHead(path, hash, tokenizerHash(metadata)));
+  if (corrected === 0) return;
+  const why = `has learned while serving, and corrects output rows of its target, which training would lose`;
+  throw new ForetokenError('HEAD_LEARNED', `${path} ${why}: go on from the head that it began with.`, { file: path });
 }
 
 /** The answers of a run that was interrupted. */

@@ -128,19 +128,28 @@ Napi::Value openHeadRun(const Napi::CallbackInfo& call) {
   });
 }
 
+struct HeadSizes {
+  train::BlockHeadShape shape;
+  size_t corrected = 0;  ///< output rows of the target
+};
+
+HeadSizes sizesOf(const train::LoadedHead& head) { return {head.shape, head.delta.place.size()}; }
+
 /// Reads a whole head, so that what it says of it is true.
 Napi::Value inspectHead(const Napi::CallbackInfo& call) {
   return guarded(call.Env(), [&]() -> Napi::Value {
     const std::string path = stringArgument(call, 0, "path");
     const train::HeadBinding binding{stringArgument(call, 1, "model"), stringArgument(call, 2, "tokenizer"), {}};
-    return PromiseWorker<train::BlockHeadShape>::run(
-        call.Env(), "foretoken head", [path, binding] { return train::loadHead(path, binding).shape; },
-        [](Napi::Env env, const train::BlockHeadShape& shape) -> Napi::Value {
+    return PromiseWorker<HeadSizes>::run(
+        call.Env(), "foretoken head", [path, binding] { return sizesOf(train::loadHead(path, binding)); },
+        [](Napi::Env env, const HeadSizes& sizes) -> Napi::Value {
+          const train::BlockHeadShape& shape = sizes.shape;
           auto result = Napi::Object::New(env);
           result.Set("vocabulary", static_cast<double>(shape.vocabulary));
           result.Set("slots", static_cast<double>(shape.slots));
           result.Set("rank", static_cast<double>(shape.rank));
           result.Set("layers", static_cast<double>(shape.layers));
+          result.Set("corrected", static_cast<double>(sizes.corrected));
           return result;
         });
   });

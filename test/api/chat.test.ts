@@ -100,6 +100,12 @@ test.each<[unknown, string]>([
   );
 });
 
+test('messages that a session can not go on from are refused at once', () => {
+  const refused = { code: 'INVALID_MESSAGES', message: expect.stringContaining('message 1') as string };
+  const messages = [{ role: 'user', content: 'x' }, { role: 'assistant' }];
+  expect(() => engine.session({ messages })).toThrow(expect.objectContaining(refused));
+});
+
 test('an option of a turn that is undefined is the one of its session', async () => {
   const session = engine.session({ ...short, temperature: 1, seed: 3 });
   const { tokens } = await session.prompt('Hello', { maxTokens: undefined, ignoreEos: undefined });

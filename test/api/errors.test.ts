@@ -20,7 +20,11 @@ const wrong: [object, string][] = [
   [{ topP: 0 }, 'topP'],
   [{ topK: 2 ** 31 }, 'Expected an integer 0..2147483647 for topK'],
   [{ penaltyWindow: 2 ** 31 }, 'Expected an integer 0..2147483647 for penaltyWindow'],
-  [{ topP: 1e-50 }, 'topP'],
+  [{ topP: 1e-50 }, 'Expected a number above 0 for topP'],
+  ...['logitBias', 'stop', 'stopTokens', 'learn', 'seed', 'temperature'].map((name): [object, string] => [
+    { [name]: null },
+    `for ${name} but received null`,
+  ]),
   [{ logitBias: [1, 2] }, 'Expected an object of token ids and numbers for logitBias but received an array of 2'],
   [{ logitBias: new Map([[3, 1]]) }, 'Expected an object of token ids and numbers for logitBias'],
   [{ logitBias: { '': 1 } }, 'logitBias'],
@@ -77,7 +81,7 @@ test.each<[unknown, string]>([
   [{ tenant: undefined }, 'Expected a name for tenant'],
   [{ tenant: 'a', session: '' }, 'session'],
   [{ group: '' }, 'group'],
-  [{ tenant: 'a', group: 'g' }, 'group'],
+  [{ tenant: 'a', group: 'g' }, 'Expected nothing beside a tenant (forget both in two calls) for group'],
 ])('forgetting %j is refused, and nothing is forgotten', async (what, message) => {
   const prompt = 'a prompt that is long enough to fill a page of the cache, and a little more';
   await engine.generate(prompt, { maxTokens: 2 });
@@ -99,6 +103,8 @@ test.each([
   [{ contextLength: 'long' }, 'contextLength'],
   [{ runAhead: 2 ** 24 + 1 }, 'Expected an integer 1..16777216 for runAhead'],
   [{ speculation: 'on' }, 'speculation'],
+  [{ memory: null }, 'Expected a path or a boolean for memory but received null'],
+  [{ head: null }, 'Expected a path or a boolean for head but received null'],
   [{ wieghts: 'fp8' }, 'Unknown option wieghts'],
 ])('load options %j are refused', async (options, message) => {
   await expect(Engine.load(path, options as object)).rejects.toMatchObject({
@@ -176,7 +182,10 @@ test('a prompt that does not fit, or has no tokens, is refused with the stack of
 
 test('text that does not fit is encoded no further than the context goes', async () => {
   const text = 'word '.repeat(100_000);
-  const tooLong = { code: 'CONTEXT_EXCEEDED', message: expect.stringContaining('has 128 tokens or more') as string };
+  const tooLong = {
+    code: 'CONTEXT_EXCEEDED',
+    message: expect.stringMatching(/has 128 tokens or more.*shorten it/) as string,
+  };
   const encode = jest.spyOn(Bpe.prototype, 'encode');
   await expect(engine.generate(text)).rejects.toMatchObject(tooLong);
   await expect(engine.chat([{ role: 'user', content: text }])).rejects.toMatchObject(tooLong);
@@ -261,9 +270,23 @@ test('options of other kinds than objects are refused, wherever they are taken',
     await expect(engine.chat([{ role: 'user', content: 'x' }], options)).rejects.toMatchObject({
       code: 'INVALID_OPTION',
     });
-  await expect(engine.tokenizeChat([{ role: 'user', content: 'x' }], wrong)).rejects.toMatchObject({
+  const shadowing = ['messages', 'tools', 'add_generation_prompt'].map((name) => ({ variables: { [name]: [] } }));
+  for (const options of [wrong, { tools: wrong }, { variables: wrong }, ...shadowing].map((each) => each as object))
+    await expect(engine.tokenizeChat([{ role: 'user', content: 'x' }], options)).rejects.toMatchObject({
+      code: 'INVALID_OPTION',
+    });
+});
+
+test('a chat takes options as any request does, and names its own where one is misspelt', async () => {
+  const messages = [{ role: 'user', content: 'x' }];
+  const inherited = Object.create({ maxTokens: 3, ignoreEos: true }) as object;
+  for (const asked of [engine.generate('x', inherited), engine.chat(messages, inherited)])
+    expect((await asked).tokens).toHaveLength(3);
+  const refused = {
     code: 'INVALID_OPTION',
-  });
+    message: expect.stringMatching(/tool; .*\btools\b.*\bvariables/) as string,
+  };
+  await expect(engine.chat(messages, { tool: [] } as object)).rejects.toMatchObject(refused);
 });
 
 test('an answer that reaches the end of the context ends with length', async () => {

@@ -107,7 +107,7 @@ test("another model's memory is refused, and so is one that is not there", async
   const path = join(folder, 'other.memory.safetensors');
   await writeMemory(path, { tokens: Int32Array.from([1, -1]), keys: new Uint8Array(32) }, 'another hash');
   await expect(load({ memory: path })).rejects.toMatchObject({ code: 'MEMORY_MISMATCH' });
-  await expect(load({ memory: join(folder, 'nowhere') })).rejects.toMatchObject({ code: 'MEMORY_INVALID' });
+  await expect(load({ memory: join(folder, 'nowhere') })).rejects.toMatchObject({ code: 'FILE_NOT_FOUND' });
 });
 
 test('a token outside of the vocabulary is refused', async () => {

@@ -1,10 +1,11 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { writeTinyModel } from '../../lib/models/tiny-model';
 import { readTexts } from '../../lib/speculators/prompts';
 import { trainHead } from '../../lib/speculators/train-head';
 import type { HeadText, TrainHeadOptions } from '../../lib/speculators/train-head';
+import { trainStatic } from '../../lib/speculators/train-static';
 import { prompts, tinyModel } from './tiny';
 
 const tiny = tinyModel();
@@ -55,6 +56,35 @@ test('a run can go on from a head, with its vocabulary and shape', async () => {
   const second = await trainHead(tiny.path, texts, join(folder, 'second'), options(from));
   expect(second.parameters).toBe(first.parameters);
   expect(second.loss[0].kl).toBeLessThan((first.loss[0].kl + first.loss.at(-1)!.kl) / 2);
+});
+
+/** Makes of a head one as it is saved after learning: its first output row, of 128 numbers, is corrected. */
+function correctOutput(path: string): void {
+  const bytes = readFileSync(path);
+  const end = 8 + Number(bytes.readBigUInt64LE());
+  const data = bytes.subarray(end);
+  const added = Buffer.alloc(4 + 128 * 4);
+  const header = Buffer.from(
+    JSON.stringify({
+      ...(JSON.parse(bytes.toString('utf8', 8, end)) as object),
+      output_delta_places: { dtype: 'F32', shape: [1], data_offsets: [data.length, data.length + 4] },
+      output_delta: { dtype: 'F32', shape: [1, 128], data_offsets: [data.length + 4, data.length + added.length] },
+    }),
+  );
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(header.length));
+  writeFileSync(path, Buffer.concat([length, header, data, added]));
+}
+
+test('from a head that has learned while serving no run goes on, and nothing is answered for it before', async () => {
+  const { path } = await trainHead(tiny.path, texts.slice(0, 8), folder, options());
+  correctOutput(path!);
+  const refused = { code: 'HEAD_LEARNED', message: expect.stringContaining(path!) as string };
+  const from = options({ from: path });
+  await expect(trainHead(tiny.path, texts, join(folder, 'trained'), from)).rejects.toMatchObject(refused);
+  const out = join(folder, 'made');
+  await expect(trainStatic(tiny.path, prompts, out, { ...from, answerTokens: 4 })).rejects.toMatchObject(refused);
+  expect(readdirSync(out)).toEqual([]);
 });
 
 test('a checkpoint of another run is refused, and so are texts too short', async () => {

@@ -145,7 +145,13 @@ test('what is wrong is refused by name, and the engine goes on with the weights 
   const [embedding] = good;
   const q = good.find(({ name }) => name.endsWith('attn_q.weight'))!;
   const nan = { ...embedding, data: (embedding.data as Float32Array).map((v, i) => (i === 77 ? NaN : v)) };
+  const sent = new Float32Array(embedding.data.byteLength / 4);
+  structuredClone(sent, { transfer: [sent.buffer] });
+  const hole: unknown[] = [];
+  hole[1] = embedding;
   const refusals: [string, unknown, unknown?][] = [
+    ['INVALID_OPTION', [{ ...embedding, data: sent }]],
+    ['INVALID_OPTION', hole],
     ['UNKNOWN_TENSOR', [{ ...embedding, name: 'token_embed.weight' }]],
     ['INCOMPLETE_MATRIX', [q]],
     ['WRONG_TENSOR_SHAPE', [{ ...embedding, shape: [...embedding.shape].reverse() }]],

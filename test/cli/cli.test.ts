@@ -185,6 +185,10 @@ test('flags that a command would ignore are refused', async () => {
     const { status, stderr } = await run(['generate', 'x', ...model, ...flags]);
     expect({ status, stderr }).toEqual({ status: 1, stderr: expect.stringContaining('cannot be used with') });
   }
+  for (const flag of ['--from x', '--texts x', '--draft-tokens 64', '--epochs 1', '--rows 64', '--minutes 1']) {
+    const { status, stderr } = await run(['train', 'static', '--model', tiny, '--no-head', ...flag.split(' ')]);
+    expect({ status, stderr }).toEqual({ status: 1, stderr: expect.stringContaining('cannot be used with') });
+  }
 });
 
 test('static training ends with the command that drafts from what it made', async () => {

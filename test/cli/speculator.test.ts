@@ -2,8 +2,9 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { packageRoot } from '../../lib/binding';
+import { loadBinding, packageRoot } from '../../lib/binding';
 import { writeTinyModel } from '../../lib/models/tiny-model';
+import { SpeculatorStore } from '../../lib/speculators/store';
 import { trainHead } from '../../lib/speculators/train-head';
 
 const folder = mkdtempSync(join(tmpdir(), 'foretoken-speculator-'));
@@ -48,10 +49,15 @@ test('heads are imported, shown, rolled back, exported and dropped', () => {
     /drafts with version 2\n {2}1 {2}imported .*from the static head: file /,
   );
   expect(JSON.parse(run('rollback', ...ofTenant('acme', '--json')).stdout)).toMatchObject({ live: 1 });
+  const again = JSON.parse(run('rollback', ...ofTenant('acme', '--to', '2', '--json')).stdout);
+  expect(again).toMatchObject({ live: 2, versions: [{ version: 1 }, { version: 2 }] });
+  expect(again.versions[1]).not.toHaveProperty('rolledBack');
   expect(run('rollback', ...ofTenant('acme', '--to', '0')).stdout).toMatch(/^acme drafts with the static head\n/);
   const copy = join(folder, 'copy.safetensors');
   expect(run('export', ...ofTenant('acme', '--out', copy, '--head', '2')).status).toBe(0);
   expect(run('export', ...ofTenant('acme', '--out', copy)).stderr).toContain('(NO_SUCH_VERSION)');
+  const nowhere = join(folder, 'nowhere', 'copy.safetensors');
+  expect(run('export', ...ofTenant('acme', '--out', nowhere, '--head', '2')).stderr).toContain('Make its folder');
   expect(run('rollback', ...ofTenant('acne'))).toMatchObject({
     status: 1,
     stderr: expect.stringContaining('(NO_SUCH_VERSION)'),
@@ -75,6 +81,22 @@ test('who imports the head of another tenant loses it when that one is forgotten
   expect(run('reset', ...ofTenant('a')).status).toBe(0);
   expect([...versions('b'), ...versions('c')]).toEqual([]);
   for (const tenant of ['b', 'c']) run('reset', ...ofTenant(tenant));
+});
+
+test('a tenant that can not be is refused, and of one who taught nothing that is told', () => {
+  for (const command of [['show'], ['reset'], ['rollback'], ['import', head]]) {
+    const { status, stdout, stderr } = run(...command, ...ofTenant(''));
+    expect({ status, stdout, stderr }).toEqual({ status: 1, stdout: '', stderr: expect.stringContaining('a name') });
+  }
+  expect(run('show', ...ofTenant('acne')).stdout).toBe('nothing is kept of acne\n');
+});
+
+test('text alone is listed without a head', async () => {
+  const store = new SpeculatorStore(join(folder, 'home'), await loadBinding().hashModel(tiny));
+  await store.saveMemory('writer', { tokens: Int32Array.from([1, -1]), keys: new Uint8Array(32) });
+  expect(run('list').stdout).toMatch(/^[0-9a-f]{32} {2}writer: remembered text, .*B\n$/);
+  expect(run('show', ...ofTenant('writer')).stdout).toBe('text of writer is remembered\n');
+  await store.forget('writer');
 });
 
 test('the name of a tenant, which a client chose, has no power over the terminal', () => {

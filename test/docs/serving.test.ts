@@ -73,7 +73,9 @@ test('answers whole and as events, and tells figures', async () => {
   expect(said(chunks)).toBe(whole.choices[0].message.content);
   expect(chunks.at(-1)).toMatchObject({ choices: [], usage: { completion_tokens: 8 } });
   expect(events.endsWith('data: [DONE]\n\n')).toBe(true);
-  expect(await (await fetch(`${server.url}/metrics`)).text()).toContain('foretoken_tokens 16\n');
+  const metrics = await fetch(`${server.url}/metrics`);
+  expect(metrics.headers.get('content-type')).toBe('text/plain; version=0.0.4'); // without it Prometheus takes none
+  expect(await metrics.text()).toContain('foretoken_tokens 16\n');
 });
 
 test('takes what the engine has, and null for nothing', async () => {

@@ -231,6 +231,28 @@ describe('conversations', () => {
     expect(rendered("{{ 'json ' + c.function.arguments }}")).toBe('json {"city": "Paris"}');
   });
 
+  test('calls of tools that a template writes nothing of are not lost in silence', () => {
+    const called = (content: string | null): ChatMessage[] => [
+      { role: 'user', content: 'a' },
+      { role: 'assistant', content, tool_calls: [{ function: { name: 'f', arguments: '{}' } }] },
+    ];
+    const none = { code: 'TEMPLATE_ERROR', message: expect.stringContaining('tool_calls') as string };
+    for (const content of ['b', '', null])
+      expect(() => chatWith(chatml).render(called(content))).toThrow(expect.objectContaining(none));
+    expect(() => chatWith(chatml).render([{ role: 'assistant', content: 'b', tool_calls: [] }])).not.toThrow();
+  });
+
+  test.each([
+    ['needs a content', '{{ m.content + c.function.name }}'],
+    ['takes one alone for such a message', '{% if m.content is string %}{{ c.function.name }}{% endif %}'],
+    ['takes none alone for such a message', '{% if m.content is none %}{{ c.function.name }}{% endif %}'],
+  ])('a call of a tool without content is written, also where a template %s', (_, written) => {
+    const template = `{% for m in messages %}{% for c in m.tool_calls or [] %}${written}{% endfor %}{% endfor %}`;
+    const calls = [{ function: { name: 'f', arguments: '{}' } }];
+    const text = chatWith(template).render([{ role: 'assistant', content: null, tool_calls: calls }]).text;
+    expect(text).toBe('f');
+  });
+
   test('BOS and EOS are what the model says of templates; where it says nothing, the tokens of its ids', () => {
     const metadata = { chatTemplate: '{{ bos_token }}|{{ eos_token }}', bosId: 0, eosIds: [3, 1] };
     const [message] = [{ role: 'user', content: '' }];

@@ -105,6 +105,15 @@ test('what was kept and can not be read is not replaced; what is no memory is', 
   await expect(store().saveMemory('a', memory)).rejects.toMatchObject({ code: 'MEMORY_INVALID' });
 });
 
+test('what another process has removed is not written again by who has read it', async () => {
+  const memory = { tokens: Int32Array.from([1, -1]), keys: new Uint8Array(32) };
+  const stamp = await store().saveMemory('a', memory);
+  await store().forget('a');
+  const refused = { code: 'FILE_NOT_FOUND', message: expect.stringContaining('by another process') as string };
+  await expect(store().saveMemory('a', memory, stamp)).rejects.toMatchObject(refused);
+  expect(store().memoryPath('a')).toBeUndefined();
+});
+
 test('forgetting a tenant drops its memory, its versions, and versions of others that it fed', async () => {
   const memory = { tokens: Int32Array.from([1, 2, -1]), keys: new Uint8Array(48) };
   await store().saveMemory('a', memory);
