@@ -413,7 +413,7 @@ test('a head that is found again comes to the learner behind what dropped it bef
 
 test.each([
   ['itself', (own: Learning) => own.forget('a')],
-  ['one that taught it', (own: Learning) => own.taughtBy('b').forEach((each) => own.drop(each))],
+  ['one that taught it', (own: Learning) => Promise.resolve(own.taughtBy('b').forEach((each) => own.drop(each)))],
 ])('a head that is being found again is not taken where %s is forgotten', async (_, forget) => {
   const store = new SpeculatorStore(folder(), model);
   const write = (path: string): Promise<void> => Promise.resolve(writeFileSync(path, 'head'));
@@ -424,7 +424,8 @@ test.each([
   while (!recorder.asked.includes('settled')) await sleep(1);
   const forgotten = forget(own);
   settle();
-  await Promise.all([opened, forgotten]);
+  await opened;
+  await forgotten;
   expect(recorder.asked).toEqual(['settled']);
   expect(own.withHeads.size + own.taughtBy('b').length + events.length).toBe(0);
 });
