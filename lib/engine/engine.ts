@@ -299,7 +299,8 @@ export class Engine {
     const read = new OptionReader(options, 'options of detokenize');
     const special = read.boolean('special', false);
     read.finish();
-    return this.#tokenizer.decode(checkTokens(tokens, this.#vocabulary), { special });
+    const known = Math.max(this.#vocabulary, this.#tokenizer.size); // a tokenizer may know tokens that the model has no row for
+    return this.#tokenizer.decode(checkTokens(tokens, known), { special });
   }
 
   /**
