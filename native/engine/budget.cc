@@ -16,8 +16,8 @@ std::string megabytes(size_t bytes) { return std::to_string((bytes + (1 << 20) -
 int32_t contextLengthFor(const EngineOptions& options, const ModelConfig& config) {
   if (options.contextLength == 0) return std::min<int32_t>(config.contextLength, kDefaultContext);
   if (options.contextLength < 2 || options.contextLength > config.contextLength) {
-    throw Error("INVALID_OPTION", "contextLength " + std::to_string(options.contextLength) + " is outside of 2 .. " +
-                                      std::to_string(config.contextLength) + ", the model's context");
+    throw Error("INVALID_OPTION", "contextLength must be at most " + std::to_string(config.contextLength) +
+                                      ", the model's own; it is " + std::to_string(options.contextLength));
   }
   return options.contextLength;
 }
@@ -35,9 +35,14 @@ KvBudget kvBudget(const EngineOptions& options, const ModelConfig& config, const
   const size_t wanted = options.kvBytes > 0 ? options.kvBytes : (options.maxSequences * onePages + scratch) * page;
   const size_t granted = options.kvBytes > 0 ? wanted : std::min(wanted, availableBytes / 2);
   const size_t needed = (onePages + scratch) * page;
-  if (granted < needed || granted > availableBytes) {
+  if (granted > availableBytes) {
+    throw Error("OUT_OF_MEMORY", "kvBytes asks for " + megabytes(granted) + ", " + megabytes(availableBytes) +
+                                     " are left; give less: a context of " + std::to_string(context) +
+                                     " tokens needs " + megabytes(needed));
+  }
+  if (granted < needed) {
     throw Error("OUT_OF_MEMORY", "a context of " + std::to_string(context) + " tokens needs " + megabytes(needed) +
-                                     " for its KV pages, " + megabytes(std::min(granted, availableBytes)) +
+                                     " for its KV pages, " + megabytes(granted) +
                                      " are to be had; give a smaller contextLength" +
                                      (options.kvBytes > 0 ? " or another kvBytes" : ""));
   }

@@ -48,7 +48,8 @@ void validate(const Request& r, int32_t vocabulary, int32_t contextLength) {
   if (r.prompt.size() >= static_cast<size_t>(contextLength)) {
     throw Error("CONTEXT_EXCEEDED", "the prompt has " + std::to_string(r.prompt.size()) +
                                         " tokens, the engine's context holds " + std::to_string(contextLength) +
-                                        " with at least one to generate");
+                                        " with at least one to generate: shorten it, or load the model with a larger "
+                                        "contextLength, up to its own");
   }
 }
 

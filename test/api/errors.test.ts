@@ -204,6 +204,17 @@ test('what the border finds wrong at load has a code and a class too', async () 
   }
 });
 
+test.each([
+  [{ kvBytes: 2 ** 45 }, 'OUT_OF_MEMORY', /kvBytes asks for 33554432 MiB, \d+ MiB are left/],
+  [{ kvBytes: 1000 }, 'OUT_OF_MEMORY', /needs \d+ MiB for its KV pages.*another kvBytes/],
+  [{ contextLength: 2 ** 20 }, 'INVALID_OPTION', /contextLength must be at most \d+, the model's own/],
+])(
+  'what the machine or the model has no room for is refused with what there is: %p',
+  async (options, code, message) => {
+    await expect(load(options)).rejects.toMatchObject({ code, message: expect.stringMatching(message) as string });
+  },
+);
+
 test('loading that is aborted ends with ABORTED, wherever it was', async () => {
   const signal = AbortSignal.abort(new Error('enough'));
   const aborted = { code: 'ABORTED', cause: { message: 'enough' } };
