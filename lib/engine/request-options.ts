@@ -275,7 +275,8 @@ function readVariables(read: OptionReader): Record<string, unknown> | undefined 
   if (typeof variables !== 'object' || variables === null || Array.isArray(variables))
     throw invalidOption('variables', 'an object', variables);
   for (const [name, value] of Object.entries(variables))
-    if (givenVariables.includes(name)) throw invalidOption(`variables.${name}`, 'nothing', value);
+    if (value !== undefined && givenVariables.includes(name))
+      throw invalidOption(`variables.${name}`, 'nothing', value);
   return variables as Record<string, unknown>;
 }
 

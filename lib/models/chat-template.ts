@@ -64,7 +64,9 @@ export class ChatTemplate {
     if (options.tools?.length && this.writes(prompt, messages, { ...options, tools: undefined }))
       throw templateError('it writes nothing of the tools; describe them in the system message instead');
     if (messages.some(isCalling) && this.writes(prompt, messages.map(withoutCalls), options))
-      throw templateError('it writes nothing of tool_calls; say in the content of the message what is called instead');
+      throw templateError(
+        'it writes nothing of tool_calls; say in the content of the message what is called, without them',
+      );
     return prompt;
   }
 
@@ -108,11 +110,20 @@ function guarded<T>(work: () => T): T {
     context.work = work;
     return script.runInContext(context, { timeout: MAX_RENDER_MS }) as T;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException | undefined)?.code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') {
+    if (isTimeout(error)) {
       throw templateError(`it takes more than ${MAX_RENDER_MS} ms`, error);
     }
     throw templateError(error instanceof Error ? error.message : String(error), error);
   }
+}
+
+function isTimeout(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException | undefined)?.code === 'ERR_SCRIPT_EXECUTION_TIMEOUT';
+}
+
+/** Whether rendering ended with an error because of the time it took. */
+export function tookTooLong(error: unknown): boolean {
+  return error instanceof ForetokenError && isTimeout(error.cause);
 }
 
 /** The error of a template that can't be used. */

@@ -1,6 +1,14 @@
 import { ForetokenError } from '../error';
+import { tookTooLong } from './chat-template';
 import { GuardedTemplate, type ChatRenderOptions, type RenderedChat } from './guarded-template';
-import { checkContinues, hasContent, messagesForTemplate, withContent, type ChatMessage } from './messages';
+import {
+  checkContinues,
+  hasCalls,
+  hasContent,
+  messagesForTemplate,
+  withNothingSaidOtherwise,
+  type ChatMessage,
+} from './messages';
 import type { ModelMetadata } from './metadata';
 import type { EncodeOptions, Tokenizer } from './tokenizer';
 import { withArguments } from './tool-calls';
@@ -10,7 +18,7 @@ type ChatMetadata = Pick<ModelMetadata, 'chatTemplate' | 'toolTemplate' | 'templ
 /** Turns conversations into tokens. Text from people can't become a control token: see {@link GuardedTemplate}. */
 export class Chat {
   private readonly template: GuardedTemplate;
-  /** Made when tools are first given: whoever gives none needs no template for them that can be used. */
+  /** Made when tools are first given or called: whoever has none needs no template for them that can be used. */
   private toolTemplate: GuardedTemplate | undefined;
 
   /**
@@ -50,20 +58,25 @@ export class Chat {
   render(messages: readonly ChatMessage[], options: ChatRenderOptions = {}): RenderedChat {
     const said = messagesForTemplate(messages);
     if (options.continueFinalMessage) checkContinues(said);
-    const template = this.templateFor(options.tools);
+    const template = this.templateFor(Boolean(options.tools?.length) || said.some((each) => hasCalls(each.tool_calls)));
     const given = withArguments(said, template);
     try {
       return template.render(given, options);
     } catch (error) {
       // Of messages that only call tools some templates need a content, others that there is none.
-      if (given.every(hasContent)) throw error;
-      return template.render(given.map(withContent), options);
+      const otherwise = tookTooLong(error) ? undefined : withNothingSaidOtherwise(given);
+      if (!otherwise) throw error;
+      try {
+        return template.render(otherwise, options);
+      } catch (again) {
+        throw given.every(hasContent) ? error : again; // a template that fails for want of a content says nothing else
+      }
     }
   }
 
-  private templateFor(tools: ChatRenderOptions['tools']): GuardedTemplate {
+  private templateFor(hasTools: boolean): GuardedTemplate {
     const { toolTemplate } = this.metadata;
-    if (!tools?.length || toolTemplate === undefined) return this.template;
+    if (!hasTools || toolTemplate === undefined) return this.template;
     return (this.toolTemplate ??= this.compile(toolTemplate));
   }
 

@@ -54,9 +54,15 @@ export function hasContent({ content }: ChatMessage): boolean {
   return content !== undefined && content !== null;
 }
 
-/** The message with an empty text where it has no content. */
-export function withContent(message: ChatMessage): ChatMessage {
-  return hasContent(message) ? message : { ...message, content: '' };
+/**
+ * The messages with nothing said in the other way: in an empty text where there was no content, without content where calls had an empty
+ * text beside them. Undefined where something is said everywhere.
+ */
+export function withNothingSaidOtherwise(messages: readonly ChatMessage[]): ChatMessage[] | undefined {
+  if (!messages.every(hasContent)) return messages.map((each) => (hasContent(each) ? each : { ...each, content: '' }));
+  const isEmpty = ({ content, tool_calls: calls }: ChatMessage): boolean => content === '' && hasCalls(calls);
+  if (!messages.some(isEmpty)) return undefined;
+  return messages.map((each) => (isEmpty(each) ? { ...each, content: null } : each));
 }
 
 /** The error of messages that can't be used. */

@@ -246,11 +246,19 @@ describe('conversations', () => {
     ['needs a content', '{{ m.content + c.function.name }}'],
     ['takes one alone for such a message', '{% if m.content is string %}{{ c.function.name }}{% endif %}'],
     ['takes none alone for such a message', '{% if m.content is none %}{{ c.function.name }}{% endif %}'],
-  ])('a call of a tool without content is written, also where a template %s', (_, written) => {
+  ])('a call of a tool that says nothing beside is written, also where a template %s', (_, written) => {
     const template = `{% for m in messages %}{% for c in m.tool_calls or [] %}${written}{% endfor %}{% endfor %}`;
     const calls = [{ function: { name: 'f', arguments: '{}' } }];
-    const text = chatWith(template).render([{ role: 'assistant', content: null, tool_calls: calls }]).text;
-    expect(text).toBe('f');
+    for (const content of [null, '']) {
+      const text = chatWith(template).render([{ role: 'assistant', content, tool_calls: calls }]).text;
+      expect(text).toBe('f');
+    }
+  });
+
+  test('calls of tools are written by the template for them, also where no tools are given any more', () => {
+    const called = { role: 'assistant', content: 'b', tool_calls: [{ function: { name: 'f', arguments: '{}' } }] };
+    const toolTemplate = '{% for m in messages %}{{ m.tool_calls[0].function.name }}{% endfor %}';
+    expect(new Chat({ chatTemplate: chatml, toolTemplate, eosIds: [] }, tokenizer).render([called]).text).toBe('f');
   });
 
   test('BOS and EOS are what the model says of templates; where it says nothing, the tokens of its ids', () => {
