@@ -62,8 +62,8 @@ Examples:
     .action((flags: TenantFlags & { to?: number }) => runCommand((signal) => rollBack(flags, signal)));
   forTenant(
     group.command('reset'),
-    'drop all that is kept of what a tenant taught, also versions of others that learned from it; engines that run still know it ' +
-      'until they are told as well (engine.forget) or end',
+    'drop all that is kept of what a tenant taught, also versions of others that learned from it; engines that run know it until they ' +
+      'are told as well (engine.forget), and may write it down again when they end',
   ).action((flags: TenantFlags) => runCommand((signal) => reset(flags, signal)));
 }
 

@@ -310,8 +310,8 @@ export class Controller {
       const price = plain / sequences + perDrafted * verified;
       const spent = isAsked || asked === 0 ? drafting : 0;
       const plainly = (plain / sequences) * tokens;
-      own.rest.observe(plainly - price, spent, plainly, tokens);
-      own.asking.observeRound((price + spent) / this.#cost.plainRoundSeconds, tokens);
+      const counted = own.rest.observe(plainly - price, spent, plainly, tokens);
+      own.asking.observeRound((price + counted) / this.#cost.plainRoundSeconds, tokens);
     }
   }
 

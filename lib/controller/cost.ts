@@ -245,8 +245,10 @@ class ContextPrice {
   }
 
   observe(index: number, contextTokens: number, seconds: number): void {
+    // A pass that the whole process slept through must not make the mean, and with it what counts as usual.
+    const counted = this.#seen[index] < usualAfter ? seconds : Math.min(seconds, 2 * this.#seconds[index]);
     const longer = contextTokens - this.#context[index];
-    const slower = seconds - this.#seconds[index];
+    const slower = counted - this.#seconds[index];
     const rate = Math.max(1 / (this.#seen[index] += 1), slowestRate);
     this.#context[index] += rate * longer;
     this.#seconds[index] += rate * slower;

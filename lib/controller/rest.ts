@@ -64,8 +64,9 @@ export class Rest {
    * @param spent Seconds of drafting for it; 0 = nobody was asked.
    * @param plain Seconds of plain decoding for its tokens.
    * @param tokens How many they are.
+   * @returns Seconds of drafting that count: not those of an interruption.
    */
-  observe(saved: number, spent: number, plain: number, tokens: number): void {
+  observe(saved: number, spent: number, plain: number, tokens: number): number {
     // One interruption by other work is no reason; drafters that take longer than a pass, as tiny models' do, are found out by and by.
     const counted = Math.min(spent, Math.max(plain, 2 * this.#price));
     this.#usual += (plain / tokens - this.#usual) / Math.min(memory, (this.#rounds += 1));
@@ -73,6 +74,7 @@ export class Rest {
     this.#isCheap = this.#price <= negligible * (plain / tokens);
     if (this.#inRest) this.#recover(saved, counted, plain);
     else if (spent > 0) this.#try(saved - counted); // else it has not heard yet that the rest is over
+    return counted;
   }
 
   /** The engine goes by the table it has: many short rounds still ask before it hears of the rest. */

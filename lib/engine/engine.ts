@@ -375,7 +375,7 @@ export class Engine {
   /** Waits until native threads have done what was asked so far; an engine that closes waits for it, too. */
   async #settled(): Promise<void> {
     const settled = callNative(() => this.#native.settled());
-    this.#settling = Promise.allSettled([this.#settling, settled]);
+    this.#settling = Promise.allSettled([this.#settling, settled]).then(() => undefined); // its results would hold those before
     await settled;
   }
 

@@ -309,6 +309,7 @@ export class Learning {
     const isHeld = (): boolean => this.#opened.get(tenant) === opened;
     const head = { version, kept: version, tenants };
     const state = this.#stateOf(tenant);
+    const before = state.base;
     state.base = head; // from now on, whoever forgets one that taught it drops it
     try {
       // What dropped the tenant before is still on its way to the learner, and must not withdraw the head that comes now.
@@ -316,7 +317,7 @@ export class Learning {
       if (!isHeld()) return;
       await this.native.adoptHead(tenant, path, again);
     } catch (error) {
-      if (state.base === head) state.base = staticHead;
+      if (state.base === head) state.base = before;
       throw error;
     }
     if (!isHeld()) return;

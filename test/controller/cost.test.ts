@@ -88,6 +88,23 @@ test('what context costs is learned where the profile was wrong about it, for al
   }
 });
 
+test('a pass that the whole process slept through leaves prices where they were', () => {
+  const next = random(3);
+  const observe = (cost: CostModel, rounds: number): void => {
+    for (let i = 0; i < rounds; ++i) {
+      const rows = [1, 2, 4, 8][Math.floor(4 * next())];
+      cost.observe(round(rows, knees[rows - 1] * (0.97 + 0.06 * next()), rows * (200 + (i % 400))));
+    }
+  };
+  const cost = new CostModel(profile, 16);
+  observe(cost, 1000);
+  const [perToken, table] = [cost.secondsPerContextToken, cost.table()];
+  cost.observe(round(4, 3600, 4 * 200));
+  observe(cost, 200);
+  expect(Math.abs(cost.secondsPerContextToken - perToken)).toBeLessThan(1e-7);
+  for (const rows of [1, 2, 4, 8]) expect(Math.abs(cost.table()[rows - 1] / table[rows - 1] - 1)).toBeLessThan(0.1);
+});
+
 test('never falls with rows and stays positive and finite, whatever is measured', () => {
   const seconds = fc.oneof(fc.double({ min: 0, max: 10 }), fc.constantFrom(NaN, Infinity, -1, 0));
   fc.assert(

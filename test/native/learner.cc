@@ -358,12 +358,12 @@ void testRestsWhilePaused() {
   rig.settle();
   CHECK(rig.drafts.size() == 2 && rig.drafts.back() == nullptr && rig.judged.empty());
   CHECK(rig.learner->counters().backlog == 1);
-  own.set(0), other.set(0);
   const auto calm = std::chrono::steady_clock::now();
+  own.set(0), other.set(0);
   std::unique_lock lock(rig.mutex);
   rig.told.wait(lock, [&] { return !rig.judged.empty(); });
   lock.unlock();
-  CHECK(std::chrono::steady_clock::now() - calm > std::chrono::milliseconds(90));
+  CHECK(std::chrono::steady_clock::now() - calm > std::chrono::milliseconds(100));
   while (rig.learner->counters().backlog > 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   CHECK(rig.learner->counters().steps > 0);
 }
