@@ -138,6 +138,14 @@ async function withPromoted(tenant: string): Promise<SpeculatorStore> {
   return store;
 }
 
+async function withImported(tenant: string, tenants: string[]): Promise<SpeculatorStore> {
+  const store = new SpeculatorStore(folder(), model);
+  await store.saveMemory(tenant, memory('1'));
+  const write = (path: string): Promise<void> => Promise.resolve(writeFileSync(path, 'head'));
+  await store.promote(tenant, { origin: 'imported', tenants, evidence: {}, write });
+  return store;
+}
+
 const kinds = (events: LearningEvent[]): string[] => events.map(({ kind, tenant }) => `${tenant} ${kind}`);
 test('a better candidate is promoted once, kept on disk with its evidence, and found again', async () => {
   const recorder = new Recorder();
@@ -370,6 +378,22 @@ test('where memory is lacking to find it again what is kept stays, and the next 
   expect([...own.withHeads]).toEqual(['a']);
 });
 
+test('who taught a head stays known where it is there already, and there is no memory to take it once more', async () => {
+  const store = await withImported('a', ['a', 'b']);
+  const recorder = new Recorder();
+  const lacking = Object.assign(new Error('no memory left'), { code: 'OUT_OF_MEMORY' });
+  const { learning: own } = learning(recorder, store);
+  recorder.restores = () => Promise.reject(lacking);
+  await own.open('a');
+  recorder.refusal = lacking;
+  await own.open('a');
+  expect(own.taughtBy('b')).toEqual(['a']);
+  for (let i = 0; i < 100; ++i) own.judge(judged('a', 1, 2));
+  recorder.candidates.set('a', 1);
+  await own.settled();
+  expect((await store.manifest('a')).versions.at(-1)).toMatchObject({ parent: 1, tenants: ['a', 'b'] });
+});
+
 test('what is said before there is memory to find a tenant again is kept beside what was', async () => {
   const store = new SpeculatorStore(folder(), model);
   const first = new Recorder();
@@ -415,9 +439,7 @@ test.each([
   ['itself', (own: Learning) => own.forget('a')],
   ['one that taught it', (own: Learning) => Promise.resolve(own.taughtBy('b').forEach((each) => own.drop(each)))],
 ])('a head that is being found again is not taken where %s is forgotten', async (_, forget) => {
-  const store = new SpeculatorStore(folder(), model);
-  const write = (path: string): Promise<void> => Promise.resolve(writeFileSync(path, 'head'));
-  await store.promote('a', { origin: 'imported', tenants: ['a', 'b'], evidence: {}, write });
+  const store = await withImported('a', ['a', 'b']);
   const { recorder, settle } = heldUp();
   const { learning: own, events } = learning(recorder, store);
   const opened = own.open('a');
@@ -426,7 +448,7 @@ test.each([
   settle();
   await opened;
   await forgotten;
-  expect(recorder.asked).toEqual(['settled']);
+  expect(recorder.asked.filter((what) => what.includes('adopt'))).toEqual([]);
   expect(own.withHeads.size + own.taughtBy('b').length + events.length).toBe(0);
 });
 
