@@ -7,7 +7,7 @@ export interface LearnersOptions {
   most: { learners: number; heads: number };
   /** Learners that have a draft head of their own. */
   withHeads: () => ReadonlySet<string>;
-  /** Writes down what is to be found again of a learner; where that fails the learner stays. */
+  /** Writes down what is to be found again of a learner; where that fails the learner stays, unless somebody removed what it has on disk. */
   keep: (learner: string) => Promise<void>;
   /** Nothing is held of a learner any more. */
   drop: (learner: string) => void;
@@ -77,7 +77,7 @@ export class Learners {
   #keep(learner: string): Promise<boolean> {
     return this.options.keep(learner).then(
       () => true,
-      () => false,
+      (error: unknown) => (error as { code?: unknown }).code === 'FILE_NOT_FOUND',
     );
   }
 

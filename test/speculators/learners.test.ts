@@ -92,6 +92,14 @@ test('the one seen longest ago is let go of first; whoever asks meanwhile, or ca
   expect([...held.there].sort()).toEqual(['a', 'c']);
 });
 
+test('one whose files somebody has removed is let go of', async () => {
+  const held = new Held({ learners: 1, heads: 1 });
+  held.keeps = () => Promise.reject(Object.assign(new Error('removed'), { code: 'FILE_NOT_FOUND' }));
+  for (const learner of ['a', 'b']) (await held.learners.enter(learner))();
+  await held.learners.settled();
+  expect([held.learners.has('a'), held.learners.size]).toEqual([false, 1]);
+});
+
 test('where many can not be kept, a request waits for few of them, and others are let go of in their turn', async () => {
   const held = new Held({ learners: 100, heads: 100 });
   for (let i = 0; i < 100; ++i) (await held.enter(`learner ${i}`))();
