@@ -164,8 +164,7 @@ void Learner::run() {
   for (bool may = true, worked = false;;) {
     {
       std::unique_lock lock(mutex_);
-      const auto isAwaited = [&] { return stop_ || !commands_.empty() || (may && !texts_.empty()); };
-      if (!worked) wake_.wait_for(lock, kLook, isAwaited);
+      if (!worked) await(lock, may);
       if (stop_) return;
       commands.swap(commands_);
     }
@@ -175,6 +174,23 @@ void Learner::run() {
     may = mayWork();
     worked = may && attempt([this] { return work(); });
   }
+}
+
+/// Until there is something to do. Only what has to wait for calm, or for memory, is looked at now and then.
+void Learner::await(std::unique_lock<std::mutex>& lock, bool may) {
+  const auto isAsked = [this] { return stop_ || !commands_.empty(); };
+  if (withdrawn_.empty() && owed() == 0 && texts_.empty()) {
+    wake_.wait(lock, [&] { return isAsked() || !texts_.empty(); });
+    checked_ = Clock::now();  // what has been decoded meanwhile allows no work
+  } else {
+    wake_.wait_for(lock, kLook, [&] { return isAsked() || (may && !texts_.empty()); });
+  }
+}
+
+/// Steps that tenants are owed.
+int64_t Learner::owed() const {
+  return std::accumulate(tenants_.begin(), tenants_.end(), int64_t{0},
+                         [](int64_t sum, const auto& each) { return sum + each.second.owed + each.second.owedLayers; });
 }
 
 /// What `work` says; false where it throws. All but lack of memory ends learning.
@@ -349,11 +365,10 @@ void Learner::take(VerifiedText text) {
 
 void Learner::publish(double seconds) {
   Taken taken = gone_;
-  int64_t bytes = 0, owed = 0;
+  int64_t bytes = 0;
   int64_t deviceBytes = takers_.rows ? static_cast<int64_t>(takers_.rows->deviceBytes()) : 0;
   for (const auto& [name, each] : tenants_) {
     taken.add(*each.learner);
-    owed += each.owed + each.owedLayers;
     bytes += static_cast<int64_t>(each.learner->bytes());
     deviceBytes += static_cast<int64_t>(each.learner->deviceBytes());
   }
@@ -362,7 +377,7 @@ void Learner::publish(double seconds) {
   counters_.bytes = bytes;
   counters_.deviceBytes = deviceBytes;
   counters_.tenants = static_cast<int64_t>(tenants_.size());
-  counters_.backlog = owed;
+  counters_.backlog = owed();
   taking_ = false;
   counters_.seconds += seconds;
 }
@@ -522,6 +537,7 @@ LearnerCounters Learner::counters() const {
   const std::lock_guard lock(mutex_);
   LearnerCounters result = counters_;
   result.backlog += static_cast<int64_t>(texts_.size()) + (taking_ ? 1 : 0);
+  result.paused = result.paused && result.backlog > 0;
   return result;
 }
 

@@ -130,6 +130,8 @@ class Learner final : public TextSink {
   void endLearning(std::exception_ptr why);
   void carryOut(const std::string& name, Decision decision);
   void run();
+  void await(std::unique_lock<std::mutex>& lock, bool may);
+  int64_t owed() const;
   bool mayWork();
   bool work();
   void prepare();
