@@ -20,7 +20,7 @@ const POLL_MS = 100;
  * @param work What to run.
  * @param signal Ends the wait (not the work) early.
  * @returns What `work` returns.
- * @throws ForetokenError `WRITE_FAILED` where no lock can be made, and what `work` throws.
+ * @throws ForetokenError `WRITE_FAILED` where no lock can be made, nor a stale one removed, and what `work` throws.
  */
 export async function withLock<T>(path: string, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
   let mine: string | undefined;
@@ -59,7 +59,7 @@ async function acquire(path: string): Promise<string | undefined> {
 async function removeStale(path: string, fresh: string): Promise<void> {
   const now = (await stat(fresh)).mtimeMs;
   const held = await fileOf(path);
-  if (held !== undefined && (await isStale(held, now))) await unlink(held).catch(() => undefined);
+  if (held !== undefined && (await isStale(held, now))) await rm(held, { force: true });
 }
 
 /** The file by which a lock is held. */

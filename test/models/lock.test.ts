@@ -1,8 +1,9 @@
-import { existsSync, mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeTemporaryFolder } from '../../lib/models/cache';
 import { withLock } from '../../lib/models/lock';
 import { deadProcess } from '../support/dead-process';
+import { asNobody } from '../support/read-only';
 import { temporaryFolder } from '../support/temporary';
 
 const folder = temporaryFolder();
@@ -35,6 +36,18 @@ test('is held by one at a time and gone afterwards', async () => {
 test('is taken over from a process that died', async () => {
   heldBy(deadProcess);
   expect(await isFree()).toBe(true);
+});
+
+test('a dead one that may not be removed is told, not waited for', async () => {
+  heldBy(deadProcess);
+  chmodSync(folder(), 0o777);
+  chmodSync(lock(), 0o555);
+  const error = await asNobody(() => withLock(lock(), () => Promise.resolve(), AbortSignal.timeout(500))).catch(
+    (thrown: unknown) => thrown,
+  );
+  chmodSync(lock(), 0o755);
+  expect(error).toMatchObject({ code: 'WRITE_FAILED', message: expect.stringContaining('EACCES') as string });
+  expect(readdirSync(folder())).toEqual(['lock']);
 });
 
 test('is not taken from another container, whose process ids mean nothing here', async () => {
