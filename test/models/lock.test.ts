@@ -78,3 +78,16 @@ test("half-done work of another container stays, until it is a day old; that of 
   await makeTemporaryFolder(folder());
   expect(folders.filter((name) => existsSync(join(folder(), name)))).toEqual([folders[0]]);
 });
+
+test('half-done work of the dead that may not be removed stays in its place and keeps nobody from working', async () => {
+  const [theirs, after] = [0, 1].map((n) => join(folder(), `tmp-${deadProcess}-0000000${n}`));
+  mkdirSync(theirs);
+  writeFileSync(join(theirs, 'file'), '');
+  mkdirSync(after);
+  chmodSync(folder(), 0o777);
+  chmodSync(theirs, 0o555);
+  const work = () => withLock(lock(), () => Promise.resolve('done'));
+  const result = await asNobody(work).finally(() => chmodSync(theirs, 0o755));
+  expect(result).toBe('done');
+  expect(readdirSync(folder())).toEqual([`tmp-${deadProcess}-00000000`]);
+});
