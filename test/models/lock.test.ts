@@ -1,5 +1,6 @@
 import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { performance } from 'node:perf_hooks';
 import { makeTemporaryFolder } from '../../lib/models/cache';
 import { withLock } from '../../lib/models/lock';
 import { deadProcess } from '../support/dead-process';
@@ -18,6 +19,17 @@ function heldBy(name: string, age = 0): void {
   const then = new Date(Date.now() - age);
   utimesSync(file, then, then);
 }
+
+/** Lets so many milliseconds pass, by the clock that is nobody's to set, from one look at who holds a lock to the next. */
+function lookEvery(milliseconds: number, onLook: (look: number) => void = () => undefined): void {
+  let looks = 0;
+  jest.spyOn(performance, 'now').mockImplementation(() => {
+    onLook(++looks);
+    return looks * milliseconds;
+  });
+}
+
+afterEach(() => jest.restoreAllMocks());
 
 const isFree = (): Promise<boolean> =>
   withLock(lock(), () => Promise.resolve(true), AbortSignal.timeout(500)).catch(() => false);
@@ -56,9 +68,28 @@ test('is not taken from another container, whose process ids mean nothing here',
   expect(existsSync(join(lock(), 'theirs'))).toBe(true);
 });
 
-test('is taken over from another container that has not been heard of for a minute', async () => {
-  heldBy(elsewhere, 61_000);
-  expect(await isFree()).toBe(true);
+test('is not taken from another container, whatever time its file is of: clocks leap', async () => {
+  heldBy(elsewhere, 3600_000);
+  expect(await isFree()).toBe(false);
+  heldBy(elsewhere, -3600_000);
+  expect(await isFree()).toBe(false);
+});
+
+test('is taken over from another container that has not been heard of in a minute of waiting', async () => {
+  heldBy(elsewhere);
+  lookEvery(20_001);
+  const heldAt = await withLock(lock(), () => Promise.resolve(performance.now()));
+  expect(heldAt).toBe(5 * 20_001); // looked at four times before
+});
+
+test('is waited for as long as its holder goes on writing, whatever the time it writes at', async () => {
+  heldBy(elsewhere);
+  const waiting = new AbortController();
+  lookEvery(59_000, (look) => {
+    heldBy(elsewhere, look * 60_000);
+    if (look === 6) waiting.abort();
+  });
+  await expect(withLock(lock(), () => Promise.resolve(), waiting.signal)).rejects.toMatchObject({ name: 'AbortError' });
 });
 
 test('who has lost it leaves it to whom it belongs now', async () => {
