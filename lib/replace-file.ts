@@ -30,12 +30,21 @@ export async function replaceByCopy(from: string, to: string): Promise<void> {
   await replaceBy(to, (temporary) => copyFile(from, temporary));
 }
 
+/**
+ * Gives a file that is whole its name, once it is on the disk: whoever finds it by that name later finds all of it.
+ *
+ * @throws What the file system says; what was there before stays.
+ */
+export async function moveIntoPlace(from: string, to: string): Promise<void> {
+  await sync(from);
+  await rename(from, to);
+}
+
 async function replaceBy(path: string, write: (temporary: string) => Promise<void>): Promise<void> {
   const temporary = `${path}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
   try {
     await write(temporary);
-    await sync(temporary);
-    await rename(temporary, path);
+    await moveIntoPlace(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true });
     throw error;
