@@ -24,7 +24,7 @@ const ABANDONED_MS = 24 * 3600 * 1000;
 
 /**
  * Makes a fresh folder for half-done work beside its destination, so that the last step is a rename within one
- * file system. Folders left behind by processes that have ended are removed on the way.
+ * file system. Folders left behind by processes that have ended are removed on the way, where they can be.
  *
  * @param parent The folder to make it in; created if need be.
  * @returns The path of the new folder; the caller removes it.
@@ -35,7 +35,7 @@ export async function makeTemporaryFolder(parent: string): Promise<string> {
     const owner = TEMPORARY_NAME.exec(name)?.[1];
     const path = join(parent, name);
     if (owner !== undefined && (hasEnded(owner) || (await isOlderThan(path, ABANDONED_MS))))
-      await rm(path, { recursive: true, force: true });
+      await rm(path, { recursive: true, force: true }).catch(() => undefined); // another user's is in nobody's way
   }
   const path = join(parent, `tmp-${processName}-${randomBytes(4).toString('hex')}`);
   await mkdir(path);

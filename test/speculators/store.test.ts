@@ -1,17 +1,21 @@
+import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import fs, { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { tenantsOf } from '../../lib/speculators/head-file';
 import { readMemory } from '../../lib/speculators/memory';
 import type { Memory } from '../../lib/speculators/memory';
 import { keptVersions, SpeculatorStore, storedModels } from '../../lib/speculators/store';
 import type { HeadVersion } from '../../lib/speculators/manifest';
+import { logOfDisk } from '../support/disk-log';
 import { whileReadOnly } from '../support/read-only';
 import { temporaryFolder } from '../support/temporary';
 
 const folder = temporaryFolder();
 const model = '0123456789abcdef'.repeat(2);
 const store = (): SpeculatorStore => new SpeculatorStore(folder(), model);
+
+afterEach(() => jest.restoreAllMocks());
 
 function promote(tenant: string, payload: string, tenants = [tenant]): Promise<HeadVersion> {
   const write = (path: string): Promise<void> => writeFile(path, payload);
@@ -130,6 +134,34 @@ test('forgetting a tenant drops its memory, its versions, and versions of others
   expect((await store().manifest('b')).versions).toHaveLength(1);
   expect(await readMemory(store().memoryPath('b')!, model)).toEqual(memory);
   expect(filesOf(folder())).toHaveLength(3); // manifest, head and memory of b
+});
+
+test('what is forgotten is gone from the disk itself, and so are the heads of others that learned from it', async () => {
+  await promote('a', 'of a');
+  await promote('b', 'of a and b', ['a', 'b']);
+  const log = logOfDisk();
+  await store().forget('a');
+  const [a, b] = ['a', 'b'].map((tenant) => createHash('sha256').update(tenant).digest('hex').slice(0, 32));
+  const tail = log.slice(log.indexOf(`rename ${a} gone`) + 1).map((entry) => entry.replace(/(tmp-|json\.)\S+/g, '$1'));
+  expect(tail).toEqual([
+    'rm tmp-',
+    `sync ${model}`,
+    'sync manifest.json.',
+    'rename manifest.json. manifest.json',
+    `sync ${b}`,
+    'rm head-1.safetensors',
+    `sync ${b}`,
+  ]);
+});
+
+test('where a removal can not be brought onto the disk, that is said, and it is tried again', async () => {
+  await promote('a', 'of a');
+  const failing = jest.spyOn(fs, 'open').mockRejectedValue(Object.assign(new Error('EIO: i/o error'), { code: 'EIO' }));
+  const refused = { code: 'WRITE_FAILED', message: expect.stringContaining('EIO') as string };
+  await expect(store().forget('a')).rejects.toMatchObject(refused);
+  await expect(store().forget('a')).rejects.toMatchObject(refused);
+  failing.mockRestore();
+  await store().forget('a');
 });
 
 test('where nothing can be written, what was never kept is forgotten, and of what is kept that is said', async () => {
