@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { DecodeLoop } from '../../lib/decode/loop';
 import type { GenerationRequest } from '../../lib/decode/generation';
 import { GenerateStream } from '../../lib/decode/stream';
+import { ForetokenError } from '../../lib/error';
 import type { NativeRequest } from '../../lib/native';
 import { CharacterText, ScriptedEngine, outcomes } from './scripted-engine';
 
@@ -213,6 +214,12 @@ test('leaving ends the text: what was held back because a stop string might have
   loop.onOutcomes(outcomes([], { finished: [1, 2, 0] }));
   await left;
   expect(await stream.result).toMatchObject({ text: 'one EN', tokens: codes('one EN'), finishReason: 'cancelled' });
+});
+
+test('leaving a generation that could not begin is no error; its result is one', async () => {
+  const stream = new GenerateStream(Promise.reject(new ForetokenError('CONTEXT_EXCEEDED', 'too long')));
+  expect(await stream.return()).toEqual({ done: true, value: undefined });
+  await expect(stream.result).rejects.toMatchObject({ code: 'CONTEXT_EXCEEDED' });
 });
 
 test('reads that are asked for together are answered one after the other', async () => {
