@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
 import { loadBinding } from '../binding';
 import { Controller } from '../controller/controller';
+import type { TenantPolicy } from '../controller/controller';
 import type { Profile } from '../controller/cost';
 import { explain } from '../controller/explain';
 import { atCallSite, callSite } from '../decode/call-site';
@@ -628,15 +629,24 @@ async function startController(
     ...logical,
     onDrift: (learner, it) => onEvent(driftEvent(learner, it)),
   });
-  sendPolicies(controller, native);
+  for (const policy of controller.nextPolicies()) sendPolicy(policy, native);
   return controller;
 }
 
+/** Tables only say what pays: no request fails for one that the engine has no memory to hear, which is sent with the next ones. */
 function sendPolicies(controller: Controller, native: NativeEngine): void {
-  for (const { tenant, policy } of controller.nextPolicies()) {
-    if (policy) native.setPolicy(policy, tenant);
-    else native.dropPolicy(tenant!);
+  const policies = controller.nextPolicies();
+  let sent = 0;
+  try {
+    for (; sent < policies.length; ++sent) sendPolicy(policies[sent], native);
+  } catch {
+    controller.unheard(policies.slice(sent));
   }
+}
+
+function sendPolicy({ tenant, policy }: TenantPolicy, native: NativeEngine): void {
+  if (policy) native.setPolicy(policy, tenant);
+  else native.dropPolicy(tenant!);
 }
 
 /** The same request of nobody: nothing is learned from it, and no other one finds what is computed for it. */

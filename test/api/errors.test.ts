@@ -4,8 +4,9 @@ import { Engine, ForetokenError } from '../../lib';
 import type { LoadProgress } from '../../lib';
 import { loadBinding } from '../../lib/binding';
 import { Bpe } from '../../lib/models/bpe';
+import type { NativeEngine } from '../../lib/native';
 import { asNobody } from '../support/read-only';
-import { tinyModel } from './tiny';
+import { prompts, steadyClock, tinyModel } from './tiny';
 
 const { load, path } = tinyModel();
 let engine: Engine;
@@ -238,6 +239,27 @@ test('loading that was aborted before it began, or while the model was looked fo
   abort.abort();
   await expect(loading).rejects.toMatchObject(aborted);
   expect([stages, existsSync(cacheFolder)]).toEqual([[], false]);
+});
+
+test('tables that the engine has no memory for fail no request, and are sent with the next one', async () => {
+  let native: NativeEngine;
+  const binding = loadBinding();
+  const { loadEngine } = binding;
+  const loading = jest.spyOn(binding, 'loadEngine').mockImplementation(async (...how) => {
+    native = await loadEngine(...how);
+    return native;
+  });
+  const drafting = await load({}, steadyClock()).finally(() => loading.mockRestore());
+  const heard = jest.spyOn(native!, 'setPolicy').mockImplementation(() => {
+    throw Object.assign(new Error('no memory left'), { code: 'OUT_OF_MEMORY' });
+  });
+  const options = { maxTokens: 64, ignoreEos: true };
+  const first = await drafting.generate(prompts[1], options);
+  expect(heard).toHaveBeenCalled();
+  expect(first.tokens).toHaveLength(64);
+  heard.mockReset().mockImplementation(() => undefined);
+  expect((await drafting.generate(prompts[1], options)).text).toBe(first.text);
+  expect(heard.mock.calls.map(([, tenant]) => tenant)).toEqual(expect.arrayContaining([undefined, 'default']));
 });
 
 test('a closed engine says so, whatever it is asked; its sessions can be closed after it', async () => {
