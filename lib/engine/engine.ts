@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { loadBinding } from '../binding';
 import { Controller } from '../controller/controller';
 import type { TenantPolicy } from '../controller/controller';
@@ -11,7 +12,7 @@ import { DecodeLoop } from '../decode/loop';
 import type { Generation } from '../decode/generation';
 import type { GenerateResult } from '../decode/result';
 import { GenerateStream } from '../decode/stream';
-import { ForetokenError, callNative, throwIfAborted } from '../error';
+import { ForetokenError, callNative } from '../error';
 import { Chat } from '../models/chat';
 import type { ChatRenderOptions } from '../models/guarded-template';
 import type { ChatMessage } from '../models/messages';
@@ -157,12 +158,11 @@ export class Engine {
   static async load(ref = 'default', options?: LoadOptions, clock?: LogicalClock): Promise<Engine> {
     if (typeof ref !== 'string' || ref === '') throw invalidOption('ref', 'a string that is not empty', ref);
     const checked = checkLoadOptions(options);
-    const { signal } = checked;
-    throwIfAborted(signal);
+    checked.throwIfEnded();
     const binding = loadBinding();
     const source = await openModel(ref, checked, binding);
     const head = await headOptions(checked.head, source.cacheFolder, source.metadata);
-    throwIfAborted(signal);
+    checked.throwIfEnded();
     let engine: Engine | undefined;
     const loop = new DecodeLoop(() => engine!.#native);
     const native = await callNative(() =>
@@ -176,20 +176,22 @@ export class Engine {
       ),
     );
     try {
-      throwIfAborted(signal);
+      await nextTurn(); // the last progress may come right behind
+      checked.throwIfEnded();
       checked.logger(`weights: ${native.info().weightsDescription}`);
       if (checked.native.speculation && checked.native.learn && native.stats().headBytes === 0)
         checked.logger('there is no draft head for this model: none learns');
       if (checked.native.speculation) await loadMemory(native, checked.memory, source.cacheFolder);
-      throwIfAborted(signal);
+      checked.throwIfEnded();
       const controller = checked.native.speculation
         ? await startController(native, source.cacheFolder, clock, checked.onEvent)
         : undefined;
-      throwIfAborted(signal);
+      checked.throwIfEnded();
       engine = new Engine(native, source, loop, controller, checked);
       return engine;
     } catch (error) {
       await native.close();
+      checked.throwIfEnded();
       throw ForetokenError.from(error);
     }
   }
