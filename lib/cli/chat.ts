@@ -69,7 +69,7 @@ class ChatLoop {
     });
     lines.once('close', () => (this.#closed = true));
     lines.on('SIGINT', () => {
-      if (this.#answering) leave(this.#answering);
+      if (this.#answering) void this.#answering.return();
       else lines.close();
     });
     try {
@@ -124,7 +124,7 @@ class ChatLoop {
     const before = this.#engine.stats();
     const stream = this.#session.stream(line);
     this.#answering = stream;
-    const stop = (): void => leave(stream);
+    const stop = (): void => void stream.return();
     process.on('SIGINT', stop);
     try {
       for await (const chunk of stream) process.stdout.write(chunk.text);
@@ -143,11 +143,6 @@ class ChatLoop {
   #newSession(): Session {
     return this.#engine.session({ system: this.#flags.system, ...samplingOptions(this.#flags) });
   }
-}
-
-/** Ends an answer; that one was never begun is told where it is read. */
-function leave(answer: GenerateStream): void {
-  answer.return().catch(() => undefined);
 }
 
 /** The line under an answer. Plain decoding is not run beside it: its speed is the measured price of one-row passes. */

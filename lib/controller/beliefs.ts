@@ -22,6 +22,8 @@ export class Beliefs {
   /** Whether drafters fail more often than they used to. */
   readonly drift = new Drift();
   #sent: NativeBeliefs | undefined;
+  /** What it had before. */
+  #sentBefore: NativeBeliefs | undefined;
   /** Whether the engine asks drafters, as far as its rounds have shown: of a rest, and of its end, it hears some rounds late. */
   #isAsked = true;
   readonly #allowed: Uint8Array;
@@ -46,8 +48,14 @@ export class Beliefs {
 
   /** Keeps what the engine is told. */
   tell(table: NativeBeliefs): void {
+    this.#sentBefore = this.#sent;
     this.#sent = table;
     if (table.allowed === this.#atRest) this.#isAsked = false;
+  }
+
+  /** The engine did not hear what it was told last. */
+  unheard(): void {
+    this.#sent = this.#sentBefore;
   }
 
   /** Whether drafters were asked for a sequence in a round: it may have been in vain, where `drafted` is false. */

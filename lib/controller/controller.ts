@@ -196,6 +196,19 @@ export class Controller {
     return policies;
   }
 
+  /** The engine did not hear these of the latest tables: they are told again with the next ones. */
+  unheard(policies: readonly TenantPolicy[]): void {
+    if (policies.length > 0) this.#sent = undefined; // prices come with every table
+    for (const { tenant, policy } of policies) {
+      if (tenant === undefined) continue;
+      if (!policy) this.#dropped.push(tenant);
+      else {
+        this.#beliefs.get(tenant)?.unheard();
+        this.#news.add(tenant);
+      }
+    }
+  }
+
   /** The table as of now of a tenant, or of all who have none of their own. */
   policy(tenant?: string): NativePolicy {
     this.#look();

@@ -173,7 +173,7 @@ export class Generation {
     this.abort(error);
   }
 
-  /** Its signal was aborted: whoever waits for it sees the error, and the engine will end the sequence. */
+  /** Its signal was aborted, or the engine can't hear it: whoever waits for it sees the error, and the engine will end the sequence. */
   abort(error: Error): void {
     if (this.#ended) return;
     this.#ended = true;

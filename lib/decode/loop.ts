@@ -5,7 +5,7 @@ import { FinishReason as NativeFinish, roundFields, stepFields } from '../native
 import type { NativeEngine, NativeOutcomes, NativeRecorded, NativeRequest } from '../native';
 import type { CallSite } from './call-site';
 import { Generation } from './generation';
-import type { GenerationRequest, TextSource } from './generation';
+import type { GenerationControl, GenerationRequest, TextSource } from './generation';
 import type { FinishReason } from './result';
 
 /** The part of the native engine that the loop drives. */
@@ -14,6 +14,9 @@ export type SequenceEngine = Pick<NativeEngine, 'submit' | 'consumed' | 'unread'
 /** Most steps have none: a view of nothing is not made again for each. */
 const noNumbers = new Float32Array(0);
 const noNodes = new Int32Array(0);
+
+/** From telling the engine in vain to telling it again. */
+const retryMs = 50;
 
 const finishReasons: Record<number, FinishReason> = {
   [NativeFinish.stop]: 'stop',
@@ -65,12 +68,7 @@ export class DecodeLoop {
     throwIfAborted(signal);
     const engine = this.#engine();
     const sequence = callNative(() => engine.submit(native));
-    const control = {
-      consumed: (count: number) => engine.consumed(sequence, count),
-      unread: () => engine.unread(sequence),
-      finish: (keep: number) => engine.finish(sequence, keep),
-    };
-    const generation = new Generation(request, text, control, site);
+    const generation = new Generation(request, text, this.#control(engine, sequence), site);
     this.#running.set(sequence, generation);
     if (signal) this.#watch(generation, signal);
     return generation;
@@ -97,6 +95,33 @@ export class DecodeLoop {
   async drain(): Promise<void> {
     for (const generation of this.#running.values()) generation.drain();
     if (this.#running.size > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
+  }
+
+  /**
+   * What a generation tells the engine: where that has no memory to hear it, this generation fails, and no other one. The engine holds the
+   * sequence until it has heard of its end, which is told until then.
+   */
+  #control(engine: SequenceEngine, sequence: number): GenerationControl {
+    const isTold = (tell: () => void): boolean => {
+      try {
+        tell();
+        return true;
+      } catch (error) {
+        this.#running.get(sequence)?.abort(ForetokenError.from(error) as Error);
+        return false;
+      }
+    };
+    const finish = (keep: number): void => {
+      if (isTold(() => engine.finish(sequence, keep))) return;
+      setTimeout(() => {
+        if (this.#running.has(sequence)) finish(keep);
+      }, retryMs);
+    };
+    return {
+      consumed: (count) => void isTold(() => engine.consumed(sequence, count)),
+      unread: () => void isTold(() => engine.unread(sequence)),
+      finish,
+    };
   }
 
   #acceptSteps(outcomes: NativeOutcomes): Set<Generation> {

@@ -51,12 +51,15 @@ export class GenerateStream implements AsyncIterableIterator<Chunk, undefined> {
 
   /**
    * Cancels what is left and waits for its end: a session is free again, and `result` has what came so far, with finish
-   * reason 'cancelled'.
+   * reason 'cancelled'. Whoever leaves meets no error: where the generation has failed, or has never begun, `result` says so.
    */
   async return(): Promise<IteratorResult<Chunk, undefined>> {
     this.#left = true;
-    (await this.#generation).cancel();
-    await this.ended.catch(() => undefined);
+    const ended = this.#generation.then((generation) => {
+      generation.cancel();
+      return generation.result;
+    });
+    await ended.catch(() => undefined);
     return { done: true, value: undefined };
   }
 

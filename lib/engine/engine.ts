@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { loadBinding } from '../binding';
 import { Controller } from '../controller/controller';
+import type { TenantPolicy } from '../controller/controller';
 import type { Profile } from '../controller/cost';
 import { explain } from '../controller/explain';
 import { atCallSite, callSite } from '../decode/call-site';
@@ -10,7 +12,7 @@ import { DecodeLoop } from '../decode/loop';
 import type { Generation } from '../decode/generation';
 import type { GenerateResult } from '../decode/result';
 import { GenerateStream } from '../decode/stream';
-import { ForetokenError, callNative, throwIfAborted } from '../error';
+import { ForetokenError, callNative } from '../error';
 import { Chat } from '../models/chat';
 import type { ChatRenderOptions } from '../models/guarded-template';
 import type { ChatMessage } from '../models/messages';
@@ -156,12 +158,11 @@ export class Engine {
   static async load(ref = 'default', options?: LoadOptions, clock?: LogicalClock): Promise<Engine> {
     if (typeof ref !== 'string' || ref === '') throw invalidOption('ref', 'a string that is not empty', ref);
     const checked = checkLoadOptions(options);
-    const { signal } = checked;
-    throwIfAborted(signal);
+    checked.throwIfEnded();
     const binding = loadBinding();
     const source = await openModel(ref, checked, binding);
     const head = await headOptions(checked.head, source.cacheFolder, source.metadata);
-    throwIfAborted(signal);
+    checked.throwIfEnded();
     let engine: Engine | undefined;
     const loop = new DecodeLoop(() => engine!.#native);
     const native = await callNative(() =>
@@ -175,20 +176,22 @@ export class Engine {
       ),
     );
     try {
-      throwIfAborted(signal);
+      await nextTurn(); // the last progress may come right behind
+      checked.throwIfEnded();
       checked.logger(`weights: ${native.info().weightsDescription}`);
       if (checked.native.speculation && checked.native.learn && native.stats().headBytes === 0)
         checked.logger('there is no draft head for this model: none learns');
       if (checked.native.speculation) await loadMemory(native, checked.memory, source.cacheFolder);
-      throwIfAborted(signal);
+      checked.throwIfEnded();
       const controller = checked.native.speculation
         ? await startController(native, source.cacheFolder, clock, checked.onEvent)
         : undefined;
-      throwIfAborted(signal);
+      checked.throwIfEnded();
       engine = new Engine(native, source, loop, controller, checked);
       return engine;
     } catch (error) {
       await native.close();
+      checked.throwIfEnded();
       throw ForetokenError.from(error);
     }
   }
@@ -628,15 +631,24 @@ async function startController(
     ...logical,
     onDrift: (learner, it) => onEvent(driftEvent(learner, it)),
   });
-  sendPolicies(controller, native);
+  for (const policy of controller.nextPolicies()) sendPolicy(policy, native);
   return controller;
 }
 
+/** Tables only say what pays: no request fails for one that the engine has no memory to hear, which is sent with the next ones. */
 function sendPolicies(controller: Controller, native: NativeEngine): void {
-  for (const { tenant, policy } of controller.nextPolicies()) {
-    if (policy) native.setPolicy(policy, tenant);
-    else native.dropPolicy(tenant!);
+  const policies = controller.nextPolicies();
+  let sent = 0;
+  try {
+    for (; sent < policies.length; ++sent) sendPolicy(policies[sent], native);
+  } catch {
+    controller.unheard(policies.slice(sent));
   }
+}
+
+function sendPolicy({ tenant, policy }: TenantPolicy, native: NativeEngine): void {
+  if (policy) native.setPolicy(policy, tenant);
+  else native.dropPolicy(tenant!);
 }
 
 /** The same request of nobody: nothing is learned from it, and no other one finds what is computed for it. */

@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { ForetokenError } from '../error';
+import { ForetokenError, throwIfAborted } from '../error';
 import type { NativeLoadOptions } from '../native';
 import type { DriftEvent, LearningEvent } from '../speculators/events';
 import { OptionReader, invalidOption } from './validate';
@@ -96,7 +96,7 @@ export interface LoadOptions {
   runAhead?: number;
   /** Folder for downloads and converted weights. Defaults to `FORETOKEN_HOME`, else the user's cache folder. */
   cacheFolder?: string;
-  /** Called while loading, for progress bars. */
+  /** Called while loading, for progress bars. Where it throws it is called no more, and loading ends as by its signal, with that error. */
   onProgress?: (progress: LoadProgress) => void;
   /**
    * Aborts loading: at once while files are fetched, otherwise before its next step. Native code that reads and packs weights, or measures
@@ -115,8 +115,12 @@ export interface CheckedLoadOptions {
   keepLearned: boolean;
   onEvent: (event: LearningEvent | DriftEvent) => void;
   cacheFolder: string | undefined;
+  /** Never throws. */
   onProgress: (progress: LoadProgress) => void;
-  signal: AbortSignal | undefined;
+  /** Aborted where the caller wants loading to end, or its `onProgress` has thrown. */
+  signal: AbortSignal;
+  /** Throws what loading ends with where its signal is aborted: ABORTED, or what `onProgress` has thrown. */
+  throwIfEnded: () => void;
   logger: (line: string) => void;
 }
 
@@ -149,8 +153,7 @@ export function checkLoadOptions(options: LoadOptions | undefined): CheckedLoadO
     keepLearned,
     onEvent: readListener(read),
     cacheFolder: readCacheFolder(read),
-    onProgress: read.callback<(progress: LoadProgress) => void>('onProgress') ?? (() => undefined),
-    signal: read.signal('signal'),
+    ...readEnds(read),
     logger: read.callback<(line: string) => void>('logger') ?? (() => undefined),
   };
   read.finish();
@@ -179,6 +182,28 @@ function readFileChoice(read: OptionReader, name: 'memory' | 'head', standard: b
   const value = read.raw(name, standard);
   if (typeof value === 'boolean' || (typeof value === 'string' && value !== '')) return value;
   throw invalidOption(name, 'a path or a boolean', value);
+}
+
+/** What ends loading before its time. Progress is told by code that must not fail for it: the next one who looks throws its error. */
+function readEnds(read: OptionReader): Pick<CheckedLoadOptions, 'onProgress' | 'signal' | 'throwIfEnded'> {
+  const listener = read.callback<CheckedLoadOptions['onProgress']>('onProgress');
+  const signal = read.signal('signal');
+  const failed = new AbortController();
+  return {
+    onProgress: (progress) => {
+      if (failed.signal.aborted) return;
+      try {
+        listener?.(progress);
+      } catch (error) {
+        failed.abort(error);
+      }
+    },
+    signal: AbortSignal.any([failed.signal, ...(signal ? [signal] : [])]),
+    throwIfEnded: () => {
+      failed.signal.throwIfAborted();
+      throwIfAborted(signal);
+    },
+  };
 }
 
 /** Called after what is going on: what it throws is an uncaught exception, and no request's error. */

@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises';
-import { ForetokenError, abortedError, callNative, throwIfAborted } from '../error';
+import { ForetokenError, callNative } from '../error';
 import { cacheFolder } from '../models/cache';
 import { metadataFromFolder, metadataFromGguf } from '../models/metadata';
 import type { ModelMetadata } from '../models/metadata';
@@ -17,16 +17,17 @@ export interface ModelSource {
   tokenizer: Tokenizer;
 }
 
-/** Finds or fetches a model and reads everything but its weights. Throws ABORTED where its signal says so in between. */
+/** Finds or fetches a model and reads everything but its weights. Throws where it is to end in between. */
 export async function openModel(ref: string, options: CheckedLoadOptions, binding: Binding): Promise<ModelSource> {
   const cache = options.cacheFolder ?? cacheFolder();
-  const { signal, onProgress } = options;
+  const { signal, onProgress, throwIfEnded } = options;
   const { path } = await resolveModel(ref, { cache, signal, onProgress }).catch((error: unknown) => {
-    throw signal?.aborted && !(error instanceof ForetokenError) ? abortedError(signal) : error;
+    if (!(error instanceof ForetokenError)) throwIfEnded();
+    throw error;
   });
-  throwIfAborted(signal);
+  throwIfEnded();
   const metadata = await readMetadata(path, binding);
-  throwIfAborted(signal);
+  throwIfEnded();
   return { path, cacheFolder: cache, metadata, tokenizer: new Tokenizer(metadata) };
 }
 

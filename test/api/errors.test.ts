@@ -4,8 +4,9 @@ import { Engine, ForetokenError } from '../../lib';
 import type { LoadProgress } from '../../lib';
 import { loadBinding } from '../../lib/binding';
 import { Bpe } from '../../lib/models/bpe';
+import type { NativeEngine } from '../../lib/native';
 import { asNobody } from '../support/read-only';
-import { tinyModel } from './tiny';
+import { prompts, steadyClock, tinyModel } from './tiny';
 
 const { load, path } = tinyModel();
 let engine: Engine;
@@ -238,6 +239,49 @@ test('loading that was aborted before it began, or while the model was looked fo
   abort.abort();
   await expect(loading).rejects.toMatchObject(aborted);
   expect([stages, existsSync(cacheFolder)]).toEqual([[], false]);
+});
+
+/** Calls of the native engine that `loading` makes, however that ends, to be looked at or replaced. */
+async function callsOf(loading: () => Promise<unknown>) {
+  const binding = loadBinding();
+  const loadEngine = binding.loadEngine.bind(binding);
+  const spyOn = (native: NativeEngine) => ({
+    close: jest.spyOn(native, 'close'),
+    setPolicy: jest.spyOn(native, 'setPolicy'),
+  });
+  let calls: ReturnType<typeof spyOn>;
+  const watched = jest.spyOn(binding, 'loadEngine').mockImplementation(async (...how) => {
+    const native = await loadEngine(...how);
+    calls = spyOn(native);
+    return native;
+  });
+  await loading().finally(() => watched.mockRestore());
+  return calls!;
+}
+
+test.each(['first', 'last'])('what onProgress throws (for the %s part) is what loading ends with', async (part) => {
+  const enough = Object.assign(new Error('enough'), { code: 'EPIPE' });
+  const onProgress = ({ done, total }: LoadProgress): void => {
+    if (part === 'first' || done === total) throw enough;
+  };
+  const options = { cacheFolder: `${path}.${part}`, weights: 'bf16', speculation: false, onProgress } as const;
+  const { close } = await callsOf(() => expect(load(options)).rejects.toBe(enough));
+  expect(close).toHaveBeenCalledTimes(1);
+});
+
+test('tables that the engine has no memory for fail no request, and are sent with the next one', async () => {
+  let drafting: Engine;
+  const { setPolicy } = await callsOf(async () => (drafting = await load({}, steadyClock())));
+  setPolicy.mockReset().mockImplementation(() => {
+    throw Object.assign(new Error('no memory left'), { code: 'OUT_OF_MEMORY' });
+  });
+  const options = { maxTokens: 64, ignoreEos: true };
+  const first = await drafting!.generate(prompts[1], options);
+  expect(setPolicy).toHaveBeenCalled();
+  expect(first.tokens).toHaveLength(64);
+  setPolicy.mockReset().mockImplementation(() => undefined);
+  expect((await drafting!.generate(prompts[1], options)).text).toBe(first.text);
+  expect(setPolicy.mock.calls.map(([, tenant]) => tenant)).toEqual(expect.arrayContaining([undefined, 'default']));
 });
 
 test('a closed engine says so, whatever it is asked; its sessions can be closed after it', async () => {

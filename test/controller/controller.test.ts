@@ -204,6 +204,36 @@ test('of very many tenants those that were seen longest ago begin anew, and the 
   expect(dropped.map(({ tenant }) => tenant)).toEqual(Array.from({ length: 44 }, (_, i) => `${i}`));
 });
 
+test('tables that the engine did not hear are told with the next ones, and what it heard is not', () => {
+  let now = 0;
+  const controller = new Controller(profile, { now: () => (now += 100), measured: false });
+  const begins = controller.nextPolicies();
+  controller.unheard(begins);
+  expect(controller.nextPolicies()).toEqual(begins);
+  const step = (sequence: number, outcome: number) => {
+    const drafts: [number, number, number][] = Array.from({ length: 20 }, () => [1, 0.9, outcome]);
+    return { sequence, tokens: [1], drafter: Drafter.suffix, drafts };
+  };
+  const see = (tenant: string, outcome: number): void =>
+    controller.observe(outcomes([step(1, outcome)], { rounds: [[21, 1, 0, 0, 0, 9, 0, 0]] }), () => ({
+      tenant,
+      kind: 'greedy',
+    }));
+  see('a', 0);
+  see('b', 0);
+  const told = controller.nextPolicies();
+  expect(told.map(({ tenant }) => tenant)).toEqual(['a', 'b']);
+  controller.unheard(told.slice(1));
+  expect(controller.nextPolicies()).toEqual([begins[0], told[1]]); // it may be the prices that were not heard
+  expect(controller.nextPolicies()).toEqual([]);
+  for (let i = 0; i < 300; ++i) see(`${i}`, 0);
+  const dropped = controller.nextPolicies();
+  controller.unheard(dropped);
+  const again = controller.nextPolicies();
+  expect(again.filter(({ policy }) => !policy)).toEqual(dropped.filter(({ policy }) => !policy));
+  expect(again.filter(({ policy, tenant }) => policy && tenant)).toEqual(dropped.filter(({ policy }) => policy));
+});
+
 test('a table has the shape that the engine wants', () => {
   const policy = create().policy();
   expect(policy.passSeconds).toHaveLength(policy.rowBudget);

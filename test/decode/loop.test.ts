@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { DecodeLoop } from '../../lib/decode/loop';
 import type { GenerationRequest } from '../../lib/decode/generation';
 import { GenerateStream } from '../../lib/decode/stream';
+import { ForetokenError } from '../../lib/error';
 import type { NativeRequest } from '../../lib/native';
 import { CharacterText, ScriptedEngine, outcomes } from './scripted-engine';
 
@@ -215,6 +216,12 @@ test('leaving ends the text: what was held back because a stop string might have
   expect(await stream.result).toMatchObject({ text: 'one EN', tokens: codes('one EN'), finishReason: 'cancelled' });
 });
 
+test('leaving a generation that could not begin is no error; its result is one', async () => {
+  const stream = new GenerateStream(Promise.reject(new ForetokenError('CONTEXT_EXCEEDED', 'too long')));
+  expect(await stream.return()).toEqual({ done: true, value: undefined });
+  await expect(stream.result).rejects.toMatchObject({ code: 'CONTEXT_EXCEEDED' });
+});
+
 test('reads that are asked for together are answered one after the other', async () => {
   const { loop, stream } = begin();
   const reads = [stream.next(), stream.next(), stream.next(), stream.next()];
@@ -351,4 +358,58 @@ test('draining lifts back-pressure and waits for every request', async () => {
   loop.onOutcomes(outcomes([], { finished: [1, 1, 0] }));
   await waiting;
   expect(engine.told).toEqual(['unread 1', 'finish 1 4']);
+});
+
+/** Three requests, the first of which the engine can't hear. */
+function beginDeaf(request: Partial<GenerationRequest> = {}) {
+  const engine = new ScriptedEngine();
+  const loop = new DecodeLoop(() => engine);
+  const full = { ...plain, owner: { tenant: 'a', kind: undefined }, ...request };
+  const [lost, ...others] = [1, 2, 3].map(() => loop.start(native, full, new CharacterText(), {}));
+  engine.deafTo.add(1);
+  const all = (text: string) => [1, 2, 3].map((sequence) => ({ sequence, tokens: codes(text) }));
+  return { engine, loop, lost, others, all };
+}
+
+const outOfMemory = { name: 'ForetokenError', code: 'OUT_OF_MEMORY', message: 'no memory left' };
+
+test('what the engine has no memory to hear of one reader fails that one alone', async () => {
+  const { loop, lost, others, all } = beginDeaf();
+  const reads = [lost, ...others].map((generation) => generation.next());
+  loop.onOutcomes(outcomes(all('ab')));
+  expect((await Promise.all(reads)).map((chunk) => chunk?.text)).toEqual(['ab', 'ab', 'ab']);
+  await expect(lost.next()).rejects.toMatchObject(outOfMemory);
+  await expect(lost.result).rejects.toMatchObject(outOfMemory);
+  loop.onOutcomes(outcomes(all('c'), { finished: [1, 2, 0, 2, 1, 0, 3, 1, 0] }));
+  for (const other of others) expect(await other.result).toMatchObject({ text: 'abc', finishReason: 'length' });
+});
+
+test('so does what it has no memory to hear of one that is not read', async () => {
+  const { loop, lost, others, all } = beginDeaf({ stop: ['END'] });
+  loop.onOutcomes(outcomes(all('ab')));
+  const drained = loop.drain();
+  await expect(lost.result).rejects.toMatchObject(outOfMemory);
+  loop.onOutcomes(outcomes(all('c'), { finished: [1, 2, 0, 2, 1, 0, 3, 1, 0] }));
+  for (const other of others) expect(await other.result).toMatchObject({ text: 'abc', finishReason: 'length' });
+  await drained;
+});
+
+test('an end that the engine has no memory to hear of fails that request, and is told until it is heard', async () => {
+  jest.useFakeTimers();
+  try {
+    const { engine, loop, lost, others, all } = beginDeaf({ stop: ['END'] });
+    loop.onOutcomes(outcomes(all('abEND')));
+    await expect(lost.result).rejects.toMatchObject(outOfMemory);
+    expect(engine.told).toEqual(['finish 2 5', 'finish 3 5']);
+    jest.runOnlyPendingTimers();
+    expect(engine.told).toHaveLength(2);
+    engine.deafTo.clear();
+    jest.runOnlyPendingTimers();
+    expect(engine.told).toEqual(['finish 2 5', 'finish 3 5', 'finish 1 5']);
+    loop.onOutcomes(outcomes([], { finished: [1, 2, 0, 2, 2, 0, 3, 2, 0] }));
+    for (const other of others) expect(await other.result).toMatchObject({ text: 'ab', finishReason: 'stop' });
+    expect(jest.getTimerCount()).toBe(0);
+  } finally {
+    jest.useRealTimers();
+  }
 });

