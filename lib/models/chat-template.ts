@@ -1,7 +1,7 @@
 import { createContext, Script } from 'node:vm';
 import { ForetokenError } from '../error';
 import { LibraryTemplate } from './huggingface';
-import { hasCalls, type ChatMessage } from './messages';
+import { isCalling, type ChatMessage } from './messages';
 
 /** Limits on templates: they come with files from strangers. The time is the clock's, on a machine that may be busy otherwise. */
 const MAX_TEMPLATE = 1 << 20;
@@ -90,10 +90,6 @@ export class ChatTemplate {
     };
     return guarded(() => this.template.render(variables));
   }
-}
-
-function isCalling(message: ChatMessage): boolean {
-  return hasCalls(message.tool_calls);
 }
 
 function withoutCalls({ tool_calls: _, ...message }: ChatMessage): ChatMessage {

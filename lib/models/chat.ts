@@ -3,8 +3,8 @@ import { tookTooLong } from './chat-template';
 import { GuardedTemplate, type ChatRenderOptions, type RenderedChat } from './guarded-template';
 import {
   checkContinues,
-  hasCalls,
   hasContent,
+  isCalling,
   messagesForTemplate,
   withNothingSaidOtherwise,
   type ChatMessage,
@@ -58,7 +58,7 @@ export class Chat {
   render(messages: readonly ChatMessage[], options: ChatRenderOptions = {}): RenderedChat {
     const said = messagesForTemplate(messages);
     if (options.continueFinalMessage) checkContinues(said);
-    const template = this.templateFor(Boolean(options.tools?.length) || said.some((each) => hasCalls(each.tool_calls)));
+    const template = this.templateFor(Boolean(options.tools?.length) || said.some(isCalling));
     const given = withArguments(said, template);
     try {
       return template.render(given, options);

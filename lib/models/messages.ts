@@ -49,6 +49,11 @@ export function hasCalls(calls: unknown): calls is unknown[] {
   return Array.isArray(calls) && calls.length > 0;
 }
 
+/** Whether a message calls tools. */
+export function isCalling({ tool_calls: calls }: ChatMessage): boolean {
+  return hasCalls(calls);
+}
+
 /** Whether a message says something, be it nothing but an empty text. */
 export function hasContent({ content }: ChatMessage): boolean {
   return content !== undefined && content !== null;
@@ -60,7 +65,7 @@ export function hasContent({ content }: ChatMessage): boolean {
  */
 export function withNothingSaidOtherwise(messages: readonly ChatMessage[]): ChatMessage[] | undefined {
   if (!messages.every(hasContent)) return messages.map((each) => (hasContent(each) ? each : { ...each, content: '' }));
-  const isEmpty = ({ content, tool_calls: calls }: ChatMessage): boolean => content === '' && hasCalls(calls);
+  const isEmpty = (each: ChatMessage): boolean => each.content === '' && isCalling(each);
   if (!messages.some(isEmpty)) return undefined;
   return messages.map((each) => (isEmpty(each) ? { ...each, content: null } : each));
 }
