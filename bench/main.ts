@@ -16,7 +16,7 @@ import { learn } from './learn';
 import { tpotCost } from './learn/tpot';
 import { load } from './load';
 import { lossless, losslessPrompts } from './lossless';
-import { peers } from './peers';
+import { peers, type WithModel } from './peers';
 import type { PeerPrompt } from './peers/peer';
 import { quality } from './quality';
 import { rl } from './rl';
@@ -164,7 +164,8 @@ async function runPeers(options: BenchOptions): Promise<Report> {
     const asked = stream(folder, name, 24 * options.limit || Infinity).map(({ messages }) => promptOf(messages, name));
     streams.set(name, await Promise.all(asked));
   }
-  return withBoth(options, (plain, fast) => peers(options, source.path, plain, fast, prompts, streams));
+  const withModel: WithModel = (model, work) => withBoth({ ...options, model }, work);
+  return peers(options, source.path, prompts, streams, withModel);
 }
 
 async function runLearn(options: BenchOptions): Promise<Report> {
@@ -200,10 +201,7 @@ async function runLoad(options: BenchOptions): Promise<Report> {
 }
 
 /** The plain reference, loaded with speculation disabled, and the engine with everything on. */
-async function withBoth(
-  options: BenchOptions,
-  work: (plain: Engine, fast: Engine) => Promise<Report>,
-): Promise<Report> {
+async function withBoth<T>(options: BenchOptions, work: (plain: Engine, fast: Engine) => Promise<T>): Promise<T> {
   const { head } = options;
   return withEngine(options, { speculation: false }, (plain) =>
     withEngine(options, { head }, (fast) => work(plain, fast)),

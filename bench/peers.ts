@@ -15,8 +15,13 @@ import { Worker } from './peers/worker';
 
 /** What llama.cpp is asked to run against our format: a type of comparable bits. */
 const counterpart: Record<string, string> = { nvfp4: 'Q4_0', mxfp4: 'Q4_0', fp8: 'Q8_0', bf16: 'BF16' };
+/** llama.cpp's fastest type. Made of a file that has 4 bits already it is a worse model, so ours answers with that file, too. */
+const fastestType = 'Q4_0';
 /** Seconds after which no further pair is begun: a busy machine gives fewer pairs, not a longer run. */
 const pairSeconds = { binding: 80, server: 120, format: 50 };
+
+/** Ours without and with speculation while `work` uses them. */
+export type WithModel = (path: string, work: (plain: Engine, fast: Engine) => Promise<void>) => Promise<void>;
 
 /** Settings of each Node binding beside its plain one. */
 const bindings: Record<Binding, { script: string; speculative: Record<string, object> }> = {
@@ -35,6 +40,7 @@ interface Bench {
   options: BenchOptions;
   model: string;
   threads: number;
+  withModel: WithModel;
   /** Ours without and with speculation. */
   plain: Engine;
   fast: Engine;
@@ -49,22 +55,25 @@ interface Bench {
  * Summary, medians of pairs, per peer (`node-llama-cpp`, `llama.node`, `llama.cpp`): `<peer>.plainRatio` our tokens/s of plain decoding on the
  * file as it is over the peer's; `<peer>.bestRatio` our tokens/s with everything on over the setting that is the peer's best for the prompt's group,
  * of `<peer>.pairs` pairs; `<peer>.narrowRatio` the same at the end of narrow streams, of the one where it is least, of peers that can speculate;
+ * `llama.cpp.Q4_0.bestRatio`, `.pairs` and `.narrowRatio` with the file requantised to Q4_0 on both sides;
  * `<peer>.<f>.plainRatio`, `<peer>.<f>.prefillRatio` the same per format (the bindings: the first of those asked for alone, which ours has in all
  * other figures, too). Of a peer that can't be had there is a row with the reason and no key.
  */
 export async function peers(
   options: BenchOptions,
   model: string,
-  plain: Engine,
-  fast: Engine,
   prompts: PeerPrompt[],
   streams: Map<string, PeerPrompt[]>,
+  withModel: WithModel,
 ): Promise<Report> {
   const report: Report = { suite: 'peers', summary: {}, rows: [] };
-  const bench = { report, options, model, threads: plain.model.threads, plain, fast, prompts, streams };
-  for (const binding of Object.keys(bindings) as Binding[])
-    await unlessUnavailable(report, binding, () => compareBinding(bench, binding));
-  await unlessUnavailable(report, 'llama.cpp', () => compareLlamaCpp(bench));
+  await withModel(model, async (plain, fast) => {
+    const threads = plain.model.threads;
+    const bench = { report, options, model, threads, withModel, plain, fast, prompts, streams };
+    for (const binding of Object.keys(bindings) as Binding[])
+      await unlessUnavailable(report, binding, () => compareBinding(bench, binding));
+    await unlessUnavailable(report, 'llama.cpp', () => compareLlamaCpp(bench));
+  });
   progressDone();
   table(
     ['engine', 'setting', 'tok/s', 'prefill tok/s', ''],
@@ -92,7 +101,8 @@ async function compareBinding(bench: Bench, binding: Binding): Promise<void> {
   const job = { folder, model, threads, context: 2048 };
   const start = (extra: object) => () => Worker.start(script, { ...job, ...extra });
   const settings = Object.entries(speculative).map(([name, extra]) => [name, start(extra)] as const);
-  const pairs = await answerInTurns(bench, binding, { plain: start({}), ...Object.fromEntries(settings) });
+  const starts = { plain: start({}), ...Object.fromEntries(settings) };
+  const pairs = await answerInTurns(bench, binding, starts, pairSeconds.binding);
   const plain = ratios(pairs.plain, pairs.theirs.get('plain')!, speed);
   const prefill = ratios(pairs.plain, pairs.theirs.get('plain')!, (run) => run.prefillTokS);
   addPlain(report, binding, options.weights[0], median(plain), median(prefill));
@@ -132,7 +142,7 @@ function compareNarrow(
   return unlessUnavailable(report, peer, work, 'narrow streams');
 }
 
-/** llama-bench per format, and llama-server on Q4_0, its fastest type, with each of its n-gram speculations. */
+/** llama-bench per format; llama-server on the file as it is and on its fastest type. */
 async function compareLlamaCpp(bench: Bench): Promise<void> {
   const { options, report, model, threads } = bench;
   if (options.llamaCpp === undefined) throw new Error("its tools' folder was not given with --llama-cpp DIR");
@@ -150,14 +160,25 @@ async function compareLlamaCpp(bench: Bench): Promise<void> {
     const work = async () => compareFormat(bench, llama, weights, type ?? 'the file', await fileOf(type));
     await unlessUnavailable(report, 'llama.cpp', work, type);
   }
-  const file = await fileOf('Q4_0');
+  await unlessUnavailable(report, 'llama-server', () => compareServer(bench, llama, model, 'llama.cpp'));
+  const requantized = async (): Promise<void> => {
+    const file = await fileOf(fastestType);
+    await bench.withModel(file, (plain, fast) =>
+      compareServer({ ...bench, plain, fast }, llama, file, `llama.cpp.${fastestType}`),
+    );
+  };
+  await unlessUnavailable(report, 'llama-server', requantized, fastestType);
+}
+
+/** llama-server with each of its n-gram speculations against ours, both on `file`. */
+async function compareServer(bench: Bench, llama: LlamaCpp, file: string, peer: string): Promise<void> {
   const settings: Record<string, Setting> = { plain: { start: () => llama.serve(file, 'none'), learns: false } };
   for (const [type, learns] of Object.entries(serverSpecTypes))
     settings[type] = { start: () => llama.serve(file, type), learns };
   const starts = Object.entries(settings).map(([type, { start }]) => [type, start] as const);
-  const pairs = await answerInTurns(bench, 'llama-server', Object.fromEntries(starts));
-  addBest(report, 'llama.cpp', pairs);
-  await compareNarrow(bench, 'llama.cpp', settings);
+  const pairs = await answerInTurns(bench, peer, Object.fromEntries(starts), pairSeconds.server);
+  addBest(bench.report, peer, pairs);
+  await compareNarrow(bench, peer, settings);
 }
 
 /** llama-bench's test, 128 tokens from an empty context and 512 tokens of prompt, on both sides in turn. */
@@ -214,7 +235,12 @@ interface Pairs {
  * Every prompt, one of each group in turn, is answered by ours plain, the peer's `plain`, ours with everything on, then the peer's other
  * settings, until the prompts are through or time is up and each group has been asked. Settings that fail are reported and left out.
  */
-async function answerInTurns(bench: Bench, peer: string, starts: Record<string, () => Promise<Peer>>): Promise<Pairs> {
+async function answerInTurns(
+  bench: Bench,
+  peer: string,
+  starts: Record<string, () => Promise<Peer>>,
+  seconds: number,
+): Promise<Pairs> {
   const { report } = bench;
   const prompts = groupsInTurn(bench.prompts);
   const groups = new Set(prompts.map(({ group }) => group)).size;
@@ -226,7 +252,6 @@ async function answerInTurns(bench: Bench, peer: string, starts: Record<string, 
       await unlessUnavailable(report, peer, load, setting);
       pairs.theirs.set(setting, []);
     }
-    const seconds = peer === 'llama-server' ? pairSeconds.server : pairSeconds.binding;
     const deadline = performance.now() + seconds * 1000;
     for (const [index, prompt] of prompts.entries()) {
       if (!running.has('plain') || (index >= groups && performance.now() > deadline)) break;
