@@ -21,6 +21,8 @@ const samples = 4;
 /** Rollouts of a step over which the divergence of the next weights is measured. */
 const judged = 8;
 const seeds = 1 << 16;
+/** Prompts of the tiny model for each of the other's: its steps would last no longer than what a machine does beside them. */
+const tinyShare = 4;
 
 /** A model and what its policy is asked. */
 interface Task {
@@ -104,7 +106,7 @@ async function tinyTask(options: BenchOptions, folder: string): Promise<Task> {
   if (name === 'tiny') writeTinyModel(path);
   else convertLlama2c(stories, path);
   const engine = await Engine.load(path, { weights: 'f32', speculation: false });
-  const beginnings = Array.from({ length: options.limit || 32 }, (_, seed) =>
+  const beginnings = Array.from({ length: tinyShare * (options.limit || 8) }, (_, seed) =>
     engine.generate([1], { maxTokens: 16, temperature: 1, ignoreEos: true, seed }),
   );
   const prompts = (await Promise.all(beginnings)).map(({ tokens }) => [1, ...tokens]);
