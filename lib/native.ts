@@ -425,12 +425,14 @@ export interface NativeEngine {
    * `learn` and has a head, NO_HEAD otherwise. `onJudged` is called after each text that was looked at,
    * `onStopped` where computing fails while a tenant's head learns (CUDA_ERROR, INTERNAL_ERROR): nobody learns any more then, and drafting
    * goes on with the heads that there are; `onCpu` where the CPU takes the steps of a tenant's layers or rows, because the device has no
-   * memory for them (OUT_OF_MEMORY) or its kernels can't (SHAPE_MISMATCH).
+   * memory for them (OUT_OF_MEMORY) or its kernels can't (SHAPE_MISMATCH); `onLost` where there is no memory to work for a tenant
+   * (OUT_OF_MEMORY): what its head was learning is lost.
    */
   watchLearning(
     onJudged: (judged: NativeJudged) => void,
     onStopped: (tenant: string, why: Error) => void,
     onCpu: (tenant: string, why: Error) => void,
+    onLost: (tenant: string, why: Error) => void,
   ): void;
   /**
    * About a tenant's candidate by its number: it drafts from now on, is given up, is given up with all that was learned since; or

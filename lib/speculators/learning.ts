@@ -97,8 +97,9 @@ export class Learning {
     private readonly options: LearningOptions,
   ) {
     this.#headStore = options.store;
-    if (options.heads)
-      native.watchLearning((judged) => this.judge(judged), this.#tellerOf('stopped'), this.#tellerOf('onCpu'));
+    if (!options.heads) return;
+    const [onStopped, onCpu, onLost] = (['stopped', 'onCpu', 'lost'] as const).map((kind) => this.#tellerOf(kind));
+    native.watchLearning((judged) => this.judge(judged), onStopped, onCpu, onLost);
   }
 
   /**
@@ -408,7 +409,7 @@ export class Learning {
   }
 
   /** Tells of an error that computing met. Once learning has stopped, what is being judged is decided about by nobody. */
-  #tellerOf(kind: 'stopped' | 'onCpu'): (tenant: string, why: Error) => void {
+  #tellerOf(kind: 'stopped' | 'onCpu' | 'lost'): (tenant: string, why: Error) => void {
     return (tenant, why) => {
       const { code, message } = ForetokenError.from(why) as ForetokenError;
       this.#tell(kind, tenant, { code, why: message });
