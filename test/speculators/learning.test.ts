@@ -299,6 +299,25 @@ test.each([
   expect(textsOf(await readMemory(store.memoryPath('a')!, model))).toEqual(['2', '1', '3']);
 });
 
+test('what another process has removed stays removed, also where others have pushed out what was in memory', async () => {
+  const recorder = new Recorder();
+  const store = new SpeculatorStore(folder(), model);
+  await store.saveMemory('a', memory('1', '2'));
+  const { learning: own, events } = learning(recorder, store);
+  await own.open('a');
+  recorder.dropped.push('a');
+  recorder.droppedTexts += 1;
+  await own.open('b');
+  recorder.texts.set('a', ['3']);
+  await own.keep('a');
+  await new SpeculatorStore(folder(), model).forget('a');
+  await expect(own.keep('a')).rejects.toMatchObject({ code: 'FILE_NOT_FOUND' });
+  await own.open('a');
+  await own.close();
+  expect(store.memoryPath('a')).toBeUndefined();
+  expect(kinds(events)).toEqual(['a notKept', 'a notKept']);
+});
+
 test('text that its own bound has pushed out of memory goes from disk as well, and so does what is forgotten', async () => {
   const recorder = new Recorder();
   const store = new SpeculatorStore(folder(), model);
