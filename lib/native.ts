@@ -128,6 +128,8 @@ export interface NativePrices {
   secondsPerContextToken: number;
   /** Seconds of a round outside draft and pass. */
   overheadSeconds: number;
+  /** Seconds of a round of plain decoding, which {@link NativeOutcomes.asks} are told in. */
+  plainSeconds: number;
   /** Seconds of one draft call, by drafter id. */
   draftSeconds: Float32Array;
 }
@@ -226,7 +228,8 @@ export const roundFields = 10;
 export const stepFields = 12;
 /**
  * The step whose tokens decide it, of the same sequence; the index of the others' promise when the head was asked; and the plan with its
- * draft less the plan without it: millionths of a token promised, tokens that the text says, nanoseconds of the pass (but for the head's own).
+ * draft less the plan without it: millionths of a token promised, tokens that the text says, millionths of a plain round that the pass
+ * costs at the prices it was planned with (but for the head's own).
  */
 export const askFields = 5;
 

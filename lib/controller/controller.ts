@@ -243,6 +243,7 @@ export class Controller {
       passSeconds: new Float32Array(this.#cost.table()),
       secondsPerContextToken: this.#cost.secondsPerContextToken,
       overheadSeconds: this.#cost.overheadSeconds,
+      plainSeconds: this.#cost.plainRoundSeconds,
       draftSeconds,
     };
   }
@@ -271,8 +272,7 @@ export class Controller {
     const { asks } = outcomes;
     const owner = owners[asks[at]];
     if (!owner?.kind) return;
-    const passes = (asks[at + 4] * 1e-9) / this.#cost.plainRoundSeconds;
-    const ask = { promised: asks[at + 2] * 1e-6, tokens: asks[at + 3], passes };
+    const ask = { promised: asks[at + 2] * 1e-6, tokens: asks[at + 3], passes: asks[at + 4] * 1e-6 };
     this.#beliefsOf(owner.tenant).asking.observe(asks[at + 1], ask);
   }
 
