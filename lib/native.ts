@@ -128,6 +128,8 @@ export interface NativePrices {
   secondsPerContextToken: number;
   /** Seconds of a round outside draft and pass. */
   overheadSeconds: number;
+  /** Seconds of a round of plain decoding, which {@link NativeOutcomes.asks} are told in. */
+  plainSeconds: number;
   /** Seconds of one draft call, by drafter id. */
   draftSeconds: Float32Array;
 }
@@ -226,7 +228,8 @@ export const roundFields = 10;
 export const stepFields = 12;
 /**
  * The step whose tokens decide it, of the same sequence; the index of the others' promise when the head was asked; and the plan with its
- * draft less the plan without it: millionths of a token promised, tokens that the text says, nanoseconds of the pass (but for the head's own).
+ * draft less the plan without it: millionths of a token promised, tokens that the text says, millionths of a plain round that the pass
+ * costs at the prices it was planned with (but for the head's own).
  */
 export const askFields = 5;
 
@@ -425,12 +428,14 @@ export interface NativeEngine {
    * `learn` and has a head, NO_HEAD otherwise. `onJudged` is called after each text that was looked at,
    * `onStopped` where computing fails while a tenant's head learns (CUDA_ERROR, INTERNAL_ERROR): nobody learns any more then, and drafting
    * goes on with the heads that there are; `onCpu` where the CPU takes the steps of a tenant's layers or rows, because the device has no
-   * memory for them (OUT_OF_MEMORY) or its kernels can't (SHAPE_MISMATCH).
+   * memory for them (OUT_OF_MEMORY) or its kernels can't (SHAPE_MISMATCH); `onLost` where there is no memory to work for a tenant
+   * (OUT_OF_MEMORY): what its head was learning is lost.
    */
   watchLearning(
     onJudged: (judged: NativeJudged) => void,
     onStopped: (tenant: string, why: Error) => void,
     onCpu: (tenant: string, why: Error) => void,
+    onLost: (tenant: string, why: Error) => void,
   ): void;
   /**
    * About a tenant's candidate by its number: it drafts from now on, is given up, is given up with all that was learned since; or

@@ -189,13 +189,8 @@ class Backend {
   virtual std::unique_ptr<Tensor> tensor(int64_t rows, int64_t width) = 0;
   /// Bytes that are left where keys and values lie.
   virtual size_t memoryLeft() const = 0;
-  /// Bytes that `allocateKv` takes; these where a backend pads nothing, in fp8 with a scale for each vector.
-  virtual size_t kvBytes(const KvShape& shape) const {
-    const bool scaled = shape.format == KvFormat::fp8;
-    const size_t vector = scaled ? shape.headDim + 1 : sizeof(uint16_t) * shape.headDim;
-    const size_t slot = 2 * vector * shape.kvHeads * shape.layers + shape.sideBytes;
-    return slot * kPageSize * shape.pages;
-  }
+  /// Bytes that `allocateKv` takes.
+  virtual size_t kvBytes(const KvShape&) const = 0;
   /// Allocates the KV pool (once per backend instance). Throws OUT_OF_MEMORY instead of letting the kernel kill the
   /// process, UNSUPPORTED_KV_FORMAT where this backend has no such format.
   virtual void allocateKv(const KvShape&) = 0;

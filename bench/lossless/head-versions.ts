@@ -32,7 +32,12 @@ export class HeadVersions {
     const onStopped = (_: string, why: Error): void => {
       throw why;
     };
-    runner.engine.watchLearning(onJudged, onStopped, () => undefined);
+    runner.engine.watchLearning(
+      onJudged,
+      onStopped,
+      () => undefined,
+      () => undefined,
+    );
     const learned = await versions.#learn(prompts);
     const shipped = join(shippedSpeculators(), `${runner.info.sourceHash}.head.safetensors`);
     versions.#paths = [shipped, learned];

@@ -49,6 +49,15 @@ const CudaTensor& own(const Tensor& t) { return static_cast<const CudaTensor&>(t
 
 const CudaMatrix& own(const Matrix& m) { return static_cast<const CudaMatrix&>(m); }
 
+/// Bytes that a page takes for one head.
+size_t headBytes(const KvShape& s) {
+  return s.format == KvFormat::fp8 ? pageHeadBytes<Fp8Kv>(s.headDim) : pageHeadBytes<Bf16Kv>(s.headDim);
+}
+
+size_t keyValueBytes(const KvShape& s) { return headBytes(s) * s.kvHeads * s.layers * static_cast<size_t>(s.pages); }
+
+size_t sideBytes(const KvShape& s) { return static_cast<size_t>(s.pages) * kPageSize * s.sideBytes; }
+
 }  // namespace
 
 CudaBackend::CudaBackend(const BackendOptions& options)
@@ -129,6 +138,8 @@ size_t CudaBackend::memoryLeft() const {
   return deviceMemoryLeft();
 }
 
+size_t CudaBackend::kvBytes(const KvShape& shape) const { return keyValueBytes(shape) + sideBytes(shape); }
+
 void CudaBackend::allocateKv(const KvShape& shape) {
   if (pool_.size() > 0) throw Error("INVALID_ARGUMENT", "the KV pool of this backend is allocated already");
   if (shape.headDim < 32 || shape.headDim > kMaxHeadDim || shape.headDim % kBlockDims != 0)
@@ -136,21 +147,20 @@ void CudaBackend::allocateKv(const KvShape& shape) {
                 "head dimension " + std::to_string(shape.headDim) + " is not a multiple of 16 between 32 and 256");
   if (shape.layers < 1 || shape.kvHeads < 1 || shape.pages < 1 || shape.sideBytes < 0)
     throw Error("INVALID_ARGUMENT", "a KV pool needs at least one layer, head and page");
-  headBytes_ =
-      shape.format == KvFormat::fp8 ? pageHeadBytes<Fp8Kv>(shape.headDim) : pageHeadBytes<Bf16Kv>(shape.headDim);
   // In double: the product of sizes out of a file may overflow 64 bits.
-  const double all = static_cast<double>(headBytes_) * shape.kvHeads * shape.layers * shape.pages;
+  const double all = static_cast<double>(headBytes(shape)) * shape.kvHeads * shape.layers * shape.pages;
   if (shape.pages > std::numeric_limits<int32_t>::max() / kPageSize || all > 1e15)
     throw Error("OUT_OF_MEMORY", "a KV pool of " + std::to_string(shape.pages) + " pages cannot be addressed");
-  const size_t sideBytes = static_cast<size_t>(shape.pages) * kPageSize * shape.sideBytes;
-  if (sideBytes > availableMemory())  // pinned it would be gone at once
-    throw Error("OUT_OF_MEMORY", "drafters of backend 'cuda' keep " + std::to_string(sideBytes >> 20) +
+  const size_t pinned = sideBytes(shape);
+  if (pinned > availableMemory())  // pinned it would be gone at once
+    throw Error("OUT_OF_MEMORY", "drafters of backend 'cuda' keep " + std::to_string(pinned >> 20) +
                                      " MiB of its KV slots in the host's memory, which has " +
                                      std::to_string(availableMemory() >> 20) + " left; give a smaller kvBytes");
   useDevice(options_.device);
-  pool_ = DeviceMemory(headBytes_ * shape.kvHeads * shape.layers * shape.pages);
-  sides_ = PinnedMemory(sideBytes);
+  pool_ = DeviceMemory(keyValueBytes(shape));
+  sides_ = PinnedMemory(pinned);
   kv_ = shape;
+  headBytes_ = headBytes(shape);
   stream_.clear(pool_.data(), pool_.size());
 }
 

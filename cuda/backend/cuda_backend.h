@@ -39,6 +39,7 @@ class CudaBackend final : public Backend {
   bool promptsDiffer() const override { return promptsDiffer_; }
   std::unique_ptr<Tensor> tensor(int64_t rows, int64_t width) override;
   size_t memoryLeft() const override;
+  size_t kvBytes(const KvShape&) const override;
   void allocateKv(const KvShape&) override;
   void copySlots(std::span<const int32_t> from, std::span<const int32_t> to) override;
   uint8_t* side(int32_t slot) override;

@@ -63,7 +63,7 @@ Examples:
   forTenant(
     group.command('reset'),
     'drop all that is kept of what a tenant taught, also versions of others that learned from it; engines that run know it until they ' +
-      'are told as well (engine.forget), and may write it down again when they end',
+      'are told as well (engine.forget), and may write down what they learn from it',
   ).action((flags: TenantFlags) => runCommand((signal) => reset(flags, signal)));
 }
 

@@ -8,6 +8,7 @@ const words: Partial<Record<EngineEvent['kind'], string>> = {
   notKept: 'memory and disk differ in what was learned',
   stopped: 'nothing is learned any more',
   onCpu: 'the CPU learns in place of the device',
+  lost: 'what was being learned is lost',
 };
 
 /** What goes wrong beside an engine's answers, told to people on stderr: each thing once, and where no text is being written. */

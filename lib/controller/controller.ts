@@ -243,6 +243,7 @@ export class Controller {
       passSeconds: new Float32Array(this.#cost.table()),
       secondsPerContextToken: this.#cost.secondsPerContextToken,
       overheadSeconds: this.#cost.overheadSeconds,
+      plainSeconds: this.#cost.plainRoundSeconds,
       draftSeconds,
     };
   }
@@ -271,8 +272,7 @@ export class Controller {
     const { asks } = outcomes;
     const owner = owners[asks[at]];
     if (!owner?.kind) return;
-    const passes = (asks[at + 4] * 1e-9) / this.#cost.plainRoundSeconds;
-    const ask = { promised: asks[at + 2] * 1e-6, tokens: asks[at + 3], passes };
+    const ask = { promised: asks[at + 2] * 1e-6, tokens: asks[at + 3], passes: asks[at + 4] * 1e-6 };
     this.#beliefsOf(owner.tenant).asking.observe(asks[at + 1], ask);
   }
 
@@ -282,8 +282,7 @@ export class Controller {
     const sum = this.#observeSteps(crossing, from, to);
     if (this.#measured) this.#cost.observePrompts(times.prefillRows, decodes ? times.sequences : 0);
     if (!decodes) return;
-    this.#charge(times, sum);
-    this.#account(times, sum);
+    this.#account(times, sum, this.#charge(times, sum));
   }
 
   #observeSteps({ outcomes, owners }: Crossing, from: number, to: number): RoundSum {
@@ -313,36 +312,46 @@ export class Controller {
   /**
    * Lets every sequence answer for itself: the rows that its drafts made the round wider by, and the time of drafters that were asked for
    * it. Where no sequence seems to have been asked the engine has not heard of a rest yet.
+   *
+   * @returns Seconds of drafting that count, as {@link Rest.observe} has it; the head's are not among them.
    */
-  #charge(times: RoundTimes, { shares, drafted, asked }: RoundSum): void {
+  #charge(times: RoundTimes, { shares, drafted, asked }: RoundSum): number {
     const { rows, sequences, contextTokens, draftSeconds, headSeconds } = times;
     const plain = this.#plainSeconds(times);
     const perDrafted = (this.#cost.roundSeconds(rows, contextTokens) - plain) / Math.max(1, drafted);
-    const drafting = (draftSeconds - headSeconds) / (asked || sequences); // whether the head pays is decided for itself
+    let drafting = draftSeconds - headSeconds; // whether the head pays is decided for itself
+    const each = drafting / (asked || sequences);
     for (const { own, tokens, verified, isAsked } of shares) {
       const price = plain / sequences + perDrafted * verified;
-      const spent = isAsked || asked === 0 ? drafting : 0;
+      const spent = isAsked || asked === 0 ? each : 0;
       const plainly = (plain / sequences) * tokens;
       const counted = own.rest.observe(plainly - price, spent, plainly, tokens);
       own.asking.observeRound((price + counted) / this.#cost.plainRoundSeconds, tokens);
+      drafting -= spent - counted;
     }
+    return drafting;
   }
 
-  /** Keeps what a round brought against plain decoding and against its promise, and what it teaches of prices. */
-  #account(times: RoundTimes, { drafter, drafted, emitted, expected, asked, heads, isChosen }: RoundSum): void {
-    const { rows, sequences, contextTokens } = times;
+  /**
+   * Keeps what a round brought against plain decoding and against its promise, and what it teaches of prices.
+   *
+   * @param drafting As {@link #charge} returns it.
+   */
+  #account(times: RoundTimes, sum: RoundSum, drafting: number): void {
+    const { drafter, drafted, emitted, expected, asked, heads, isChosen } = sum;
+    const { rows, sequences, contextTokens, headSeconds } = times;
+    const { draftSeconds } = this.#cost;
     const price = this.#cost.roundSeconds(rows, contextTokens);
+    const promised = price + asked * draftSeconds[Drafter.blend] + heads * draftSeconds[Drafter.head];
+    const ofHead = this.#measured && heads > 0 ? this.#cost.observeHead(times, heads) : headSeconds;
     const seconds = times.draftSeconds + times.passSeconds + times.sampleSeconds + times.otherSeconds;
     // Other work of the machine would have held up plain decoding, too.
-    const interrupted = Math.max(0, seconds - unusual * (price + times.draftSeconds));
+    const interrupted = Math.max(0, seconds - unusual * (price + drafting + ofHead));
     const plainSeconds = (this.#plainSeconds(times) / sequences) * emitted + interrupted;
     if (isChosen) this.#ledger.add({ drafter, sequences, drafted, emitted, expected, seconds, plainSeconds });
     if (!this.#measured) return;
-    const { draftSeconds } = this.#cost;
-    const promised = price + asked * draftSeconds[Drafter.blend] + heads * draftSeconds[Drafter.head];
     if (isChosen) this.#calibration.addRound(expected / sequences, emitted / sequences, promised, seconds);
     this.#cost.observe(times, drafter);
-    if (heads > 0) this.#cost.observeHead(times, heads);
   }
 
   /** Seconds of a round, as they were measured or as its price says. */

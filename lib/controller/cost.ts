@@ -137,9 +137,9 @@ export class CostModel {
     this.#observeRest(round, drafter);
   }
 
-  /** Takes the seconds of a round's drafts from the head, for so many sequences. */
-  observeHead({ headSeconds, headContext }: RoundTimes, asked: number): void {
-    this.#head.observe(headSeconds / this.slowdown, asked, headContext);
+  /** Takes the seconds of a round's drafts from the head, for so many sequences. Returns those that count: not those of an interruption. */
+  observeHead({ headSeconds, headContext }: RoundTimes, asked: number): number {
+    return this.slowdown * this.#head.observe(headSeconds / this.slowdown, asked, headContext);
   }
 
   /** Takes the rows of prompts and the sequences that a round decoded: the head makes keys of prompts, too. */
@@ -282,15 +282,17 @@ class HeadPrice {
     return this.#draft + (this.#perPosition * this.#promptRows) / Math.max(fewestRounds, this.#rounds);
   }
 
-  observe(seconds: number, asked: number, positions: number): void {
+  /** Returns the seconds that count. */
+  observe(seconds: number, asked: number, positions: number): number {
     if (positions <= fewPositions * asked) {
       const perDraft = Math.min(seconds / asked, 2 * this.#draft || Infinity); // an outlier cannot move it far
       this.#draft += slowestRate * (perDraft - this.#draft);
-      return;
+      return perDraft * asked;
     }
     const more = Math.max(0, seconds - this.#draft * asked) / positions;
     const perPosition = Math.min(more, 2 * this.#perPosition || Infinity);
     this.#perPosition += Math.max(1 / ++this.#catchingUp, slowestRate) * (perPosition - this.#perPosition);
+    return seconds - (more - perPosition) * positions;
   }
 
   observePrompts(promptRows: number, sequences: number): void {

@@ -635,14 +635,21 @@ async function startController(
   return controller;
 }
 
-/** Tables only say what pays: no request fails for one that the engine has no memory to hear, which is sent with the next ones. */
+/**
+ * Tables only say what pays: no request fails for one that the engine has no memory to hear, which is sent with the next ones, nor for one
+ * that comes when it is closing.
+ *
+ * @throws ForetokenError Whatever else the engine says of a table.
+ */
 function sendPolicies(controller: Controller, native: NativeEngine): void {
   const policies = controller.nextPolicies();
   let sent = 0;
   try {
     for (; sent < policies.length; ++sent) sendPolicy(policies[sent], native);
-  } catch {
+  } catch (error) {
     controller.unheard(policies.slice(sent));
+    const { code } = error as { code?: unknown };
+    if (code !== 'OUT_OF_MEMORY' && code !== 'ENGINE_CLOSED') throw ForetokenError.from(error);
   }
 }
 

@@ -7,15 +7,6 @@ import { isCalling, type ChatMessage } from './messages';
 const MAX_TEMPLATE = 1 << 20;
 const MAX_RENDER_MS = 10_000;
 
-/** What every template is given, whatever else is. */
-export const givenVariables: readonly string[] = [
-  'bos_token',
-  'eos_token',
-  'messages',
-  'tools',
-  'add_generation_prompt',
-];
-
 /** Text of the BOS and EOS tokens as a template writes them, empty where a model has none. */
 export interface TemplateTokens {
   bos: string;
@@ -34,6 +25,24 @@ export interface RenderOptions {
    */
   variables?: Record<string, unknown>;
 }
+
+/** What every template is given, whatever else is. */
+function given(
+  { bos, eos }: TemplateTokens,
+  messages: readonly ChatMessage[],
+  { tools, addGenerationPrompt = true }: RenderOptions,
+): Record<string, unknown> {
+  return {
+    bos_token: bos,
+    eos_token: eos,
+    messages,
+    tools: tools?.length ? tools : null,
+    add_generation_prompt: addGenerationPrompt,
+  };
+}
+
+/** The names of that: no further variable may have one of them. */
+export const givenVariables: readonly string[] = Object.keys(given({ bos: '', eos: '' }, [], {}));
 
 /** The Jinja template that turns a conversation into a prompt, as transformers' `apply_chat_template` does. */
 export class ChatTemplate {
@@ -80,14 +89,7 @@ export class ChatTemplate {
   }
 
   private write(messages: readonly ChatMessage[], options: RenderOptions): string {
-    const variables = {
-      ...options.variables,
-      bos_token: this.tokens.bos,
-      eos_token: this.tokens.eos,
-      messages,
-      tools: options.tools?.length ? options.tools : null,
-      add_generation_prompt: options.addGenerationPrompt ?? true,
-    };
+    const variables = { ...options.variables, ...given(this.tokens, messages, options) };
     return guarded(() => this.template.render(variables));
   }
 }

@@ -21,7 +21,7 @@ const POLL_MS = 100;
  * @param work What to run.
  * @param signal Ends the wait (not the work) early.
  * @returns What `work` returns.
- * @throws ForetokenError `WRITE_FAILED` where no lock can be made, nor a stale one removed, and what `work` throws.
+ * @throws ForetokenError `WRITE_FAILED` where no lock can be made or looked into, nor a stale one removed, and what `work` throws.
  */
 export async function withLock<T>(path: string, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
   const isSilent = watch();
@@ -62,9 +62,12 @@ async function removeStale(path: string, isSilent: Watch): Promise<void> {
   if (held !== undefined && (await isStale(held, isSilent))) await rm(held, { force: true });
 }
 
-/** The file by which a lock is held. */
+/** The file by which a lock is held. Throws where we may not look for it: we could never find it stale. */
 async function fileOf(path: string): Promise<string | undefined> {
-  const [name] = await readdir(path).catch(() => []);
+  const [name] = await readdir(path).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'EACCES') throw error;
+    return []; // gone meanwhile
+  });
   return name && join(path, name);
 }
 

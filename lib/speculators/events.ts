@@ -15,8 +15,20 @@ export interface LearningEvent {
    * `stopped`: computing failed while this head learned (`code`, stable, such as `CUDA_ERROR`; `why`, for people). No head of the engine
    * learns any more; all go on drafting as they are. `onCpu`: the device has no memory for the layers or the rows of this head
    * (`code` is `OUT_OF_MEMORY`), or its kernels can't take them (`SHAPE_MISMATCH`), `why` says what; they learn on the CPU, more slowly.
+   * `lost`: there was no memory to work for this head (`code` is `OUT_OF_MEMORY`): what it was learning is lost, the head that drafts goes
+   * on drafting, and it learns again from the texts that come.
    */
-  kind: 'candidate' | 'promoted' | 'discarded' | 'rolledBack' | 'alarm' | 'notKept' | 'regated' | 'stopped' | 'onCpu';
+  kind:
+    | 'candidate'
+    | 'promoted'
+    | 'discarded'
+    | 'rolledBack'
+    | 'alarm'
+    | 'notKept'
+    | 'regated'
+    | 'stopped'
+    | 'onCpu'
+    | 'lost';
   /** Whose head it is: a tenant's; with `group`, that of the group of this name. */
   tenant: string;
   group?: true;

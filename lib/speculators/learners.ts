@@ -9,7 +9,7 @@ export interface LearnersOptions {
   withHeads: () => ReadonlySet<string>;
   /** Writes down what is to be found again of a learner; where that fails the learner stays, unless somebody removed what it has on disk. */
   keep: (learner: string) => Promise<void>;
-  /** Nothing is held of a learner any more. */
+  /** Nothing is held of a learner any more. Where that fails for lack of memory nothing has changed: it stays. */
   drop: (learner: string) => void;
 }
 
@@ -66,11 +66,22 @@ export class Learners {
       if (!isMeant || seen.running > 0) continue;
       const { requests } = seen;
       const isKept = await this.#keep(learner);
-      failures += Number(!isKept);
-      if (seen.requests !== requests) continue; // who asks for something meanwhile stays
-      if (isKept) this.options.drop(learner);
+      const isBack = seen.requests !== requests; // who asks for something meanwhile stays
+      const isDone = isKept && (isBack || this.#drop(learner));
+      failures += Number(!isDone);
+      if (isBack) continue;
       this.#seen.delete(learner);
-      if (!isKept) this.#seen.set(learner, seen); // behind the others, of whom some may be kept
+      if (!isDone) this.#seen.set(learner, seen); // behind the others, of whom some may go
+    }
+  }
+
+  #drop(learner: string): boolean {
+    try {
+      this.options.drop(learner);
+      return true;
+    } catch (error) {
+      if ((error as { code?: unknown }).code !== 'OUT_OF_MEMORY') throw error;
+      return false;
     }
   }
 

@@ -62,6 +62,8 @@ interface Opened {
   again: boolean;
   /** The stamp of the file whose text is all in memory; undefined: what made room for others' text is on disk alone. */
   basis: string | undefined;
+  /** Whether text of its has been in a file that this engine has read or written. */
+  isKept: boolean;
 }
 
 /** A tenant's remembered text on disk, and the stamp of its file. */
@@ -97,8 +99,9 @@ export class Learning {
     private readonly options: LearningOptions,
   ) {
     this.#headStore = options.store;
-    if (options.heads)
-      native.watchLearning((judged) => this.judge(judged), this.#tellerOf('stopped'), this.#tellerOf('onCpu'));
+    if (!options.heads) return;
+    const [onStopped, onCpu, onLost] = (['stopped', 'onCpu', 'lost'] as const).map((kind) => this.#tellerOf(kind));
+    native.watchLearning((judged) => this.judge(judged), onStopped, onCpu, onLost);
   }
 
   /**
@@ -122,7 +125,7 @@ export class Learning {
   }
 
   #openFirst(tenant: string): Promise<void> {
-    const opened: Opened = { done: Promise.resolve(), isOpen: false, again: false, basis: '' };
+    const opened: Opened = { done: Promise.resolve(), isOpen: false, again: false, basis: '', isKept: false };
     const failed = (error: unknown): void => {
       this.#notKept(tenant)(error);
       opened.again = isLackOfMemory(error);
@@ -199,7 +202,7 @@ export class Learning {
     if (!store || isGroup) return; // nothing of a group is kept
     for (const each of tenant === undefined ? [...this.#opened.keys()] : [tenant]) {
       const opened = this.#opened.get(each);
-      if (opened) this.#opened.set(each, { ...opened, isOpen: true, basis: '' });
+      if (opened) this.#opened.set(each, { ...opened, isOpen: true, basis: '', isKept: false });
     }
     this.#forgotten += 1;
     await this.#queue(() => store.forget(tenant));
@@ -255,7 +258,8 @@ export class Learning {
       const why = 'what is remembered since the weights were updated is of none that a file names';
       return this.#notKept(tenant)(new Error(why));
     }
-    const stamp = await store.saveMemory(tenant, memory, basis);
+    const stamp = await store.saveMemory(tenant, memory, basis, opened.isKept);
+    opened.isKept = true;
     if (!cut && opened.basis !== undefined) opened.basis = stamp;
   }
 
@@ -337,6 +341,7 @@ export class Learning {
   }
 
   async #remember(tenant: string, { memory, stamp }: KeptText, opened: Opened): Promise<void> {
+    opened.isKept ||= stamp !== '';
     if (memory) await this.native.restoreMemory(tenant, memory.tokens, memory.keys);
     if (opened.basis !== undefined) opened.basis = stamp; // it may have made room again
   }
@@ -408,7 +413,7 @@ export class Learning {
   }
 
   /** Tells of an error that computing met. Once learning has stopped, what is being judged is decided about by nobody. */
-  #tellerOf(kind: 'stopped' | 'onCpu'): (tenant: string, why: Error) => void {
+  #tellerOf(kind: 'stopped' | 'onCpu' | 'lost'): (tenant: string, why: Error) => void {
     return (tenant, why) => {
       const { code, message } = ForetokenError.from(why) as ForetokenError;
       this.#tell(kind, tenant, { code, why: message });

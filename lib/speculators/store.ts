@@ -143,15 +143,16 @@ export class SpeculatorStore {
    * Keeps what a tenant remembers, beside what was kept before: in its place, where that is the file of this stamp, of which `memory` holds
    * all that still counts.
    *
+   * @param isKept Whether some of it has been in such a file.
    * @returns The stamp of the file, undefined where it holds more than `memory`.
    * @throws ForetokenError MEMORY_INVALID where what was kept before can't be read, WRITE_FAILED; then it stays. FILE_NOT_FOUND where
-   *   the file of that stamp is gone: who has removed it wants none of what was in it back.
+   *   that file is gone: who has removed it wants none of what was in it back.
    */
-  saveMemory(tenant: string, memory: Memory, basis = ''): Promise<string | undefined> {
+  saveMemory(tenant: string, memory: Memory, basis = '', isKept = basis !== ''): Promise<string | undefined> {
     return this.#change(tenant, async (_, folder) => {
       const path = join(folder, memoryFile);
       const stamp = await stampOf(path);
-      if (basis !== '' && stamp === '') throw removedMeanwhile(path);
+      if (isKept && stamp === '') throw removedMeanwhile(path);
       const before = stamp === basis ? undefined : await this.#textsIn(path);
       await writeMemory(path, before ? joinMemories(before, memory) : memory, this.model);
       return before ? undefined : stampOf(path);

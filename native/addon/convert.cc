@@ -119,6 +119,7 @@ Policy policy(const Fields& fields) {
   requireFinite(result.passSeconds, "passSeconds", env);
   result.secondsPerContextToken = static_cast<float>(fields.number("secondsPerContextToken"));
   result.overheadSeconds = static_cast<float>(fields.number("overheadSeconds"));
+  result.plainSeconds = static_cast<float>(fields.number("plainSeconds"));
   const auto draftSeconds = fields.floats("draftSeconds");
   requireShape(draftSeconds, kDrafterCount, "draftSeconds", env);
   requireFinite(draftSeconds, "draftSeconds", env);

@@ -120,7 +120,7 @@ Napi::Value updateWeightsOf(const Napi::CallbackInfo& call) {
 
 Napi::Value watchLearning(const Napi::CallbackInfo& call) {
   self(call).watchLearning(functionArgument(call, 0, "onJudged"), functionArgument(call, 1, "onStopped"),
-                           functionArgument(call, 2, "onCpu"));
+                           functionArgument(call, 2, "onCpu"), functionArgument(call, 3, "onLost"));
   return call.Env().Undefined();
 }
 

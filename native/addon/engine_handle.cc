@@ -404,10 +404,11 @@ learn::Learner& EngineHandle::learner() {
   throw Error("NO_HEAD", "the engine has no draft head that learns: load it with one");
 }
 
-void EngineHandle::watchLearning(Napi::Function onJudged, Napi::Function onStopped, Napi::Function onCpu) {
+void EngineHandle::watchLearning(Napi::Function onJudged, Napi::Function onStopped, Napi::Function onCpu,
+                                 Napi::Function onLost) {
   learn::Learner& own = learner();
   onJudged_ = Napi::Persistent(onJudged), onStopped_ = Napi::Persistent(onStopped);
-  onCpu_ = Napi::Persistent(onCpu);
+  onCpu_ = Napi::Persistent(onCpu), onLost_ = Napi::Persistent(onLost);
   struct Stop {
     std::string tenant;
     std::exception_ptr why;
@@ -432,6 +433,10 @@ void EngineHandle::watchLearning(Napi::Function onJudged, Napi::Function onStopp
              .onCpu =
                  [this](const std::string& tenant, std::exception_ptr why) {
                    post([this, tenant, why](Napi::Env env) { tell(env, onCpu_, tenant, why); });
+                 },
+             .lost =
+                 [this](const std::string& tenant, std::exception_ptr why) {
+                   post([this, tenant, why](Napi::Env env) { tell(env, onLost_, tenant, why); });
                  }});
 }
 
@@ -547,7 +552,7 @@ Napi::Promise EngineHandle::close(Napi::Env env) {
 /// Nothing is left to wait for.
 void EngineHandle::closed(Napi::Env env) {
   isClosed_ = true;
-  onJudged_.Reset(), onStopped_.Reset(), onCpu_.Reset();
+  onJudged_.Reset(), onStopped_.Reset(), onCpu_.Reset(), onLost_.Reset();
   hook_->Remove(env);
   try {
     for (const auto& closer : closers_) closer.Resolve(env.Undefined());
@@ -563,7 +568,7 @@ void EngineHandle::teardown() {
   if (learner_) learner_->stop();
   engine_.reset();
   learner_.reset();
-  onJudged_.Reset(), onStopped_.Reset(), onCpu_.Reset();
+  onJudged_.Reset(), onStopped_.Reset(), onCpu_.Reset(), onLost_.Reset();
 }
 
 }  // namespace foretoken::addon

@@ -70,9 +70,9 @@ class EngineHandle final : public OutcomeSink {
   std::shared_ptr<const HeadWeights> head() { return open().head(); }
   Napi::Promise swapWeights(Napi::Env env, std::shared_ptr<Model> model, std::shared_ptr<const HeadWeights> head,
                             bool restart, WeightUpdate update);
-  /// Heads begin to learn; what texts say about them goes to `onJudged`, the error that ends it to `onStopped`, and
-  /// why the CPU learns in a device's place to `onCpu`.
-  void watchLearning(Napi::Function onJudged, Napi::Function onStopped, Napi::Function onCpu);
+  /// Heads begin to learn; what texts say about them goes to `onJudged`, the error that ends it to `onStopped`, why the
+  /// CPU learns in a device's place to `onCpu`, and what cost a tenant all that its head was learning to `onLost`.
+  void watchLearning(Napi::Function onJudged, Napi::Function onStopped, Napi::Function onCpu, Napi::Function onLost);
   Napi::Promise decide(Napi::Env env, const std::string& tenant, learn::Learner::Decision decision, int64_t candidate);
   Napi::Promise saveHead(Napi::Env env, const std::string& tenant, const std::string& path);
   Napi::Promise adoptHead(Napi::Env env, const std::string& tenant, const std::string& path, bool again);
@@ -114,7 +114,7 @@ class EngineHandle final : public OutcomeSink {
   std::unique_ptr<Hook> hook_;
   std::unique_ptr<learn::Learner> learner_;  ///< outlives the engine, which hands it texts
   std::unique_ptr<Engine> engine_;
-  Napi::FunctionReference onJudged_, onStopped_, onCpu_;
+  Napi::FunctionReference onJudged_, onStopped_, onCpu_, onLost_;
   bool closing_ = false, isClosed_ = false;
   int promises_ = 0;   ///< pending
   bool held_ = false;  ///< whether channel_ holds the event loop now

@@ -41,7 +41,7 @@ struct AskRecord {
   int32_t bucket;    ///< of the others' promise
   int32_t promised;  ///< millionths of a token
   int32_t tokens;
-  int32_t nanoseconds;  ///< of the pass, at present prices; the head's own not counted
+  int32_t passes;  ///< what the pass costs, in millionths of a plain round; the head's own not counted
 };
 static_assert(sizeof(AskRecord) == kAskFields * sizeof(int32_t));
 

@@ -275,7 +275,7 @@ void EngineCore::considerHead(Entry& entry) {
   }
   if (entry.sequence->isForHeadAlone()) return;  // nobody asked what that is worth
   const OpenAsks::Ask ask{entry.asked - 1, promise.tokens - entry.promise.tokens,
-                          promise.seconds - entry.promise.seconds};
+                          (promise.seconds - entry.promise.seconds) / prices_.plainSeconds};
   entry.sequence->openAsks().add(ask, entry.sequence->length(), with, without);
 }
 
@@ -462,12 +462,10 @@ void EngineCore::reportRecorded(Sequence& sequence, bool ended) {
 /// Says of rounds in which the head was asked, of this one and of earlier ones, what that brought, as far as the text
 /// says it by now.
 void EngineCore::recordAsks(Sequence& sequence) {
-  const auto inUnits = [](double value, double unit) {
-    return static_cast<int32_t>(std::clamp(value * unit, -2e9, 2e9));
-  };
+  const auto millionths = [](double value) { return static_cast<int32_t>(std::clamp(value * 1e6, -2e9, 2e9)); };
   sequence.openAsks().settle(sequence.tokens, sequence.isComplete(), [&](const OpenAsks::Ask& ask, int32_t tokens) {
-    out_->asks.push_back({static_cast<int32_t>(out_->steps.size()), ask.bucket, inUnits(ask.promised, 1e6), tokens,
-                          inUnits(ask.seconds, 1e9)});
+    out_->asks.push_back({static_cast<int32_t>(out_->steps.size()), ask.bucket, millionths(ask.promised), tokens,
+                          millionths(ask.passes)});
   });
 }
 

@@ -247,11 +247,16 @@ bool Learner::work() {
       worked = step(&Tenant::owed, &HeadLearner::step) ||
                (Load::now() == 0 && step(&Tenant::owedLayers, &HeadLearner::stepLayers));
   } catch (...) {
-    if (!lacksMemory(std::current_exception())) throw;
+    const std::exception_ptr why = std::current_exception();
+    if (!lacksMemory(why)) throw;
     const auto own = tenants_.find(whose_);
     if (own != tenants_.end()) own->second.learner->recover();
-    const std::lock_guard lock(mutex_);
-    counters_.dropped += text.has_value();
+    {
+      const std::lock_guard lock(mutex_);
+      counters_.dropped += text.has_value();
+    }
+    // Nobody is told where there is no memory for that either.
+    attempt([&] { return callbacks_.lost(whose_, why), true; });
   }
   const double seconds = threadSeconds() - began;
   if (Load::now() != 0) budget_ -= seconds;

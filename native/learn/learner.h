@@ -55,6 +55,9 @@ struct LearnerCallbacks {
   std::function<void(std::string tenant, std::exception_ptr why)> stopped = nullptr;
   /// A device can't take the steps of this tenant's layers, for want of memory or kernels; the CPU does.
   std::function<void(const std::string& tenant, std::exception_ptr why)> onCpu = nullptr;
+  /// There was no memory to work for this tenant: what its head was learning is lost, and it begins again with the
+  /// texts that come.
+  std::function<void(const std::string& tenant, std::exception_ptr why)> lost = nullptr;
 };
 
 class Learner final : public TextSink {

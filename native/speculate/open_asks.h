@@ -29,7 +29,7 @@ class OpenAsks {
   struct Ask {
     int32_t bucket;   ///< promiseBucket of the plan without it
     double promised;  ///< tokens
-    double seconds;   ///< of the pass; the head's own not counted
+    double passes;    ///< what the pass costs, in rounds of plain decoding; the head's own not counted
   };
 
   /// Keeps the plans of a round that began when the text had `start` tokens.

@@ -57,6 +57,7 @@ struct Prices {
   std::vector<float> passSeconds;  ///< [rows - 1]; beyond its end prices grow by the slope of its last two entries
   float secondsPerContextToken = 0;
   float overheadSeconds = 0;
+  float plainSeconds = 1;  ///< of a plain round at a middling context: what asking the head costs is told in these
   std::array<float, kDrafterCount> draftSeconds{};
 
   /// Seconds of a pass of `rows` rows, without context; rows >= 1.

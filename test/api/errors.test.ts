@@ -269,12 +269,17 @@ test.each(['first', 'last'])('what onProgress throws (for the %s part) is what l
   expect(close).toHaveBeenCalledTimes(1);
 });
 
+/** Lets the native engine refuse every table from now on. */
+function refuse(setPolicy: jest.SpyInstance, code: string): void {
+  setPolicy.mockReset().mockImplementation(() => {
+    throw Object.assign(new Error('not heard'), { code });
+  });
+}
+
 test('tables that the engine has no memory for fail no request, and are sent with the next one', async () => {
   let drafting: Engine;
   const { setPolicy } = await callsOf(async () => (drafting = await load({}, steadyClock())));
-  setPolicy.mockReset().mockImplementation(() => {
-    throw Object.assign(new Error('no memory left'), { code: 'OUT_OF_MEMORY' });
-  });
+  refuse(setPolicy, 'OUT_OF_MEMORY');
   const options = { maxTokens: 64, ignoreEos: true };
   const first = await drafting!.generate(prompts[1], options);
   expect(setPolicy).toHaveBeenCalled();
@@ -282,6 +287,16 @@ test('tables that the engine has no memory for fail no request, and are sent wit
   setPolicy.mockReset().mockImplementation(() => undefined);
   expect((await drafting!.generate(prompts[1], options)).text).toBe(first.text);
   expect(setPolicy.mock.calls.map(([, tenant]) => tenant)).toEqual(expect.arrayContaining([undefined, 'default']));
+});
+
+test('tables that it refuses for anything else fail the request that they come with', async () => {
+  let drafting: Engine;
+  const { setPolicy } = await callsOf(async () => (drafting = await load({}, steadyClock())));
+  refuse(setPolicy, 'OUT_OF_MEMORY');
+  await drafting!.generate(prompts[1], { maxTokens: 64, ignoreEos: true });
+  refuse(setPolicy, 'INVALID_OPTION');
+  const refused = { name: 'ForetokenError', code: 'INVALID_OPTION', message: 'not heard' };
+  await expect(drafting!.generate(prompts[1])).rejects.toMatchObject(refused);
 });
 
 test('a closed engine says so, whatever it is asked; its sessions can be closed after it', async () => {
@@ -325,7 +340,9 @@ test('options of other kinds than objects are refused, wherever they are taken',
     await expect(engine.chat([{ role: 'user', content: 'x' }], options)).rejects.toMatchObject({
       code: 'INVALID_OPTION',
     });
-  const shadowing = ['messages', 'tools', 'add_generation_prompt'].map((name) => ({ variables: { [name]: [] } }));
+  const shadowing = ['bos_token', 'eos_token', 'messages', 'tools', 'add_generation_prompt'].map((name) => ({
+    variables: { [name]: [] },
+  }));
   for (const options of [wrong, { tools: wrong }, { variables: wrong }, ...shadowing].map((each) => each as object))
     await expect(engine.tokenizeChat([{ role: 'user', content: 'x' }], options)).rejects.toMatchObject({
       code: 'INVALID_OPTION',

@@ -11,6 +11,7 @@ const profile: Profile = {
   context: 0,
   secondsPerContextToken: 0,
   draftSeconds: [0, 1e-6, 1e-6, 0, 1e-6, 1.5e-4, 2e-6],
+  headPositionSeconds: 1e-5,
 };
 
 /** A sequence that verifies seven drafted tokens wherever its drafters are asked: all right, or none. */
@@ -142,4 +143,32 @@ test("requests with rules of their own teach no chances, but what drafting for t
   const before = rounds.controller.policy('a').acceptance;
   expect(rounds.decode([{ ...failing, kind: 'other' }], 1000, dear)).toBeLessThan(200);
   expect(rounds.controller.policy('a').acceptance).toEqual(before);
+});
+
+describe('an interruption while drafters are asked', () => {
+  const rounds = new Rounds();
+  rounds.decode([right], 100, 1e-5);
+
+  /** Seconds that drafting has saved more when `interrupted` is over. */
+  function savedBy(interrupted: () => void): number {
+    const saved = (): number => {
+      const { plainSeconds, seconds } = rounds.controller.ledger.total;
+      return plainSeconds - seconds;
+    };
+    const before = saved();
+    interrupted();
+    return saved() - before;
+  }
+
+  test('would have held up plain decoding, too', () => {
+    expect(Math.abs(savedBy(() => void rounds.decode([right], 1, 1)))).toBeLessThan(0.05);
+  });
+
+  test.each(['a draft', 'catching up'])('the same of the head, over %s', (what) => {
+    const positions = what === 'a draft' ? 1 : 100;
+    const step = { sequence: 0, tokens: [1], asked: 1 };
+    const round = [1, 1, 0, 0, 1, passSeconds[0], 0, 0, 1, positions];
+    const interrupt = (): void => rounds.controller.observe(outcomes([step], { rounds: [round] }), () => right);
+    expect(Math.abs(savedBy(interrupt))).toBeLessThan(0.05);
+  });
 });

@@ -324,6 +324,19 @@ void testRoomForScratch() {
   }
 }
 
+/// A pool takes what it was said to, but for what the system's pages round up.
+void testRoomForPages() {
+  constexpr size_t kRounding = 2 * 8192;
+  for (const KvFormat format : {KvFormat::bf16, KvFormat::fp8}) {
+    const KvShape shape{3, 2, 80, 400, 500, format};
+    const std::unique_ptr<Backend> backend = cudaBackend();
+    const size_t before = simt::room.taken;
+    backend->allocateKv(shape);
+    const size_t taken = simt::room.taken - before;
+    CHECK(taken >= backend->kvBytes(shape) && taken < backend->kvBytes(shape) + kRounding);
+  }
+}
+
 /// Graphs of other passes make room for a new one's.
 void testRoomForGraphs() {
   Multiplying backend;
@@ -384,6 +397,7 @@ void testSpread() {
 int main() {
   testSpread();
   testRoomForScratch();
+  testRoomForPages();
   testRoomForGraphs();
   testStarvedPass();
   forEachSchedule(longRun() ? 2 : 1, [] {

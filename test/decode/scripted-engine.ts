@@ -11,6 +11,8 @@ export interface ScriptStep {
   drafter?: number;
   /** [depth, confidence, outcome] of each drafted token, and the chance that the plan gave it. */
   drafts?: [number, number, number, number?][];
+  /** 1 + the index of what the others promised, where the head was asked. */
+  asked?: number;
   /** Of the drafted tokens to be accepted, by the plan. */
   expected?: number;
   logprobs?: number[];
@@ -33,8 +35,9 @@ export function outcomes(
     const drafts = step.drafts ?? [];
     const accepted = drafts.filter((draft) => draft[2] === 1).length;
     const row = [step.round ?? 0, step.sequence, tokens.length, step.tokens.length, outcome.length, drafts.length];
-    const more = [accepted, step.drafter ?? 0, 0, 1e6 * (step.expected ?? 0), step.weights ?? 0, logprobs.length];
-    table.set([...row, ...more], i * stepFields);
+    const more = [accepted, step.drafter ?? 0, step.asked ?? 0];
+    const last = [1e6 * (step.expected ?? 0), step.weights ?? 0, logprobs.length];
+    table.set([...row, ...more, ...last], i * stepFields);
     tokens.push(...step.tokens);
     logprobs.push(...(step.logprobs ?? []));
     for (const [depth, sure, became, chance] of drafts) {

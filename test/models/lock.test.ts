@@ -62,6 +62,18 @@ test('a dead one that may not be removed is told, not waited for', async () => {
   expect(readdirSync(folder())).toEqual(['lock']);
 });
 
+test('one that may not be looked into is told, not waited for', async () => {
+  heldBy(elsewhere);
+  chmodSync(folder(), 0o777);
+  chmodSync(lock(), 0o300);
+  const waiting = asNobody(() => withLock(lock(), () => Promise.resolve(), AbortSignal.timeout(500)));
+  const error = await waiting.catch((thrown: unknown) => thrown);
+  chmodSync(lock(), 0o755);
+  const message = expect.stringMatching(/EACCES.*writable, or choose another folder/) as string;
+  expect(error).toMatchObject({ code: 'WRITE_FAILED', message });
+  expect(readdirSync(folder())).toEqual(['lock']);
+});
+
 test('is not taken from another container, whose process ids mean nothing here', async () => {
   heldBy(elsewhere);
   expect(await isFree()).toBe(false);

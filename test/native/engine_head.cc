@@ -138,6 +138,29 @@ void testPolicy(const HeadRig& rig, const std::map<int32_t, std::vector<int32_t>
   }
 }
 
+/// What asking brought is told in plain rounds, whatever those take.
+void testToldInPlainRounds(const HeadRig& rig) {
+  const auto asksOf = [&](float scale) {
+    Loaded drafting(rig, engineOptions(1));
+    Policy scaled = policy(1);
+    scaled.plainSeconds = scale * scaled.passSeconds[0];
+    for (float& seconds : scaled.passSeconds) seconds *= scale;
+    drafting.core->setPolicy(nullptr, scaled);
+    drafting.submit(1, request(4, drafting.model->config().vocabulary));
+    while (drafting.core->step()) continue;
+    std::vector<int32_t> passes;
+    for (const AskRecord& ask : drafting.out.asks) passes.push_back(ask.passes);
+    return passes;
+  };
+  const std::vector<int32_t> once = asksOf(1);
+  CHECK(std::any_of(once.begin(), once.end(), [](int32_t passes) { return passes > 0; }));
+  for (const float scale : {1e-6f, 1e4f}) {
+    const std::vector<int32_t> scaled = asksOf(scale);
+    CHECK(scaled.size() == once.size());
+    for (size_t i = 0; i < once.size(); ++i) CHECK(std::abs(scaled[i] - once[i]) <= 2);
+  }
+}
+
 /// A target with some other numbers in the matrix that its tokens come from.
 std::shared_ptr<Model> movedTarget(const Model& model) {
   const ModelConfig& config = model.config();
@@ -327,6 +350,7 @@ int main() {
   testForced(rig, expected);
   testPrefixHits(rig);
   testPolicy(rig, expected);
+  testToldInPlainRounds(rig);
   testFollowsWeights(rig);
   testSharedHead(rig);
   testFailingHead(rig, expected);

@@ -103,6 +103,9 @@ class FakeBackend : public Backend {
     return std::make_unique<FakeTensor>(rows, width);
   }
   size_t memoryLeft() const override { return left; }
+  size_t kvBytes(const KvShape& s) const override {
+    return (2 * sizeof(uint16_t) * s.headDim * s.kvHeads * s.layers + s.sideBytes) * kPageSize * s.pages;
+  }
   void allocateKv(const KvShape& shape) override {
     slots.resize(static_cast<size_t>(shape.pages) * kPageSize);
     sideBytes = shape.sideBytes;

@@ -56,6 +56,7 @@ struct Rig {
   const std::string path = folder.path() + "/head";  ///< where a head may be saved
   Exhausted* packing = nullptr;                      ///< the learner's
   std::atomic<int> failing{0};                       ///< steps of layers that can't be taken
+  std::atomic<int> lost{0};                          ///< how often what was being learned has been
   std::unique_ptr<Learner> learner;
 
   std::mutex mutex;
@@ -94,7 +95,12 @@ struct Rig {
                                  };
                                },
                            .stopped = [](const std::string&, std::exception_ptr) { CHECK(!"learning goes on"); },
-                           .onCpu = [](const std::string& tenant, std::exception_ptr) { CHECK(tenant == "a"); }});
+                           .onCpu = [](const std::string& tenant, std::exception_ptr) { CHECK(tenant == "a"); },
+                           .lost =
+                               [this](const std::string& tenant, std::exception_ptr) {
+                                 CHECK(tenant == "a");
+                                 ++lost;
+                               }});
   }
   ~Rig() { learner->stop(); }
 
@@ -187,7 +193,8 @@ void testTextsWithoutMemory() {
   Rig rig;
   rig.packing->fails = true;
   rig.learner->ended(rig.text());
-  while (rig.learner->counters().dropped == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  while (rig.lost == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  CHECK(rig.learner->counters().dropped == 1);
   rig.packing->fails = false;
   CHECK(!rig.next().foreseen.live.empty() && rig.candidate() > 0);
 }
@@ -216,7 +223,7 @@ void testStepsWithoutMemory() {
     rig.next();
     std::this_thread::sleep_for(std::chrono::milliseconds(100));  // texts come before steps
   }
-  CHECK(rig.failing < 0 && rig.candidate() > 0);
+  CHECK(rig.failing < 0 && rig.lost == 2 && rig.candidate() > 0);
 }
 
 /// A head whose tokens the target has not is refused, whether it would draft or be judged first.

@@ -106,6 +106,10 @@ class Serving {
                                       CHECK(tenant == "a");
                                       const std::lock_guard lock(mutex_);
                                       onCpu_.push_back(codeOf(why));
+                                    },
+                                    [&](const std::string& tenant, std::exception_ptr) {
+                                      CHECK(tenant == "a");
+                                      ++lost_;
                                     }});
   }
 
@@ -158,6 +162,7 @@ class Serving {
     const std::lock_guard lock(mutex_);
     return onCpu_;
   }
+  int64_t lost() const { return lost_; }
   // As a decision or a wait left them.
   std::shared_ptr<const HeadWeights> drafts() const { return drafts_; }
   int swaps() const { return swaps_; }
@@ -175,7 +180,7 @@ class Serving {
   std::unique_ptr<Learner> learner_;
   EngineRig engine_;
   std::shared_ptr<const HeadWeights> drafts_;
-  std::atomic<int64_t> candidate_ = 0;
+  std::atomic<int64_t> candidate_ = 0, lost_ = 0;
   int swaps_ = 0;
   mutable std::mutex mutex_;
   std::vector<std::string> stops_, onCpu_;
@@ -232,7 +237,7 @@ void testLackOfMemory() {
   const int64_t before = serving.counters().texts;
   serving.turn();
   serving.await([&](const auto& c) { return c.texts >= before + kRequests && c.deviceBytes > 0; });
-  CHECK(serving.stops().empty());
+  CHECK(serving.stops().empty() && serving.lost() == fault.met);
 }
 
 /// Where a device has no memory for layers, or no kernels, the CPU takes their steps, and says why; also of layers that

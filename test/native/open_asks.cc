@@ -65,7 +65,7 @@ void saysWhatTheTextSays() {
       expected[length] = emits(with, text, length) - emits(without, text, length);
       length = std::min(kLength, length + 1 + below(random, kDepth));
       open.settle(std::span(text).first(length), length == kLength, [&](const OpenAsks::Ask& ask, int32_t tokens) {
-        CHECK(ask.promised == 0.5 && ask.seconds == 0.25 && !got.contains(ask.bucket));
+        CHECK(ask.promised == 0.5 && ask.passes == 0.25 && !got.contains(ask.bucket));
         got[ask.bucket] = tokens;
         ++reported;
         gained += tokens != 0;

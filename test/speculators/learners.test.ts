@@ -92,6 +92,21 @@ test('the one seen longest ago is let go of first; whoever asks meanwhile, or ca
   expect([...held.there].sort()).toEqual(['a', 'c']);
 });
 
+test('one that there is no memory to drop stays, and goes in its turn', async () => {
+  const held = new Held({ learners: 1, heads: 1 });
+  const lacking = Object.assign(new Error('no memory left'), { code: 'OUT_OF_MEMORY' });
+  held.there.delete = () => {
+    throw lacking;
+  };
+  for (const learner of ['a', 'b']) (await held.enter(learner))();
+  await held.learners.settled();
+  expect(held.learners.size).toBe(2);
+  held.there.delete = (learner) => Set.prototype.delete.call(held.there, learner);
+  (await held.enter('c'))();
+  await held.learners.settled();
+  expect([...held.there]).toEqual(['c']);
+});
+
 test('one whose files somebody has removed is let go of', async () => {
   const held = new Held({ learners: 1, heads: 1 });
   held.keeps = () => Promise.reject(Object.assign(new Error('removed'), { code: 'FILE_NOT_FOUND' }));

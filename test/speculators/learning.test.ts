@@ -32,6 +32,7 @@ class Recorder {
   readonly asked: string[] = [];
   stop: (tenant: string, why: Error) => void = () => undefined;
   onCpu = this.stop;
+  lost = this.stop;
   candidates = new Map<string, number>();
   /** Of the weights that are decoded with. */
   model = model;
@@ -47,8 +48,8 @@ class Recorder {
   /** What finding again is refused for. */
   refusal: Error | undefined;
   readonly engine = {
-    watchLearning: (_: unknown, onStopped: Recorder['stop'], onCpu: Recorder['stop']) => {
-      Object.assign(this, { stop: onStopped, onCpu });
+    watchLearning: (_: unknown, ...[stop, onCpu, lost]: Recorder['stop'][]) => {
+      Object.assign(this, { stop, onCpu, lost });
     },
     decide: (tenant: string, decision: string, candidate: number) => {
       this.asked.push(`${tenant} ${decision} ${candidate}`);
@@ -296,6 +297,25 @@ test.each([
   await own.keep('a');
   await own.close();
   expect(textsOf(await readMemory(store.memoryPath('a')!, model))).toEqual(['2', '1', '3']);
+});
+
+test('what another process has removed stays removed, also where others have pushed out what was in memory', async () => {
+  const recorder = new Recorder();
+  const store = new SpeculatorStore(folder(), model);
+  await store.saveMemory('a', memory('1', '2'));
+  const { learning: own, events } = learning(recorder, store);
+  await own.open('a');
+  recorder.dropped.push('a');
+  recorder.droppedTexts += 1;
+  await own.open('b');
+  recorder.texts.set('a', ['3']);
+  await own.keep('a');
+  await new SpeculatorStore(folder(), model).forget('a');
+  await expect(own.keep('a')).rejects.toMatchObject({ code: 'FILE_NOT_FOUND' });
+  await own.open('a');
+  await own.close();
+  expect(store.memoryPath('a')).toBeUndefined();
+  expect(kinds(events)).toEqual(['a notKept', 'a notKept']);
 });
 
 test('text that its own bound has pushed out of memory goes from disk as well, and so does what is forgotten', async () => {
@@ -681,11 +701,14 @@ test('where computing fails an event says so with its code, and what was promote
   await own.close();
 });
 
-test('where the CPU takes the steps of layers in place of a device, an event says why', async () => {
+test.each([
+  ['the CPU takes the steps of layers in place of a device', 'onCpu'],
+  ['lack of memory costs what was being learned', 'lost'],
+] as const)('where %s, an event says why', async (_, kind) => {
   const recorder = promising('a');
   const { learning: own, events } = learning(recorder);
-  recorder.onCpu('a', Object.assign(new Error('no memory left'), { code: 'OUT_OF_MEMORY' }));
+  recorder[kind]('a', Object.assign(new Error('no memory left'), { code: 'OUT_OF_MEMORY' }));
   const evidence = { code: 'OUT_OF_MEMORY', why: 'no memory left' };
-  expect(events).toEqual([{ kind: 'onCpu', tenant: 'a', version: 0, evidence }]);
+  expect(events).toEqual([{ kind, tenant: 'a', version: 0, evidence }]);
   await own.close();
 });
