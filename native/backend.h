@@ -247,8 +247,8 @@ class Backend {
 
 struct CpuOptions {
   int threads = 0;  ///< 0 = physical cores this process may run on
-  /// "" = best; "portable", "avx2", "avx512", "avx512fp16", "amx" force one (tests); ISA_UNAVAILABLE if the CPU lacks
-  /// it
+  /// "" = best; "portable", "neon", "avx2", "avx512", "avx512fp16", "amx" force one (tests); ISA_UNAVAILABLE if the CPU
+  /// lacks it
   std::string isa = "";
 };
 std::unique_ptr<Backend> createCpuBackend(const CpuOptions&);

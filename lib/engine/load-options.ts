@@ -39,7 +39,7 @@ export interface LoadOptions {
   backend?: 'cpu' | 'cuda';
   /** Threads that compute. Defaults to the physical cores this process may use. */
   threads?: number;
-  /** Instruction set: 'portable', 'avx2', 'avx512', 'avx512fp16' or 'amx'. Defaults to the best this processor has. */
+  /** Instruction set: 'portable', 'neon', 'avx2', 'avx512', 'avx512fp16' or 'amx'. Defaults to the best this processor has. */
   isa?: string;
   /** Tokens that one sequence may hold, prompt and answer together. Defaults to the model's own, at most 8192. */
   contextLength?: number;

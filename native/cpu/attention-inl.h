@@ -13,7 +13,7 @@ constexpr float kMinusInfinity = -__builtin_inff();
 // many queries at most share what is loaded of a key or a value.
 #if defined(FORETOKEN_VECTOR_AVX512)
 constexpr int kScores = 16, kSums = 24, kQueries = 12;
-#elif defined(FORETOKEN_VECTOR_AVX2)
+#elif defined(FORETOKEN_VECTOR_AVX2) || defined(FORETOKEN_VECTOR_NEON)
 constexpr int kScores = 6, kSums = 6, kQueries = 6;
 #else
 constexpr int kScores = 1, kSums = 1, kQueries = 6;
@@ -102,7 +102,7 @@ inline void scoreStep(const float* q, const Part* key, Part* acc) {
 #pragma GCC unroll 12
   for (int j = 0; j < Q; ++j) {
     const Part x = broadcastPart(q + j * kQueryStride);
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int i = 0; i < kParts; ++i) fmaInto(acc[j * P * kParts + i], x, key[i]);
   }
 }
@@ -120,18 +120,18 @@ template <int Q, int P>
       const uint16_t* words = keys[p] + d * kPageSize;
       prefetch(keys[p + P] + d * kPageSize);
       prefetch(words + headDim * kPageSize);
-#pragma GCC unroll 2
+#pragma GCC unroll 4
       for (int i = 0; i < kParts; ++i) key[i] = evenPart(words + i * 2 * kPartLanes);
       scoreStep<Q, P>(q + d, key, acc + p * kParts);
       words = afresh(words);
-#pragma GCC unroll 2
+#pragma GCC unroll 4
       for (int i = 0; i < kParts; ++i) key[i] = oddPart(words + i * 2 * kPartLanes);
       scoreStep<Q, P>(q + d + 1, key, acc + p * kParts);
     }
   }
 #pragma GCC unroll 12
   for (int j = 0; j < Q; ++j)
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int i = 0; i < P * kParts; ++i) storePart(scores + j * kSplitLanes + i * kPartLanes, acc[j * P * kParts + i]);
 }
 
@@ -203,7 +203,7 @@ template <int Q, int H, bool odd>
   for (int i = 0; i < Q * H * kParts; ++i) acc[i] = from == 0 ? zeroPart() : loadPart(sum(i));
   for (int lane = from; lane < to; ++lane) {
     Part value[H * kParts];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int i = 0; i < H * kParts; ++i) {
       const uint16_t* words = values[lane] + at + i / kParts / 2 * 2 * kLanes + i % kParts * 2 * kPartLanes;
       value[i] = odd || i / kParts % 2 ? oddPart(words) : evenPart(words);
@@ -211,7 +211,7 @@ template <int Q, int H, bool odd>
 #pragma GCC unroll 12
     for (int j = 0; j < Q; ++j) {
       const Part w = broadcastPart(weights + j * kSplitLanes + lane);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int i = 0; i < H * kParts; ++i) fmaInto(acc[j * H * kParts + i], w, value[i]);
     }
   }

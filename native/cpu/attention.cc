@@ -36,6 +36,8 @@ const AttentionKernels& attentionKernels(Isa isa) {
 #endif
   if (isAvx512(isa)) return kAttentionAvx512;
   if (isa == Isa::avx2) return kAttentionAvx2;
+#elif defined(__aarch64__)
+  if (isa == Isa::neon) return kAttentionNeon;
 #endif
   (void)isa;
   return kAttentionPortable;

@@ -111,7 +111,7 @@ struct AttentionKernels {
   /// Folds the partial results of an item's rows and heads into the output.
   void (*merge)(const AttentionJob&, const AttentionItem&, AttentionScratch&);
 };
-extern const AttentionKernels kAttentionPortable, kAttentionAvx2, kAttentionAvx512, kAttentionAmx;
+extern const AttentionKernels kAttentionPortable, kAttentionNeon, kAttentionAvx2, kAttentionAvx512, kAttentionAmx;
 const AttentionKernels& attentionKernels(Isa isa);
 
 class Attention {

@@ -15,7 +15,8 @@ namespace {
 
 // Where a vector is a register, loops over tiles and vectors must dissolve; elsewhere that would only take compile
 // time.
-#if defined(FORETOKEN_VECTOR_AVX2) || (defined(FORETOKEN_VECTOR_AVX512) && !defined(FORETOKEN_EMULATED_AVX512))
+#if defined(FORETOKEN_VECTOR_NEON) || defined(FORETOKEN_VECTOR_AVX2) || \
+    (defined(FORETOKEN_VECTOR_AVX512) && !defined(FORETOKEN_EMULATED_AVX512))
 #define FORETOKEN_INLINE inline __attribute__((always_inline))
 constexpr int kUnroll = 16;
 #else

@@ -1,4 +1,4 @@
-// The portable path: plain C++ that serves any CPU, arm64 among them, and defines what the others must give.
+// The portable path: plain C++ that serves any CPU and defines what the others must give.
 #include <cmath>
 
 #include "quant/float_codecs.h"
@@ -96,7 +96,6 @@ struct Portable {
     static Float times(const Sum& s, const Factor& f) { return fma(value(s), f.scale, broadcast(0.0f)); }
   };
 
-  /// -offset * sum of the codes, of each half (nvfp4) or of all; q4_1: the sum of the inputs in the second word.
   static void writeBlock(Format format, const V16& low, const V16& high, InputBlock& block) {
     const V16 rounded[2] = {rint(low), rint(high)};
     int32_t sums[2] = {};
@@ -105,10 +104,7 @@ struct Portable {
       block.codes[i] = static_cast<int8_t>(value == value ? value : 0.0f);
       sums[i / kLanes] += block.codes[i];
     }
-    if (format != Format::nvfp4) sums[0] += sums[1];
-    block.words[0] = -offsetOf(format) * sums[0];
-    block.words[1] = format == Format::q4_1 ? static_cast<int32_t>(floatBits(static_cast<float>(sums[0]) * block.scale))
-                                            : -offsetOf(format) * sums[1];
+    writeWords(format, sums[0], sums[1], block);
   }
 
   static constexpr int kBlocks = 1;

@@ -4,6 +4,7 @@
 #include <cpuid.h>
 #endif
 #if defined(__linux__)
+#include <sys/auxv.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -44,6 +45,7 @@ bool isaAvailable(Isa isa) {
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
   switch (isa) {
     case Isa::portable: return true;
+    case Isa::neon: return false;
     case Isa::avx2: return avx2;
 #if defined(FORETOKEN_AVX512FP16)
     case Isa::avx512fp16: return isaAvailable(Isa::avx512) && __builtin_cpu_supports("avx512fp16");
@@ -59,6 +61,8 @@ bool isaAvailable(Isa isa) {
              __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("gfni");
   }
   return false;
+#elif defined(__aarch64__) && defined(__linux__)
+  return isa == Isa::portable || (isa == Isa::neon && (getauxval(AT_HWCAP) & HWCAP_ASIMDDP));
 #else
   return isa == Isa::portable;
 #endif
@@ -70,6 +74,7 @@ const char* name(Isa isa) {
     case Isa::avx512fp16: return "avx512fp16";
     case Isa::avx512: return "avx512";
     case Isa::avx2: return "avx2";
+    case Isa::neon: return "neon";
     default: return "portable";
   }
 }

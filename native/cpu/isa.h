@@ -5,12 +5,12 @@
 
 namespace foretoken {
 
-/// avx2 stands for AVX2 + FMA + F16C + BMI2; avx512 for F, BW, VL, DQ, VBMI, VNNI and BF16 on top of that;
-/// avx512fp16 adds FP16, amx tiles of bf16 on top of that.
-enum class Isa : uint8_t { portable, avx2, avx512, avx512fp16, amx };
+/// neon stands for NEON with dot products of bytes (Armv8.2 DotProd); avx2 for AVX2 + FMA + F16C + BMI2; avx512 for F,
+/// BW, VL, DQ, VBMI, VNNI and BF16 on top of that; avx512fp16 adds FP16, amx tiles of bf16 on top of that.
+enum class Isa : uint8_t { portable, neon, avx2, avx512, avx512fp16, amx };
 
 /// Best first.
-constexpr Isa kIsas[] = {Isa::amx, Isa::avx512fp16, Isa::avx512, Isa::avx2, Isa::portable};
+constexpr Isa kIsas[] = {Isa::amx, Isa::avx512fp16, Isa::avx512, Isa::avx2, Isa::neon, Isa::portable};
 
 /// True for every path whose vectors are AVX-512's.
 constexpr bool isAvx512(Isa isa) { return isa >= Isa::avx512; }

@@ -10,6 +10,8 @@ const Kernels& kernels(Isa isa) {
 #endif
   if (isa == Isa::avx512) return avx512Kernels();
   if (isa == Isa::avx2) return avx2Kernels();
+#elif defined(__aarch64__)
+  if (isa == Isa::neon) return neonKernels();
 #endif
   (void)isa;
   return portableKernels();

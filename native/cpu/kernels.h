@@ -58,6 +58,7 @@ const Kernels& kernels(Isa);
 
 // One definition per path (gemm_*.cc).
 const Kernels& portableKernels();
+const Kernels& neonKernels();
 const Kernels& avx2Kernels();
 const Kernels& avx512Kernels();
 const Kernels& avx512fp16Kernels();

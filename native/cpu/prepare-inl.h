@@ -85,6 +85,17 @@ constexpr int offsetOf(Format format) {
   return format == Format::q4_0 ? 8 : format == Format::q8_0 ? 128 : format == Format::q4_1 ? 0 : 12;
 }
 
+/// Words of a path whose dot products start from 32 bits: -offset * sum of the codes, of each half (nvfp4) or of all;
+/// q4_1: the sum of the inputs in the second word.
+inline void writeWords(Format format, int32_t low, int32_t high, InputBlock& block) {
+  const int32_t first = format == Format::nvfp4 ? low : low + high;
+  block.words[0] = -offsetOf(format) * first;
+  block.words[1] = -offsetOf(format) * high;
+  if (format != Format::q4_1) return;
+  const float sum = static_cast<float>(first) * block.scale;
+  __builtin_memcpy(block.words + 1, &sum, sizeof(sum));
+}
+
 /// What `Vector::quantise` does with a block where it takes one at a time; `Vector::writeBlock` rounds the values of
 /// one whose scale is there already to the nearest integers, ties to even.
 template <class Vector>

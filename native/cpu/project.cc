@@ -11,6 +11,8 @@ ProjectRow projectRow(Isa isa) {
 #if defined(__x86_64__)
   if (isAvx512(isa)) return kProjectAvx512;
   if (isa == Isa::avx2) return kProjectAvx2;
+#elif defined(__aarch64__)
+  if (isa == Isa::neon) return kProjectNeon;
 #endif
   (void)isa;
   return kProjectPortable;

@@ -87,6 +87,8 @@ const SampleKernels& sampleKernels(Isa isa) {
 #if defined(__x86_64__)
   if (isAvx512(isa)) return kSampleAvx512;
   if (isa == Isa::avx2) return kSampleAvx2;
+#elif defined(__aarch64__)
+  if (isa == Isa::neon) return kSampleNeon;
 #endif
   (void)isa;
   return kSamplePortable;

@@ -32,7 +32,7 @@ struct SampleKernels {
   /// Ids with logit >= threshold, ascending; returns how many.
   int (*collect)(const float* logits, int count, float threshold, int32_t* ids);
 };
-extern const SampleKernels kSamplePortable, kSampleAvx2, kSampleAvx512;
+extern const SampleKernels kSamplePortable, kSampleNeon, kSampleAvx2, kSampleAvx512;
 const SampleKernels& sampleKernels(Isa isa);
 
 class Sampler {

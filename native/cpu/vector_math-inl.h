@@ -1,6 +1,7 @@
 // Sixteen fp32 lanes and the exponential, once for every instruction set.
 //
-// A file that includes this defines FORETOKEN_VECTOR_AVX512 or FORETOKEN_VECTOR_AVX2 first (or neither: portable).
+// A file that includes this defines FORETOKEN_VECTOR_AVX512, FORETOKEN_VECTOR_AVX2 or FORETOKEN_VECTOR_NEON first (or
+// none of them: portable).
 // Every operation does the same IEEE arithmetic lane by lane on each path, so code written over V16 gives the same bits
 // on all of them; that is why fused multiply-adds are always spelled out and rounding uses additions only. All names
 // are local to the including file, because it may be compiled for an instruction set that the rest of the program must
@@ -12,6 +13,8 @@
 
 #if (defined(FORETOKEN_VECTOR_AVX512) && !defined(FORETOKEN_EMULATED_AVX512)) || defined(FORETOKEN_VECTOR_AVX2)
 #include <immintrin.h>
+#elif defined(FORETOKEN_VECTOR_NEON)
+#include <arm_neon.h>
 #endif
 
 namespace foretoken {
@@ -268,6 +271,127 @@ inline Part oddPart(const uint16_t* p) {
   const __m256i high = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
   return _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), high));
 }
+
+#elif defined(FORETOKEN_VECTOR_NEON)
+
+struct V16 {
+  float32x4_t x[4];
+};
+struct Pairs {
+  uint32x4_t x[4];
+};
+template <class F>
+inline V16 quarters(F&& f) {
+  return {{f(0), f(1), f(2), f(3)}};
+}
+inline uint32x4_t words(float32x4_t a) { return vreinterpretq_u32_f32(a); }
+inline float32x4_t floats(uint32x4_t a) { return vreinterpretq_f32_u32(a); }
+inline V16 load(const float* p) {
+  return quarters([&](int i) { return vld1q_f32(p + 4 * i); });
+}
+inline void store(float* p, const V16& a) {
+  for (int i = 0; i < 4; ++i) vst1q_f32(p + 4 * i, a.x[i]);
+}
+inline V16 broadcast(float v) {
+  return quarters([&](int) { return vdupq_n_f32(v); });
+}
+inline V16 fma(const V16& a, const V16& b, const V16& c) {
+  return quarters([&](int i) { return vfmaq_f32(c.x[i], a.x[i], b.x[i]); });
+}
+inline V16 mul(const V16& a, const V16& b) {
+  return quarters([&](int i) { return vmulq_f32(a.x[i], b.x[i]); });
+}
+inline V16 add(const V16& a, const V16& b) {
+  return quarters([&](int i) { return vaddq_f32(a.x[i], b.x[i]); });
+}
+inline V16 sub(const V16& a, const V16& b) {
+  return quarters([&](int i) { return vsubq_f32(a.x[i], b.x[i]); });
+}
+inline V16 div(const V16& a, const V16& b) {
+  return quarters([&](int i) { return vdivq_f32(a.x[i], b.x[i]); });
+}
+inline float32x4_t max(float32x4_t a, float32x4_t b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+inline V16 max(const V16& a, const V16& b) {
+  return quarters([&](int i) { return max(a.x[i], b.x[i]); });
+}
+inline V16 magnitude(const V16& a) {
+  return quarters([&](int i) { return vabsq_f32(a.x[i]); });
+}
+inline V16 whereAtLeast(const V16& x, const V16& bound, const V16& value) {
+  return quarters([&](int i) { return floats(vandq_u32(vcgeq_f32(x.x[i], bound.x[i]), words(value.x[i]))); });
+}
+inline uint32_t maskAtLeast(const V16& a, const V16& b) {
+  constexpr uint32_t kBits[4] = {1, 2, 4, 8};
+  uint32_t mask = 0;
+  for (int i = 0; i < 4; ++i) mask |= vaddvq_u32(vandq_u32(vcgeq_f32(a.x[i], b.x[i]), vld1q_u32(kBits))) << (4 * i);
+  return mask;
+}
+inline V16 scaleByPower(const V16& value, const V16& shifted) {
+  return quarters([&](int i) { return floats(vaddq_u32(words(value.x[i]), vshlq_n_u32(words(shifted.x[i]), 23))); });
+}
+inline Pairs loadPairs(const uint16_t* p) {
+  const auto quarter = [&](int i) { return vreinterpretq_u32_u16(vld1q_u16(p + 8 * i)); };
+  return {{quarter(0), quarter(1), quarter(2), quarter(3)}};
+}
+inline void storePairs(uint16_t* p, const Pairs& a) {
+  for (int i = 0; i < 4; ++i) vst1q_u16(p + 8 * i, vreinterpretq_u16_u32(a.x[i]));
+}
+inline float32x4_t evens(uint32x4_t a) { return floats(vshlq_n_u32(a, 16)); }
+inline float32x4_t odds(uint32x4_t a) { return floats(vandq_u32(a, vdupq_n_u32(0xffff0000u))); }
+inline V16 evens(const Pairs& a) {
+  return quarters([&](int i) { return evens(a.x[i]); });
+}
+inline V16 odds(const Pairs& a) {
+  return quarters([&](int i) { return odds(a.x[i]); });
+}
+inline uint32x4_t roundHigh(float32x4_t a) {
+  const uint32x4_t u = words(a), odd = vandq_u32(vshrq_n_u32(u, 16), vdupq_n_u32(1));
+  const uint32x4_t rounded = vaddq_u32(u, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
+  return vbslq_u32(vceqq_f32(a, a), rounded, vorrq_u32(u, vdupq_n_u32(0x400000)));
+}
+inline Pairs packPairs(const V16& even, const V16& odd) {
+  Pairs r;
+  for (int i = 0; i < 4; ++i) r.x[i] = vsriq_n_u32(roundHigh(odd.x[i]), roundHigh(even.x[i]), 16);
+  return r;
+}
+/// Combines lanes i and i + 8, then 4, 2 and 1 apart.
+template <class F>
+inline float foldLanes(const V16& a, F&& combine) {
+  const float32x4_t four = combine(combine(a.x[0], a.x[2]), combine(a.x[1], a.x[3]));
+  const float32x4_t two = combine(four, vextq_f32(four, four, 2));
+  return vgetq_lane_f32(combine(two, vextq_f32(two, two, 1)), 0);
+}
+inline float sumLanes(const V16& a) {
+  return foldLanes(a, [](float32x4_t x, float32x4_t y) { return vaddq_f32(x, y); });
+}
+inline V16 addWords(const V16& a, const V16& b) {
+  return quarters([&](int i) { return floats(vaddq_u32(words(a.x[i]), words(b.x[i]))); });
+}
+inline V16 turnSigns(const V16& value, const V16& signs) {
+  const uint32x4_t minus = vdupq_n_u32(0x80000000u);
+  return quarters([&](int i) { return floats(veorq_u32(words(value.x[i]), vandq_u32(words(signs.x[i]), minus))); });
+}
+inline float maxLanes(const V16& a) {
+  return foldLanes(a, [](float32x4_t x, float32x4_t y) { return max(x, y); });
+}
+inline V16 evenFloats(const float* p) {
+  return quarters([&](int i) { return vld2q_f32(p + 8 * i).val[0]; });
+}
+inline V16 oddFloats(const float* p) {
+  return quarters([&](int i) { return vld2q_f32(p + 8 * i).val[1]; });
+}
+[[gnu::always_inline]] inline void prefetch(const void* p) { __builtin_prefetch(p, 0, 2); }
+[[gnu::always_inline]] inline void prefetchSoon(const void* p) { __builtin_prefetch(p, 0, 3); }
+
+using Part = float32x4_t;
+constexpr int kParts = 4;
+inline Part loadPart(const float* p) { return vld1q_f32(p); }
+inline void storePart(float* p, Part a) { vst1q_f32(p, a); }
+inline Part broadcastPart(const float* p) { return vld1q_dup_f32(p); }
+inline Part zeroPart() { return vdupq_n_f32(0.0f); }
+inline void fmaInto(Part& c, Part a, Part b) { c = vfmaq_f32(c, a, b); }
+inline Part evenPart(const uint16_t* p) { return evens(vreinterpretq_u32_u16(vld1q_u16(p))); }
+inline Part oddPart(const uint16_t* p) { return odds(vreinterpretq_u32_u16(vld1q_u16(p))); }
 
 #else
 

@@ -1,5 +1,9 @@
 #include "speculate/dot.h"
 
+#if defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
 #include <vector>
 
 #include "speculate/packed_key.h"
@@ -41,6 +45,8 @@ std::span<const KeyDots> keyDotsPaths() {
                         __builtin_cpu_supports("avx512bf16");
     if (avx2 && avx512) available.push_back(kKeyDotsAvx512);
     if (avx2) available.push_back(kKeyDotsAvx2);
+#elif defined(__aarch64__) && defined(__linux__)
+    if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) available.push_back(kKeyDotsNeon);
 #endif
     available.push_back(kKeyDotsPortable);
     return available;

@@ -15,6 +15,6 @@ struct KeyDots {
 /// The paths that this CPU can run, best first.
 std::span<const KeyDots> keyDotsPaths();
 
-extern const KeyDots kKeyDotsPortable, kKeyDotsAvx2, kKeyDotsAvx512;
+extern const KeyDots kKeyDotsPortable, kKeyDotsNeon, kKeyDotsAvx2, kKeyDotsAvx512;
 
 }  // namespace foretoken

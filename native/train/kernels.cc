@@ -6,6 +6,8 @@ const TrainKernels& trainKernels(Isa isa) {
 #if defined(__x86_64__)
   if (isAvx512(isa)) return kTrainAvx512;
   if (isa == Isa::avx2) return kTrainAvx2;
+#elif defined(__aarch64__)
+  if (isa == Isa::neon) return kTrainNeon;
 #endif
   (void)isa;
   return kTrainPortable;

@@ -89,7 +89,7 @@ struct TrainKernels {
 /// Floats that attention needs beside its operands.
 int64_t attentionScratch(const AttentionRows&);
 
-extern const TrainKernels kTrainPortable, kTrainAvx2, kTrainAvx512;
+extern const TrainKernels kTrainPortable, kTrainNeon, kTrainAvx2, kTrainAvx512;
 const TrainKernels& trainKernels(Isa);
 
 }  // namespace foretoken::train

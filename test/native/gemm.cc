@@ -88,7 +88,8 @@ void testPathsAgree() {
       for (Epilogue epilogue : {Epilogue::store, Epilogue::add, Epilogue::swiglu, Epilogue::geglu}) {
         const Call call{norm.data(), 1e-6f, epilogue};
         const auto portable = multiplied(kernels(Isa::portable), w, in.data(), count, call);
-        if (isaAvailable(Isa::avx2)) CHECK(same(portable, multiplied(kernels(Isa::avx2), w, in.data(), count, call)));
+        for (Isa isa : {Isa::neon, Isa::avx2})
+          if (isaAvailable(isa)) CHECK(same(portable, multiplied(kernels(isa), w, in.data(), count, call)));
         if (format != Format::bf16 && format != Format::fp8)
           for (Isa isa : {Isa::avx512, Isa::avx512fp16, Isa::amx})
             if (isaAvailable(isa)) CHECK(same(portable, multiplied(kernels(isa), w, in.data(), count, call)));
