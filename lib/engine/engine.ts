@@ -615,7 +615,12 @@ export class Engine {
     const controller = this.#controller;
     controller?.observe(outcomes, (sequence) => this.#loop.ownerOf(sequence));
     this.#loop.onOutcomes(outcomes);
-    if (controller) sendPolicies(controller, this.#native);
+    if (!controller) return;
+    try {
+      sendPolicies(controller, this.#native);
+    } catch {
+      // Nobody waits here: the next request sends them again, and fails with it.
+    }
   }
 }
 

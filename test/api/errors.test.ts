@@ -289,12 +289,15 @@ test('tables that the engine has no memory for fail no request, and are sent wit
   expect(setPolicy.mock.calls.map(([, tenant]) => tenant)).toEqual(expect.arrayContaining([undefined, 'default']));
 });
 
-test('tables that it refuses for anything else fail the request that they come with', async () => {
+test('tables that it refuses for anything else fail the next request, not one that runs', async () => {
   let drafting: Engine;
   const { setPolicy } = await callsOf(async () => (drafting = await load({}, steadyClock())));
-  refuse(setPolicy, 'OUT_OF_MEMORY');
-  await drafting!.generate(prompts[1], { maxTokens: 64, ignoreEos: true });
+  const stream = drafting!.stream(prompts[1], { maxTokens: 64, ignoreEos: true });
+  const first = await stream.next();
   refuse(setPolicy, 'INVALID_OPTION');
+  expect(first.done).toBe(false);
+  expect((await stream.result).tokens).toHaveLength(64);
+  expect(setPolicy).toHaveBeenCalled();
   const refused = { name: 'ForetokenError', code: 'INVALID_OPTION', message: 'not heard' };
   await expect(drafting!.generate(prompts[1])).rejects.toMatchObject(refused);
 });
