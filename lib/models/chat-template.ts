@@ -32,7 +32,7 @@ export interface RenderOptions {
    * Further variables, like `enable_thinking`; not those that it is given anyhow: `messages`, `tools`, `add_generation_prompt`, `bos_token`,
    * `eos_token`. Defaults to none.
    */
-  variables?: Record<string, unknown>;
+  variables?: object;
 }
 
 /** The Jinja template that turns a conversation into a prompt, as transformers' `apply_chat_template` does. */
