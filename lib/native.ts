@@ -371,7 +371,7 @@ export interface NativeEngine {
   /** Tells the engine that `count` tokens of the sequence in all were consumed (back-pressure). Never blocks. */
   consumed(sequence: number, count: number): void;
   /**
-   * Nobody waits for the tokens of the sequence one by one: while that is true of all that run, up to 16 rounds or 10 ms come in one
+   * Nobody waits for the tokens of the sequence one by one: while that is true of all that run, rounds of eleven milliseconds come in one
    * crossing, but for first tokens and ends.
    */
   unread(sequence: number): void;
