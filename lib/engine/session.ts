@@ -37,11 +37,10 @@ export interface CheckedSessionOptions {
  */
 export function checkSessionOptions(options: SessionOptions | undefined, vocabulary: number): CheckedSessionOptions {
   const read = new OptionReader(options, 'options of a session');
-  const { id = randomUUID(), system, messages: _, ...defaults } = options ?? {};
-  const messages = read.raw('messages', []);
+  const { id = randomUUID(), system, messages = [], ...defaults } = options ?? {};
   if (readName(read, 'id', id) === '') throw invalidOption('id', 'a name', id);
   const first = { role: 'system', content: read.string('system', '') };
-  if (!Array.isArray(messages)) throw invalidOption('messages', 'an array', messages);
+  if (!Array.isArray(read.raw('messages', messages))) throw invalidOption('messages', 'an array', messages);
   read.absent('its name is id', 'session');
   read.absent('each turn has its own', 'signal', 'prediction');
   read.absent('turns begin their answers', 'continueFinalMessage');
