@@ -83,7 +83,8 @@ function summary({ usage, timings, speculation }: GenerateResult): string {
 
 /** The prompt from standard input: most programs end their text with a newline, which is no part of a question. */
 async function readPrompt({ raw }: GenerateFlags, signal: AbortSignal): Promise<string> {
-  if (process.stdin.isTTY) process.stderr.write(new Style(process.stderr).dim('The prompt, and Ctrl-D at its end:\n'));
+  if (process.stdin.isTTY)
+    process.stderr.write(`${new Style(process.stderr).dim('The prompt, and Ctrl-D at its end:')}\n`);
   const text = await readStandardInput(signal);
   const prompt = raw ? text : text.trimEnd();
   if (prompt === '')
