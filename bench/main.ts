@@ -228,6 +228,13 @@ function takesSeveral({ weights }: { weights: string }): boolean {
   return weights.includes(',');
 }
 
+/** The number that a flag was given. */
+function numberOf(flag: string, text: string, least: number): number {
+  const value = text.trim() === '' ? NaN : Number(text);
+  if (value >= least) return value;
+  throw new Error(`--${flag} takes a number from ${least} on, not '${text}'`);
+}
+
 export async function runSuite(name: string, flags: Flags): Promise<void> {
   const suite = suites[name];
   const weights = (flags.weights ?? suite.weights).split(',');
@@ -237,15 +244,15 @@ export async function runSuite(name: string, flags: Flags): Promise<void> {
     data: flags.data,
     model: flags.model,
     weights,
-    threads: Number(flags.threads),
-    limit: Number(flags.limit ?? suite.limit),
-    repeats: Number(flags.repeats),
+    threads: numberOf('threads', flags.threads, 0),
+    limit: numberOf('limit', flags.limit ?? String(suite.limit), 0),
+    repeats: numberOf('repeats', flags.repeats, 1),
     profile: flags.profile ?? false,
     head: flags.head ?? false,
     small: flags.small ?? false,
     idle: flags.idle ?? false,
     llamaCpp: flags.llamaCpp,
-    acceptance: Number(flags.acceptance),
+    acceptance: numberOf('acceptance', flags.acceptance, 1),
     recording: flags.recording,
   };
   if (flags.json !== undefined && flags.json !== '-') prepareFile(flags.json);

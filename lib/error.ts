@@ -92,7 +92,7 @@ export async function writing<T>(path: string, work: Promise<T>): Promise<T> {
 
 /** The error of what a signal has ended. */
 export function abortedError(signal: AbortSignal): ForetokenError {
-  return new ForetokenError('ABORTED', 'The request was aborted by its signal.', { cause: signal.reason as unknown });
+  return new ForetokenError('ABORTED', 'Its signal has ended it.', { cause: signal.reason as unknown });
 }
 
 /** Throws ABORTED where a signal has ended what would go on here. */

@@ -24,4 +24,4 @@ export { GenerateStream } from './decode/stream';
 export { ForetokenError } from './error';
 export type { DriftEvent, LearningEvent } from './speculators/events';
 export type { Evidence } from './speculators/manifest';
-export type { ChatMessage, TextPart } from './models/messages';
+export type { ChatMessage, MessageLike, TextPart } from './models/messages';

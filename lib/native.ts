@@ -253,24 +253,27 @@ export interface NativeMemory {
 export interface NativeStats {
   /** Tokens generated. */
   tokens: number;
-  /** Tokens of prompts, and those of them whose keys and values were still in the cache. */
+  /** Tokens of prompts. */
   promptTokens: number;
+  /** Of those, the ones whose keys and values were still in the cache. */
   cachedPromptTokens: number;
   /** Passes of decoding, each for all sequences that decode. */
   rounds: number;
-  /** Tokens that were drafted and checked, those that the model said too, and the others. */
+  /** Tokens that were drafted and checked. */
   drafted: number;
+  /** Of those, the ones that the model said too. */
   accepted: number;
+  /** Of those, the ones that it did not say. */
   rejected: number;
-  /** Requests that hold one of `maxSequences` places now, and those that wait for one. */
+  /** Requests that hold one of `maxSequences` places now. */
   active: number;
+  /** Requests that wait for one. */
   waiting: number;
-  /**
-   * Pages of keys and values: all, those that requests hold now (one that has ended until the engine has taken note of its result), and
-   * those that only keep prefixes for later ones.
-   */
+  /** Pages of keys and values. */
   kvPagesTotal: number;
+  /** Those that requests hold now; one that has ended, until the engine has taken note of its result. */
   kvPagesUsed: number;
+  /** Those that only keep prefixes for later requests. */
   kvPagesCached: number;
   /** Updates of the weights so far: 0 = as they were loaded. */
   weightsVersion: number;
@@ -289,29 +292,32 @@ export interface NativeStats {
   headBytes: number;
   /** Bytes of heads that draft for one tenant each, but for what they share with that one. */
   tenantHeadBytes: number;
-  /** Drafts that the head was asked for, each counted for one sequence, and the seconds they took together. */
+  /** Drafts that the head was asked for, each counted for one sequence. */
   headDrafts: number;
+  /** Seconds that they took together. */
   headSeconds: number;
-  /** Texts that heads were judged on and learn from, and those that were left out because more pressing work was there. */
+  /** Texts that heads were judged on and learn from. */
   learnedTexts: number;
+  /** Texts that were left out because more pressing work was there. */
   learningDropped: number;
-  /**
-   * Steps of training: of rows, at any time, of layers, while nothing was decoded; and those of them and texts that were skipped because a
-   * number was not finite.
-   */
+  /** Steps of training of rows, at any time. */
   learningSteps: number;
+  /** Steps of training of layers, while nothing was decoded. */
   learningLayerSteps: number;
+  /** Steps and texts that were skipped because a number was not finite. */
   learningSkipped: number;
   /** Texts and steps of training that heads have still to learn from; 0: they have learned what there was. */
   learningBacklog: number;
-  /** Tenants with heads that learn, bytes of text with features that they learn from, seconds of one core spent. */
+  /** Tenants with heads that learn. */
   learningTenants: number;
+  /** Bytes of text with features that they learn from. */
   learningBytes: number;
   /**
    * Bytes of the device's memory that learning holds: weights, gradients and moments of layers, and what steps of layers and rows take;
    * 0 where the CPU learns.
    */
   learningDeviceBytes: number;
+  /** Seconds of one core that learning has taken. */
   learningSeconds: number;
   /** Whether learning waits now because of load. */
   learningPaused: boolean;
@@ -319,8 +325,9 @@ export interface NativeStats {
   weightBytes: number;
   /** Bytes of memory that the whole process has, Node included; 0 where the system does not say. */
   residentBytes: number;
-  /** Seconds of passes that read prompts, and of those that decode. */
+  /** Seconds of passes that read prompts. */
   prefillSeconds: number;
+  /** Seconds of passes that decode. */
   decodeSeconds: number;
 }
 
@@ -328,12 +335,15 @@ export interface NativeStats {
 export interface NativeModelInfo {
   /** As the model's file names it: 'llama', 'qwen2', ... */
   architecture: string;
+  /** Layers of attention and feed-forward part. */
   layers: number;
   /** Numbers of a token's hidden state. */
   width: number;
-  /** Heads of attention, those of keys and values, and the numbers of each. */
+  /** Heads of attention. */
   heads: number;
+  /** Heads of keys and values; several heads of attention share one. */
   kvHeads: number;
+  /** Numbers of each head. */
   headDim: number;
   /** Inner width of a layer's feed-forward part. */
   ffn: number;
@@ -364,7 +374,7 @@ export interface NativeEngine {
   /** Tells the engine that `count` tokens of the sequence in all were consumed (back-pressure). Never blocks. */
   consumed(sequence: number, count: number): void;
   /**
-   * Nobody waits for the tokens of the sequence one by one: while that is true of all that run, up to 16 rounds or 10 ms come in one
+   * Nobody waits for the tokens of the sequence one by one: while that is true of all that run, rounds of eleven milliseconds come in one
    * crossing, but for first tokens and ends.
    */
   unread(sequence: number): void;

@@ -2,9 +2,11 @@
 // `--tests` also builds the native test programs; `--native` leaves TypeScript out.
 'use strict';
 
-const { buildNative, checkTools, installModules, runMain, setup } = require('./setup');
+const { SetupError, buildNative, checkTools, installModules, runMain, setup } = require('./setup');
 
 runMain(async () => {
+  const unknown = process.argv.slice(2).find((each) => !['--tests', '--native'].includes(each));
+  if (unknown !== undefined) throw new SetupError(`There is no ${unknown}: npm run build [-- [--tests] [--native]]`);
   const tests = process.argv.includes('--tests');
   if (!process.argv.includes('--native')) return setup({ tests });
   checkTools();

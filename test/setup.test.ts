@@ -42,6 +42,12 @@ test('newer ones and other compilers are left to CMake', () => {
   }
 });
 
+test('a build that is asked for what there is not says so', () => {
+  const script = join(__dirname, '..', 'scripts', 'build.js');
+  const { stderr, status } = spawnSync(process.execPath, [script, '--test'], { env: { PATH: '' }, encoding: 'utf8' });
+  expect({ stderr, status }).toEqual({ stderr: expect.stringContaining('There is no --test'), status: 1 });
+});
+
 describe('native code is configured', () => {
   let clone: string;
 

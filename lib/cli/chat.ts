@@ -116,7 +116,8 @@ class ChatLoop {
         process.stdout.write(`${JSON.stringify(this.#engine.stats(), undefined, 2)}\n`);
         return;
       default:
-        await this.#answer(line);
+        if (/^\/[a-z]+$/.test(line.trim())) process.stdout.write(`there is no ${line.trim()}:\n${help}\n`);
+        else await this.#answer(line);
     }
   }
 

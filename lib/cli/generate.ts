@@ -83,8 +83,13 @@ function summary({ usage, timings, speculation }: GenerateResult): string {
 
 /** The prompt from standard input: most programs end their text with a newline, which is no part of a question. */
 async function readPrompt({ raw }: GenerateFlags, signal: AbortSignal): Promise<string> {
+  if (process.stdin.isTTY)
+    process.stderr.write(`${new Style(process.stderr).dim('The prompt, and Ctrl-D at its end:')}\n`);
   const text = await readStandardInput(signal);
-  return raw ? text : text.trimEnd();
+  const prompt = raw ? text : text.trimEnd();
+  if (prompt === '')
+    throw new ForetokenError('INVALID_PROMPT', 'There is no prompt: none was given, and standard input is empty.');
+  return prompt;
 }
 
 /** A signal ends the wait for input that may never end. */

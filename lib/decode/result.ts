@@ -3,6 +3,7 @@ export type FinishReason = 'stop' | 'length' | 'cancelled';
 
 /** Log-probability of one generated token under the model's own distribution (temperature 1, nothing filtered). */
 export interface TokenLogprob {
+  /** Its id. */
   token: number;
   /** Natural logarithm of its probability. */
   logprob: number;
@@ -12,6 +13,7 @@ export interface TokenLogprob {
 
 /** Tokens counted as they were computed. */
 export interface Usage {
+  /** Tokens of the prompt, the chat template's included. */
   promptTokens: number;
   /** Prompt tokens whose keys and values were still in the cache. */
   cachedPromptTokens: number;
@@ -51,8 +53,9 @@ export interface SpeculationReport {
   acceptanceLength: number;
   /** Passes in which something was drafted. */
   draftedRounds: number;
-  /** Tokens that were drafted and checked, and those of them that became part of the answer. */
+  /** Tokens that were drafted and checked. */
   draftedTokens: number;
+  /** Of those, the ones that became part of the answer. */
   acceptedTokens: number;
 }
 
@@ -85,6 +88,7 @@ export interface RoundTrace {
  * passages for later requests; `prediction` finds its place again where it is asked, so that a replay of it is close but not exact.)
  */
 export interface Recording {
+  /** Tokens of the prompt. */
   promptTokens: number;
   /** Tokens of the answer. */
   tokens: number;
@@ -105,9 +109,13 @@ export interface GenerateResult {
   text: string;
   /** Every generated token, with the stop token or the tokens of the stop string that ended it. */
   tokens: number[];
+  /** Why it ended. */
   finishReason: FinishReason;
+  /** Tokens read, generated and drafted. */
   usage: Usage;
+  /** Seconds that it took. */
   timings: Timings;
+  /** What drafting brought. */
   speculation: SpeculationReport;
   /**
    * The weights that drew the tokens: one entry, or more where `updateWeights` with `'restart'` came between; none without tokens. With
@@ -126,6 +134,7 @@ export interface GenerateResult {
 export interface Chunk {
   /** New text; may lag behind `tokens` while a character or a possible stop string is incomplete. */
   text: string;
+  /** New tokens, by id. */
   tokens: number[];
   /** One entry per token; there if the request asked for `logprobs`. */
   logprobs?: TokenLogprob[];

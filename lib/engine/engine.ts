@@ -15,7 +15,7 @@ import { GenerateStream } from '../decode/stream';
 import { ForetokenError, callNative } from '../error';
 import { Chat } from '../models/chat';
 import type { ChatRenderOptions } from '../models/guarded-template';
-import type { ChatMessage } from '../models/messages';
+import type { MessageLike } from '../models/messages';
 import { TextStream } from '../models/text-stream';
 import type { EncodeOptions, Tokenizer } from '../models/tokenizer';
 import { Learn } from '../native';
@@ -151,12 +151,15 @@ export class Engine {
    *
    * @param ref `'default'`, the path of a GGUF file or of a safetensors folder, or a Hugging Face repository.
    * @param options See {@link LoadOptions}.
-   * @param clock For tests.
    * @throws ForetokenError INVALID_OPTION, MODEL_NOT_FOUND, MODEL_UNAVAILABLE, UNSUPPORTED_ARCHITECTURE, OUT_OF_MEMORY, ABORTED, and all
    *   others that `docs/errors.md` lists under loading and files.
    */
+  static load(ref?: string, options?: LoadOptions): Promise<Engine>;
+  /** @internal */
+  static load(ref?: string, options?: LoadOptions, clock?: LogicalClock): Promise<Engine>;
   static async load(ref = 'default', options?: LoadOptions, clock?: LogicalClock): Promise<Engine> {
-    if (typeof ref !== 'string' || ref === '') throw invalidOption('ref', 'a string that is not empty', ref);
+    if (typeof ref !== 'string' || ref === '')
+      throw invalidOption('ref', "'default', a path or a Hugging Face repository", ref);
     const checked = checkLoadOptions(options);
     checked.throwIfEnded();
     const binding = loadBinding();
@@ -239,12 +242,12 @@ export class Engine {
    *   `false`) the last message is the assistant's, and what comes goes on where its content ends.
    * @throws ForetokenError as {@link generate}, NO_CHAT_TEMPLATE, INVALID_MESSAGES, TEMPLATE_ERROR
    */
-  async chat(messages: readonly ChatMessage[], options?: ChatOptions): Promise<GenerateResult> {
+  async chat(messages: readonly MessageLike[], options?: ChatOptions): Promise<GenerateResult> {
     return this.#startChat(messages, options, callSite()).result;
   }
 
   /** Like {@link chat}, with the text as it comes; throws as {@link stream}. */
-  chatStream(messages: readonly ChatMessage[], options?: ChatOptions): GenerateStream {
+  chatStream(messages: readonly MessageLike[], options?: ChatOptions): GenerateStream {
     return this.#startChat(messages, options, callSite());
   }
 
@@ -281,7 +284,7 @@ export class Engine {
    * @throws ForetokenError INVALID_OPTION, INVALID_MESSAGES, NO_CHAT_TEMPLATE, TEMPLATE_ERROR
    */
   async tokenizeChat(
-    messages: readonly ChatMessage[],
+    messages: readonly MessageLike[],
     options?: TemplateOptions & { addGenerationPrompt?: boolean },
   ): Promise<number[]> {
     const read = new OptionReader(options, 'options of tokenizeChat');
@@ -491,7 +494,7 @@ export class Engine {
     return this.#start(checked, site, false, () => this.#encodePrompt(prompt, checked.signal));
   }
 
-  #startChat(messages: readonly ChatMessage[], options: ChatOptions | undefined, site: CallSite): GenerateStream {
+  #startChat(messages: readonly MessageLike[], options: ChatOptions | undefined, site: CallSite): GenerateStream {
     this.#requireOpen();
     const { request, template } = checkChatOptions(options, this.#vocabulary);
     const encoding = { ...template, most: this.#contextLength };
@@ -501,7 +504,7 @@ export class Engine {
   }
 
   async #encodeChat(
-    messages: readonly ChatMessage[],
+    messages: readonly MessageLike[],
     options: ChatRenderOptions & Pick<EncodeOptions, 'most'>,
     signal: AbortSignal | undefined,
   ): Promise<number[]> {

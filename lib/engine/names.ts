@@ -15,13 +15,16 @@ export function readName(read: OptionReader, name: string, fallback: string): st
 export function readTenant(read: OptionReader): string {
   const value = readName(read, 'tenant', 'default');
   if (value !== '' && !value.includes('\0')) return value;
-  throw invalidOption('tenant', 'a name without zero bytes', value);
+  throw invalidOption('tenant', 'a name that is not empty and has no zero bytes', value);
 }
 
 /** Whose learned state is meant: of a session (its tenant and group beside it say which), a tenant or a group; `{}` means all of it. */
 export interface Learned {
+  /** The tenant: all that it taught, or with `session` that session of it. */
   tenant?: string;
+  /** The group: all that was taught in it, or with `session` that session of it. */
   group?: string;
+  /** The session; where no tenant and no group is named, those of this name of all. */
   session?: string;
 }
 

@@ -44,9 +44,9 @@ export interface RequestOptions {
    * Ends the answer before the first of these strings. At most 16. One that is a control token's text, such as `<|im_end|>`, means that
    * token, too. Defaults to none.
    */
-  stop?: string | string[];
+  stop?: string | readonly string[];
   /** Ends the answer at one of these tokens, besides the model's own end-of-text tokens. Defaults to none. */
-  stopTokens?: number[];
+  stopTokens?: readonly number[];
   /** Whether the model's own end-of-text tokens do not end the answer. Defaults to `false`. */
   ignoreEos?: boolean;
   /**
@@ -252,7 +252,14 @@ export function checkChatOptions(
   options: ChatOptions | undefined,
   vocabulary: number,
 ): { request: CheckedRequestOptions; template: TemplateOptions } {
-  const read = new OptionReader(options, 'options');
+  return readChatOptions(new OptionReader(options, 'options'), vocabulary);
+}
+
+/** Reads all that has not been read yet. Throws INVALID_OPTION. */
+export function readChatOptions(
+  read: OptionReader,
+  vocabulary: number,
+): { request: CheckedRequestOptions; template: TemplateOptions } {
   const template = readTemplateOptions(read);
   return { request: readRequestOptions(read, vocabulary), template };
 }
@@ -269,15 +276,15 @@ export function readTemplateOptions(read: OptionReader): TemplateOptions {
 }
 
 /** Variables that templates are given anyhow would be ignored. */
-function readVariables(read: OptionReader): Record<string, unknown> | undefined {
+function readVariables(read: OptionReader): object | undefined {
   const variables = read.raw('variables');
   if (variables === undefined) return undefined;
   if (typeof variables !== 'object' || variables === null || Array.isArray(variables))
     throw invalidOption('variables', 'an object', variables);
   for (const [name, value] of Object.entries(variables))
     if (value !== undefined && givenVariables.includes(name))
-      throw invalidOption(`variables.${name}`, 'nothing', value);
-  return variables as Record<string, unknown>;
+      throw invalidOption(`variables.${name}`, 'nothing (templates are given it anyhow)', value);
+  return variables;
 }
 
 function checkToken(token: unknown, vocabulary: number, name: string): number {

@@ -3,9 +3,9 @@ import type { GenerateResult } from '../decode/result';
 import type { GenerateStream } from '../decode/stream';
 import { ForetokenError } from '../error';
 import { messagesForTemplate } from '../models/messages';
-import type { ChatMessage } from '../models/messages';
+import type { ChatMessage, MessageLike } from '../models/messages';
 import { readName } from './names';
-import { checkChatOptions } from './request-options';
+import { readChatOptions } from './request-options';
 import type { ChatOptions } from './request-options';
 import { OptionReader, invalidOption } from './validate';
 
@@ -19,7 +19,7 @@ export interface SessionOptions extends Omit<
   /** A first message with the role 'system'. Defaults to none. */
   system?: string;
   /** Messages to go on from. Defaults to none. */
-  messages?: readonly ChatMessage[];
+  messages?: readonly MessageLike[];
 }
 
 /** Checked options of a session. */
@@ -40,9 +40,11 @@ export function checkSessionOptions(options: SessionOptions | undefined, vocabul
   const { id = randomUUID(), system, messages = [], ...defaults } = options ?? {};
   if (readName(read, 'id', id) === '') throw invalidOption('id', 'a name', id);
   const first = { role: 'system', content: read.string('system', '') };
-  if (!Array.isArray(messages)) throw invalidOption('messages', 'an array', messages);
-  read.absent('session', 'signal', 'prediction', 'continueFinalMessage');
-  checkChatOptions(defaults, vocabulary);
+  if (!Array.isArray(read.raw('messages', messages))) throw invalidOption('messages', 'an array', messages);
+  read.absent('its name is id', 'session');
+  read.absent('each turn has its own', 'signal', 'prediction');
+  read.absent('turns begin their answers', 'continueFinalMessage');
+  readChatOptions(read, vocabulary);
   if (messages.length > 0) messagesForTemplate(messages);
   return { id, messages: [...(system === undefined ? [] : [first]), ...(messages as ChatMessage[])], defaults };
 }
@@ -104,7 +106,8 @@ export class Session {
     if (this.#busy) throw new ForetokenError('SESSION_BUSY', 'The session is answering; wait for that answer first.');
     const said: ChatMessage = { role: 'user', content: text };
     const read = new OptionReader(options, 'options of a turn');
-    read.absent('tenant', 'group', 'session', 'continueFinalMessage');
+    read.absent("it is the session's", 'tenant', 'group', 'session');
+    read.absent('turns begin their answers', 'continueFinalMessage');
     // What a turn leaves out is the session's.
     const all = { ...this.#defaults, ...read.given(), session: this.id };
     const stream = this.#engine.chatStream([...this.#messages, said], all);

@@ -3,12 +3,15 @@ import type { NativeStats } from '../native';
 
 /** What a tenant's requests have used since the engine was loaded, those that have ended, whichever way. */
 export interface TenantStats {
+  /** Requests that have ended. */
   requests: number;
-  /** Tokens of prompts, and those of them whose keys and values were still in the cache. */
+  /** Tokens of prompts. */
   promptTokens: number;
+  /** Of those, the ones whose keys and values were still in the cache. */
   cachedPromptTokens: number;
-  /** Generated tokens, stop tokens included, and those of them that had been drafted. */
+  /** Generated tokens, stop tokens included. */
   completionTokens: number;
+  /** Of those, the ones that had been drafted. */
   acceptedDraftTokens: number;
   /** Drafted tokens that the model did not choose. */
   rejectedDraftTokens: number;
@@ -22,8 +25,9 @@ export interface EngineStats extends NativeStats {
   acceptanceLength: number;
   /** Plain decoding's seconds at measured prices, by the seconds taken; 1 with speculation disabled. */
   speedup: number;
-  /** Seconds of decoding rounds, and what plain decoding would have taken for their tokens at measured prices. */
+  /** Seconds of decoding rounds. */
   roundSeconds: number;
+  /** Seconds that plain decoding would have taken for their tokens, at measured prices. */
   plainSeconds: number;
   /** Expected calibration error of drafted tokens' chances: 0 = accepted exactly as often as the controller had believed. */
   calibrationError: number;

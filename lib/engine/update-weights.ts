@@ -6,6 +6,7 @@ import { OptionReader, invalidOption } from './validate';
 export interface WeightTensor {
   /** As in the model's own file, or as Hugging Face or GGUF name it for this architecture. */
   name: string;
+  /** Type of the numbers in `data`. */
   dtype: 'F32' | 'F16' | 'BF16';
   /** Outermost first: `[rows, columns]` of a matrix. */
   shape: readonly number[];

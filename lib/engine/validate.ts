@@ -16,10 +16,16 @@ export function describe(value: unknown): string {
   return `${text.length > 60 ? `${text.slice(0, 60)}...` : text} of type ${typeof value}`;
 }
 
+/** What a name has in common with its spelling elsewhere: maxTokens, max_tokens, max-tokens. */
+function lettersOf(name: string): string {
+  return name.toLowerCase().replaceAll(/[_-]/g, '');
+}
+
 /** Reads options one by one; each reader returns the default where the option is absent and throws where it is wrong. */
 export class OptionReader {
   readonly #options: Record<string, unknown>;
   readonly #known = new Set<string>();
+  readonly #absent = new Set<string>();
   readonly #prefix: string;
 
   /** @param prefix Put before names in errors, such as 'speculation.'. */
@@ -90,17 +96,22 @@ export class OptionReader {
     throw this.#wrong(name, 'a function');
   }
 
-  /** Throws where one of these says something: others may say it, but not who gives these options. */
-  absent(...names: string[]): void {
-    for (const name of names) if (this.raw(name) !== undefined) throw this.#wrong(name, 'nothing');
+  /** Throws where one of these says something: others may say it, but not who gives these options, for the reason `why`. */
+  absent(why: string, ...names: string[]): void {
+    for (const name of names) {
+      if (this.raw(name) !== undefined) throw this.#wrong(name, `nothing (${why})`);
+      this.#absent.add(name);
+    }
   }
 
   /** Throws for a name that was never asked for: a misspelt option is not an option that is silently off. */
   finish(): void {
     for (const name of Object.keys(this.#options)) {
       if (this.#known.has(name) || this.#options[name] === undefined) continue;
-      const known = [...this.#known].sort().join(', ');
-      throw new ForetokenError('INVALID_OPTION', `Unknown option ${this.#prefix}${name}; there are ${known}`);
+      const known = [...this.#known].filter((each) => !this.#absent.has(each)).sort();
+      const meant = known.find((each) => lettersOf(each) === lettersOf(name));
+      const help = meant ? `it is called ${meant}` : `there are ${known.join(', ')}`;
+      throw new ForetokenError('INVALID_OPTION', `Unknown option ${this.#prefix}${name}; ${help}`);
     }
   }
 

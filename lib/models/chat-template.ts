@@ -23,7 +23,7 @@ export interface RenderOptions {
    * Further variables, like `enable_thinking`; not those that it is given anyhow: `messages`, `tools`, `add_generation_prompt`, `bos_token`,
    * `eos_token`. Defaults to none.
    */
-  variables?: Record<string, unknown>;
+  variables?: object;
 }
 
 /** What every template is given, whatever else is. */

@@ -90,7 +90,7 @@ export class GuardedTemplate {
     if (continueFinalMessage) last.content = `${last.content as string}${end}`;
     const text = this.template.render(guarded, {
       tools: tools?.map(guard),
-      variables: guard(variables) as Record<string, unknown>,
+      variables: guard(variables) as object,
       addGenerationPrompt: continueFinalMessage ? false : addGenerationPrompt,
     });
     return { text: continueFinalMessage ? before(end, text) : text, mark };

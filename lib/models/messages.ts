@@ -3,7 +3,9 @@ import { ForetokenError } from '../error';
 
 /** A piece of a message's text, as clients of OpenAI's interface write it. */
 export interface TextPart {
+  /** No other kind can be read. */
   type: 'text';
+  /** Joined to the parts before with nothing in between. */
   text: string;
 }
 
@@ -15,6 +17,9 @@ export interface ChatMessage {
   content?: string | readonly TextPart[] | null;
   [field: string]: unknown;
 }
+
+/** A message as it may be given: also one of a program's own interface, which has no index signature. */
+export type MessageLike = ChatMessage | Pick<ChatMessage, 'role' | 'content'>;
 
 /** Roles become part of what templates write as control tokens, so they are names and nothing else. */
 const ROLE = /^[A-Za-z][A-Za-z0-9_-]{0,31}$/;
@@ -100,7 +105,6 @@ const TEXT_PART = "like { type: 'text', text: '...' }";
 function textOfPart(part: unknown, where: string): string {
   const { type, text } = (part ?? {}) as Partial<Record<keyof TextPart, unknown>>;
   if (type === 'text' && typeof text === 'string') return text;
-  throw invalidMessages(
-    `${where} has a part of type ${inspect(type)}; only text can be read: give it parts ${TEXT_PART}`,
-  );
+  const what = type === 'text' ? `whose text is ${inspect(text)}` : `of type ${inspect(type)}`;
+  throw invalidMessages(`${where} has a part ${what}; only text can be read: give it parts ${TEXT_PART}`);
 }

@@ -31,6 +31,7 @@ export interface LearningEvent {
     | 'lost';
   /** Whose head it is: a tenant's; with `group`, that of the group of this name. */
   tenant: string;
+  /** Set where `tenant` is a group's name. */
   group?: true;
   /** The version that drafts from now on; 0 = the static head. */
   version: number;
@@ -43,13 +44,17 @@ export interface LearningEvent {
  * that it is usual (`recovered`). Nothing has to be done: what policy believes of drafts follows within a hundred tokens.
  */
 export interface DriftEvent {
+  /** `drift`: right less often; `recovered`: no more. */
   kind: 'drift' | 'recovered';
   /** Whose text: a tenant's; with `group`, that of the group of this name. */
   tenant: string;
+  /** Set where `tenant` is a group's name. */
   group?: true;
+  /** Whose drafts. */
   drafter: 'suffix' | 'recall' | 'blend' | 'prediction' | 'head';
-  /** How often first drafted tokens like those since then had been right before, and how often they were; 0..1. */
+  /** How often first drafted tokens like those since then had been right before; 0..1. */
   expected: number;
+  /** How often they were since; 0..1. */
   seen: number;
   /** Passes since it began, those of each answer that are looked at. */
   rounds: number;

@@ -91,9 +91,13 @@ test.each<[unknown, string]>([
   [{ tenant: '' }, 'tenant'],
   [{ tools: 'search' }, 'Expected an array for tools'],
   [{ maxtokens: 5 }, 'Unknown option maxtokens'],
-  [{ session: 'mine' }, 'Expected nothing for session'],
-  [{ signal: AbortSignal.abort() }, 'Expected nothing for signal'],
-  [{ prediction: 'yes' }, 'Expected nothing for prediction'],
+  [
+    { sistem: 'x' },
+    'there are explain, frequencyPenalty, group, id, ignoreEos, learn, logitBias, logprobs, maxTokens, messages, minP',
+  ],
+  [{ session: 'mine' }, 'Expected nothing (its name is id) for session'],
+  [{ signal: AbortSignal.abort() }, 'Expected nothing (each turn has its own) for signal'],
+  [{ prediction: 'yes' }, 'Expected nothing (each turn has its own) for prediction'],
 ])('a session that cannot begin is refused: %j', (options, message) => {
   expect(() => engine.session(options as object)).toThrow(
     expect.objectContaining({ code: 'INVALID_OPTION', message: expect.stringContaining(message) as string }),
@@ -114,10 +118,27 @@ test('an option of a turn that is undefined is the one of its session', async ()
 
 test.each(['tenant', 'group', 'session'])('a turn can not say another %s than its session', async (name) => {
   const session = engine.session(short);
-  const wrong = { code: 'INVALID_OPTION', message: expect.stringContaining(`Expected nothing for ${name}`) as string };
+  const why = `Expected nothing (it is the session's) for ${name}`;
+  const wrong = { code: 'INVALID_OPTION', message: expect.stringContaining(why) as string };
   expect(() => session.stream('Hello', { [name]: 'other' })).toThrow(expect.objectContaining(wrong));
   expect(session.messages).toHaveLength(0);
   expect((await session.prompt('Hello', { [name]: undefined })).tokens).toHaveLength(short.maxTokens);
+});
+
+test('messages, variables and stops are taken as programs type their own', async () => {
+  interface Said {
+    role: 'user' | 'assistant';
+    content: string;
+  }
+  interface Thinking {
+    enable_thinking: boolean;
+  }
+  const messages: Said[] = [{ role: 'user', content: 'Hello' }];
+  const variables: Thinking = { enable_thinking: false };
+  const ends = { stop: ['never said'], stopTokens: [0] } as const;
+  const { tokens } = await engine.chat(messages, { ...short, ...ends, variables });
+  expect(tokens.length).toBeGreaterThan(0);
+  expect(engine.session({ messages, variables, ...ends }).messages).toEqual(messages);
 });
 
 test('messages that are none are refused', async () => {

@@ -54,7 +54,9 @@ const wrong: [object, string][] = [
     { speculation: { depth: 1 } },
     'Unknown option speculation.depth; there are enabled, maxLookahead, record, speculator',
   ],
-  [{ maxtokens: 5 }, 'Unknown option maxtokens; there are explain, frequencyPenalty'],
+  [{ maxToken: 5 }, 'Unknown option maxToken; there are explain, frequencyPenalty'],
+  [{ max_tokens: 5 }, 'Unknown option max_tokens; it is called maxTokens'],
+  [{ tenant: '' }, 'Expected a name that is not empty'],
 ];
 
 test.each(wrong)('options %j are refused, naming what was expected', async (options, message) => {

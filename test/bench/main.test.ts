@@ -46,3 +46,12 @@ test('where no report can be written nothing runs', async () => {
   writeFileSync(file, '');
   await expect(runSuite('spec', { ...flags, json: join(file, 'spec.json') })).rejects.toThrow(file);
 });
+
+test.each([
+  [{ limit: 'x' }, "--limit takes a number from 0 on, not 'x'"],
+  [{ repeats: '0' }, "--repeats takes a number from 1 on, not '0'"],
+  [{ threads: '' }, "--threads takes a number from 0 on, not ''"],
+  [{ acceptance: '-1' }, "--acceptance takes a number from 1 on, not '-1'"],
+])('numbers are checked before anything runs: %j', async (wrong, message) => {
+  await expect(runSuite('roofline', { ...flags, ...wrong })).rejects.toThrow(message);
+});

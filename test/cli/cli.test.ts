@@ -111,6 +111,15 @@ test('generate answers a prompt from its argument or from standard input, the sa
   expect(result.usage.completionTokens).toBe(result.tokens.length);
 });
 
+test('generate says that it was given no prompt', async () => {
+  const { status, stdout, stderr } = await run(['generate', ...model], '\n');
+  expect({ status, stdout, stderr }).toEqual({
+    status: 1,
+    stdout: '',
+    stderr: expect.stringContaining('(INVALID_PROMPT)'),
+  });
+});
+
 test('a raw prompt from standard input is continued as it is, with the blanks at its end', async () => {
   const raw = ['generate', '--raw', ...model, '-n', '4', '--json'];
   const result = async (args: string[], input?: string): Promise<unknown> => {
@@ -265,6 +274,11 @@ test('chat answers line by line; every answer ends with how fast it came', async
   const speeds = stdout.match(/[\d.]+ tokens\/s, [\d.]+ tokens per pass(, [\d.]+x plain decoding \(by .*\))?/g);
   expect(speeds).toHaveLength(2);
   expect(stdout).toContain('"default"');
+});
+
+test('chat takes a command that it does not have for no question', async () => {
+  const { status, stdout } = await run(['chat', ...model], '/quit\n');
+  expect({ status, stdout }).toEqual({ status: 0, stdout: expect.stringMatching(/^there is no \/quit:\n[^]*\/exit/) });
 });
 
 /** A chat whose answers take their time. */

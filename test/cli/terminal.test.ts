@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { WrappedText, formatBytes, sparkline } from '../../lib/cli/terminal';
+import { ProgressDisplay, WrappedText, formatBytes, sparkline } from '../../lib/cli/terminal';
 
 function wrap(pieces: string[], indent = '| ', width = 32): string {
   let written = '';
@@ -40,4 +40,17 @@ test('a curve has one bar a value, from 0 to its top', () => {
   expect(sparkline([1, 2], 4)).toBe('▃▅');
   expect(sparkline([9, -1], 4)).toBe('█▁');
   expect(sparkline([0, 0], 0)).toBe('▁▁');
+});
+
+test('progress of which there is none to show leaves no line, on a terminal either', () => {
+  const write = jest.spyOn(process.stderr, 'write').mockReturnValue(true);
+  const { isTTY } = process.stderr;
+  process.stderr.isTTY = true;
+  try {
+    new ProgressDisplay().stop();
+    expect(write).not.toHaveBeenCalled();
+  } finally {
+    process.stderr.isTTY = isTTY;
+    write.mockRestore();
+  }
 });

@@ -13,7 +13,11 @@ interface Logprob {
 }
 
 interface Completion {
-  choices: { message: { content: string }; delta: { content?: string }; logprobs?: { content: Logprob[] } }[];
+  choices: {
+    message: { content: string };
+    delta: { role?: string; content?: string };
+    logprobs?: { content: Logprob[] };
+  }[];
   usage?: { completion_tokens: number };
 }
 
@@ -66,10 +70,12 @@ afterAll(() => {
 
 test('answers whole and as events, and tells figures', async () => {
   const whole = (await (await server.ask({ messages, max_tokens: 8, user: 'a' })).json()) as Completion;
-  expect(whole).toMatchObject({ object: 'chat.completion', usage: { completion_tokens: 8 } });
+  const known = { id: expect.any(String) as string, created: expect.any(Number) as number, model: 'default' };
+  expect(whole).toMatchObject({ ...known, object: 'chat.completion', usage: { completion_tokens: 8 } });
   const streamed = { messages, max_tokens: 8, user: 'a', stream: true, stream_options: { include_usage: true } };
   const events = await (await server.ask(streamed)).text();
   const chunks = chunksOf(events);
+  expect(chunks[0]).toMatchObject({ ...known, choices: [{ delta: { role: 'assistant' } }] });
   expect(said(chunks)).toBe(whole.choices[0].message.content);
   expect(chunks.at(-1)).toMatchObject({ choices: [], usage: { completion_tokens: 8 } });
   expect(events.endsWith('data: [DONE]\n\n')).toBe(true);

@@ -39,7 +39,7 @@ test.each<[unknown, string[]]>([
   [[{ role: 'user', content: null }], ['message 0', 'no content']],
   [[{ role: 'assistant', content: null, tool_calls: [] }], ['message 0', 'no content']],
   [[{ role: 'user', content: [{ type: 'image_url', image_url: {} }] }], ['message 0', 'image_url', 'text']],
-  [[{ role: 'user', content: [{ type: 'text', text: 5 }] }], ['message 0', 'part']],
+  [[{ role: 'user', content: [{ type: 'text', text: 5 }] }], ['message 0', 'part', 'text is 5']],
   [[{ role: 'user', content: ['hi', null] }], ['message 0', 'part']],
 ])('%j is refused, with what would do', (messages, parts) => {
   expect(() => messagesForTemplate(messages)).toThrow(invalid(...parts));
