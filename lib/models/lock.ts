@@ -15,7 +15,7 @@ const POLL_MS = 100;
  *
  * The lock is a folder, because moving one to where there is none, or an empty one, is atomic everywhere. It is held while it has a file
  * in it, which is nobody else's by name, holds its owner's name and is written again every few seconds. The file of an owner who is known
- * to have died, or that nobody has written in a minute of waiting for it, is removed: of several who find it stale only one does so.
+ * to have ended, or that nobody has written in a minute of waiting for it, is removed: of several who find it stale only one does so.
  *
  * @param path Where the lock lives; removed afterwards.
  * @param work What to run.

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ForetokenError, writing } from '../error';
+import { ForetokenError, reading, writing } from '../error';
 import { replaceFile } from '../replace-file';
 
 /** Why a version was chosen or left: numbers and words, such as the bound of a gain and what it was found on. */
@@ -49,17 +49,12 @@ export function emptyManifest(model: string, tenant: string): Manifest {
 /**
  * Reads a folder's manifest; undefined where there is none.
  *
- * @throws ForetokenError MANIFEST_INVALID
+ * @throws ForetokenError MANIFEST_INVALID, FILE_UNREADABLE where it may be whole
  */
 export async function readManifest(folder: string): Promise<Manifest | undefined> {
   const path = manifestPath(folder);
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw invalid(path, (error as Error).message);
-  }
+  const text = await reading(path, textOf(path));
+  if (text === undefined) return undefined;
   let read: (Manifest & { format?: string }) | null;
   try {
     read = JSON.parse(text) as Manifest & { format?: string };
@@ -70,6 +65,14 @@ export async function readManifest(folder: string): Promise<Manifest | undefined
   if (!isWhole(read)) throw invalid(path, 'something in it is missing or of the wrong type');
   const { model, tenant, live, next, versions } = read;
   return { model, tenant, live, next, versions };
+}
+
+/** Undefined where there is no such file. */
+async function textOf(path: string): Promise<string | undefined> {
+  return readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw error;
+  });
 }
 
 /** Replaces a folder's manifest: what it says holds from then on. Throws WRITE_FAILED. */

@@ -62,7 +62,7 @@ export class SpeculatorStore {
     return found.sort((a, b) => (a.tenant < b.tenant ? -1 : 1));
   }
 
-  /** What is kept of a tenant's heads; an empty one where nothing is. Throws MANIFEST_INVALID. */
+  /** What is kept of a tenant's heads; an empty one where nothing is. Throws MANIFEST_INVALID, FILE_UNREADABLE. */
   async manifest(tenant: string): Promise<Manifest> {
     return (await readManifest(this.#folderOf(tenant))) ?? emptyManifest(this.model, tenant);
   }
@@ -72,7 +72,7 @@ export class SpeculatorStore {
     return join(this.#folderOf(tenant), file);
   }
 
-  /** The file of a tenant's head, the live one by default; undefined = there is none. Throws MANIFEST_INVALID, NO_SUCH_VERSION. */
+  /** The file of a tenant's head, the live one by default; undefined = there is none. Throws as {@link manifest}, NO_SUCH_VERSION. */
   async headPath(tenant: string, version?: number): Promise<string | undefined> {
     const found = await this.#version(tenant, version);
     return found && this.fileOf(tenant, found);
@@ -89,7 +89,7 @@ export class SpeculatorStore {
     return existsSync(path) ? path : undefined;
   }
 
-  /** Makes a head a tenant's live version. Throws WRITE_FAILED, MANIFEST_INVALID, and what writing the head throws. */
+  /** Makes a head a tenant's live version. Throws WRITE_FAILED, as {@link manifest}, and what writing the head throws. */
   promote(tenant: string, head: NewHead): Promise<HeadVersion> {
     return this.#change(tenant, async (manifest, folder) => {
       const parent = manifest.versions.find(({ version }) => version === (head.parent ?? manifest.live));
@@ -185,7 +185,7 @@ export class SpeculatorStore {
    * Drops all that is kept of a tenant, and every version of others that has learned from its text; undefined = of all. It does not
    * come back where the machine fails afterwards. A folder that can't be written will do where nothing is kept in it.
    *
-   * @throws ForetokenError MANIFEST_INVALID where it can't be told what another one has learned from; the tenant's own is gone then.
+   * @throws ForetokenError MANIFEST_INVALID, FILE_UNREADABLE where it can't be told what another one has learned from; the tenant's own is gone then.
    *   WRITE_FAILED where what is kept can't be removed.
    */
   async forget(tenant: string | undefined): Promise<void> {

@@ -376,7 +376,8 @@ inline void startTotals(const ItemView& v) {
   std::memset(v.s.totals, 0, sizeof(float) * v.queries * v.job.kv.valueStride);
 }
 
-/// Folds the split's (m, l, a) into (M, L, O).
+/// Folds the split's (m, l, a) into (M, L, O). Lanes behind the item's queries are of others, who may be writing them:
+/// nobody reads what comes of those.
 inline void foldSplit(const ItemView& v, int split) {
   AttentionScratch& s = v.s;
   const int width = v.job.kv.valueStride;

@@ -10,7 +10,9 @@
 namespace foretoken {
 namespace {
 constexpr int32_t kDefaultContext = 8192;
+// What is needed is rounded up, what there is down: the one that is more is said to be more.
 std::string megabytes(size_t bytes) { return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB"; }
+std::string wholeMegabytes(size_t bytes) { return std::to_string(bytes >> 20) + " MiB"; }
 }  // namespace
 
 int32_t contextLengthFor(const EngineOptions& options, const ModelConfig& config) {
@@ -36,13 +38,13 @@ KvBudget kvBudget(const EngineOptions& options, const ModelConfig& config, const
   const size_t granted = options.kvBytes > 0 ? wanted : std::min(wanted, availableBytes / 2);
   const size_t needed = (onePages + scratch) * page;
   if (granted > availableBytes) {
-    throw Error("OUT_OF_MEMORY", "kvBytes asks for " + megabytes(granted) + ", " + megabytes(availableBytes) +
+    throw Error("OUT_OF_MEMORY", "kvBytes asks for " + megabytes(granted) + ", " + wholeMegabytes(availableBytes) +
                                      " are left; give less: a context of " + std::to_string(context) +
                                      " tokens needs " + megabytes(needed));
   }
   if (granted < needed) {
     throw Error("OUT_OF_MEMORY", "a context of " + std::to_string(context) + " tokens needs " + megabytes(needed) +
-                                     " for its KV pages, " + megabytes(granted) +
+                                     " for its KV pages, " + wholeMegabytes(granted) +
                                      " are to be had; give a smaller contextLength" +
                                      (options.kvBytes > 0 ? " or another kvBytes" : ""));
   }

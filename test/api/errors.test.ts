@@ -209,7 +209,7 @@ test('what the border finds wrong at load has a code and a class too', async () 
 
 test.each([
   [{ kvBytes: 2 ** 45 }, 'OUT_OF_MEMORY', /kvBytes asks for 33554432 MiB, \d+ MiB are left/],
-  [{ kvBytes: 1000 }, 'OUT_OF_MEMORY', /needs \d+ MiB for its KV pages.*another kvBytes/],
+  [{ kvBytes: 1000 }, 'OUT_OF_MEMORY', /needs [1-9]\d* MiB for its KV pages, 0 MiB are to be had.*another kvBytes/],
   [{ contextLength: 2 ** 20 }, 'INVALID_OPTION', /contextLength must be at most \d+, the model's own/],
 ])(
   'what the machine or the model has no room for is refused with what there is: %p',

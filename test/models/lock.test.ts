@@ -1,6 +1,9 @@
+import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
+import { Worker } from 'node:worker_threads';
+import { packageRoot } from '../../lib/binding';
 import { makeTemporaryFolder } from '../../lib/models/cache';
 import { withLock } from '../../lib/models/lock';
 import { deadProcess } from '../support/dead-process';
@@ -47,6 +50,19 @@ test('is held by one at a time and gone afterwards', async () => {
 
 test('is taken over from a process that died', async () => {
   heldBy(deadProcess);
+  expect(await isFree()).toBe(true);
+});
+
+test('is taken over from a worker that was ended, while its process goes on', async () => {
+  const built = join(packageRoot(), 'dist', 'models', 'lock.js');
+  const script = `
+    const { withLock } = require(${JSON.stringify(built)});
+    const { parentPort } = require('node:worker_threads');
+    withLock(${JSON.stringify(lock())}, () => new Promise(() => parentPort.on('message', () => {}).postMessage('held')));`;
+  const worker = new Worker(script, { eval: true });
+  await once(worker, 'message');
+  expect(await isFree()).toBe(false);
+  await worker.terminate();
   expect(await isFree()).toBe(true);
 });
 

@@ -1,19 +1,21 @@
 // The few lines a native test needs: CHECK reports file and line, failures() is the exit code.
 #pragma once
+#include <atomic>
 #include <cstdio>
 
 namespace foretoken::test {
-inline int& failureCount() {
-  static int count = 0;
+// Threads of what is tested check, too.
+inline std::atomic<int>& failureCount() {
+  static std::atomic<int> count = 0;
   return count;
 }
-inline int& checkCount() {
-  static int count = 0;
+inline std::atomic<int>& checkCount() {
+  static std::atomic<int> count = 0;
   return count;
 }
 /// Prints the summary line and returns the process's exit code.
 inline int finish(const char* name) {
-  std::printf("%s: %d checks, %d failed\n", name, checkCount(), failureCount());
+  std::printf("%s: %d checks, %d failed\n", name, checkCount().load(), failureCount().load());
   return failureCount() == 0 ? 0 : 1;
 }
 }  // namespace foretoken::test

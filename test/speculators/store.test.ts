@@ -228,6 +228,18 @@ test.each([
   await expect(store().manifest('a')).rejects.toMatchObject({ code: 'MANIFEST_INVALID' });
 });
 
+test("a manifest that the system can't read now may be whole: nobody is told to remove it", async () => {
+  await promote('a', 'one');
+  const home = join(folder(), 'speculators', model);
+  const path = join(home, readdirSync(home)[0], 'manifest.json');
+  rmSync(path);
+  mkdirSync(path);
+  const error: unknown = await store()
+    .manifest('a')
+    .catch((thrown: unknown) => thrown);
+  expect(error).toMatchObject({ code: 'FILE_UNREADABLE', message: expect.not.stringContaining('Remove') as string });
+});
+
 function manifest(change: object): string {
   const version = { version: 1, parent: 0, file: 'head-1.safetensors', promoted: '', tenants: [], evidence: {} };
   const whole = { format: 'foretoken speculator 1', model, tenant: 'a', live: 1, next: 2 };
