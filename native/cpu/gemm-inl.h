@@ -426,6 +426,25 @@ void multiplyFloat(const Product& p, int64_t first, int64_t last, uint8_t* scrat
   }
 }
 
+/// What paths have in common that multiply neither bf16 nor fp8 as such and quantise block by block.
+template <class Vector>
+struct WidensFloats {
+  static constexpr int kBlocks = 1;
+  template <int>
+  static void quantise(Format format, const V16 (&values)[1][2], InputBlock* block) {
+    quantiseBlock<Vector>(format, values[0][0], values[0][1], *block);
+  }
+  static void prepareBf16(Format format, const float* in, int64_t cols, const float* norm, float eps, uint8_t* out) {
+    prepareRounded(in, cols, norm, eps, format == Format::fp8 ? Vector::kFp8InputScale : 1.0f, out);
+  }
+  static void multiplyBf16(const Product& p, int64_t first, int64_t last, uint8_t* scratch) {
+    multiplyFloat<Vector, Bf16<Vector>, Format::bf16>(p, first, last, scratch);
+  }
+  static void multiplyFp8(const Product& p, int64_t first, int64_t last, uint8_t* scratch) {
+    multiplyFloat<Vector, Fp8<Vector>, Format::fp8>(p, first, last, scratch);
+  }
+};
+
 template <class Vector>
 void multiply(const Product& p, int64_t first, int64_t last, uint8_t* scratch) {
   switch (p.format) {

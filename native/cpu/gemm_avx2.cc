@@ -11,7 +11,7 @@ namespace {
 inline __m256i load256(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 inline __m128i load128(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
 
-struct Avx2 {
+struct Avx2 : WidensFloats<Avx2> {
   static constexpr int kRows = 8, kVectors = 2, kTile = 4, kFloatTile = 6;
   // e4m3 bits moved to their place in an fp32 are worth 2^-120 of the weight; inputs carry 2^80 against underflow.
   static constexpr float kFp8InputScale = 0x1p80f, kFp8Unscale = 0x1p40f;
@@ -109,22 +109,6 @@ struct Avx2 {
     if (format != Format::q4_1) return;
     const float sum = _mm_cvtss_f32(_mm_cvtepi32_ps(_mm_madd_epi16(all, _mm_set1_epi16(1)))) * block.scale;
     __builtin_memcpy(block.words + 1, &sum, sizeof(sum));
-  }
-
-  static constexpr int kBlocks = 1;
-  template <int>
-  static void quantise(Format format, const V16 (&values)[1][2], InputBlock* block) {
-    quantiseBlock<Avx2>(format, values[0][0], values[0][1], *block);
-  }
-
-  static void prepareBf16(Format format, const float* in, int64_t cols, const float* norm, float eps, uint8_t* out) {
-    prepareRounded(in, cols, norm, eps, format == Format::fp8 ? kFp8InputScale : 1.0f, out);
-  }
-  static void multiplyBf16(const Product& p, int64_t first, int64_t last, uint8_t* scratch) {
-    multiplyFloat<Avx2, Bf16<Avx2>, Format::bf16>(p, first, last, scratch);
-  }
-  static void multiplyFp8(const Product& p, int64_t first, int64_t last, uint8_t* scratch) {
-    multiplyFloat<Avx2, Fp8<Avx2>, Format::fp8>(p, first, last, scratch);
   }
 };
 

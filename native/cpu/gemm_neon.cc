@@ -15,7 +15,7 @@ inline int8x16_t rounded(const V16& v) {
   return vqmovn_high_s16(vqmovn_s16(eight(0)), eight(2));
 }
 
-struct Neon {
+struct Neon : WidensFloats<Neon> {
   static constexpr int kRows = 4, kVectors = 4, kTile = 3, kFloatTile = 6;
   // As with AVX2: e4m3 bits moved to their place in an fp32 are worth 2^-120 of the weight.
   static constexpr float kFp8InputScale = 0x1p80f, kFp8Unscale = 0x1p40f;
@@ -92,22 +92,6 @@ struct Neon {
     vst1q_s8(block.codes, first);
     vst1q_s8(block.codes + 16, second);
     writeWords(format, vaddlvq_s8(first), vaddlvq_s8(second), block);
-  }
-
-  static constexpr int kBlocks = 1;
-  template <int>
-  static void quantise(Format format, const V16 (&values)[1][2], InputBlock* block) {
-    quantiseBlock<Neon>(format, values[0][0], values[0][1], *block);
-  }
-
-  static void prepareBf16(Format format, const float* in, int64_t cols, const float* norm, float eps, uint8_t* out) {
-    prepareRounded(in, cols, norm, eps, format == Format::fp8 ? kFp8InputScale : 1.0f, out);
-  }
-  static void multiplyBf16(const Product& p, int64_t first, int64_t last, uint8_t* scratch) {
-    multiplyFloat<Neon, Bf16<Neon>, Format::bf16>(p, first, last, scratch);
-  }
-  static void multiplyFp8(const Product& p, int64_t first, int64_t last, uint8_t* scratch) {
-    multiplyFloat<Neon, Fp8<Neon>, Format::fp8>(p, first, last, scratch);
   }
 };
 

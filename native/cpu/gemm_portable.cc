@@ -14,9 +14,9 @@ inline V16 rint(const V16& x) {
   return sub(add(x, magic), magic);
 }
 
-struct Portable {
+struct Portable : WidensFloats<Portable> {
   static constexpr int kRows = 16, kVectors = 1, kTile = 2, kFloatTile = 2;
-  static constexpr float kFp8Unscale = 1.0f;
+  static constexpr float kFp8InputScale = 1.0f, kFp8Unscale = 1.0f;
 
   using Float = V16;
   struct Bytes {
@@ -105,22 +105,6 @@ struct Portable {
       sums[i / kLanes] += block.codes[i];
     }
     writeWords(format, sums[0], sums[1], block);
-  }
-
-  static constexpr int kBlocks = 1;
-  template <int>
-  static void quantise(Format format, const V16 (&values)[1][2], InputBlock* block) {
-    quantiseBlock<Portable>(format, values[0][0], values[0][1], *block);
-  }
-
-  static void prepareBf16(Format, const float* in, int64_t cols, const float* norm, float eps, uint8_t* out) {
-    prepareRounded(in, cols, norm, eps, 1.0f, out);
-  }
-  static void multiplyBf16(const Product& p, int64_t first, int64_t last, uint8_t* scratch) {
-    multiplyFloat<Portable, Bf16<Portable>, Format::bf16>(p, first, last, scratch);
-  }
-  static void multiplyFp8(const Product& p, int64_t first, int64_t last, uint8_t* scratch) {
-    multiplyFloat<Portable, Fp8<Portable>, Format::fp8>(p, first, last, scratch);
   }
 };
 
