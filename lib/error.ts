@@ -90,6 +90,11 @@ export async function writing<T>(path: string, work: Promise<T>): Promise<T> {
   }
 }
 
+/** Whether it is for lack of memory that something failed, which may go well later. */
+export function isLackOfMemory(error: unknown): boolean {
+  return (error as { code?: unknown }).code === 'OUT_OF_MEMORY';
+}
+
 /** The error of what a signal has ended. */
 export function abortedError(signal: AbortSignal): ForetokenError {
   return new ForetokenError('ABORTED', 'Its signal has ended it.', { cause: signal.reason as unknown });

@@ -12,7 +12,7 @@ import { DecodeLoop } from '../decode/loop';
 import type { Generation } from '../decode/generation';
 import type { GenerateResult } from '../decode/result';
 import { GenerateStream } from '../decode/stream';
-import { ForetokenError, callNative } from '../error';
+import { ForetokenError, callNative, isLackOfMemory } from '../error';
 import { Chat } from '../models/chat';
 import type { ChatRenderOptions } from '../models/guarded-template';
 import type { MessageLike } from '../models/messages';
@@ -656,8 +656,8 @@ function sendPolicies(controller: Controller, native: NativeEngine): void {
     for (; sent < policies.length; ++sent) sendPolicy(policies[sent], native);
   } catch (error) {
     controller.unheard(policies.slice(sent));
-    const { code } = error as { code?: unknown };
-    if (code !== 'OUT_OF_MEMORY' && code !== 'ENGINE_CLOSED') throw ForetokenError.from(error);
+    const isClosed = (error as { code?: unknown }).code === 'ENGINE_CLOSED';
+    if (!isClosed && !isLackOfMemory(error)) throw ForetokenError.from(error);
   }
 }
 

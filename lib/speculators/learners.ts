@@ -1,3 +1,5 @@
+import { isLackOfMemory } from '../error';
+
 /** Learners who can't be written down until letting go waits for the next request: the disk is full, say. */
 const mostFailures = 8;
 
@@ -80,7 +82,7 @@ export class Learners {
       this.options.drop(learner);
       return true;
     } catch (error) {
-      if ((error as { code?: unknown }).code !== 'OUT_OF_MEMORY') throw error;
+      if (!isLackOfMemory(error)) throw error;
       return false;
     }
   }

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { ForetokenError, callNative } from '../error';
+import { ForetokenError, callNative, isLackOfMemory } from '../error';
 import { groupOf, whose } from './groups';
 import type { NativeEngine, NativeJudged, NativeMemory } from '../native';
 import type { LearningEvent } from './events';
@@ -453,10 +453,6 @@ function newState(): TenantState {
 /** Takes an error that an event has told, or that only an engine which is closing meets. */
 function passOver(): void {
   // nothing else depends on it
-}
-
-function isLackOfMemory(error: unknown): boolean {
-  return (error as { code?: unknown }).code === 'OUT_OF_MEMORY';
 }
 
 async function keptTextOf(tenant: string, store: SpeculatorStore): Promise<KeptText> {

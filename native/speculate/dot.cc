@@ -1,11 +1,8 @@
 #include "speculate/dot.h"
 
-#if defined(__linux__)
-#include <sys/auxv.h>
-#endif
-
 #include <vector>
 
+#include "cpu/isa.h"
 #include "speculate/packed_key.h"
 
 namespace foretoken {
@@ -37,16 +34,10 @@ std::span<const KeyDots> keyDotsPaths() {
   static const std::vector<KeyDots> paths = [] {
     std::vector<KeyDots> available;
 #if defined(__x86_64__)
-    // Everything that files of these names are compiled for, see CMakeLists.txt.
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
-    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-                        __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni") &&
-                        __builtin_cpu_supports("avx512bf16");
-    if (avx2 && avx512) available.push_back(kKeyDotsAvx512);
-    if (avx2) available.push_back(kKeyDotsAvx2);
-#elif defined(__aarch64__) && defined(__linux__)
-    if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) available.push_back(kKeyDotsNeon);
+    if (isaAvailable(Isa::avx512)) available.push_back(kKeyDotsAvx512);
+    if (isaAvailable(Isa::avx2)) available.push_back(kKeyDotsAvx2);
+#elif defined(__aarch64__)
+    if (isaAvailable(Isa::neon)) available.push_back(kKeyDotsNeon);
 #endif
     available.push_back(kKeyDotsPortable);
     return available;
